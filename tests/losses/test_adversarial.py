@@ -1,0 +1,76 @@
+import math
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch import nn
+
+from twofold.losses.adversarial import deceive, discriminator_loss, generator_loss
+
+GOLDEN = load_file(Path(__file__).parents[1] / "goldens" / "gan_losses.safetensors")
+ORIGINAL = {"lsgan": "lsgan", "bce": "vanilla"}
+
+
+@pytest.mark.parametrize("name", ["lsgan", "bce"])
+def test_losses_equal_the_originals(name):
+    logits = GOLDEN["logits"]
+    real, fake = (GOLDEN[f"{ORIGINAL[name]}/{target}"][0] for target in ("real", "fake"))
+    torch.testing.assert_close(generator_loss(name, logits), real, atol=1e-12, rtol=1e-10)
+    torch.testing.assert_close(
+        discriminator_loss(name, logits, logits), (real + fake) / 2, atol=1e-12, rtol=1e-10
+    )
+
+
+def test_losses_equal_a_loop_over_the_logits():
+    real, fake = [0.3, -2.0, 5.0], [-0.7, 1.5, 0.0]
+    squares = sum((x - 1) ** 2 for x in real) / 3, sum(x**2 for x in fake) / 3
+    entropy = sum(math.log1p(math.exp(-x)) for x in real) / 3, sum(math.log1p(math.exp(x)) for x in fake) / 3
+    tensors = torch.tensor(real).double(), torch.tensor(fake).double()
+    assert discriminator_loss("lsgan", *tensors).item() == pytest.approx(sum(squares) / 2, rel=1e-6)
+    assert discriminator_loss("bce", *tensors).item() == pytest.approx(sum(entropy) / 2, rel=1e-6)
+    assert generator_loss("bce", tensors[0]).item() == pytest.approx(entropy[0], rel=1e-6)
+
+
+@pytest.mark.parametrize("name", ["lsgan", "bce"])
+def test_losses_are_float32_at_least(name):
+    for given, computed in (
+        (torch.bfloat16, torch.float32),
+        (torch.float32, torch.float32),
+        (torch.float64, torch.float64),
+    ):
+        logits = torch.full((1000,), 3.1).to(given).requires_grad_()
+        loss = generator_loss(name, logits)
+        assert loss.dtype == discriminator_loss(name, logits, logits).dtype == computed
+        loss.backward()
+        assert logits.grad is not None
+    exact = generator_loss(name, torch.full((1,), 3.1).bfloat16().double())
+    rounded = generator_loss(name, torch.full((1000,), 3.1).bfloat16())
+    assert rounded.item() == pytest.approx(exact.item(), rel=1e-5)
+
+
+def test_extreme_logits_stay_finite():
+    logits = torch.tensor([-1e4, 1e4])
+    assert discriminator_loss("bce", logits, logits).isfinite()
+
+
+def test_deceive_trains_the_generator_alone_and_restores_the_critic():
+    torch.manual_seed(0)
+    critic = nn.Sequential(nn.Conv2d(3, 4, 3), nn.LeakyReLU(0.2), nn.Conv2d(4, 1, 3)).double()
+    critic[0].bias.requires_grad_(False)
+    before = [weight.requires_grad for weight in critic.parameters()]
+    fake = torch.randn(2, 3, 9, 9, dtype=torch.float64, requires_grad=True)
+    term = deceive(critic, fake, "lsgan")
+    assert [weight.requires_grad for weight in critic.parameters()] == before == [True, False, True, True]
+    term.backward()
+    assert all(weight.grad is None for weight in critic.parameters())
+    again = fake.detach().requires_grad_()
+    generator_loss("lsgan", critic(again)).backward()
+    torch.testing.assert_close(fake.grad, again.grad)
+
+
+def test_deceive_restores_the_critic_after_an_error():
+    critic = nn.Conv2d(3, 1, 3)
+    with pytest.raises(RuntimeError):
+        deceive(critic, torch.zeros(1, 2, 9, 9), "bce")
+    assert all(weight.requires_grad for weight in critic.parameters())

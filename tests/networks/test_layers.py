@@ -1,0 +1,189 @@
+import pytest
+import torch
+from torch import nn
+
+from twofold.networks import layers
+from twofold.networks.discriminators import PatchDiscriminator
+from twofold.networks.layers import BatchNorm, initialise
+from twofold.networks.resnet import ResnetGenerator
+from twofold.networks.unet import UnetGenerator
+
+
+@pytest.fixture(autouse=True)
+def _seeded():
+    torch.manual_seed(0)
+
+
+def networks(norm):
+    return [
+        (ResnetGenerator(2, 3, width=4, blocks=2, norm=norm), torch.randn(3, 2, 16, 16)),
+        (UnetGenerator(2, 3, width=2, depth=5, norm=norm), torch.randn(3, 2, 32, 32)),
+        (UnetGenerator(2, 3, width=2, depth=5, norm=norm, skips=False), torch.randn(3, 2, 32, 32)),
+        (PatchDiscriminator(2, width=2, norm=norm), torch.randn(3, 2, 32, 32)),
+    ]
+
+
+def test_batch_norm_in_eval_mode_uses_each_images_own_statistics():
+    norm = BatchNorm(5).double()
+    nn.init.normal_(norm.weight)
+    nn.init.normal_(norm.bias)
+    norm.running_mean = torch.full((5,), 7.0).double()
+    x = torch.randn(4, 5, 6, 7).double()
+    mean, var = x.mean((2, 3), keepdim=True), x.var((2, 3), correction=0, keepdim=True)
+    scale, shift = norm.weight[:, None, None], norm.bias[:, None, None]
+    expected = (x - mean) / (var + 1e-5).sqrt() * scale + shift
+    torch.testing.assert_close(norm.eval()(x), expected)
+
+
+@pytest.mark.parametrize("images", [1, 2])
+@pytest.mark.parametrize("norm", [layers.InstanceNorm(5), BatchNorm(5), BatchNorm(5).eval()])
+def test_a_norms_gradient_is_the_same_in_every_memory_layout(norm, images):
+    norm.double()
+    x, gradient = torch.randn(2, images, 5, 6, 7, dtype=torch.float64)
+
+    def grad(input_layout, gradient_layout):
+        leaf = x.clone(memory_format=input_layout).requires_grad_()
+        norm(leaf).backward(gradient.clone(memory_format=gradient_layout))
+        return leaf.grad
+
+    plain, last = torch.contiguous_format, torch.channels_last
+    for layouts in ((plain, last), (last, plain), (last, last)):
+        torch.testing.assert_close(grad(*layouts), grad(plain, plain))
+
+
+def test_batch_norm_can_use_running_statistics():
+    ours, torchs = BatchNorm(3, statistics="running"), nn.BatchNorm2d(3)
+    x = torch.randn(4, 3, 5, 5)
+    assert torch.equal(ours(x), torchs(x))
+    assert torch.equal(ours.eval()(x), torchs.eval()(x))
+
+
+def test_batch_norm_of_one_image_is_the_same_in_both_modes():
+    network, x = networks("batch")[1]
+    with torch.no_grad():
+        torch.testing.assert_close(network.eval()(x[:1]), network.train()(x[:1]), atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("norm", ["instance", "batch", "none"])
+def test_at_test_time_nothing_depends_on_neighbours_or_changes(norm):
+    for network, x in networks(norm):
+        network.double().eval()
+        before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+        with torch.no_grad():
+            together = network(x.double())
+            alone = torch.cat([network(each[None].double()) for each in x])
+        torch.testing.assert_close(together, alone)
+        assert all(torch.equal(tensor, before[name]) for name, tensor in network.state_dict().items())
+
+
+@pytest.mark.parametrize("norm", ["instance", "batch", "none"])
+def test_per_image_says_whether_training_mixes_images(norm):
+    for network, x in networks(norm):
+        network.double()
+        with torch.no_grad():
+            together = network(x.double())[:1]
+            alone = network(x[:1].double())
+        independent = torch.allclose(together, alone)
+        assert network.per_image == layers.per_image(network) == independent == (norm != "batch")
+
+
+def test_a_bias_before_an_instance_norm_takes_no_gradient_and_every_other_does():
+    for network, x in networks("instance"):
+        network.double()
+        with torch.no_grad():
+            before = network(x.double())
+            for weight in network.parameters():
+                if not weight.requires_grad:
+                    weight.add_(torch.randn_like(weight))
+            torch.testing.assert_close(network(x.double()), before)  # frozen: it makes no difference
+        network(x.double()).square().sum().backward()
+        for name, weight in network.named_parameters():
+            assert weight.requires_grad or name.endswith("bias")
+            assert weight.grad is None or weight.grad.abs().max() > 1e-9, name
+
+
+@pytest.mark.parametrize("norm", ["batch", "none"])
+def test_without_instance_norm_every_weight_is_trained(norm):
+    for network, _ in networks(norm):
+        assert all(weight.requires_grad for weight in network.parameters())
+
+
+def test_gradients_are_right():
+    for norm in ("instance", "batch", "none"):
+        for network in (
+            ResnetGenerator(1, 1, width=1, blocks=1, norm=norm, upsample="resize"),
+            UnetGenerator(1, 1, width=1, depth=5, norm=norm),
+        ):
+            side = network.minimum
+            x = torch.randn(1, 1, side, side, dtype=torch.float64, requires_grad=True)
+            assert torch.autograd.gradcheck(network.double(), x, fast_mode=True, check_undefined_grad=False)
+
+
+def test_resize_upsampling_covers_every_pixel_evenly():
+    """With equal weights and a constant input no pattern appears, where transposed convolutions show one."""
+
+    def spread(upsample):
+        double = nn.Sequential(*layers.upscale(upsample, 4, 1, kernel=3, norm="none").values())
+        for weight in double.parameters():
+            nn.init.ones_(weight)
+        result = double(torch.ones(1, 4, 8, 8))
+        assert result.shape == (1, 1, 16, 16)
+        return (result.max() - result.min()).item()
+
+    assert spread("resize") == 0
+    assert spread("transposed") > 0
+
+
+@pytest.mark.parametrize(
+    ("init", "spread"),
+    [
+        ("normal", 0.02),
+        ("xavier", 0.02 * (2 / (64 * 9 + 128 * 9)) ** 0.5),
+        ("kaiming", (2 / (64 * 9)) ** 0.5),
+    ],
+)
+def test_initial_weights_have_the_right_spread(init, spread):
+    conv = nn.Conv2d(64, 128, 3)
+    initialise(conv, init)
+    assert conv.weight.mean().abs() < spread / 50
+    assert abs(conv.weight.std() / spread - 1) < 0.02
+    assert not conv.bias.any()
+
+
+def test_orthogonal_weights_are_orthogonal():
+    conv = nn.ConvTranspose2d(16, 8, 3)
+    initialise(conv, "orthogonal")
+    rows = conv.weight.flatten(1)
+    torch.testing.assert_close(rows @ rows.T, 0.02**2 * torch.eye(16), atol=1e-8, rtol=1e-4)
+
+
+def test_batch_norms_start_around_one_and_the_seed_decides():
+    def start(seed):
+        torch.manual_seed(seed)
+        network = ResnetGenerator(width=64, blocks=1, norm="batch")
+        initialise(network)
+        return network
+
+    one, same, other = start(1), start(1), start(2)
+    scale = one.blocks[0].norm1.weight
+    assert abs(scale.mean() - 1) < 0.01
+    assert abs(scale.std() - 0.02) < 0.005
+    assert not one.blocks[0].norm1.bias.any()
+    assert all(torch.equal(a, b) for a, b in zip(one.parameters(), same.parameters(), strict=True))
+    assert not torch.equal(one.enter.conv.weight, other.enter.conv.weight)
+
+
+def test_dropout_drops_only_in_train_mode():
+    network = UnetGenerator(width=1, depth=6, dropout=True, norm="instance")
+    assert [type(up.get_submodule("dropout")) for up in list(network.up)[:-1]] == [
+        nn.Identity,
+        nn.Dropout,
+        nn.Identity,
+        nn.Identity,
+        nn.Identity,
+    ]
+    resnet = ResnetGenerator(width=2, blocks=2, dropout=True)
+    for net, x in ((network, torch.randn(1, 3, 64, 64)), (resnet, torch.randn(1, 3, 16, 16))):
+        with torch.no_grad():
+            assert not torch.equal(net(x), net(x))
+            assert torch.equal(net.eval()(x), net(x))

@@ -1,0 +1,169 @@
+"""What the networks are built of: norms, convolutions, upsampling, initialisation."""
+
+from typing import Literal, TypeVar
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.nn import init as fill
+
+NormName = Literal["instance", "batch", "none"]
+UpsampleName = Literal["transposed", "resize"]
+InitName = Literal["normal", "xavier", "kaiming", "orthogonal"]
+Statistics = Literal["image", "running"]
+
+Conv = TypeVar("Conv", bound=nn.Conv2d | nn.ConvTranspose2d)
+
+Argument = str | int | bool
+"""A constructor argument of a generator, plain enough for JSON."""
+
+
+class Generator(nn.Module):
+    """Base of the generators: (N, in_channels, H, W) in [-1, 1] to (N, out_channels, H, W) in (-1, 1).
+
+    Attributes:
+        multiple_of: H and W must be multiples of this.
+        minimum: the smallest H and W.
+        per_image: no layer mixes the images of a batch, in train mode either.
+        arguments: what the constructor was given, every argument by name.
+    """
+
+    multiple_of: int
+    minimum: int
+    per_image: bool
+    arguments: dict[str, Argument]
+
+
+class Discriminator(nn.Module):
+    """Base of the discriminators: images (N, in_channels, H, W) to logits (N, 1, h, w), high for real.
+
+    Attributes:
+        multiple_of: H and W must be multiples of this: of one, so any will do.
+        minimum: the smallest H and W that give a logit.
+        per_image: no layer mixes the images of a batch, in train mode either.
+        arguments: what the constructor was given, every argument by name.
+    """
+
+    multiple_of: int = 1
+    minimum: int
+    per_image: bool
+    arguments: dict[str, Argument]
+
+
+class BatchNorm(nn.BatchNorm2d):
+    """BatchNorm whose output at test time depends on one image alone.
+
+    In train mode it is BatchNorm2d. In eval mode with statistics "image" each image is normalised by its own
+    mean and variance (pix2pix, arXiv 1611.07004, §3.4, at batch size 1), and no buffer is read or written;
+    with "running" the averages gathered in training are used, as is usual elsewhere.
+    """
+
+    def __init__(self, channels: int, *, statistics: Statistics = "image") -> None:
+        super().__init__(channels)
+        self.statistics: Statistics = statistics
+
+    def forward(self, input: Tensor) -> Tensor:
+        if self.training or self.statistics == "running":
+            return super().forward(input)
+        return per_image_norm(input, self.weight, self.bias, self.eps)
+
+
+class InstanceNorm(nn.InstanceNorm2d):
+    """Instance norm without weights or buffers."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        return per_image_norm(input, None, None, self.eps)
+
+
+def per_image_norm(images: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float) -> Tensor:
+    """Each channel of each image, (N, C, H, W), to mean 0 and variance 1: batch norm of one image at a time.
+
+    torch's instance norm is not used: on a CPU, a single image (N = 1) whose gradient arrives channels-last gets a
+    wrong one, with no warning (seen in 2.13, float32 and float64); and it copies such images twice.
+    """
+    normed = [F.batch_norm(image, None, None, weight, bias, True, 0.0, eps) for image in images.split(1)]
+    return normed[0] if len(normed) == 1 else torch.cat(normed)
+
+
+def per_image(network: nn.Module) -> bool:
+    """Whether, in train mode, an output depends on its own input alone and not on its batch neighbours."""
+    return not any(isinstance(module, nn.BatchNorm2d) for module in network.modules())
+
+
+def norm_layer(norm: NormName, channels: int) -> nn.Module:
+    """The norm over (N, channels, H, W). Instance norm has neither weights nor buffers, so no keys."""
+    match norm:
+        case "instance":
+            return InstanceNorm(channels)
+        case "batch":
+            return BatchNorm(channels)
+        case "none":
+            return nn.Identity()
+
+
+def has_bias(norm: NormName) -> bool:
+    """Whether inner convolutions have a bias: only with instance norm, as in the original implementation."""
+    return norm == "instance"
+
+
+def before_norm(conv: Conv, norm: NormName) -> Conv:
+    """`conv`, built with `bias=has_bias(norm)`, as it should be directly before that norm.
+
+    Instance norm takes any bias away again: its true gradient is zero, and Adam would make steps of the
+    rounding. The bias stays as a key, so that the originals' checkpoints fit, but takes no gradient.
+    """
+    if norm == "instance" and conv.bias is not None:
+        conv.bias.requires_grad_(False)
+    return conv
+
+
+def upscale(
+    upsample: UpsampleName, channels: int, to: int, *, kernel: int, norm: NormName | None
+) -> dict[str, nn.Module]:
+    """Named layers that double height and width, from `channels` to `to`; no norm after them means a bias.
+
+    "transposed" is a transposed convolution of that kernel size, 3 or 4, as in the originals. "resize"
+    repeats each pixel and convolves 3×3, which covers every output pixel evenly and so leaves no checkerboard
+    (Odena et al. 2016, "Deconvolution and Checkerboard Artifacts"). Repeating, not bilinear: they found it
+    the better of the two, it costs no arithmetic, and the convolution can learn the smoothing.
+    """
+    bias = norm is None or has_bias(norm)
+    if upsample == "resize":
+        conv = nn.Conv2d(channels, to, 3, padding=1, padding_mode="reflect", bias=bias)
+        layers: dict[str, nn.Module] = {"repeat": nn.Upsample(scale_factor=2, mode="nearest"), "conv": conv}
+    else:
+        conv = nn.ConvTranspose2d(
+            channels, to, kernel, stride=2, padding=1, output_padding=4 - kernel, bias=bias
+        )
+        layers = {"conv": conv}
+    if norm is not None:
+        before_norm(conv, norm)
+    return layers
+
+
+def initialise(network: nn.Module, init: InitName = "normal", gain: float = 0.02) -> None:
+    """Fill the weights in place, from torch's global generator.
+
+    Convolutions: N(0, gain), Xavier normal with that gain, Kaiming normal over the fan in (which takes no
+    gain), or orthogonal with that gain; biases 0. BatchNorm: weights N(1, gain), biases 0.
+    """
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
+            fill_weight(module.weight, init, gain)
+            if module.bias is not None:
+                fill.zeros_(module.bias)
+        elif isinstance(module, nn.BatchNorm2d):
+            fill.normal_(module.weight, 1.0, gain)
+            fill.zeros_(module.bias)
+
+
+def fill_weight(weight: Tensor, init: InitName, gain: float) -> None:
+    match init:
+        case "normal":
+            fill.normal_(weight, 0.0, gain)
+        case "xavier":
+            fill.xavier_normal_(weight, gain)
+        case "kaiming":
+            fill.kaiming_normal_(weight)
+        case "orthogonal":
+            fill.orthogonal_(weight, gain)

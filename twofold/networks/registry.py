@@ -1,0 +1,127 @@
+"""The networks by name, and generators to and from a description that fits in JSON."""
+
+import inspect
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Literal, get_args
+
+from twofold.errors import TwofoldError, UsageError
+from twofold.networks.discriminators import ImageDiscriminator, PatchDiscriminator, PixelDiscriminator
+from twofold.networks.layers import Argument, Discriminator, Generator, NormName, UpsampleName
+from twofold.networks.resnet import ResnetGenerator
+from twofold.networks.unet import UnetGenerator
+
+GeneratorName = Literal["resnet-9", "resnet-6", "unet", "unet-256", "unet-128", "encoder-decoder"]
+DiscriminatorName = Literal["patch", "pixel", "image"]
+
+GENERATORS: dict[GeneratorName, Callable[[int], Callable[..., Generator]]] = {
+    "resnet-9": lambda _: partial(ResnetGenerator, blocks=9),
+    "resnet-6": lambda _: partial(ResnetGenerator, blocks=6),
+    "unet": lambda size: partial(UnetGenerator, depth=unet_depth(size)),
+    "unet-256": lambda _: partial(UnetGenerator, depth=8),
+    "unet-128": lambda _: partial(UnetGenerator, depth=7),
+    "encoder-decoder": lambda size: partial(UnetGenerator, depth=unet_depth(size), skips=False),
+}
+"""Name to the constructor for a training size in pixels."""
+
+DISCRIMINATORS: dict[DiscriminatorName, Callable[[int], Callable[..., Discriminator]]] = {
+    "patch": lambda layers: partial(PatchDiscriminator, layers=layers),
+    "pixel": lambda _: PixelDiscriminator,
+    "image": lambda _: ImageDiscriminator,
+}
+"""Name to the constructor for a number of layers, which only "patch" lets one choose."""
+
+DESCRIBED: dict[str, type[Generator]] = {"resnet": ResnetGenerator, "unet": UnetGenerator}
+"""What a description's "network" can be."""
+
+LARGEST = 4096
+"""No whole number in a description is larger: a damaged one must not fill the memory."""
+
+
+def build_generator(
+    name: GeneratorName,
+    *,
+    in_channels: int,
+    out_channels: int,
+    width: int,
+    norm: NormName,
+    dropout: bool,
+    upsample: UpsampleName,
+    size: int,
+) -> Generator:
+    """A generator to train on squares of `size` pixels; UsageError if it cannot take them."""
+    generator = GENERATORS[name](size)(
+        in_channels, out_channels, width=width, norm=norm, dropout=dropout, upsample=upsample
+    )
+    check_size(generator, size, size)
+    return generator
+
+
+def build_discriminator(
+    name: DiscriminatorName, *, in_channels: int, width: int, layers: int, norm: NormName
+) -> Discriminator:
+    """A discriminator; `layers` is the depth of "patch" and changes no other."""
+    return DISCRIMINATORS[name](layers)(in_channels, width=width, norm=norm)
+
+
+def automatic_generator(size: int) -> GeneratorName:
+    """CycleGAN's choice (arXiv 1703.10593, appendix 7.2): nine blocks from 256 px, six below."""
+    return "resnet-9" if size >= 256 else "resnet-6"
+
+
+def unet_depth(size: int) -> int:
+    """Halvings of a U-Net for a training size: as many as divide it, 8 at most; UsageError under 5."""
+    depth = min(8, (size & -size).bit_length() - 1)
+    if depth < 5:
+        near = " or ".join(str(each) for each in (size // 32 * 32, size // 32 * 32 + 32) if each)
+        raise UsageError(f"A U-Net needs a size that is a multiple of 32, and {size} is not: use {near}.")
+    return depth
+
+
+def check_size(network: Generator | Discriminator, height: int, width: int) -> None:
+    """UsageError, naming the rule, where a network cannot take images of this height and width."""
+    least, multiple = network.minimum, network.multiple_of
+    if min(height, width) >= least and height % multiple == 0 and width % multiple == 0:
+        return
+    kind = "generator" if isinstance(network, Generator) else "discriminator"
+    rule = f"multiples of {multiple}, from {least} up" if multiple > 1 else f"{least} pixels at least"
+    raise UsageError(f"The {kind} needs a height and width that are {rule}, not {height}×{width}.")
+
+
+def describe(generator: Generator) -> dict[str, Argument]:
+    """What `from_description` rebuilds this generator from, its weights apart; fit for JSON."""
+    for name, kind in DESCRIBED.items():
+        if type(generator) is kind:
+            return {"network": name, **generator.arguments}
+    raise TypeError(f"a {type(generator).__name__} has no description")
+
+
+def from_description(description: Mapping[str, object]) -> Generator:
+    """The generator, with fresh weights, of a description that may come from any file.
+
+    An argument that is left out has its default. A description can ask for more than memory holds: call this
+    under `torch.device("meta")` and assign the file's tensors. TwofoldError for one that cannot be built.
+    """
+    arguments = dict(description)
+    network = arguments.pop("network", None)
+    if not isinstance(network, str) or network not in DESCRIBED:
+        raise TwofoldError(
+            f"Unknown network {network!r:.40}: the file may need a newer twofold, or is damaged."
+        )
+    known = inspect.signature(DESCRIBED[network]).parameters
+    for name, value in arguments.items():
+        if name not in known or not is_valid(name, value, known[name].default):
+            raise TwofoldError(
+                f"A {network} network here has no {name}={value!r:.40}: the file may need a newer twofold."
+            )
+    return DESCRIBED[network](**arguments)
+
+
+def is_valid(name: str, value: object, default: object) -> bool:
+    if name == "norm":
+        return value in get_args(NormName)
+    if name == "upsample":
+        return value in get_args(UpsampleName)
+    if type(value) is int and type(default) is int:
+        return 1 <= value <= LARGEST
+    return type(value) is bool and type(default) is bool

@@ -1,0 +1,49 @@
+"""What a user can set of the networks."""
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Norm = Literal["instance", "batch", "none"]
+Init = Literal["normal", "xavier", "kaiming", "orthogonal"]
+
+
+class GeneratorSettings(BaseModel):
+    """The network that translates."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    network: Literal["auto", "resnet-9", "resnet-6", "unet", "unet-256", "unet-128", "encoder-decoder"] = (
+        Field(default="auto", description="Architecture; auto is resnet-9 from 256 px and resnet-6 below.")
+    )
+    width: int = Field(
+        default=64, ge=1, le=4096, description="Channels of the first layer; deeper ones are multiples."
+    )
+    norm: Norm = Field(default="instance", description="Normalisation after the inner convolutions.")
+    dropout: bool = Field(default=False, description="Drop half of the values in the innermost layers.")
+    upsample: Literal["transposed", "resize"] = Field(
+        default="transposed",
+        description="Doubling the size: transposed convolutions, or repeat and convolve (no checkerboards).",
+    )
+    init: Init = Field(default="normal", description="How the first weights are drawn.")
+
+
+class DiscriminatorSettings(BaseModel):
+    """The network that tells real images from translated ones."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    network: Literal["patch", "pixel", "image"] = Field(
+        default="patch", description="What gets one verdict: a patch, a pixel, or the image."
+    )
+    width: int = Field(
+        default=64, ge=1, le=4096, description="Channels of the first layer; deeper ones are multiples."
+    )
+    layers: int = Field(
+        default=3,
+        ge=1,
+        le=8,
+        description="Halvings of the patch network; 3 judges patches of 70 by 70 pixels.",
+    )
+    norm: Norm = Field(default="instance", description="Normalisation after the inner convolutions.")
+    init: Init = Field(default="normal", description="How the first weights are drawn.")
