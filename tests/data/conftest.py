@@ -1,0 +1,33 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from twofold import images
+from twofold.data.settings import DataSettings
+
+
+@pytest.fixture
+def fill(tmp_path):
+    """Write seeded images into a folder below tmp_path: fill("A", 5, size=(width, height), channels=3)."""
+
+    def make(name, count, size=(20, 16), channels=3, suffix="png", first=0) -> Path:
+        folder = tmp_path / name
+        folder.mkdir(exist_ok=True)
+        for i in range(first, first + count):
+            rng = np.random.default_rng([i, *name.encode()])
+            image = rng.integers(0, 256, (size[1], size[0], channels), dtype=np.uint8)
+            images.write(image, folder / f"{i}.{suffix}")
+        return folder
+
+    return make
+
+
+@pytest.fixture
+def small(tmp_path):
+    """Settings of 8 px crops with a cache of their own: small(flip=False)."""
+
+    def make(**changes) -> DataSettings:
+        return DataSettings(**{"size": 8, "cache_dir": tmp_path / "cache", **changes})
+
+    return make

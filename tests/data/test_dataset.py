@@ -1,0 +1,56 @@
+import numpy as np
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from twofold import images
+from twofold.data.dataset import ImageStore, LoadRule, load, load_shape
+from twofold.data.settings import DataSettings
+
+sides = st.integers(1, 3000)
+
+
+@given(width=sides, height=sides)
+def test_resize_and_crop_squashes(width, height):
+    assert load_shape(width, height, DataSettings(size=128), 4) == (143, 143)
+    assert load_shape(width, height, DataSettings(size=128, load_size=150), 4) == (150, 150)
+
+
+@given(width=sides, height=sides, size=st.integers(1, 300), room=st.integers(0, 50))
+def test_scale_width_fits_the_crop_and_keeps_the_proportions(width, height, size, room):
+    settings = DataSettings(size=size, load_size=size + room, resize="scale-width-and-crop")
+    h, w = load_shape(width, height, settings, 4)
+    assert h >= size and w >= size + room
+    assert w == size + room or h == size
+    scale = max(h / height, w / width)
+    assert abs(h - height * scale) <= 1 and abs(w - width * scale) <= 1
+
+
+@given(width=sides, height=sides, multiple=st.sampled_from([1, 4, 32, 256]))
+def test_crop_keeps_the_size_and_none_rounds_it_down(width, height, multiple):
+    assert load_shape(width, height, DataSettings(resize="crop"), multiple) == (height, width)
+    h, w = load_shape(width, height, DataSettings(resize="none"), multiple)
+    assert h % multiple == w % multiple == 0
+    assert 0 <= height - h < multiple and 0 <= width - w < multiple
+
+
+def test_a_store_decodes_what_the_rule_says(fill, small):
+    folder = fill("A", 3)
+    rule = LoadRule(small(), 3, 4)
+    store = ImageStore([folder / f"{i}.png" for i in range(3)], rule)
+    assert len(store) == 3 and not store.cached
+    expected = images.resize(images.read(folder / "1.png"), 9, 9)
+    assert store[1].dtype == torch.uint8
+    assert np.array_equal(store[1].numpy(), expected)
+    assert np.array_equal(load(folder / "1.png", rule), expected)
+
+
+def test_the_key_of_a_rule_holds_what_pixels_depend_on_and_nothing_else():
+    def key(channels=3, multiple=4, **changes):
+        return LoadRule(DataSettings(**changes), channels, multiple).key()
+
+    assert key() == key(flip=False, multiple=32, workers=5)
+    assert key(resize="crop") == key(resize="crop", size=8)
+    different = [key(), key(size=128), key(channels=1), key(resize="crop"), key(resize="none")]
+    different += [key(resize="none", multiple=32), key(resize="scale-width-and-crop")]
+    assert len({tuple(k) for k in different}) == len(different)

@@ -1,0 +1,29 @@
+"""Work done ahead of its turn in a few threads, handed over in order."""
+
+from collections import deque
+from collections.abc import Callable, Generator, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
+from typing import TypeVar
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+def ahead(
+    function: Callable[[T], R], items: Iterable[T], threads: int, depth: int
+) -> Generator[R, None, None]:
+    """Yield ``function(item)`` for each item in order, at most `depth` of them computed before their turn.
+
+    Closing the generator, or an exception of `function` (which surfaces here), ends the threads.
+    """
+    source = iter(items)
+    pool = ThreadPoolExecutor(threads, thread_name_prefix="twofold-data")
+    try:
+        pending = deque(pool.submit(function, item) for item in islice(source, depth))
+        while pending:
+            result = pending.popleft().result()
+            pending.extend(pool.submit(function, item) for item in islice(source, 1))
+            yield result
+    finally:
+        pool.shutdown(cancel_futures=True)

@@ -1,0 +1,40 @@
+"""Flips and colour jitter of a whole batch, on the device."""
+
+import torch
+from torch import Tensor
+
+from twofold.images import to_float
+
+_LUMA = (0.299, 0.587, 0.114)
+
+
+def augment(crops: Tensor, flips: Tensor | None, jitter: Tensor | None) -> Tensor:
+    """Crops as the networks see them.
+
+    Args:
+        crops: uint8 (N, C, H, W).
+        flips: bool (N,), which to mirror left to right; None: none.
+        jitter: float32 (N, 3), by how much brightness, contrast and saturation change, in [-1, 1]; None: not.
+
+    Returns:
+        float32 (N, C, H, W) in [-1, 1].
+    """
+    floats = to_float(crops)
+    if flips is not None:
+        floats = torch.where(flips[:, None, None, None], floats.flip(3), floats)
+    return floats if jitter is None else _jittered(floats, jitter)
+
+
+def _jittered(floats: Tensor, jitter: Tensor) -> Tensor:
+    """Brightness scales, contrast leads away from the image's mean, saturation from grey; alpha stays."""
+    brightness, contrast, saturation = (1 + jitter[:, :, None, None, None]).unbind(1)  # each (N, 1, 1, 1)
+    channels = floats.shape[1]
+    colour = floats[:, :3] if channels == 4 else floats
+    colour = (colour + 1) / 2 * brightness
+    mean = colour.mean(dim=(1, 2, 3), keepdim=True)
+    colour = mean + (colour - mean) * contrast
+    if channels in (3, 4):
+        luma = (colour * colour.new_tensor(_LUMA)[:, None, None]).sum(1, keepdim=True)
+        colour = luma + (colour - luma) * saturation
+    colour = colour.clamp(0, 1) * 2 - 1
+    return torch.cat([colour, floats[:, 3:]], 1) if channels == 4 else colour

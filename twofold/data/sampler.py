@@ -1,0 +1,49 @@
+"""Which image comes at which position of the stream, and how it is cropped: pure functions of the position.
+
+Positions count the images of one domain over all ranks since the run began, so neither the number of ranks
+nor a resume changes what is seen.
+"""
+
+from functools import lru_cache
+from typing import Literal, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from twofold.randomness import generator
+
+Domain = Literal["a", "b"]
+
+
+class Placement(NamedTuple):
+    """The random choices for one crop."""
+
+    y: float
+    """How far down of the room there is, in [0, 1)."""
+    x: float
+    flip: bool
+    jitter: tuple[float, float, float]
+    """Brightness, contrast, saturation, each in [-1, 1)."""
+
+
+def pick(seed: int, domain: Domain, count: int, position: int) -> int:
+    """Which of `count` images stands at `position`: each once in every `count` positions, in a new order."""
+    cycle, place = divmod(position, count)
+    return int(_order(seed, domain, count, cycle)[place])
+
+
+@lru_cache(maxsize=8)  # both domains, and the next cycle of each, for two loaders
+def _order(seed: int, domain: Domain, count: int, cycle: int) -> NDArray[np.int64]:
+    return generator("order", seed, domain, cycle).permutation(count)
+
+
+def placement(seed: int, domain: Domain, position: int) -> Placement:
+    """Crop, flip and colour at `position`; always all drawn, so that no setting shifts another's draws."""
+    y, x, flip, *jitter = generator("placement", seed, domain, position).random(6)
+    brightness, contrast, saturation = (2 * float(draw) - 1 for draw in jitter)
+    return Placement(float(y), float(x), bool(flip < 0.5), (brightness, contrast, saturation))
+
+
+def offset(fraction: float, room: int) -> int:
+    """The first of `room` + 1 equally likely places that `fraction` in [0, 1) falls on."""
+    return int(fraction * (room + 1))

@@ -1,0 +1,80 @@
+"""What a user can set of the data."""
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+ResizeName = Literal["resize-and-crop", "scale-width-and-crop", "crop", "none"]
+
+
+class DataSettings(BaseModel):
+    """Which images a run sees, and how they are loaded, cropped and varied."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    size: int = Field(
+        default=256, ge=1, description="Side of the square crop that the networks see, in pixels."
+    )
+    load_size: int | None = Field(
+        default=None,
+        ge=1,
+        description="Size to load at before the crop, in pixels; round(size x 286/256) if not given.",
+    )
+    resize: ResizeName = Field(
+        default="resize-and-crop",
+        description="Squash to a square and crop, scale the width and crop, only crop, or use whole images.",
+    )
+    flip: bool = Field(default=True, description="Mirror half of the training crops left to right.")
+    jitter: float = Field(
+        default=0.0,
+        ge=0,
+        le=1,
+        description="Strength of random brightness, contrast and saturation; 0 turns it off.",
+    )
+    channels_a: int | None = Field(
+        default=None,
+        ge=1,
+        description="Channels of A; found out if not given: 1 where all is grey, N for .npy, else 3.",
+    )
+    channels_b: int | None = Field(
+        default=None, ge=1, description="Channels of B; found out if not given, as for A."
+    )
+    val_a: Path | None = Field(
+        default=None, description="Folder of held-out images of A, in place of drawing some."
+    )
+    val_b: Path | None = Field(
+        default=None, description="Folder of held-out images of B, in place of drawing some."
+    )
+    hold_out: bool = Field(
+        default=True,
+        description="Keep 5 % of each folder (8 to 100, if it has 40) out of training to judge by.",
+    )
+    cache: bool = Field(default=True, description="Keep the decoded images in a cache folder, memory-mapped.")
+    cache_dir: Path | None = Field(
+        default=None,
+        description="The cache folder; TWOFOLD_CACHE, or twofold in the user's cache folder, if not given.",
+    )
+    cache_limit_gb: float = Field(
+        default=20.0,
+        ge=0,
+        description="Most that the cache folder may hold, in GB; older caches make room for newer.",
+    )
+    workers: int = Field(
+        default=2, ge=1, description="Threads that prepare the next batches while one trains."
+    )
+
+    @property
+    def loaded(self) -> int:
+        """The load size in pixels, as given or derived from the crop."""
+        return self.load_size or round(self.size * 286 / 256)
+
+    @model_validator(mode="after")
+    def _agree(self) -> "DataSettings":
+        if self.loaded < self.size and self.resize in ("resize-and-crop", "scale-width-and-crop"):
+            raise ValueError(
+                f"load_size {self.loaded} is under the crop, {self.size}; make it at least as large"
+            )
+        if (self.val_a is None) != (self.val_b is None):
+            raise ValueError("val_a and val_b go together; give both or neither")
+        return self
