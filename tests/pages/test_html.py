@@ -1,0 +1,80 @@
+import base64
+import hashlib
+import json
+import re
+from html.parser import HTMLParser
+
+import pytest
+
+from twofold.pages.html import data_uri, details, json_block, page, section, table, text
+
+EVIL = "</script><script>alert('x')</script><!--\"><img src=x onerror=alert(1)>&amp;"
+
+
+class Seen(HTMLParser):
+    """The tags, attributes and text that a browser would see."""
+
+    def __init__(self, document: str) -> None:
+        super().__init__()
+        self.tags, self.attributes, self.words = [], [], []
+        self.feed(document)
+        self.close()
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append(tag)
+        self.attributes += attrs
+
+    def handle_data(self, data):
+        self.words.append(data)
+
+
+def test_text_is_inert_between_tags_and_in_attributes():
+    seen = Seen(f'<p title="{text(EVIL)}">{text(EVIL)}</p>')
+    assert seen.tags == ["p"]
+    assert seen.attributes == [("title", EVIL)]
+    assert "".join(seen.words) == EVIL
+
+
+def test_json_block_comes_back_as_it_was_and_cannot_be_ended():
+    data = {EVIL: [EVIL, None, 1.5, "\u2028"]}
+    block = json_block(data)
+    body = block.removeprefix('<script type="application/json">').removesuffix("</script>")
+    assert "<" not in body
+    assert json.loads(body) == data
+
+
+def test_json_block_refuses_what_json_parse_would():
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        json_block([float("nan")])
+
+
+def test_names_in_tables_and_headings_are_escaped():
+    for made in (table([(EVIL, EVIL)]), details(EVIL, ""), section(EVIL, "body")):
+        seen = Seen(made)
+        assert not {"script", "img"} & set(seen.tags)
+        assert EVIL in "".join(seen.words)
+
+
+def test_a_section_without_content_is_left_out():
+    assert section("Title", "") == ""
+
+
+def test_data_uri_holds_the_bytes():
+    head, _, tail = data_uri(b"\x00\xff", "png").partition(",")
+    assert head == "data:image/png;base64"
+    assert base64.b64decode(tail) == b"\x00\xff"
+
+
+def test_the_policy_allows_the_page_its_own_script_and_no_other():
+    document = page(EVIL, "<p>body</p>")
+    (script,) = re.findall(r"<script>(.*?)</script>", document, re.DOTALL)
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    assert f"script-src 'sha256-{digest}'" in document
+    assert "default-src 'none'" in document
+
+
+def test_a_page_needs_nothing_from_elsewhere():
+    document = page("title", "")
+    addresses = re.findall(r"https?://[^\s\"'`]+", document)
+    assert set(addresses) <= {"http://www.w3.org/2000/svg"}  # a name, never fetched
+    assert not re.search(r"@import|@font-face|<link|\ssrc=", document)
