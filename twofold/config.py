@@ -1,0 +1,204 @@
+"""Every setting of a run: composed from layers, written, read, compared.
+
+Defaults < preset < file < environment < command line. A layer is a nested mapping of what somebody said; what
+nobody said is not in it, so a later look can tell a wish from a default.
+"""
+
+import difflib
+import os
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from twofold.data.settings import DataSettings
+from twofold.errors import UsageError
+from twofold.methods.settings import CycleGANSettings, MethodName
+from twofold.networks.settings import DiscriminatorSettings, GeneratorSettings
+from twofold.runs import FORMAT
+from twofold.training.settings import MachineSettings, OptimSettings, TrainingSettings
+
+ENVIRONMENT = "TWOFOLD_SET_"
+"""TWOFOLD_SET_OPTIM__LR=1e-4 sets optim.lr."""
+
+Layer = Mapping[str, Any]
+
+
+class Settings(BaseModel):
+    """What can be set besides the two folders."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    method: MethodName = Field(default="cyclegan", description="The training method.")
+    seed: int = Field(default=0, ge=0, description="Seed of everything random.")
+    data: DataSettings = DataSettings()
+    generator: GeneratorSettings = GeneratorSettings()
+    discriminator: DiscriminatorSettings = DiscriminatorSettings()
+    cyclegan: CycleGANSettings = CycleGANSettings()
+    optim: OptimSettings = OptimSettings()
+    training: TrainingSettings = TrainingSettings()
+    machine: MachineSettings = MachineSettings()
+
+
+class Config(Settings):
+    """All that a run was started with: config.yaml."""
+
+    a: Path = Field(description="Folder of domain A.")
+    b: Path = Field(description="Folder of domain B.")
+    preset: str | None = Field(default=None, description="The preset that the settings started from.")
+
+
+FREE = {
+    *("training.epochs", "training.decay_epochs", "training.report_every", "training.sample_every"),
+    *("training.snapshot_every", "training.state_every", "data.workers", "data.cache", "data.cache_dir"),
+    "data.cache_limit_gb",
+}
+"""What a resumed run may change: how long it goes on, what it writes and how images are fetched."""
+
+
+def compose(*layers: Layer) -> Config:
+    """The config that these layers give, later ones first in rank.
+
+    Raises:
+        UsageError: a key or a value is wrong; one line, with the nearest right one.
+    """
+    try:
+        return Config.model_validate(merge(*layers))
+    except ValidationError as error:
+        raise UsageError(explain(error)) from error
+
+
+def merge(*layers: Layer) -> dict[str, Any]:
+    """One nested mapping out of several; a later layer's values replace an earlier one's."""
+    merged: dict[str, Any] = {}
+    for layer in layers:
+        for key, value in layer.items():
+            mine = merged.get(key)
+            merged[key] = (
+                merge(mine, value) if isinstance(mine, Mapping) and isinstance(value, Mapping) else value
+            )
+    return merged
+
+
+def flatten(layer: Layer, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """("optim.lr", 0.0002) and so on."""
+    for key, value in layer.items():
+        if isinstance(value, Mapping):
+            yield from flatten(value, f"{prefix}{key}.")
+        else:
+            yield prefix + key, value
+
+
+def get(layer: Layer, path: str) -> Any:
+    """What a layer says of "optim.lr", or None."""
+    return dict(flatten(layer)).get(path)
+
+
+def nest(flat: Mapping[str, Any]) -> dict[str, Any]:
+    """The inverse of `flatten`."""
+    layer: dict[str, Any] = {}
+    for path, value in flat.items():
+        *rooms, key = path.split(".")
+        place = layer
+        for room in rooms:
+            place = place.setdefault(room, {})
+        place[key] = value
+    return layer
+
+
+def from_environment(environ: Mapping[str, str] = os.environ) -> dict[str, Any]:
+    """The layer that TWOFOLD_SET_* variables give; values are read as YAML, so `null` and `false` work."""
+    named = {k.removeprefix(ENVIRONMENT): v for k, v in environ.items() if k.startswith(ENVIRONMENT)}
+    return nest({k.lower().replace("__", "."): yaml.load(v, Loader) for k, v in named.items()})
+
+
+def from_file(path: Path) -> dict[str, Any]:
+    """The layer that a YAML file gives; a run's config.yaml is one.
+
+    Raises:
+        UsageError: the file is missing, is no YAML mapping, or was written by a newer twofold.
+    """
+    try:
+        layer = yaml.load(path.read_text(encoding="utf-8"), Loader=Loader)
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        reason = " ".join(str(error).split())
+        raise UsageError(f"cannot read settings from {path}: {reason}") from error
+    if not isinstance(layer, dict):
+        raise UsageError(f"{path} holds no settings; it should read like `optim: {{lr: 0.0001}}`")
+    version = layer.pop("format", FORMAT)
+    if not isinstance(version, int) or version > FORMAT:
+        raise UsageError(f"{path} has format {version}, this twofold reads up to {FORMAT}: update twofold")
+    return layer
+
+
+class Loader(yaml.SafeLoader):
+    """YAML 1.2's floats: `1e-4` is a number, as everyone who writes it means."""
+
+
+Loader.yaml_implicit_resolvers = {k: list(v) for k, v in yaml.SafeLoader.yaml_implicit_resolvers.items()}
+for _first in "-+0123456789.":
+    Loader.yaml_implicit_resolvers.setdefault(_first, []).append(
+        ("tag:yaml.org,2002:float", re.compile(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$"))
+    )
+
+
+def to_yaml(config: Config) -> str:
+    """config.yaml's text: the folders and the preset first, then every room."""
+    content = config.model_dump(mode="json")
+    first = {key: content.pop(key) for key in ("method", "preset", "a", "b", "seed")}
+    return yaml.safe_dump({"format": FORMAT} | first | content, sort_keys=False, allow_unicode=True)
+
+
+def resume(stored: Config, said: Layer) -> Config:
+    """The config a run goes on with: what is stored, and of what was said now, what a resumed run may change.
+
+    Raises:
+        UsageError: something else was said that differs from what is stored.
+    """
+    wanted = dict(flatten(compose({"a": stored.a, "b": stored.b}, said).model_dump()))
+    kept = dict(flatten(stored.model_dump()))
+    for path, _ in flatten(said):
+        undecided = wanted[path] in (None, "auto")
+        if path not in FREE and not undecided and wanted[path] != kept[path]:
+            raise UsageError(
+                f"this run was started with {path} = {kept[path]}, not {wanted[path]}; leave it out to go on,"
+                " or give another --out to start anew"
+            )
+    changed = {path: wanted[path] for path, _ in flatten(said) if path in FREE}
+    return compose(stored.model_dump(), nest(changed))
+
+
+def default_out(said: Layer) -> Path:
+    """The run folder of a training that was given none: runs/A2B-METHOD."""
+    a, b = (Path(said[name]).absolute().name for name in "ab")
+    return Path("runs") / f"{a}2{b}-{said.get('method', Settings().method)}"
+
+
+def explain(error: ValidationError) -> str:
+    """The first problem of a failed validation as one line."""
+    problem = error.errors()[0]
+    path = ".".join(str(part) for part in problem["loc"])
+    if problem["type"] == "extra_forbidden":
+        near = difflib.get_close_matches(path, [name for name, _ in flatten(schema())], 1, 0.5)
+        return f"there is no setting {path}" + (f"; did you mean {near[0]}?" if near else "")
+    if problem["type"] == "literal_error":
+        choices = problem.get("ctx", {}).get("expected", "")
+        near = difflib.get_close_matches(
+            str(problem["input"]), [c.strip("' ") for c in choices.split(" or ")[0].split(",")], 1, 0.5
+        )
+        return f"{path} cannot be {problem['input']!r}: " + (
+            f"did you mean {near[0]}?" if near else f"it is one of {choices}"
+        )
+    message = problem["msg"][0].lower() + problem["msg"][1:]
+    return f"{path} cannot be {problem['input']!r}: {message}"
+
+
+def schema() -> dict[str, Any]:
+    """Every setting and its default."""
+    rooms = {
+        name: field.get_default(call_default_factory=True) for name, field in Config.model_fields.items()
+    }
+    return {name: room.model_dump() if isinstance(room, BaseModel) else room for name, room in rooms.items()}

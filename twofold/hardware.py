@@ -1,0 +1,80 @@
+"""What this machine is: its devices, what they are fast at, and how much memory is free."""
+
+import os
+import platform
+from pathlib import Path
+
+import torch
+
+from twofold.errors import UsageError
+
+
+def pick_device(name: str = "auto", local_rank: int = 0) -> torch.device:
+    """The device that `name` means here; "auto" is a CUDA GPU, then Apple's, then the CPU.
+
+    Raises:
+        UsageError: there is no such device.
+    """
+    if name == "auto":
+        best = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+        return pick_device(best, local_rank)
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise UsageError(f"there is no device {name!r}; use auto, cpu, cuda, cuda:1 or mps") from error
+    if device.type == "cuda":
+        place = local_rank if device.index is None else device.index
+        if place >= torch.cuda.device_count():
+            raise UsageError(
+                f"{name} is not on this machine ({torch.cuda.device_count()} CUDA devices); use cpu"
+            )
+        return torch.device("cuda", place)
+    if device.type == "mps" and not torch.backends.mps.is_available():
+        raise UsageError("mps is not on this machine; use cpu")
+    if device.type not in ("cpu", "mps"):
+        raise UsageError(f"twofold does not run on {name!r}; use auto, cpu, cuda or mps")
+    return device
+
+
+def fast_bf16(device: torch.device) -> bool:
+    """Whether matrix products in bf16 are much faster than in float32: tensor cores, AMX, or AVX-512 BF16."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_capability(device) >= (8, 0)
+    if device.type == "cpu":
+        can = torch.cpu.get_capabilities()
+        return bool(can.get("amx_bf16") or can.get("avx512_bf16"))
+    return False
+
+
+def free_memory(device: torch.device) -> int | None:
+    """Bytes that can still be taken on this device, or None where it cannot be told."""
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0]
+    try:
+        lines = Path("/proc/meminfo").read_text().splitlines()
+    except OSError:
+        return None
+    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable")), None)
+
+
+def describe(device: torch.device) -> dict[str, str | int]:
+    """Names and versions worth keeping beside a result."""
+    return {
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
+        "cpu": cpu_name(),
+        "cores": os.cpu_count() or 1,
+        "threads": torch.get_num_threads(),
+        "system": f"{platform.system()} {platform.release()}",
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+    }
+
+
+def cpu_name() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    return next(
+        (line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.machine()
+    )

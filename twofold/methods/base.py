@@ -1,0 +1,61 @@
+"""What a training method is: some networks, and a step that yields what to minimise, in order."""
+
+from abc import abstractmethod
+from collections.abc import Iterator
+from typing import ClassVar, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from twofold.networks.layers import Discriminator, Generator
+
+
+class Batch(NamedTuple):
+    """Images of both domains on the training device: float, (N, C, H, W), in [-1, 1]."""
+
+    a: Tensor
+    b: Tensor
+
+
+class Update(NamedTuple):
+    """ "Minimise the sum of these with that phase's optimizer." Losses are weighted scalars."""
+
+    phase: str
+    losses: dict[str, Tensor]
+
+
+class Method(nn.Module):
+    """Base of every method.
+
+    A subclass holds its networks as attributes, names in `phases` which of them each optimizer owns, in
+    `translators` which network ships for each direction, and writes `step` as the paper does. The trainer
+    runs `step` up to an `Update`, backpropagates its losses into that phase's networks alone, steps the
+    optimizer, and resumes; so a method never freezes, zeroes or steps anything.
+    """
+
+    phases: ClassVar[dict[str, tuple[str, ...]]]
+    translators: ClassVar[dict[str, str]]
+
+    @abstractmethod
+    def step(self, batch: Batch) -> Iterator[Update]:
+        """Yield the updates of one training step on one batch."""
+
+    def networks(self) -> dict[str, nn.Module]:
+        """Every network by name, in the order of the phases."""
+        return {name: self.get_submodule(name) for names in self.phases.values() for name in names}
+
+    def memory(self) -> dict[str, Tensor]:
+        """State besides the weights that a resumed run needs, such as replay buffers."""
+        return {}
+
+    def recall(self, memory: dict[str, Tensor]) -> None:
+        """Take back what `memory` gave."""
+        if memory:
+            raise ValueError(f"{type(self).__name__} keeps no memory, got {sorted(memory)}")
+
+
+def one_pass(network: Generator | Discriminator, *inputs: Tensor) -> tuple[Tensor, ...]:
+    """`network` applied to each input: in one call where no layer mixes images, for speed, else in several."""
+    if network.per_image and all(x.shape[1:] == inputs[0].shape[1:] for x in inputs):
+        return network(torch.cat(inputs)).split([len(x) for x in inputs])
+    return tuple(network(x) for x in inputs)

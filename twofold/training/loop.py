@@ -1,0 +1,218 @@
+"""A training, from two folders to a finished run. Read `train` from top to bottom."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+
+from twofold import config as configs
+from twofold import distributed, hardware
+from twofold.config import Layer
+from twofold.data.index import open_stores
+from twofold.data.loader import UnpairedLoader
+from twofold.errors import TwofoldError
+from twofold.methods.base import Batch
+from twofold.runs import Run
+from twofold.training import memory, start, state
+from twofold.training.build import build
+from twofold.training.records import Records
+from twofold.training.session import interruptible, locked, own_torch_state
+from twofold.training.start import Say, Start
+from twofold.training.trainer import Trainer
+
+AGREE_EVERY = 16
+"""Steps between the moments at which several processes agree on whether one was asked to stop."""
+
+
+class Watcher(Protocol):
+    """Whoever follows a training: the terminal, a log, nobody."""
+
+    def say(self, line: str) -> None:
+        """Something worth a line."""
+        ...
+
+    def progress(self, images: int, total: int, rate: float, losses: dict[str, float]) -> None:
+        """Called after each step; `rate` in images/s since the start, `losses` as last reported."""
+        ...
+
+
+def train(out: Path, said: Layer, watcher: Watcher) -> bool:
+    """Start the run in `out`, or go on with it; whether it is finished, rather than interrupted.
+
+    Args:
+        out: the run folder, created where it is not there.
+        said: settings as a nested mapping, with `a` and `b`, as far as anybody said something.
+        watcher: is told what happens.
+
+    Raises:
+        UsageError: the folders or settings are wrong, or differ from the run's; nothing is written.
+        TwofoldError: the run cannot go on; the message says why, and from where it can.
+    """
+    run = Run(out)
+    first = distributed.local_rank() == 0
+    say = watcher.say if first else lambda line: None  # noqa: ARG005
+    device = hardware.pick_device(
+        str(configs.get(said, "machine.device") or "auto"), distributed.local_rank()
+    )
+    with group(device), locked(run.lock) if first else nullcontext():
+        with distributed.rank_zero_first():
+            begun = start.again(run, said) if run.exists else start.new(said, say)
+            if first and not run.exists:
+                check_memory(begun)
+                start.write(run, begun)
+        return follow(run, begun, watcher, say)
+
+
+def follow(run: Run, begun: Start, watcher: Watcher, say: Say) -> bool:
+    """Train from the newest state, or from nothing, to the end of the schedule or until asked to stop."""
+    config, total = begun.config, begun.schedule.total
+    with (
+        interruptible() as stop,
+        own_torch_state(config.machine.threads or 1, config.machine.deterministic),
+        out_of_memory(begun),
+    ):
+        stores = open_stores(begun.files, config.data, say)
+        trainer = trainer_for(begun)
+        progress = state.load(run, trainer)
+        if trainer.images >= total:
+            say(
+                f"{run.path} is finished with {trainer.images} images; --epochs or --decay-epochs makes it longer"
+            )
+            return True
+        say(started(begun, trainer))
+        if distributed.rank() == 0:
+            start.replace(run.config, configs.to_yaml(config))
+            start.note_environment(run, trainer.images, trainer.device)
+        records = Records(run, begun, trainer, stores, progress or {})
+        with UnpairedLoader(
+            stores.a,
+            stores.b,
+            config.data,
+            config.seed,
+            batch=config.training.batch,
+            device=trainer.device,
+            rank=distributed.rank(),
+            world=distributed.world(),
+            start=trainer.images,
+        ) as batches:
+            records.start_clock(batches)
+            for steps, (a, b) in enumerate(batches, 1):
+                before = trainer.images
+                trainer.step(Batch(a, b), begun.schedule.rate(before))
+                records.after_step(before)
+                watcher.progress(trainer.images, total, records.rate(), records.losses)
+                if trainer.images >= total:
+                    break
+                if asked_to_stop(stop.asked, steps, trainer.device):
+                    records.save_state()
+                    say(f"stopped at {trainer.images} of {total} images; everything is saved")
+                    return False
+    return True
+
+
+def trainer_for(begun: Start) -> Trainer:
+    config = begun.config
+    machine, optim = config.machine, config.optim
+    return Trainer(
+        build(config),
+        device=hardware.pick_device(machine.device, distributed.local_rank()),
+        precision=machine.precision,
+        lr=optim.lr,
+        betas=(optim.beta1, optim.beta2),
+        fused=bool(machine.fused),
+        channels_last=bool(machine.channels_last),
+        ema=config.training.ema,
+        seed=config.seed,
+    )
+
+
+def started(begun: Start, trainer: Trainer) -> str:
+    """The one line that says what is being trained, on what, and for how long."""
+    config, machine = begun.config, begun.config.machine
+    verb = "going on" if trainer.images else "training"
+    return (
+        f"{verb}: {config.method}, {config.generator.network}, {config.data.size} px, {machine.precision} on"
+        f" {machine.device}; {len(begun.files.a.train)} + {len(begun.files.b.train)} images, an epoch is"
+        f" {begun.files.epoch}; {trainer.images} of {begun.schedule.total} images seen"
+    )
+
+
+def asked_to_stop(asked: bool, steps: int, device: torch.device) -> bool:
+    """Whether to stop now; with several processes all of them decide together, every few steps."""
+    if distributed.world() == 1:
+        return asked
+    return steps % AGREE_EVERY == 0 and distributed.any_rank(asked, device)
+
+
+@contextmanager
+def group(device: torch.device) -> Iterator[None]:
+    """The process group that torchrun asks for; left alone where the caller has made one."""
+    mine = distributed.start(device)
+    try:
+        yield
+    finally:
+        if mine:
+            distributed.stop()
+
+
+@contextmanager
+def out_of_memory(begun: Start) -> Iterator[None]:
+    """Turn a device's out-of-memory error into one line that names what to turn down."""
+    try:
+        yield
+    except (torch.OutOfMemoryError, RuntimeError) as error:
+        if not isinstance(error, torch.OutOfMemoryError) and "can't allocate memory" not in str(error):
+            raise
+        config = begun.config
+        raise TwofoldError(
+            f"{config.machine.device} ran out of memory at --size {config.data.size} --batch"
+            f" {config.training.batch}; start anew with a smaller --size or --batch"
+        ) from error
+
+
+def check_memory(begun: Start) -> None:
+    """Refuse a run whose steps cannot fit, before anything is written."""
+    config = begun.config
+    device = hardware.pick_device(config.machine.device, distributed.local_rank())
+    memory.check(needed(begun), device, config.data.size, config.training.batch)
+
+
+def needed(begun: Start) -> int:
+    """Estimated peak bytes of a step."""
+    config = begun.config
+    shape = (config.training.batch, config.data.size)
+    with torch.device("meta"):
+        method = build(config)
+        a, b = (
+            torch.empty(shape[0], channels, shape[1], shape[1])
+            for channels in (config.data.channels_a or 3, config.data.channels_b or 3)
+        )
+    return memory.estimate(method, Batch(a, b), 2 if config.machine.precision == "bf16" else 4)
+
+
+def plan(out: Path, said: Layer, say: Say) -> dict[str, Any]:
+    """What `train` would do, for --dry-run: the resolved config, counts, parameters and memory. Writes nothing."""
+    run = Run(out)
+    begun = (
+        start.again(run, said)
+        if run.exists
+        else start.new(configs.merge(said, {"data": {"cache": False}}), say)
+    )
+    with torch.device("meta"):
+        networks = build(begun.config).networks()
+    sides = {"A": begun.files.a, "B": begun.files.b}
+    return {
+        "config": configs.to_yaml(begun.config),
+        "run": f"{out} ({'goes on' if run.exists else 'new'})",
+        **{
+            name: f"{len(side.train)} to train on, {len(side.held_out)} held out, {len(side.listing.skipped)} skipped"
+            for name, side in sides.items()
+        },
+        "images": f"{begun.schedule.total} ({begun.files.epoch} an epoch)",
+        "parameters": ", ".join(
+            f"{name} {sum(p.numel() for p in network.parameters()):,}" for name, network in networks.items()
+        ),
+        "memory": f"about {needed(begun) / 2**30:.1f} GiB a step on {begun.config.machine.device}",
+    }

@@ -1,0 +1,174 @@
+"""What a run writes while it trains, and when: metrics, sample grids, models to ship, states, the report."""
+
+import json
+import os
+import time
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from twofold import distributed
+from twofold.data.index import Stores
+from twofold.data.loader import UnpairedLoader, load_plain_batch
+from twofold.errors import TwofoldError
+from twofold.images import to_float
+from twofold.runs import Run
+from twofold.training import samples, state
+from twofold.training.report import write_report
+from twofold.training.start import Start
+from twofold.training.trainer import Trainer
+from twofold.translation import model
+
+FIRST_LOOKS = [100 * 2**k for k in range(12)]
+"""Image counts of early sample grids, so that one sees within minutes whether it works."""
+
+
+class Records:
+    """Everything below the run folder that grows with the training.
+
+    What it writes depends on image counts alone, never on the clock, so that a resumed run writes the same; the
+    clock's own figures stand in timing.jsonl, apart.
+    """
+
+    def __init__(
+        self, run: Run, begun: Start, trainer: Trainer, stores: Stores, progress: dict[str, Any]
+    ) -> None:
+        self.run, self.begun, self.trainer, self.stores = run, begun, trainer, stores
+        self.losses: dict[str, float] = progress.get("losses", {})
+        self.seconds_before: float = progress.get("seconds", 0.0)
+        self.writes = distributed.rank() == 0
+        if self.writes:
+            cut(run.metrics, progress.get("metrics_bytes", 0))
+            cut(run.timing, progress.get("timing_bytes", 0))
+
+    def start_clock(self, loader: UnpairedLoader) -> None:
+        self.loader = loader
+        self.started = self.reported = time.perf_counter()
+        self.first_images = self.reported_images = self.trainer.images
+        self.reported_waiting = loader.waiting
+
+    def after_step(self, before: int) -> None:
+        """Write whatever is due between `before` and the images seen now; everything at the end of the run."""
+        now, due = self.trainer.images, self.begun.config.training
+        last = now >= self.begun.schedule.total
+        with state.room_left(self.run.path):
+            if last or crossed(before, now, due.report_every):
+                self.report()
+            if last or crossed(before, now, due.sample_every) or any(before < x <= now for x in FIRST_LOOKS):
+                self.sample()
+            if last or crossed(before, now, due.snapshot_every):
+                self.snapshot()
+            if last or crossed(before, now, due.state_every):
+                self.save_state()
+            if last and self.writes:
+                write_report(self.run)
+
+    def report(self) -> None:
+        """One line of metrics and one of timing; the one place that waits for the device."""
+        self.check_finite()
+        self.losses = {name: float(f"{mean:.6g}") for name, mean in self.trainer.sums.report().items()}
+        if not self.writes:
+            return
+        images = self.trainer.images
+        rate = self.begun.schedule.rate(images)
+        epoch = round(images / self.begun.files.epoch, 4)
+        append(self.run.metrics, {"images": images, "epoch": epoch, "lr": rate, "losses": self.losses})
+        now, waiting = time.perf_counter(), self.loader.waiting
+        took = max(now - self.reported, 1e-9)
+        timing = {
+            "images": images,
+            "seconds": round(self.seconds(), 2),
+            "images_per_s": round((images - self.reported_images) / took, 3),
+            "waiting": round((waiting - self.reported_waiting) / took, 4),
+        }
+        append(self.run.timing, timing)
+        self.reported, self.reported_images, self.reported_waiting = now, images, waiting
+
+    def check_finite(self) -> None:
+        """Stop a run whose losses are no numbers any more.
+
+        Raises:
+            TwofoldError: names the losses, the image count, and where one can go on from.
+        """
+        broken = self.trainer.sums.broken()
+        if broken is None:
+            return
+        images, names = broken
+        states = self.run.states()
+        last = f"the last good state is at {states[-1][0]}" if states else "no state was saved before"
+        raise TwofoldError(
+            f"{', '.join(names)} stopped being finite at image {images}; {last}. Start anew with a lower --optim.lr"
+            " or --machine.precision float32"
+        )
+
+    def sample(self) -> None:
+        """A grid of fixed images for each direction, and the report, which shows it."""
+        if not self.writes or not self.begun.config.training.samples:
+            return
+        for direction, sources in self.fixed.items():
+            there, back = (self.trainer.generator(d) for d in (direction, direction[::-1]))
+            grid = samples.grid(to_float(sources.to(self.trainer.device)), there, back)
+            samples.write(grid, self.run.sample(self.trainer.images, direction))
+        write_report(self.run)
+
+    @cached_property
+    def fixed(self) -> dict[str, Tensor]:
+        """The images that every grid shows, uint8 (N, C, size, size); held-out ones where there are."""
+        config, stores = self.begun.config, self.stores
+        sides = {"ab": stores.held_out_a or stores.a, "ba": stores.held_out_b or stores.b}
+        numbers = {way: range(min(config.training.samples, len(store))) for way, store in sides.items()}
+        return {way: load_plain_batch(store, numbers[way], config.data.size) for way, store in sides.items()}
+
+    def snapshot(self) -> None:
+        """The generators as they ship."""
+        self.check_finite()
+        if not self.writes:
+            return
+        config = self.begun.config
+        size = None if config.data.resize in ("crop", "none") else config.data.size
+        origin = {"method": config.method, "images": self.trainer.images}
+        for direction in self.trainer.method.translators:
+            generator = self.trainer.generator(direction)
+            header = model.header_of(generator, direction, size, origin)
+            model.save(generator, header, self.run.snapshot(self.trainer.images, direction))
+
+    def save_state(self) -> None:
+        """All that resuming needs."""
+        self.check_finite()
+        progress = {
+            "metrics_bytes": length(self.run.metrics),
+            "timing_bytes": length(self.run.timing),
+            "losses": self.losses,
+            "seconds": round(self.seconds(), 2),
+        }
+        state.save(self.run, self.trainer, progress)
+
+    def seconds(self) -> float:
+        """Seconds spent training, over all starts."""
+        return self.seconds_before + time.perf_counter() - self.started
+
+    def rate(self) -> float:
+        """Images per second since this start."""
+        return (self.trainer.images - self.first_images) / max(time.perf_counter() - self.started, 1e-9)
+
+
+def crossed(before: int, now: int, every: int | None) -> bool:
+    """Whether a multiple of `every` lies in (before, now]."""
+    return every is not None and before // every < now // every
+
+
+def cut(path: Path, size: int) -> None:
+    """Cut a log back to `size` bytes: what came after the state that the run goes on from never happened."""
+    if path.is_file() and length(path) > size:
+        os.truncate(path, size)
+
+
+def length(path: Path) -> int:
+    return path.stat().st_size if path.is_file() else 0
+
+
+def append(path: Path, row: dict[str, Any]) -> None:
+    with path.open("a", encoding="utf-8") as file:
+        file.write(json.dumps(row) + "\n")

@@ -1,0 +1,27 @@
+"""The learning rate as a pure function of the images seen."""
+
+from typing import NamedTuple
+
+
+class Schedule(NamedTuple):
+    """Constant for `constant` images, then falling linearly to zero over `decay` images (CycleGAN §7.1)."""
+
+    base: float
+    constant: int
+    decay: int
+
+    @property
+    def total(self) -> int:
+        return self.constant + self.decay
+
+    def rate(self, images: int) -> float:
+        """The learning rate of the step that starts after `images` images."""
+        past = images - self.constant
+        if past <= 0:
+            return self.base
+        return self.base * max(0.0, 1 - past / self.decay) if self.decay else 0.0
+
+
+def schedule(base: float, epochs: float, decay_epochs: float, epoch_images: int) -> Schedule:
+    """The schedule of a run whose epoch has `epoch_images` images."""
+    return Schedule(base, round(epochs * epoch_images), round(decay_epochs * epoch_images))

@@ -1,0 +1,80 @@
+"""What surrounds a training: the run's lock, the signals that ask it to stop, the caller's global state."""
+
+import fcntl
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+
+import torch
+
+from twofold.errors import TwofoldError
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Hold the file `path` for this process alone.
+
+    An advisory record lock: the system drops it when the process dies, however it dies, and forked children do
+    not inherit it.
+
+    Raises:
+        TwofoldError: another live process holds it.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a") as file:
+        try:
+            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise TwofoldError(
+                f"{path.parent} is being trained by another process; stop that one or give another --out"
+            ) from error
+        yield
+
+
+class StopRequest:
+    """Set by the first SIGINT or SIGTERM; the loop looks at it between steps."""
+
+    def __init__(self) -> None:
+        self.asked = False
+
+
+@contextmanager
+def interruptible() -> Iterator[StopRequest]:
+    """Turn SIGINT and SIGTERM into a request; a second one acts at once, as it would without us.
+
+    Outside the main thread signals cannot be caught, and the request is never set.
+    """
+    request = StopRequest()
+    before = {}
+
+    def ask(number: int, frame: FrameType | None) -> None:  # noqa: ARG001
+        request.asked = True
+        signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
+
+    try:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            before[number] = signal.signal(number, ask)
+    except ValueError:
+        before = {}
+    try:
+        yield request
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextmanager
+def own_torch_state(threads: int, deterministic: bool) -> Iterator[None]:
+    """Set torch's thread count and determinism, and give the caller's, with its random state, back."""
+    threads_before = torch.get_num_threads()
+    deterministic_before = torch.are_deterministic_algorithms_enabled()
+    with torch.random.fork_rng():
+        torch.set_num_threads(threads)
+        torch.use_deterministic_algorithms(deterministic)
+        try:
+            yield
+        finally:
+            torch.set_num_threads(threads_before)
+            torch.use_deterministic_algorithms(deterministic_before)

@@ -1,0 +1,107 @@
+"""One training step, for any method."""
+
+import copy
+from collections.abc import Iterator
+from contextlib import nullcontext
+
+import torch
+from torch import Tensor
+
+from twofold.distributed import rank, sync_gradients, world
+from twofold.methods.base import Batch, Method, Update
+from twofold.networks.layers import Generator
+from twofold.randomness import seed32
+from twofold.training.stats import LossSums
+
+EMA_RAMP = 0.1
+"""The averaging half-life is at most this share of the images seen, so that a young average forgets the start."""
+
+
+class Trainer:
+    """Holds a method, an Adam for each of its phases, the averaged generators and the loss sums.
+
+    Args:
+        method: its networks, on any device; moved to `device`.
+        precision: "float32", or "bf16" to run the networks under autocast; weights and moments stay as they are.
+        ema: half-life in images of the averaged generators; 0 keeps none.
+        seed: with the rank and the image count, the key of each step's random draws.
+    """
+
+    def __init__(
+        self,
+        method: Method,
+        *,
+        device: torch.device | str = "cpu",
+        precision: str = "float32",
+        lr: float = 2e-4,
+        betas: tuple[float, float] = (0.5, 0.999),
+        fused: bool = False,
+        channels_last: bool = False,
+        ema: float = 0,
+        seed: int = 0,
+    ) -> None:
+        self.device = torch.device(device)
+        self.layout = torch.channels_last if channels_last else torch.contiguous_format
+        self.method = method.to(self.device, memory_format=self.layout).train()  # pyright: ignore[reportCallIssue]
+        self.precision, self.seed, self.ema = precision, seed, ema
+        self.images = 0
+        self.params = {phase: trainable(method, names) for phase, names in method.phases.items()}
+        self.optimizers = {
+            phase: torch.optim.Adam(params, lr=lr, betas=betas, fused=fused)
+            for phase, params in self.params.items()
+        }
+        self.averages = {
+            name: copy.deepcopy(method.get_submodule(name)).requires_grad_(False)
+            for name in method.translators.values()
+            if ema
+        }
+        self.sums = LossSums(self.device)
+
+    def step(self, batch: Batch, lr: float) -> None:
+        """Train on one batch (this rank's share of it) at learning rate `lr`."""
+        torch.manual_seed(seed32("step", self.seed, rank(), self.images))
+        updates = self.method.step(Batch(*(x.contiguous(memory_format=self.layout) for x in batch)))
+        while (update := self._next(updates)) is not None:
+            phase, losses = update
+            params, optimizer = self.params[phase], self.optimizers[phase]
+            for group in optimizer.param_groups:
+                group["lr"] = lr
+            optimizer.zero_grad(set_to_none=True)
+            torch.stack(list(losses.values())).sum().backward(inputs=params)
+            sync_gradients(params)
+            optimizer.step()
+            self.sums.add(losses, self.images)
+        count = len(batch.a) * world()
+        self.images += count
+        self._average(count)
+
+    def _next(self, updates: Iterator[Update]) -> Update | None:
+        """Run the method up to its next update: forward passes under autocast, backward passes outside it."""
+        bf16 = torch.autocast(self.device.type, torch.bfloat16) if self.precision == "bf16" else nullcontext()
+        with bf16:
+            return next(updates, None)
+
+    @torch.no_grad()
+    def _average(self, count: int) -> None:
+        if not self.averages:
+            return
+        halflife = min(self.ema, self.images * EMA_RAMP)
+        weight = 1 - 0.5 ** (count / halflife)
+        for name, average in self.averages.items():
+            network = self.method.get_submodule(name)
+            for mine, its in zip(average.parameters(), network.parameters(), strict=True):
+                mine.lerp_(its, weight)
+            for mine, its in zip(average.buffers(), network.buffers(), strict=True):
+                mine.copy_(its)
+
+    def generator(self, direction: str) -> Generator:
+        """The network that ships for a direction: the averaged one where there is one."""
+        name = self.method.translators[direction]
+        network = self.averages.get(name) or self.method.get_submodule(name)
+        assert isinstance(network, Generator)
+        return network
+
+
+def trainable(method: Method, names: tuple[str, ...]) -> list[Tensor]:
+    """The parameters of these networks that take gradients, in the order of the networks."""
+    return [p for name in names for p in method.get_submodule(name).parameters() if p.requires_grad]

@@ -1,0 +1,114 @@
+"""The model file: a generator's weights and a header that says what they are.
+
+A `.safetensors` file whose header holds one metadata key, `twofold`: JSON with sorted keys that says which network
+the weights belong to and how to feed it. It holds no time, host or path, so equal trainings write equal bytes.
+"""
+
+import json
+import os
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+
+from twofold.errors import TwofoldError, UsageError
+from twofold.networks.layers import Generator
+from twofold.networks.registry import describe, from_description
+
+FORMAT = 1
+"""Version of the header; a newer one is refused."""
+
+
+@dataclass(frozen=True)
+class Header:
+    """What a model file says of itself.
+
+    Attributes:
+        network: the generator's name and constructor arguments, from `networks.registry.describe`.
+        direction: "ab" or "ba".
+        size: side in pixels of the square that training scaled whole images to, or None where it cut squares
+            out of images at their own scale.
+        origin: the method and the image count that made it, or the file it was imported from.
+        dtype, range: how stored values meet the network's.
+    """
+
+    network: dict[str, Any]
+    direction: str
+    size: int | None
+    origin: dict[str, Any] = field(default_factory=dict)
+    dtype: str = "uint8"
+    range: tuple[float, float] = (-1.0, 1.0)
+    format: int = FORMAT
+
+
+def read_header(path: Path) -> Header:
+    """The header of a model file, without its weights.
+
+    Raises:
+        UsageError: no such file.
+        TwofoldError: damaged, not a twofold model, or of a newer format.
+    """
+    if not path.is_file():
+        raise UsageError(f"there is no model {path}")
+    if path.suffix in (".pth", ".pt", ".ckpt"):
+        raise UsageError(
+            f"{path} is a PyTorch checkpoint: `twofold import {path.name} -o model.safetensors` first"
+        )
+    try:
+        with safe_open(path, "pt") as content:
+            said = json.loads((content.metadata() or {})["twofold"])
+        version = said["format"]
+        if version > FORMAT:
+            raise TwofoldError(
+                f"{path} has format {version}, this twofold reads up to {FORMAT}: update twofold"
+            )
+        return Header(**said | {"range": tuple(said["range"])})
+    except (OSError, SafetensorError) as error:
+        raise TwofoldError(
+            f"{path} is not a whole .safetensors file ({error}); make or copy it again"
+        ) from error
+    except (KeyError, TypeError, ValueError) as error:
+        raise TwofoldError(
+            f"{path} is not a model that twofold wrote; import checkpoints with `twofold import`"
+        ) from error
+
+
+def load(path: Path) -> tuple[Generator, Header]:
+    """The generator in a model file, in eval mode on the CPU, and its header.
+
+    Raises:
+        UsageError: no such file.
+        TwofoldError: damaged, not a twofold model, or of a newer format.
+    """
+    header = read_header(path)
+    with torch.device("meta"):  # a hostile header may name a network larger than memory
+        generator = from_description(header.network)
+    with safe_open(path, "pt") as content:
+        weights = {name: content.get_tensor(name) for name in content.keys()}  # noqa: SIM118
+    try:
+        generator.load_state_dict(weights, assign=True)
+    except RuntimeError as error:
+        raise TwofoldError(
+            f"{path} lacks weights of the network that its header names; copy it again"
+        ) from error
+    return generator.requires_grad_(False).eval(), header
+
+
+def save(generator: Generator, header: Header, path: Path) -> None:
+    """Write a model file, aside, and rename it: it is whole or absent."""
+    weights = {name: t.detach().cpu().contiguous() for name, t in generator.state_dict().items()}
+    aside = path.with_name(f".{path.name}.{os.getpid()}")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        save_file(weights, aside, {"twofold": json.dumps(asdict(header), sort_keys=True)})
+        aside.replace(path)
+    finally:
+        aside.unlink(missing_ok=True)
+
+
+def header_of(generator: Generator, direction: str, size: int | None, origin: dict[str, Any]) -> Header:
+    """The header of a generator of ours."""
+    return Header(describe(generator), direction, size, origin)
