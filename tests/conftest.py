@@ -14,7 +14,9 @@ torch.set_num_threads(1)
 
 
 @pytest.fixture(autouse=True)
-def own_surroundings(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def own_surroundings(
+    tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[None]:
     monkeypatch.setenv("TWOFOLD_CACHE", str(cache(tmp_path_factory)))
     for name in [name for name in os.environ if name.startswith("TWOFOLD_SET_")]:
         monkeypatch.delenv(name)

@@ -30,7 +30,7 @@ Layer = Mapping[str, Any]
 class Settings(BaseModel):
     """What can be set besides the two folders."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     method: MethodName = Field(default="cyclegan", description="The training method.")
     seed: int = Field(default=0, ge=0, description="Seed of everything random.")
@@ -101,18 +101,28 @@ def nest(flat: Mapping[str, Any]) -> dict[str, Any]:
     """The inverse of `flatten`."""
     layer: dict[str, Any] = {}
     for path, value in flat.items():
-        *rooms, key = path.split(".")
-        place = layer
-        for room in rooms:
-            place = place.setdefault(room, {})
-        place[key] = value
+        nested = value
+        for room in reversed(path.split(".")):
+            nested = {room: nested}
+        layer = merge(layer, nested)
     return layer
 
 
 def from_environment(environ: Mapping[str, str] = os.environ) -> dict[str, Any]:
-    """The layer that TWOFOLD_SET_* variables give; values are read as YAML, so `null` and `false` work."""
-    named = {k.removeprefix(ENVIRONMENT): v for k, v in environ.items() if k.startswith(ENVIRONMENT)}
-    return nest({k.lower().replace("__", "."): yaml.load(v, Loader) for k, v in named.items()})
+    """The layer that TWOFOLD_SET_* variables give; values are read as YAML, so `null` and `false` work.
+
+    Raises:
+        UsageError: a value is no YAML.
+    """
+    flat: dict[str, Any] = {}
+    for name, text in environ.items():
+        if name.startswith(ENVIRONMENT):
+            try:
+                value = yaml.load(text, Loader)
+            except yaml.YAMLError as error:
+                raise UsageError(f"{name} cannot be {text!r}: quote it as YAML asks for") from error
+            flat[name.removeprefix(ENVIRONMENT).lower().replace("__", ".")] = value
+    return nest(flat)
 
 
 def from_file(path: Path) -> dict[str, Any]:
@@ -182,16 +192,20 @@ def explain(error: ValidationError) -> str:
     problem = error.errors()[0]
     path = ".".join(str(part) for part in problem["loc"])
     if problem["type"] == "extra_forbidden":
-        near = difflib.get_close_matches(path, [name for name, _ in flatten(schema())], 1, 0.5)
+        known = [name for name, _ in flatten(schema())]
+        near = [name for name in known if name.endswith("." + path.split(".")[-1])]
+        near = near or difflib.get_close_matches(path, known, 1, 0.5)
         return f"there is no setting {path}" + (f"; did you mean {near[0]}?" if near else "")
     if problem["type"] == "literal_error":
         choices = problem.get("ctx", {}).get("expected", "")
-        near = difflib.get_close_matches(
-            str(problem["input"]), [c.strip("' ") for c in choices.split(" or ")[0].split(",")], 1, 0.5
-        )
+        near = difflib.get_close_matches(str(problem["input"]), re.findall(r"'([^']*)'", choices), 1, 0.5)
         return f"{path} cannot be {problem['input']!r}: " + (
             f"did you mean {near[0]}?" if near else f"it is one of {choices}"
         )
+    if problem["type"] == "missing":
+        return f"{path} is missing"
+    if problem["type"] == "value_error":  # a check of several settings together, whose input is all of them
+        return f"{path}: {problem['msg'].removeprefix('Value error, ')}"
     message = problem["msg"][0].lower() + problem["msg"][1:]
     return f"{path} cannot be {problem['input']!r}: {message}"
 

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from twofold import config as configs
 from twofold import images
 from twofold.data import seasons
 from twofold.evaluation.paired import Score, match_histogram, score
@@ -18,7 +19,7 @@ from twofold.training.loop import Watcher
 from twofold.training.report import write_report
 from twofold.translation.translator import Translator
 
-COUNT, SIZE, SEED = 400, 64, 2
+COUNT, SIZE, SEED = 240, 64, 2
 """Pictures of each season to train on, their side in pixels, and the seed of their drawing."""
 
 QUICK = {"training": {"epochs": 0.02, "decay_epochs": 0.02, "samples": 2}}
@@ -41,8 +42,14 @@ def demonstrate(out: Path, quick: bool, watcher: Watcher) -> bool:
         watcher.say(f"1. drawing {COUNT} summer and {COUNT} winter landscapes, no two of the same place")
         seasons.make(pictures, COUNT, SIZE, SEED, watcher.say)
     watcher.say("2. training: summer to winter and back, without ever seeing the same place in both")
-    folders = {"a": (pictures / "trainA").absolute(), "b": (pictures / "trainB").absolute()}
-    said = loop.configs.merge(layer("seasons"), QUICK if quick else {}, folders)
+    train_a, train_b, val_a, val_b = (
+        (pictures / name).absolute() for name in ("trainA", "trainB", "valA", "valB")
+    )
+    said = configs.merge(
+        layer("seasons"),
+        QUICK if quick else {},
+        {"a": train_a, "b": train_b, "data": {"val_a": val_a, "val_b": val_b}},
+    )
     if not loop.train(run.path, said, watcher):
         watcher.say(f"go on:      twofold demo --out {out}")
         return False

@@ -6,20 +6,28 @@ One process is the common case, in which every function here is a no-op.
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from datetime import timedelta
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from twofold.errors import TwofoldError
+
 BUCKET = 25 * 2**20
 """Bytes of gradient that travel in one all-reduce."""
+
+PATIENCE = timedelta(hours=3)
+"""How long processes wait for each other: the first may have to decode two large folders."""
 
 
 def start(device: torch.device) -> bool:
     """Join the process group that torchrun announced in the environment; whether there was one to join."""
     if "RANK" not in os.environ or dist.is_initialized():
         return False
-    dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    if device.type == "cuda":
+        torch.cuda.set_device(device)  # what barriers and broadcasts use
+    dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=PATIENCE)
     return True
 
 
@@ -49,14 +57,24 @@ def barrier() -> None:
 
 @contextmanager
 def rank_zero_first() -> Iterator[None]:
-    """Run the block on rank 0, then on the others: they find what it has built."""
+    """Run the block on rank 0, then on the others: they find what it has built.
+
+    Raises:
+        TwofoldError: on the others, where rank 0 has failed.
+    """
+    outcome = [False]
     if rank() != 0:
-        barrier()
+        dist.broadcast_object_list(outcome)
+        if not outcome[0]:
+            raise TwofoldError("the first process has failed; its own message says why")
+        yield
+        return
     try:
         yield
+        outcome = [True]
     finally:
-        if rank() == 0:
-            barrier()
+        if world() > 1:
+            dist.broadcast_object_list(outcome)
 
 
 def any_rank(flag: bool, device: torch.device) -> bool:

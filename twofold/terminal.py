@@ -1,13 +1,19 @@
-"""How a training looks from outside: a progress bar on a terminal, plain lines or JSON elsewhere."""
+"""What twofold writes to the terminal: lines, and a training as a progress bar, plain lines or JSON."""
 
 import json
+import shutil
 import sys
+import textwrap
 import time
-from typing import Any
+from collections.abc import Iterator, Sequence
+from typing import Any, TypeVar
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
+from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextColumn, track
+from rich.table import Column
 from rich.text import Text
+
+T = TypeVar("T")
 
 
 class Plain:
@@ -45,7 +51,7 @@ class Json:
         pass
 
     def say(self, line: str) -> None:
-        emit(json.dumps({"say": line}, ensure_ascii=False))
+        emit(json.dumps({"say": line}))
 
     def progress(self, images: int, total: int, rate: float, losses: dict[str, float]) -> None:
         if losses != self.reported:
@@ -63,7 +69,11 @@ class Bar:
     """A rich progress bar in one line, with messages above it."""
 
     def __init__(self, console: Console) -> None:
-        columns = (MofNCompleteColumn(), BarColumn(None), TextColumn("{task.description}"))
+        columns = (
+            TaskProgressColumn("{task.percentage:>4.1f}%", table_column=Column(no_wrap=True, min_width=5)),
+            BarColumn(None),
+            TextColumn("{task.description}"),
+        )
         self.bar = Progress(*columns, console=console, expand=True, transient=True)
         self.task: TaskID | None = None
 
@@ -74,7 +84,7 @@ class Bar:
         self.bar.stop()
 
     def say(self, line: str) -> None:
-        self.bar.console.print(Text(line))
+        self.bar.console.print(Text(printable(line)), soft_wrap=True)  # a command can be copied whole
 
     def progress(self, images: int, total: int, rate: float, losses: dict[str, float]) -> None:
         text = f"{speed(rate)} {left(images, total, rate)} left {short(losses)}"
@@ -95,8 +105,51 @@ def watcher(as_json: bool) -> Watcher:
 
 def emit(line: str) -> None:
     """A line to standard output, at once."""
-    sys.stdout.write(line + "\n")
+    sys.stdout.write(printable(line) + "\n")
     sys.stdout.flush()
+
+
+def complain(message: str) -> None:
+    """A message to standard error, in one line."""
+    sys.stderr.write(f"twofold: {printable(' '.join(message.split()))}\n")
+    sys.stderr.flush()
+
+
+def printable(text: str) -> str:
+    """Without control characters, which a file's name or header could steer the terminal with."""
+    return "".join(c if c.isprintable() or c == "\n" else "\N{REPLACEMENT CHARACTER}" for c in text)
+
+
+def paragraph(text: str, first: str = "", rest: str = "") -> str:
+    """Text broken to the terminal's width; its first line starts with `first`, the others with `rest`."""
+    width = min(100, shutil.get_terminal_size((80, 24)).columns)
+    lines = textwrap.wrap(
+        text,
+        width,
+        initial_indent=first,
+        subsequent_indent=rest,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+    return "\n".join(lines) or first.rstrip()
+
+
+def spelled(value: Any) -> str:
+    """A value as words: `size 128, width 64` for a mapping."""
+    if isinstance(value, dict):
+        return ", ".join(f"{key} {spelled(each)}" for key, each in value.items())
+    if isinstance(value, list | tuple):
+        return " ".join(spelled(each) for each in value)
+    if value is None:
+        return "none"
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def tracked(items: Sequence[T] | Iterator[T], total: int, what: str) -> Iterator[T]:
+    """The same items, with a progress bar where there is a terminal."""
+    console = Console(stderr=True)
+    bar = console.is_terminal
+    yield from track(items, what, total, console=console, transient=True) if bar else items
 
 
 def speed(rate: float) -> str:

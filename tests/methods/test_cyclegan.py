@@ -8,10 +8,13 @@ import torch
 from safetensors import safe_open
 from torch import Tensor
 
+from twofold.losses.adversarial import deceive
 from twofold.methods.base import Batch
 from twofold.methods.cyclegan import CycleGAN
 from twofold.networks.discriminators import PatchDiscriminator
+from twofold.networks.layers import initialise
 from twofold.networks.resnet import ResnetGenerator
+from twofold.presets import PRESETS
 from twofold.training.trainer import Trainer
 
 GOLDENS = Path(__file__).parents[1] / "goldens"
@@ -104,3 +107,127 @@ def check_images(golden: Golden, trainer: Trainer, batch: Batch) -> None:
 
 def close(mine: Tensor, value: Tensor, what: str) -> None:
     torch.testing.assert_close(mine.detach(), value.double(), rtol=1e-5, atol=1e-7, msg=what)
+
+
+# ---- switches
+
+GENERATORS = {"gan_ab", "gan_ba", "cycle_a", "cycle_b", "idt_a", "idt_b"}
+CRITICS = {"disc_a", "disc_b"}
+ALONE = {  # what a weight of 0 leaves out, and the critic that is not trained then
+    "gan_ab": ({"gan_ab", "disc_b"}, "disc_b"),
+    "gan_ba": ({"gan_ba", "disc_a"}, "disc_a"),
+    "cycle_a": ({"cycle_a", "idt_a"}, None),  # the identity is a share of the cycle's weight
+    "cycle_b": ({"cycle_b", "idt_b"}, None),
+    "identity": ({"idt_a", "idt_b"}, None),
+}
+
+
+def tiny(**switches: float) -> CycleGAN:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        networks = [ResnetGenerator(3, 3, width=2, blocks=1) for _ in range(2)]
+        critics = [PatchDiscriminator(3, width=2, layers=1) for _ in range(2)]
+        for network in (*networks, *critics):
+            initialise(network, "normal", 0.2)
+    return CycleGAN(*networks, *critics, **{"replay": 0, **switches})
+
+
+def images() -> Batch:
+    draws = torch.Generator().manual_seed(5)
+    return Batch(*(torch.rand(1, 3, 16, 16, generator=draws) * 2 - 1 for _ in "ab"))
+
+
+def first_losses(method: CycleGAN) -> dict[str, float]:
+    return {name: loss.item() for update in method.step(images()) for name, loss in update.losses.items()}
+
+
+def test_all_terms_without_switches():
+    assert first_losses(tiny()).keys() == GENERATORS | CRITICS
+
+
+@pytest.mark.parametrize("switch", ALONE)
+def test_a_weight_of_0_leaves_out_its_term_and_its_critic(switch: str) -> None:
+    absent, critic = ALONE[switch]
+    everything, without = first_losses(tiny()), first_losses(tiny(**{switch: 0}))
+    assert everything.keys() - without.keys() == absent
+    assert without == pytest.approx({name: everything[name] for name in without}, rel=1e-6)
+    trainer = Trainer(tiny(**{switch: 0}))
+    before = {name: tensor.clone() for name, tensor in trainer.method.state_dict().items()}
+    trainer.step(images(), 1e-2)
+    for network in ("gen_ab", "gen_ba", "disc_a", "disc_b"):
+        now = trainer.method.get_submodule(network).state_dict()
+        moved = any(not torch.equal(tensor, before[f"{network}.{name}"]) for name, tensor in now.items())
+        assert moved == (network != critic), network
+
+
+@pytest.mark.parametrize("switch", ["gan_ab", "gan_ba", "cycle_a", "cycle_b", "identity"])
+def test_losses_are_in_proportion_to_their_weights(switch: str) -> None:
+    usual = {"gan_ab": 1.0, "gan_ba": 1.0, "cycle_a": 10.0, "cycle_b": 10.0, "identity": 0.5}
+    before, after = first_losses(tiny()), first_losses(tiny(**{switch: 3 * usual[switch]}))
+    grown = {name for name in before if after[name] == pytest.approx(3 * before[name], rel=1e-5)}
+    assert grown == ALONE[switch][0] - CRITICS
+    assert all(after[name] == pytest.approx(before[name], rel=1e-6) for name in before.keys() - grown)
+
+
+@pytest.mark.parametrize(
+    ("preset", "terms"),
+    [
+        ("cyclegan", GENERATORS | CRITICS),
+        ("cycle-alone", {"cycle_a", "cycle_b"}),
+        ("gan-alone", {"gan_ab", "gan_ba"} | CRITICS),
+        ("gan-forward", {"gan_ab", "gan_ba", "cycle_a"} | CRITICS),
+        ("gan-backward", {"gan_ab", "gan_ba", "cycle_b"} | CRITICS),
+    ],
+)
+def test_presets_of_table_4(preset: str, terms: set[str]) -> None:
+    settings = {**PRESETS[preset].settings["cyclegan"], "replay": 0}
+    losses = first_losses(tiny(**settings))
+    assert losses.keys() == terms
+    usual = first_losses(tiny())
+    assert losses == pytest.approx({name: usual[name] for name in terms}, rel=1e-6)
+    Trainer(tiny(**settings)).step(images(), 1e-3)
+
+
+@pytest.mark.parametrize("adversarial", ["lsgan", "bce"])
+def test_deceiving_leaves_the_critic_alone(adversarial: str) -> None:
+    method = tiny()
+    fake = method.gen_ab(images().a)
+    fake.retain_grad()
+    takes_gradient = [weight.requires_grad for weight in method.disc_b.parameters()]
+    deceive(method.disc_b, fake, adversarial).backward()
+    assert all(weight.grad is None for weight in method.disc_b.parameters())
+    assert [weight.requires_grad for weight in method.disc_b.parameters()] == takes_gradient
+    assert fake.grad is not None and fake.grad.abs().sum() > 0
+    assert any(weight.grad is not None for weight in method.gen_ab.parameters())
+
+
+def test_each_update_reaches_its_own_networks_only() -> None:
+    """Backpropagated without `inputs=`, the generators' update gives no critic a gradient, and the reverse."""
+    method = tiny()
+    updates = method.step(images())
+    for update, others in zip(updates, (("disc_a", "disc_b"), ("gen_ab", "gen_ba")), strict=True):
+        method.zero_grad()
+        torch.stack(list(update.losses.values())).sum().backward()
+        for name in others:
+            grads = [weight.grad for weight in method.get_submodule(name).parameters()]
+            assert all(grad is None for grad in grads), (update.phase, name)
+
+
+def test_whole_images_of_different_sizes() -> None:
+    trainer = Trainer(tiny(replay=2))
+    for height, width in ((16, 20), (24, 16), (16, 20), (20, 20), (16, 24)):
+        trainer.step(Batch(torch.rand(1, 3, height, width), torch.rand(1, 3, width, height)), 1e-3)
+    assert all(torch.tensor(value).isfinite() for value in trainer.sums.report().values())
+
+
+def test_memory_and_recall() -> None:
+    method, again = tiny(replay=3), tiny(replay=3)
+    torch.manual_seed(0)
+    for _ in range(2):
+        list(method.step(images()))
+    kept = method.memory()
+    assert sorted(kept) == [f"replay_{side}/{place:06d}" for side in "ab" for place in range(2)]
+    again.recall(dict(reversed(kept.items())))
+    assert all(torch.equal(again.memory()[name], image) for name, image in kept.items())
+    again.recall({})
+    assert again.memory() == {}

@@ -32,6 +32,7 @@ def generator(name, size=256, norm="instance", width=64):
         norm=norm,
         dropout=False,
         upsample="transposed",
+        skips=False,
         size=size,
     )
 
@@ -195,6 +196,7 @@ def test_image_gan_is_five_layers_averaged():
 
 DESCRIBABLE = [
     ResnetGenerator(1, 2, width=3, blocks=4, norm="none", dropout=True, upsample="resize"),
+    ResnetGenerator(3, 3, width=2, blocks=1, skips=True),
     UnetGenerator(4, 1, width=2, depth=6, norm="batch", dropout=True, skips=False, upsample="resize"),
 ]
 

@@ -92,6 +92,17 @@ def check(folder_a: Path, folder_b: Path | None, settings: DataSettings, *, mult
     return _concluded(a.findings, b.findings, both, a.stops + b.stops, advice)
 
 
+def described(found: FolderFindings) -> str:
+    """The figures of a folder in one sentence or two."""
+    bad = f" ({len(found.bad):,} bad)" if found.bad else ""
+    stored = ", ".join(f"{n:,} with {count}" for count, n in found.stored_channels.items())
+    channels = f"{found.channels} channel{'' if found.channels == 1 else 's'}"
+    mixed = "" if list(found.stored_channels) in ([], [found.channels]) else f" (stored: {stored})"
+    small, middle, large = (f"{w} × {h}" for w, h in (found.smallest, found.median, found.largest))
+    sizes = f"all {small}" if small == large else f"{small} to {large}, median {middle}"
+    return f"{found.good:,} images{bad}, {channels}{mixed}, {sizes} px"
+
+
 def _check_folder(
     label: str, folder: Path, asked: int | None, settings: DataSettings, multiple_of: int
 ) -> _Checked:

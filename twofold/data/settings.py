@@ -11,7 +11,7 @@ ResizeName = Literal["resize-and-crop", "scale-width-and-crop", "crop", "none"]
 class DataSettings(BaseModel):
     """Which images a run sees, and how they are loaded, cropped and varied."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     size: int = Field(
         default=256, ge=1, description="Side of the square crop that the networks see, in pixels."

@@ -222,7 +222,7 @@ def keys(network: nn.Module) -> dict[str, str]:
 def layer_names(network: nn.Module) -> dict[str, str]:
     """Our name of each layer with weights to the original's; of some without, too."""
     match network:
-        case ResnetGenerator(arguments={"upsample": "transposed"}):
+        case ResnetGenerator(arguments={"upsample": "transposed", "skips": False}):
             return resnet_names(network)
         case UnetGenerator(arguments={"upsample": "transposed", "skips": True}):
             return unet_names(network)
@@ -232,7 +232,7 @@ def layer_names(network: nn.Module) -> dict[str, str]:
             return {f"convs.{i}": f"net.{i}" for i in range(len(network.convs))}
         case Generator():
             raise TwofoldError(
-                "The original has no generator that repeats pixels to upsample or leaves out skips."
+                "The original has no generator that repeats pixels to upsample, nor a ResNet with skips, nor a U-Net without."
             )
         case _:
             raise TypeError(f"the original has no {type(network).__name__}")

@@ -82,12 +82,16 @@ class CycleGAN(Method):
         return discriminator_loss(self.adversarial, *one_pass(disc, real, fake))
 
     def memory(self) -> dict[str, Tensor]:
-        content = {"replay_a": self.replay_a.content(), "replay_b": self.replay_b.content()}
-        return {name: images for name, images in content.items() if images is not None}
+        buffers = {"replay_a": self.replay_a, "replay_b": self.replay_b}
+        return {
+            f"{name}/{place:06d}": image
+            for name, buffer in buffers.items()
+            for place, image in enumerate(buffer.content())
+        }
 
     def recall(self, memory: dict[str, Tensor]) -> None:
-        for name, content in memory.items():
-            {"replay_a": self.replay_a, "replay_b": self.replay_b}[name].refill(content)
+        for name, buffer in (("replay_a", self.replay_a), ("replay_b", self.replay_b)):
+            buffer.refill(memory[key] for key in sorted(memory) if key.split("/")[0] == name)
 
 
 def l1(x: Tensor, y: Tensor) -> Tensor:

@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 MethodName = Literal["cyclegan"]
 
@@ -10,7 +10,7 @@ MethodName = Literal["cyclegan"]
 class CycleGANSettings(BaseModel):
     """The weights and switches of the CycleGAN objective."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     adversarial: Literal["lsgan", "bce"] = Field(
         default="lsgan", description="Adversarial loss: least squares, or cross-entropy."
@@ -31,3 +31,9 @@ class CycleGANSettings(BaseModel):
     replay: int = Field(
         default=50, ge=0, description="Past translations that a critic also sees; 0 turns it off."
     )
+
+    @model_validator(mode="after")
+    def _anything(self) -> "CycleGANSettings":
+        if not (self.gan_ab or self.gan_ba or self.cycle_a or self.cycle_b):
+            raise ValueError("gan_ab, gan_ba, cycle_a and cycle_b are all 0, which leaves nothing to train")
+        return self

@@ -35,7 +35,10 @@ DESCRIBED: dict[str, type[Generator]] = {"resnet": ResnetGenerator, "unet": Unet
 """What a description's "network" can be."""
 
 LARGEST = 4096
-"""No whole number in a description is larger: a damaged one must not fill the memory."""
+"""No channel count in a description is larger: a damaged one must not fill the memory."""
+
+DEEPEST = {"blocks": range(1, 65), "depth": range(2, 17)}
+"""What a description's other whole numbers can be."""
 
 
 def build_generator(
@@ -47,11 +50,17 @@ def build_generator(
     norm: NormName,
     dropout: bool,
     upsample: UpsampleName,
+    skips: bool,
     size: int,
 ) -> Generator:
-    """A generator to train on squares of `size` pixels; UsageError if it cannot take them."""
+    """A generator to train on squares of `size` pixels; UsageError if it cannot take them.
+
+    Args:
+        skips: gives a ResNet the skips that its paper does not; the U-Nets have theirs anyway.
+    """
+    extra = {"skips": True} if skips and name.startswith("resnet") else {}
     generator = GENERATORS[name](size)(
-        in_channels, out_channels, width=width, norm=norm, dropout=dropout, upsample=upsample
+        in_channels, out_channels, width=width, norm=norm, dropout=dropout, upsample=upsample, **extra
     )
     check_size(generator, size, size)
     return generator
@@ -123,5 +132,5 @@ def is_valid(name: str, value: object, default: object) -> bool:
     if name == "upsample":
         return value in get_args(UpsampleName)
     if type(value) is int and type(default) is int:
-        return 1 <= value <= LARGEST
+        return value in DEEPEST.get(name, range(1, LARGEST + 1))
     return type(value) is bool and type(default) is bool

@@ -2,6 +2,7 @@
 
 from collections import OrderedDict
 
+import torch
 from torch import Tensor, nn
 
 from twofold.networks.layers import (
@@ -14,6 +15,9 @@ from twofold.networks.layers import (
     upscale,
 )
 
+NEARLY = 0.99
+"""Of white and black a residual network starts at this much, for tanh reaches neither."""
+
 
 class ResnetGenerator(Generator):
     """A 7×7 convolution, two halvings, `blocks` residual blocks, two doublings, a 7×7 convolution, tanh.
@@ -25,6 +29,9 @@ class ResnetGenerator(Generator):
         norm: after every convolution but the last.
         dropout: 0.5 in every block.
         upsample: how the doublings are made; see `layers.upscale`.
+        skips: hand detail around the bottleneck, as the papers' network does not: each doubling is joined with
+            what the halving of its size was given, and with as many channels out as in, the network makes a
+            change that is added to the image. Contents come through clean, and training starts from a copy.
     """
 
     multiple_of = 4
@@ -39,6 +46,7 @@ class ResnetGenerator(Generator):
         norm: NormName = "instance",
         dropout: bool = False,
         upsample: UpsampleName = "transposed",
+        skips: bool = False,
     ) -> None:
         super().__init__()
         self.arguments = {
@@ -49,22 +57,30 @@ class ResnetGenerator(Generator):
             "norm": norm,
             "dropout": dropout,
             "upsample": upsample,
+            "skips": skips,
         }
+        self.skips, self.residual = skips, skips and in_channels == out_channels
         self.per_image = norm != "batch"
         enter = nn.Conv2d(in_channels, width, 7, padding=3, padding_mode="reflect", bias=has_bias(norm))
-        leave = nn.Conv2d(width, out_channels, 7, padding=3, padding_mode="reflect")
+        reach = 1 if skips else 3
+        leave = nn.Conv2d(width, out_channels, 2 * reach + 1, padding=reach, padding_mode="reflect")
         self.enter = stage({"conv": before_norm(enter, norm)}, width, norm)
         self.down = nn.Sequential(halve(width, norm), halve(2 * width, norm))
         self.blocks = nn.Sequential(*[ResidualBlock(4 * width, norm, dropout) for _ in range(blocks)])
         self.up = nn.Sequential(double(4 * width, norm, upsample), double(2 * width, norm, upsample))
-        self.leave = nn.Sequential(OrderedDict(conv=leave, tanh=nn.Tanh()))
+        self.join = nn.ModuleList([join(2 * width), join(width)] if skips else [])
+        self.leave = nn.Sequential(OrderedDict(conv=leave))
 
     def forward(self, images: Tensor) -> Tensor:
-        x = self.enter(images)  # (N, width, H, W)
-        x = self.down(x)  # (N, 4 width, H/4, W/4)
-        x = self.blocks(x)
-        x = self.up(x)  # (N, width, H, W)
-        return self.leave(x)
+        full = self.enter(images)  # (N, width, H, W)
+        half = self.down[0](full)  # (N, 2 width, H/2, W/2)
+        x = self.blocks(self.down[1](half))  # (N, 4 width, H/4, W/4)
+        x = self.up[0](x)
+        x = self.join[0](torch.cat((x, half), 1)) if self.skips else x
+        x = self.up[1](x)  # (N, width, H, W)
+        x = self.join[1](torch.cat((x, full), 1)) if self.skips else x
+        x = self.leave(x)
+        return torch.tanh(x + torch.atanh(NEARLY * images)) if self.residual else torch.tanh(x)
 
 
 class ResidualBlock(nn.Module):
@@ -90,6 +106,12 @@ def reflecting(channels: int, norm: NormName) -> nn.Conv2d:
 def stage(convolve: dict[str, nn.Module], channels: int, norm: NormName) -> nn.Sequential:
     after = {"norm": norm_layer(norm, channels), "relu": nn.ReLU(inplace=True)}
     return nn.Sequential(OrderedDict(convolve | after))
+
+
+def join(channels: int) -> nn.Sequential:
+    """(N, 2 channels, H, W) to (N, channels, H, W); without a norm, so that levels come through as they are."""
+    conv = nn.Conv2d(2 * channels, channels, 3, padding=1, padding_mode="reflect")
+    return nn.Sequential(OrderedDict(conv=conv, relu=nn.ReLU(inplace=True)))
 
 
 def halve(channels: int, norm: NormName) -> nn.Sequential:

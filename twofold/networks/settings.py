@@ -11,7 +11,7 @@ Init = Literal["normal", "xavier", "kaiming", "orthogonal"]
 class GeneratorSettings(BaseModel):
     """The network that translates."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     network: Literal["auto", "resnet-9", "resnet-6", "unet", "unet-256", "unet-128", "encoder-decoder"] = (
         Field(default="auto", description="Architecture; auto is resnet-9 from 256 px and resnet-6 below.")
@@ -25,13 +25,17 @@ class GeneratorSettings(BaseModel):
         default="transposed",
         description="Doubling the size: transposed convolutions, or repeat and convolve (no checkerboards).",
     )
+    skips: bool = Field(
+        default=False,
+        description="Hand detail around a ResNet's bottleneck, and learn the change of the image alone.",
+    )
     init: Init = Field(default="normal", description="How the first weights are drawn.")
 
 
 class DiscriminatorSettings(BaseModel):
     """The network that tells real images from translated ones."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     network: Literal["patch", "pixel", "image"] = Field(
         default="patch", description="What gets one verdict: a patch, a pixel, or the image."

@@ -6,13 +6,19 @@ from twofold.config import Config
 from twofold.methods.base import Method
 from twofold.methods.cyclegan import CycleGAN
 from twofold.networks.layers import Discriminator, Generator, initialise
-from twofold.networks.registry import automatic_generator, build_discriminator, build_generator
+from twofold.networks.registry import (
+    automatic_generator,
+    build_discriminator,
+    build_generator,
+    check_size,
+)
+from twofold.networks.settings import Init
 from twofold.randomness import seed32
 
 
 def build(config: Config) -> Method:
     """The method that a resolved config describes; its weights depend on the seed alone."""
-    with torch.random.fork_rng():
+    with torch.random.fork_rng(range(torch.cuda.device_count())):
         torch.manual_seed(seed32("weights", config.seed))
         return METHODS[config.method](config)
 
@@ -54,9 +60,10 @@ def generator(config: Config, in_channels: int, out_channels: int) -> Generator:
         norm=chosen.norm,
         dropout=chosen.dropout,
         upsample=chosen.upsample,
+        skips=chosen.skips,
         size=size,
     )
-    initialise(network, chosen.init)
+    fill(network, chosen.init)
     return network
 
 
@@ -65,5 +72,12 @@ def discriminator(config: Config, in_channels: int) -> Discriminator:
     network = build_discriminator(
         chosen.network, in_channels=in_channels, width=chosen.width, layers=chosen.layers, norm=chosen.norm
     )
-    initialise(network, chosen.init)
+    check_size(network, config.data.size, config.data.size)
+    fill(network, chosen.init)
     return network
+
+
+def fill(network: Generator | Discriminator, init: Init) -> None:
+    """Draw the first weights; left out on the meta device, where it would take seconds to import torch's compiler."""
+    if not next(network.parameters()).is_meta:
+        initialise(network, init)

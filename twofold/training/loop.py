@@ -1,7 +1,7 @@
 """A training, from two folders to a finished run. Read `train` from top to bottom."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -51,16 +51,17 @@ def train(out: Path, said: Layer, watcher: Watcher) -> bool:
         TwofoldError: the run cannot go on; the message says why, and from where it can.
     """
     run = Run(out)
-    first = distributed.local_rank() == 0
-    say = watcher.say if first else lambda line: None  # noqa: ARG005
-    device = hardware.pick_device(
-        str(configs.get(said, "machine.device") or "auto"), distributed.local_rank()
-    )
-    with group(device), locked(run.lock) if first else nullcontext():
+    with group(start.device(run, said)), ExitStack() as session:
+        first = distributed.rank() == 0
+        say = watcher.say if first else lambda line: None  # noqa: ARG005
         with distributed.rank_zero_first():
-            begun = start.again(run, said) if run.exists else start.new(said, say)
-            if first and not run.exists:
-                check_memory(begun)
+            fresh = not run.exists
+            begun = start.new(run, said, say) if fresh else start.again(run, said)
+            if fresh:
+                check_memory(begun)  # the last that can refuse, before anything is written
+            if first:
+                session.enter_context(locked(run.lock))
+            if first and fresh:
                 start.write(run, begun)
         return follow(run, begun, watcher, say)
 
@@ -73,9 +74,10 @@ def follow(run: Run, begun: Start, watcher: Watcher, say: Say) -> bool:
         own_torch_state(config.machine.threads or 1, config.machine.deterministic),
         out_of_memory(begun),
     ):
-        stores = open_stores(begun.files, config.data, say)
+        with distributed.rank_zero_first():
+            stores = open_stores(begun.files, config.data, say)
         trainer = trainer_for(begun)
-        progress = state.load(run, trainer)
+        progress = state.load(run, trainer, say)
         if trainer.images >= total:
             say(
                 f"{run.path} is finished with {trainer.images} images; --epochs or --decay-epochs makes it longer"
@@ -102,7 +104,8 @@ def follow(run: Run, begun: Start, watcher: Watcher, say: Say) -> bool:
                 before = trainer.images
                 trainer.step(Batch(a, b), begun.schedule.rate(before))
                 records.after_step(before)
-                watcher.progress(trainer.images, total, records.rate(), records.losses)
+                if distributed.rank() == 0:
+                    watcher.progress(trainer.images, total, records.rate(), records.losses)
                 if trainer.images >= total:
                     break
                 if asked_to_stop(stop.asked, steps, trainer.device):
@@ -173,14 +176,14 @@ def out_of_memory(begun: Start) -> Iterator[None]:
 
 
 def check_memory(begun: Start) -> None:
-    """Refuse a run whose steps cannot fit, before anything is written."""
+    """Refuse a run whose steps cannot fit."""
     config = begun.config
     device = hardware.pick_device(config.machine.device, distributed.local_rank())
-    memory.check(needed(begun), device, config.data.size, config.training.batch)
+    memory.check(needed(begun), device, config.data.size, config.training.batch, begun.files.multiple_of)
 
 
-def needed(begun: Start) -> int:
-    """Estimated peak bytes of a step."""
+def needed(begun: Start) -> memory.Need:
+    """What a step takes, estimated."""
     config = begun.config
     shape = (config.training.batch, config.data.size)
     with torch.device("meta"):
@@ -189,17 +192,20 @@ def needed(begun: Start) -> int:
             torch.empty(shape[0], channels, shape[1], shape[1])
             for channels in (config.data.channels_a or 3, config.data.channels_b or 3)
         )
-    return memory.estimate(method, Batch(a, b), 2 if config.machine.precision == "bf16" else 4)
+    return memory.estimate(
+        method, Batch(a, b), precision=config.machine.precision, averaged=config.training.ema > 0
+    )
 
 
 def plan(out: Path, said: Layer, say: Say) -> dict[str, Any]:
     """What `train` would do, for --dry-run: the resolved config, counts, parameters and memory. Writes nothing."""
     run = Run(out)
-    begun = (
-        start.again(run, said)
-        if run.exists
-        else start.new(configs.merge(said, {"data": {"cache": False}}), say)
-    )
+    if run.exists:
+        begun = start.again(run, said)
+    else:
+        begun = start.new(run, configs.merge(said, {"data": {"cache": False}}), say)
+        cache = configs.compose(said).data.cache
+        begun = begun._replace(config=configs.compose(begun.config.model_dump(), {"data": {"cache": cache}}))
     with torch.device("meta"):
         networks = build(begun.config).networks()
     sides = {"A": begun.files.a, "B": begun.files.b}
@@ -214,5 +220,5 @@ def plan(out: Path, said: Layer, say: Say) -> dict[str, Any]:
         "parameters": ", ".join(
             f"{name} {sum(p.numel() for p in network.parameters()):,}" for name, network in networks.items()
         ),
-        "memory": f"about {needed(begun) / 2**30:.1f} GiB a step on {begun.config.machine.device}",
+        "memory": f"about {needed(begun).total / 2**30:.1f} GiB a step on {begun.config.machine.device}",
     }

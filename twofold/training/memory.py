@@ -1,6 +1,7 @@
 """What a training step will take, found by running it without any data."""
 
-import copy
+import math
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -16,46 +17,80 @@ BYTES_PER_PARAMETER = 16
 OVERHEAD = 1.3
 """Temporaries and fragmentation over the sum of what is kept, measured on ResNet-6 and -9 steps."""
 
+BYTES_PER_VALUE = {"float32": 4, "bf16": 3}
+"""Of an activation; autocast keeps some in float32, measured likewise."""
 
-def estimate(method: Method, batch: Batch, bytes_per_value: int) -> int:
-    """Peak bytes of a training step.
+MARGIN = 0.9
+"""The share of the free memory that a size or batch worth naming fills."""
+
+
+class Need(NamedTuple):
+    """Bytes that a training takes."""
+
+    fixed: int
+    """Weights, gradients, moments: whatever the images are."""
+    images: int
+    """Activations: in proportion to the batch and to the pixels of an image."""
+
+    @property
+    def total(self) -> int:
+        return self.fixed + self.images
+
+
+def estimate(method: Method, batch: Batch, *, precision: str, averaged: bool = False) -> Need:
+    """Peak memory of a training step.
 
     The step runs on the meta device, which has shapes and no data, and the activations that its backward passes
     would need are added up, phase by phase.
 
     Args:
-        batch: any tensors of the right shapes.
-        bytes_per_value: 4, or 2 where activations are kept in bf16.
+        method, batch: of the right shapes, on the meta device.
+        precision: "float32" or "bf16".
+        averaged: whether averaged generators are kept as well.
     """
-    ghost = copy.deepcopy(method).to("meta")
     kept: dict[int, int] = {}
+    weights = {p.untyped_storage()._cdata for p in method.parameters()}
 
     def pack(tensor: Tensor) -> Tensor:
         storage = tensor.untyped_storage()
-        kept[storage._cdata] = storage.nbytes()
+        if storage._cdata not in weights:
+            kept[storage._cdata] = storage.nbytes()
         return tensor
 
     peak = 0
-    with saved_tensors_hooks(pack, lambda tensor: tensor):
-        for _ in ghost.step(Batch(*(torch.empty_like(x, device="meta") for x in batch))):
+    with torch.random.fork_rng([]), saved_tensors_hooks(pack, lambda tensor: tensor):
+        for _ in method.step(batch):
             peak = max(peak, sum(kept.values()))
             kept.clear()
-    weights = sum(p.numel() for p in method.parameters())
-    return round(weights * BYTES_PER_PARAMETER + peak * bytes_per_value / 4 * OVERHEAD)
+    trained = sum(p.numel() for p in method.parameters())
+    shipped = sum(
+        p.numel() for name in method.translators.values() for p in method.get_submodule(name).parameters()
+    )
+    fixed = trained * BYTES_PER_PARAMETER + (4 * shipped if averaged else 0)
+    return Need(fixed, round(peak / 4 * BYTES_PER_VALUE[precision] * OVERHEAD))
 
 
-def check(needed: int, device: torch.device, size: int, batch: int) -> None:
+def check(need: Need, device: torch.device, size: int, batch: int, multiple_of: int) -> None:
     """Refuse a training that cannot fit, naming a size or batch that would.
 
     Raises:
         UsageError: more is needed than is free.
     """
     free = hardware.free_memory(device)
-    if free is None or needed <= free:
+    if free is None or need.total <= free:
         return
-    smaller = max(32, int(size * (0.9 * free / needed) ** 0.5) // 32 * 32)
-    way = f"--size {smaller}" if batch == 1 else f"--batch {max(1, int(batch * 0.9 * free / needed))}"
     raise UsageError(
-        f"a step of {batch} × {size} px needs about {needed / 2**30:.1f} GiB, {free / 2**30:.1f} are free on"
-        f" {device}; {way} would fit"
+        f"a step of {batch} × {size} px needs about {need.total / 2**30:.1f} GiB, {free / 2**30:.1f} are free on"
+        f" {device}; {way_out(need, free, size, batch, multiple_of)}"
     )
+
+
+def way_out(need: Need, free: int, size: int, batch: int, multiple_of: int) -> str:
+    """A smaller batch, else a smaller size, else smaller networks."""
+    share = max(0.0, (MARGIN * free - need.fixed) / need.images)
+    if fewer := int(batch * share):
+        return f"--batch {fewer} would fit"
+    step = math.lcm(32, multiple_of)
+    if smaller := int(size * math.sqrt(batch * share)) // step * step:
+        return f"--size {smaller}{' --batch 1' if batch > 1 else ''} would fit"
+    return "no size would fit: lower --generator.width and --discriminator.width"

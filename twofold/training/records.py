@@ -10,6 +10,7 @@ from typing import Any
 from torch import Tensor
 
 from twofold import distributed
+from twofold.data.dataset import ImageStore
 from twofold.data.index import Stores
 from twofold.data.loader import UnpairedLoader, load_plain_batch
 from twofold.errors import TwofoldError
@@ -60,10 +61,10 @@ class Records:
                 self.sample()
             if last or crossed(before, now, due.snapshot_every):
                 self.snapshot()
-            if last or crossed(before, now, due.state_every):
-                self.save_state()
             if last and self.writes:
                 write_report(self.run)
+            if last or crossed(before, now, due.state_every):  # after all the rest, which a kill then repeats
+                self.save_state()
 
     def report(self) -> None:
         """One line of metrics and one of timing; the one place that waits for the device."""
@@ -119,7 +120,16 @@ class Records:
         config, stores = self.begun.config, self.stores
         sides = {"ab": stores.held_out_a or stores.a, "ba": stores.held_out_b or stores.b}
         numbers = {way: range(min(config.training.samples, len(store))) for way, store in sides.items()}
-        return {way: load_plain_batch(store, numbers[way], config.data.size) for way, store in sides.items()}
+        return {
+            way: load_plain_batch(store, numbers[way], self.side(store, numbers[way]))
+            for way, store in sides.items()
+        }
+
+    def side(self, store: ImageStore, numbers: range) -> int:
+        """The largest square in these images up to the training size: whole images can be smaller."""
+        least = min((min(store[i].shape[:2]) for i in numbers), default=self.begun.config.data.size)
+        multiple = self.begun.files.multiple_of
+        return min(self.begun.config.data.size, least // multiple * multiple)
 
     def snapshot(self) -> None:
         """The generators as they ship."""
@@ -138,8 +148,8 @@ class Records:
         """All that resuming needs."""
         self.check_finite()
         progress = {
-            "metrics_bytes": length(self.run.metrics),
-            "timing_bytes": length(self.run.timing),
+            "metrics_bytes": settled(self.run.metrics),
+            "timing_bytes": settled(self.run.timing),
             "losses": self.losses,
             "seconds": round(self.seconds(), 2),
         }
@@ -167,6 +177,15 @@ def cut(path: Path, size: int) -> None:
 
 def length(path: Path) -> int:
     return path.stat().st_size if path.is_file() else 0
+
+
+def settled(path: Path) -> int:
+    """The length of a log, made durable first."""
+    if not path.is_file():
+        return 0
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
+        return length(path)
 
 
 def append(path: Path, row: dict[str, Any]) -> None:

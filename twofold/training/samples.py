@@ -1,6 +1,5 @@
 """Sample grids: fixed images, their translation, and back again."""
 
-import os
 from pathlib import Path
 
 import numpy as np
@@ -36,6 +35,6 @@ def as_rgb(image: Tensor) -> Tensor:
 def write(picture: Image.Image, path: Path) -> None:
     """Write a grid aside, then give it its name."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f".{path.name}.{os.getpid()}")
+    aside = path.with_name(f".{path.name}")
     picture.save(aside, "WEBP", quality=90)
     aside.replace(path)

@@ -9,7 +9,7 @@ from types import FrameType
 
 import torch
 
-from twofold.errors import TwofoldError
+from twofold.errors import TwofoldError, UsageError
 
 
 @contextmanager
@@ -20,10 +20,15 @@ def locked(path: Path) -> Iterator[None]:
     not inherit it.
 
     Raises:
+        UsageError: the file cannot be made.
         TwofoldError: another live process holds it.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a") as file:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        opened = path.open("a")
+    except OSError as error:
+        raise UsageError(f"cannot write to {path.parent} ({error.strerror}); give another --out") from error
+    with opened as file:
         try:
             fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
@@ -70,7 +75,7 @@ def own_torch_state(threads: int, deterministic: bool) -> Iterator[None]:
     """Set torch's thread count and determinism, and give the caller's, with its random state, back."""
     threads_before = torch.get_num_threads()
     deterministic_before = torch.are_deterministic_algorithms_enabled()
-    with torch.random.fork_rng():
+    with torch.random.fork_rng(range(torch.cuda.device_count())):
         torch.set_num_threads(threads)
         torch.use_deterministic_algorithms(deterministic)
         try:

@@ -10,7 +10,7 @@ Precision = Literal["auto", "float32", "bf16"]
 class OptimSettings(BaseModel):
     """Adam, the same for every phase."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     lr: float = Field(default=2e-4, gt=0, description="Learning rate during the constant epochs.")
     beta1: float = Field(default=0.5, ge=0, lt=1, description="Adam's decay of the gradient's mean.")
@@ -20,7 +20,7 @@ class OptimSettings(BaseModel):
 class TrainingSettings(BaseModel):
     """How long to train, and what to keep on the way. Everything is counted in images (pairs of a and b)."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     epochs: float = Field(
         default=100, ge=0, description="Epochs at constant learning rate; an epoch is max(|A|, |B|) images."
@@ -44,7 +44,7 @@ class TrainingSettings(BaseModel):
 class MachineSettings(BaseModel):
     """What `auto` decides once, at the first start; kept in config.yaml ever after."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     device: str = Field(default="auto", description="auto, cpu, cuda, cuda:1, mps.")
     precision: Precision = Field(

@@ -2,7 +2,6 @@
 
 import json
 import math
-import os
 import shlex
 import sys
 from collections.abc import Callable
@@ -37,21 +36,33 @@ class Start(NamedTuple):
     schedule: Schedule
 
 
-def new(said: Layer, say: Say) -> Start:
-    """Settle a new run: read both folders, decide what was left open. Writes nothing into the run.
+def new(run: Run, said: Layer, say: Say) -> Start:
+    """Settle a new run: read both folders, decide what was left open. Writes nothing but the cache.
 
     Raises:
-        UsageError: a setting or a folder is wrong.
+        UsageError: a setting or a folder is wrong, or the run's folder holds something else.
     """
     wanted = configs.compose(said)
+    refuse_folder(run.path, [wanted.a, wanted.b])
     multiple = multiple_of(wanted)
     index = indexes.build(wanted.a, wanted.b, wanted.data, wanted.seed, say, multiple_of=multiple)
     return settle(decide(wanted, index, say), index)
 
 
+def refuse_folder(out: Path, sources: list[Path]) -> None:
+    """Refuse a run folder that holds something else, or lies among the images."""
+    inside = next((source for source in sources if out.resolve().is_relative_to(source.resolve())), None)
+    if inside is not None:
+        raise UsageError(f"{out} lies in the image folder {inside}; give an --out elsewhere")
+    ours = {"lock", "data.json"}  # all that a start which was killed can leave, files aside apart
+    if out.is_dir() and {entry.name for entry in out.iterdir() if entry.name[0] != "."} - ours:
+        raise UsageError(f"{out} is not empty and holds no run; give another --out")
+
+
 def multiple_of(config: Config) -> int:
-    """What the generator needs sizes to be a multiple of; refuses a size it cannot take."""
+    """What the generator needs sizes to be a multiple of; refuses a size that it or a critic cannot take."""
     with torch.device("meta"):
+        build.discriminator(config, 3)
         return build.generator(config, 3, 3).multiple_of
 
 
@@ -60,21 +71,40 @@ def again(run: Run, said: Layer) -> Start:
 
     Raises:
         UsageError: something said, or the folders' content, differs from what the run was started with.
-        TwofoldError: this machine lacks what the run was started on.
+        TwofoldError: data.json cannot be read.
     """
-    stored = configs.compose(configs.from_file(run.config))
-    config = configs.resume(stored, said)
-    index = Index.from_json(run.data.read_text(encoding="utf-8"))
+    config = configs.resume(stored(run), said)
+    try:
+        index = Index.from_json(run.data.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise TwofoldError(f"cannot read {run.data}: restore it, or start a new run") from error
     if changed := indexes.changes(index):
         listed = ", ".join(changed[:5]) + (f" and {len(changed) - 5} more" if len(changed) > 5 else "")
         raise UsageError(
             f"the images changed since {run.path} was started: {listed}; restore them, or start anew with another --out"
         )
-    try:
-        hardware.pick_device(config.machine.device, local_rank())
-    except UsageError as error:
-        raise TwofoldError(f"this run was started on {config.machine.device}: {error}") from error
     return settle(config, index)
+
+
+def stored(run: Run) -> Config:
+    """The config that a run was started with."""
+    return configs.compose(configs.from_file(run.config))
+
+
+def device(run: Run, said: Layer) -> torch.device:
+    """The device of this process: the one that a run was started on, or that is wanted for a new one.
+
+    Raises:
+        UsageError: there is no such device.
+        TwofoldError: this machine lacks what the run was started on.
+    """
+    if not run.exists:
+        return hardware.pick_device(str(configs.get(said, "machine.device") or "auto"), local_rank())
+    name = stored(run).machine.device
+    try:
+        return hardware.pick_device(name, local_rank())
+    except UsageError as error:
+        raise TwofoldError(f"this run was started on {name}: {error}") from error
 
 
 def settle(config: Config, index: Index) -> Start:
@@ -95,10 +125,10 @@ def decide(config: Config, index: Index, say: Say) -> Config:
         )
     if a != b and identity is None:
         say(f"A has {a} channels and B {b}: trained without the identity loss")
-    device = hardware.pick_device(config.machine.device, local_rank())
+    chosen = hardware.pick_device(config.machine.device, local_rank())
     precision = config.machine.precision
     if precision == "auto":
-        precision = "bf16" if hardware.fast_bf16(device) else "float32"
+        precision = "bf16" if hardware.fast_bf16(chosen) else "float32"
     size, layout = config.data.size, config.machine.channels_last
     return configs.compose(
         config.model_dump(),
@@ -109,11 +139,11 @@ def decide(config: Config, index: Index, say: Say) -> Config:
             "generator": {"network": automatic_generator(size)} if config.generator.network == "auto" else {},
             "cyclegan": {"identity": (0.5 if a == b else 0.0) if identity is None else identity},
             "machine": {
-                "device": device.type,
+                "device": chosen.type if config.machine.device == "auto" else config.machine.device,
                 "precision": precision,
                 "threads": config.machine.threads or torch.get_num_threads(),
                 "channels_last": precision == "bf16" if layout is None else layout,
-                "fused": device.type in ("cpu", "cuda")
+                "fused": chosen.type in ("cpu", "cuda")
                 if config.machine.fused is None
                 else config.machine.fused,
             },
@@ -139,11 +169,10 @@ def write(run: Run, start: Start) -> None:
     """Create the run folder; config.yaml comes last, so a folder that has one is whole.
 
     Raises:
-        UsageError: the folder is there and holds something else.
+        TwofoldError: another process has done so in the meantime.
     """
-    strangers = [p.name for p in run.path.iterdir() if p.name != "lock"] if run.path.is_dir() else []
-    if set(strangers) - {"data.json", "env.json"}:
-        raise UsageError(f"{run.path} is not empty and holds no run; give another --out")
+    if run.exists:
+        raise TwofoldError(f"{run.path} was started by another process just now; give another --out")
     run.path.mkdir(parents=True, exist_ok=True)
     replace(run.data, start.files.to_json())
     replace(run.config, configs.to_yaml(start.config))
@@ -151,7 +180,10 @@ def write(run: Run, start: Start) -> None:
 
 def note_environment(run: Run, images: int, device: torch.device) -> None:
     """Add this start to env.json: when, where and with what."""
-    before = json.loads(run.env.read_text(encoding="utf-8")) if run.env.is_file() else []
+    try:
+        before = json.loads(run.env.read_text(encoding="utf-8"))
+    except (OSError, ValueError):  # the first start, or a file that somebody has edited
+        before = []
     now = {
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
         "images": images,
@@ -164,6 +196,6 @@ def note_environment(run: Run, images: int, device: torch.device) -> None:
 
 def replace(path: Path, text: str) -> None:
     """Write a text file durably, aside, and rename it over `path`."""
-    aside = path.with_name(f".{path.name}.{os.getpid()}")
+    aside = path.with_name(f".{path.name}")
     store_bytes(text.encode(), aside)
     aside.replace(path)

@@ -11,7 +11,7 @@ import errno
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,11 @@ from twofold.training.trainer import Trainer
 KEEP = 2
 """States kept: the newest, and the one before in case a disk fails us."""
 
+ASIDE = "writing-"
+PRIVATE = ("memory/", "sums/")
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+"""A full disk, a full quota, a limit on file sizes."""
+
 Tensors = dict[str, Tensor]
 
 
@@ -39,10 +44,12 @@ def save(run: Run, trainer: Trainer, progress: dict[str, Any]) -> None:
         TwofoldError: no space is left; the states before are whole.
     """
     folder = run.state(trainer.images)
-    aside = folder.with_name(f"writing-{folder.name}")
-    with room_left(folder.parent):
+    if folder.exists():  # saved at this very count already, when it was due or on a stop
+        return
+    aside = folder.with_name(f"{ASIDE}{folder.name}")
+    with room_left(run.path):
         if distributed.rank() == 0:
-            shutil.rmtree(aside, ignore_errors=True)
+            sweep(folder.parent)
             aside.mkdir(parents=True)
             store(shared(trainer) | private(trainer), aside / "state.safetensors")
             text = json.dumps({"images": trainer.images, "ranks": distributed.world()} | progress)
@@ -51,42 +58,77 @@ def save(run: Run, trainer: Trainer, progress: dict[str, Any]) -> None:
         if distributed.rank() != 0:
             store(private(trainer), aside / f"rank{distributed.rank()}.safetensors")
         distributed.barrier()
-        if distributed.rank() == 0 and not folder.exists():
+        if distributed.rank() == 0:
             sync_folder(aside)
             aside.rename(folder)
             sync_folder(folder.parent)
             for _, old in run.states()[:-KEEP]:
                 shutil.rmtree(old)
+    distributed.barrier()  # so that every rank sees the folder when it asks again
 
 
-def load(run: Run, trainer: Trainer) -> dict[str, Any] | None:
+def load(run: Run, trainer: Trainer, say: Callable[[str], None]) -> dict[str, Any] | None:
     """Put the newest whole state into `trainer`; its progress, or None where there is no state.
+
+    States that cannot be read are passed over, renamed, and said.
 
     Raises:
         TwofoldError: there are states, but none can be read, or they belong to another number of ranks.
     """
-    found = run.states()
-    reasons = []
-    for images, folder in reversed(found):
+    damaged: dict[Path, str] = {}
+    for images, folder in reversed(run.states()):
+        content, reason = None, "another process cannot read its part"
         try:
-            progress = json.loads((folder / "progress.json").read_bytes())
-            tensors = load_file(folder / "state.safetensors")
-            if rank := distributed.rank():
-                tensors |= load_file(folder / f"rank{rank}.safetensors")
-        except (OSError, ValueError, SafetensorError) as error:
-            reasons.append(f"{folder.name}: {error}")
+            content = read(run, folder)
+        except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
+            reason = f"{type(error).__name__}: {error}"
+        if distributed.any_rank(content is None, trainer.device):
+            damaged[folder] = reason
             continue
-        if progress["ranks"] != distributed.world():
-            raise TwofoldError(
-                f"{run.path} was trained by {progress['ranks']} processes; resume it with as many (torchrun"
-                f" --nproc-per-node={progress['ranks']})"
-            )
-        restore(trainer, tensors)
+        assert content is not None
+        progress, tensors = content
+        try:
+            restore(trainer, tensors)
+        except (KeyError, RuntimeError) as error:
+            raise TwofoldError(f"{folder} is not of the networks in config.yaml; restore that") from error
         trainer.images = images
+        for each, reason in damaged.items():
+            say(f"the state at {int(each.name)} images cannot be read ({reason}); the one at {images} can")
+            put_away(each)
         return progress
-    if found:
-        raise TwofoldError(f"no state of {run.path} can be read ({'; '.join(reasons)}); start anew elsewhere")
+    if damaged:
+        reasons = "; ".join(f"{folder.name}: {reason}" for folder, reason in damaged.items())
+        raise TwofoldError(f"no state of {run.path} can be read ({reasons}); start anew elsewhere")
     return None
+
+
+def read(run: Run, folder: Path) -> tuple[dict[str, Any], Tensors]:
+    """The progress in a state, and this rank's tensors."""
+    progress = json.loads((folder / "progress.json").read_bytes())
+    if progress["ranks"] != distributed.world():
+        raise TwofoldError(
+            f"{run.path} was trained by {progress['ranks']} processes; resume it with as many (torchrun"
+            f" --nproc-per-node={progress['ranks']})"
+        )
+    tensors = load_file(folder / "state.safetensors")
+    if rank := distributed.rank():
+        shared_alone = {k: t for k, t in tensors.items() if not k.startswith(PRIVATE)}
+        tensors = shared_alone | load_file(folder / f"rank{rank}.safetensors")
+    return progress, tensors
+
+
+def put_away(damaged: Path) -> None:
+    """Rename a state that cannot be read, so that its name is free and it counts no more."""
+    if distributed.rank() == 0:
+        away = damaged.with_name(f"damaged-{damaged.name}")
+        shutil.rmtree(away, ignore_errors=True)
+        damaged.rename(away)
+
+
+def sweep(states: Path) -> None:
+    """Remove what saves that were killed have left."""
+    for left in states.glob(f"{ASIDE}*"):
+        shutil.rmtree(left)
 
 
 def shared(trainer: Trainer) -> Tensors:
@@ -160,13 +202,13 @@ def sync_folder(folder: Path) -> None:
 
 @contextmanager
 def room_left(folder: Path) -> Iterator[None]:
-    """Turn "no space left" into one line that says where."""
+    """Turn "no space left" into one line that says where, and make room for what is to be tried again."""
     try:
         yield
     except (OSError, SafetensorError) as error:
-        full = getattr(error, "errno", None) == errno.ENOSPC or "No space left" in str(error)
-        if not full:
+        if not any(os.strerror(code) in str(error) for code in FULL):
             raise
+        sweep(folder / "states")
         raise TwofoldError(
             f"no space left under {folder}: free some and run the same command again; nothing saved was lost"
         ) from error

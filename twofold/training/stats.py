@@ -52,22 +52,26 @@ class LossSums:
         return dict(zip(self._names, (m / n for m, n in zip(means, counts, strict=True)), strict=True))
 
     def broken(self) -> tuple[int, list[str]] | None:
-        """The first image count at which a loss was not finite, with the losses that were not; else None."""
+        """The first image count at which a loss was not finite, and which were not then; else None."""
         if not self._names:
             return None
-        first = distributed.minimum(torch.stack(self._first_bad)).tolist()
-        bad = [name for name, images in zip(self._names, first, strict=True) if images < math.inf]
-        return (int(min(first)), bad) if bad else None
+        each = distributed.minimum(torch.stack(self._first_bad)).tolist()
+        first = min(each)
+        bad = [name for name, images in zip(self._names, each, strict=True) if images == first]
+        return (int(first), bad) if first < math.inf else None
 
     def state(self) -> dict[str, Tensor]:
-        """Unreported sums, by loss, as (sum, steps) in float64; with them a resumed report is the same."""
+        """Unreported sums, by place and loss, as (sum, steps) in float64; with them a resumed report is the same."""
         return {
-            name: torch.tensor([float(total), steps], dtype=torch.float64)
-            for name, total, steps in zip(self._names, self._sums, self._steps, strict=True)
+            f"{place:03d}/{name}": torch.tensor(
+                [self._sums[place].item(), self._steps[place]], dtype=torch.float64
+            )
+            for place, name in enumerate(self._names)
         }
 
     def restore(self, state: dict[str, Tensor]) -> None:
-        for name, saved in state.items():
-            place = self._place(name)
-            self._sums[place] += saved[0].to(self._device)
-            self._steps[place] = int(saved[1])
+        """Take back what `state` gave, in the order of the places: a file has its own."""
+        for key in sorted(state):
+            place = self._place(key.split("/")[-1])
+            self._sums[place].fill_(state[key][0].item())
+            self._steps[place] = int(state[key][1])

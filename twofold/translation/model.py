@@ -6,20 +6,26 @@ the weights belong to and how to feed it. It holds no time, host or path, so equ
 
 import json
 import os
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save as to_bytes
+from torch import Tensor
 
 from twofold.errors import TwofoldError, UsageError
 from twofold.networks.layers import Generator
 from twofold.networks.registry import describe, from_description
+from twofold.runs import DIRECTIONS
 
 FORMAT = 1
 """Version of the header; a newer one is refused."""
+
+MAX_SIZE = 2**14
+"""No training is on larger squares, in pixels: a damaged header must not ask for all memory."""
 
 
 @dataclass(frozen=True)
@@ -59,21 +65,37 @@ def read_header(path: Path) -> Header:
         )
     try:
         with safe_open(path, "pt") as content:
-            said = json.loads((content.metadata() or {})["twofold"])
-        version = said["format"]
-        if version > FORMAT:
-            raise TwofoldError(
-                f"{path} has format {version}, this twofold reads up to {FORMAT}: update twofold"
-            )
-        return Header(**said | {"range": tuple(said["range"])})
-    except (OSError, SafetensorError) as error:
+            return header_from(json.loads((content.metadata() or {})["twofold"]), path)
+    except SafetensorError as error:
         raise TwofoldError(
-            f"{path} is not a whole .safetensors file ({error}); make or copy it again"
+            f"{path} is not a whole .safetensors file ({error!s:.80}); make or copy it again"
         ) from error
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, RecursionError) as error:
         raise TwofoldError(
             f"{path} is not a model that twofold wrote; import checkpoints with `twofold import`"
         ) from error
+
+
+def header_from(said: dict[str, Any], path: Path) -> Header:
+    """The header that a file's JSON spells, of which nothing is taken on trust.
+
+    Raises:
+        TwofoldError: it is of a newer format.
+        KeyError, TypeError, ValueError: it is no header.
+    """
+    if said["format"] > FORMAT:
+        raise TwofoldError(
+            f"{path} has format {said['format']}, this twofold reads up to {FORMAT}: update twofold"
+        )
+    fields: dict[str, Any] = said | {"range": tuple(said["range"])}
+    header = Header(**fields)
+    sized = header.size is None or (type(header.size) is int and 1 <= header.size <= MAX_SIZE)
+    mapped = isinstance(header.network, dict) and isinstance(header.origin, dict)
+    if not (sized and mapped and type(header.format) is int and header.direction in DIRECTIONS):
+        raise ValueError("a field of the header is of the wrong kind")
+    if (header.dtype, header.range) != (Header.dtype, Header.range):
+        raise TwofoldError(f"{path} takes {header.dtype} images, which needs a newer twofold: update twofold")
+    return header
 
 
 def load(path: Path) -> tuple[Generator, Header]:
@@ -84,26 +106,33 @@ def load(path: Path) -> tuple[Generator, Header]:
         TwofoldError: damaged, not a twofold model, or of a newer format.
     """
     header = read_header(path)
-    with torch.device("meta"):  # a hostile header may name a network larger than memory
-        generator = from_description(header.network)
+    try:
+        with torch.device("meta"):  # a hostile header may name a network larger than memory
+            generator = from_description(header.network)
+    except (TwofoldError, LookupError) as error:
+        raise TwofoldError(f"{path}: {error}") from error
     with safe_open(path, "pt") as content:
         weights = {name: content.get_tensor(name) for name in content.keys()}  # noqa: SIM118
-    try:
-        generator.load_state_dict(weights, assign=True)
-    except RuntimeError as error:
-        raise TwofoldError(
-            f"{path} lacks weights of the network that its header names; copy it again"
-        ) from error
+    if kinds(weights) != kinds(generator.state_dict()):
+        raise TwofoldError(f"{path} lacks weights of the network that its header names; copy it again")
+    generator.load_state_dict(weights, assign=True)
     return generator.requires_grad_(False).eval(), header
 
 
+def kinds(weights: Mapping[str, Tensor]) -> dict[str, tuple[torch.Size, torch.dtype]]:
+    return {name: (weight.shape, weight.dtype) for name, weight in weights.items()}
+
+
 def save(generator: Generator, header: Header, path: Path) -> None:
-    """Write a model file, aside, and rename it: it is whole or absent."""
+    """Write a model file, aside, and rename it: it is whole or absent. OSError where the disk refuses."""
     weights = {name: t.detach().cpu().contiguous() for name, t in generator.state_dict().items()}
     aside = path.with_name(f".{path.name}.{os.getpid()}")
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
-        save_file(weights, aside, {"twofold": json.dumps(asdict(header), sort_keys=True)})
+        with aside.open("wb") as file:  # safetensors' own writer hides what the disk said
+            file.write(to_bytes(weights, {"twofold": json.dumps(asdict(header), sort_keys=True)}))
+            file.flush()
+            os.fsync(file.fileno())
         aside.replace(path)
     finally:
         aside.unlink(missing_ok=True)

@@ -1,5 +1,7 @@
 """A trained generator behind one call: an image of any size in, its translation out."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal, overload
 
@@ -10,14 +12,15 @@ from PIL import Image
 from torch import Tensor
 
 from twofold import hardware, images
-from twofold.errors import UsageError
+from twofold.errors import TwofoldError, UsageError
 from twofold.networks.layers import Generator
 from twofold.runs import Run
 from twofold.translation import model
 from twofold.translation.model import Header
 
-BYTES_PER_PIXEL_AND_WIDTH = 16
-"""Peak memory of a translation: about four float32 maps of the generator's width at full size."""
+BYTES_PER_PIXEL = 100
+BYTES_PER_PIXEL_AND_WIDTH = {"transposed": 20, "resize": 40}
+"""Peak memory of a translation, measured: the image in several forms, and some maps of the generator's width."""
 
 Uint8 = NDArray[np.uint8]
 At = int | Literal["trained", "native"]
@@ -32,22 +35,25 @@ class Translator:
         self.header = header
 
     @classmethod
-    def load(cls, path: str | Path, *, direction: str = "ab", device: str = "auto") -> "Translator":
+    def load(cls, path: str | Path, *, direction: str | None = None, device: str = "auto") -> "Translator":
         """The translator in a model file, or the newest snapshot of a run folder.
 
         Args:
             path: a .safetensors file, or a run folder.
-            direction: "ab" or "ba"; of a run folder only, a file has its own.
+            direction: "ab" or "ba"; of a run, "ab" if not given. A file has its own.
             device: "auto", "cpu", "cuda", ...
 
         Raises:
-            UsageError: there is no such file or snapshot.
+            UsageError: there is no such file or snapshot, or it is for the other direction.
             TwofoldError: the file is damaged, not a twofold model, or of a newer format.
         """
         path = Path(path)
-        file = Run(path).newest_snapshot(direction) if path.is_dir() else path
+        where = hardware.pick_device(device)
+        file = Run(path).newest_snapshot(direction or "ab") if path.is_dir() else path
         generator, header = model.load(file)
-        return cls(generator, header, hardware.pick_device(device))
+        if direction not in (None, header.direction):
+            raise UsageError(f"{file} translates {header.direction}, not {direction}; give the other model")
+        return cls(generator, header, where)
 
     def save(self, path: str | Path) -> None:
         """Write the model file; written aside and renamed, so it is whole or absent."""
@@ -82,14 +88,23 @@ class Translator:
                 raise UsageError(
                     f"a tensor should be uint8 (C, H, W), not {image.dtype} {tuple(image.shape)}"
                 )
-            translated = self.array(np.ascontiguousarray(image.cpu().permute(1, 2, 0).numpy()), at)
+            translated = self.array(image.detach().cpu().permute(1, 2, 0).numpy(), at)
             return torch.from_numpy(translated).permute(2, 0, 1).contiguous().to(image.device)
-        return self.array(image, at)
+        if not isinstance(image, np.ndarray):
+            kind = type(image).__name__
+            raise UsageError(f"an image is a path, a PIL image, a uint8 array or tensor, not a {kind}")
+        translated = self.array(image, at)
+        return translated[..., 0] if image.ndim == 2 and self.out_channels == 1 else translated
 
     @property
     def channels(self) -> int:
         """Channels of the images that go in."""
-        return int(self.header.network["in_channels"])
+        return int(self.generator.arguments["in_channels"])
+
+    @property
+    def out_channels(self) -> int:
+        """Channels of the images that come out."""
+        return int(self.generator.arguments["out_channels"])
 
     @torch.inference_mode()
     def array(self, image: Uint8, at: At = "trained") -> Uint8:
@@ -99,28 +114,36 @@ class Translator:
             UsageError: the array's type or channels are not the network's, or it does not fit into memory.
         """
         image = image[..., None] if image.ndim == 2 else image
-        if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != self.channels:
+        if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != self.channels or not image.size:
             raise UsageError(
                 f"this model takes uint8 images (H, W, {self.channels}), not {image.dtype} {image.shape}"
             )
         height, width = image.shape[:2]
         rows, columns = self.working_size(height, width, at)
         self.check_memory(rows, columns)
-        inner = image if (rows, columns) == (height, width) else images.resize(image, rows, columns)
-        padded = self.pad(inner)
-        batch = torch.from_numpy(padded).permute(2, 0, 1)[None].to(self.device)
-        translated = images.to_uint8(self.generator(images.to_float(batch)))[0, :, :rows, :columns]
+        image = np.require(image, requirements=["C", "W"])  # torch warns of read-only memory
+        padded = self.pad(images.resize(image, rows, columns))
+        batch = torch.from_numpy(padded).permute(2, 0, 1)[None].to(self.device)  # (1, C, H, W)
+        with out_of_memory(rows, columns):
+            translated = images.to_uint8(self.generator(images.to_float(batch)))[0, :, :rows, :columns]
         result = np.ascontiguousarray(translated.permute(1, 2, 0).cpu().numpy())
-        return result if (rows, columns) == (height, width) else images.resize(result, height, width)
+        return images.resize(result, height, width)
 
     def working_size(self, height: int, width: int, at: At) -> tuple[int, int]:
         """Rows and columns that the network will see of an image, before padding."""
+        if isinstance(at, str) and at not in ("trained", "native"):
+            raise UsageError(f"at is trained, native or a number of pixels, not {at!r}")
         side = self.header.size if at == "trained" else None if at == "native" else at
         if side is None or side * side == height * width:
             return height, width
-        multiple = self.generator.multiple_of
-        factor = side / (height * width) ** 0.5
-        return tuple(max(multiple, round(x * factor / multiple) * multiple) for x in (height, width))  # pyright: ignore[reportReturnType]
+        if side < 1:
+            raise UsageError(f"at is a number of pixels, 1 or more, not {side}")
+        multiple, factor = self.generator.multiple_of, side / (height * width) ** 0.5
+
+        def near(pixels: int) -> int:
+            return max(multiple, round(pixels * factor / multiple) * multiple)
+
+        return near(height), near(width)
 
     def pad(self, image: Uint8) -> Uint8:
         """Mirror the image at its lower and right edge up to a size the network can take."""
@@ -131,14 +154,29 @@ class Translator:
     def check_memory(self, rows: int, columns: int) -> None:
         """Refuse an image whose translation cannot fit, naming a size that would."""
         free = hardware.free_memory(self.device)
-        per_pixel = BYTES_PER_PIXEL_AND_WIDTH * int(self.header.network["width"])
+        arguments = self.generator.arguments
+        per_width = BYTES_PER_PIXEL_AND_WIDTH[str(arguments["upsample"])]
+        per_pixel = BYTES_PER_PIXEL + per_width * int(arguments["width"])
         needed = rows * columns * per_pixel
         if free is not None and needed > free:
             fits = int((0.8 * free / per_pixel) ** 0.5)
             raise UsageError(
-                f"{columns}×{rows} pixels need about {needed / 2**30:.0f} GiB, {free / 2**30:.0f} are free;"
+                f"{columns}×{rows} pixels need about {needed / 2**30:.1f} GiB, {free / 2**30:.1f} are free;"
                 f" --at {fits} would fit (the result is enlarged back)"
             )
+
+
+@contextmanager
+def out_of_memory(rows: int, columns: int) -> Iterator[None]:
+    """Turn an allocator's error into one line that names what to turn down."""
+    try:
+        yield
+    except (torch.OutOfMemoryError, RuntimeError) as error:
+        if not isinstance(error, torch.OutOfMemoryError) and "can't allocate memory" not in str(error):
+            raise
+        raise TwofoldError(
+            f"{columns}×{rows} pixels are too many for the memory; --at {max(rows, columns) // 2} takes less"
+        ) from error
 
 
 def to_pil(image: Uint8) -> Image.Image:

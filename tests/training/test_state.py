@@ -1,0 +1,163 @@
+"""Saving and loading states, in one process."""
+
+import errno
+import os
+
+import pytest
+import torch
+
+from twofold.errors import TwofoldError
+from twofold.methods.base import Batch
+from twofold.runs import Run
+from twofold.training import state
+from twofold.training.trainer import Trainer
+
+
+def advance(trainer, steps):
+    for _ in range(steps):
+        draws = torch.Generator().manual_seed(trainer.images)
+        trainer.step(Batch(*(torch.rand(1, 3, 16, 16, generator=draws) for _ in "ab")), 1e-3)
+
+
+def everything(trainer):
+    return {name: t.clone() for name, t in (state.shared(trainer) | state.private(trainer)).items()}
+
+
+def names(run):
+    return sorted(path.name for path in (run.path / "states").iterdir())
+
+
+@pytest.fixture
+def run(tmp_path):
+    return Run(tmp_path / "run")
+
+
+MACHINES = [
+    {},
+    {"channels_last": True, "fused": True},
+    {"channels_last": True, "fused": True, "precision": "bf16"},
+    {"channels_last": True},
+]
+
+
+@pytest.mark.parametrize("machine", MACHINES, ids=str)
+def test_round_trip_goes_on_to_the_bit(tiny, run, machine):
+    straight = Trainer(tiny(), ema=3, **machine)
+    advance(straight, 3)
+    state.save(run, straight, {"note": "kept"})
+    saved = everything(straight)
+    advance(straight, 4)
+    resumed = Trainer(tiny(), ema=3, **machine)
+    progress = state.load(run, resumed, print)
+    assert progress == {"images": 3, "ranks": 1, "note": "kept"}
+    assert resumed.images == 3
+    assert saved.keys() == everything(resumed).keys()
+    assert all(torch.equal(t, saved[name]) for name, t in everything(resumed).items())
+    advance(resumed, 4)
+    final = everything(straight)
+    assert all(torch.equal(t, final[name]) for name, t in everything(resumed).items())
+    for phase, optimizer in resumed.optimizers.items():
+        for param in resumed.params[phase]:
+            assert optimizer.state[param]["exp_avg"].stride() == param.stride()
+
+
+def test_a_state_holds_everything(tiny, run):
+    trainer = Trainer(tiny(), ema=3)
+    advance(trainer, 3)
+    held = everything(trainer)
+    networks = 2 * len(trainer.method.gen_ab.state_dict()) + 2 * len(trainer.method.disc_a.state_dict())
+    trained = sum(len(params) for params in trainer.params.values())
+    assert sum(name.startswith("method/") for name in held) == networks
+    assert sum(name.startswith("adam/") for name in held) == 3 * trained
+    assert sum(name.startswith("average/") for name in held) == 2 * len(trainer.method.gen_ab.state_dict())
+    assert sum(name.startswith("memory/") for name in held) == 4  # two images of each side
+    assert sum(name.startswith("sums/") for name in held) == 8
+
+
+def test_a_critic_that_is_never_trained(tiny, run):
+    trainer, again = (Trainer(tiny(gan_ab=0, gan_ba=0)) for _ in range(2))
+    advance(trainer, 2)
+    state.save(run, trainer, {})
+    state.load(run, again, print)
+    advance(trainer, 1)
+    advance(again, 1)
+    assert all(torch.equal(t, everything(again)[name]) for name, t in everything(trainer).items())
+
+
+def test_nothing_saved_yet(tiny, run):
+    assert state.load(run, Trainer(tiny()), print) is None
+
+
+def test_the_latest_two_are_kept_and_leftovers_swept(tiny, run):
+    trainer = Trainer(tiny())
+    (run.path / "states" / "writing-000000009").mkdir(parents=True)
+    (run.path / "states" / "writing-000000009" / "state.safetensors").write_bytes(b"half")
+    assert state.load(run, trainer, print) is None
+    for _ in range(4):
+        advance(trainer, 1)
+        state.save(run, trainer, {})
+    assert names(run) == ["000000003", "000000004"]
+
+
+def test_saving_twice_at_one_count_writes_once(tiny, run):
+    trainer = Trainer(tiny())
+    advance(trainer, 1)
+    state.save(run, trainer, {})
+    before = (run.state(1) / "state.safetensors").stat().st_ino
+    state.save(run, trainer, {})
+    assert (run.state(1) / "state.safetensors").stat().st_ino == before
+    assert names(run) == ["000000001"]
+
+
+def test_a_damaged_state_is_put_away_and_its_name_used_again(tiny, run):
+    trainer = Trainer(tiny())
+    for _ in range(2):
+        advance(trainer, 2)
+        state.save(run, trainer, {})
+    right = everything(trainer)
+    os.truncate(run.state(4) / "state.safetensors", 1000)
+    lines = []
+    resumed = Trainer(tiny())
+    state.load(run, resumed, lines.append)
+    assert resumed.images == 2
+    assert len(lines) == 1 and "state at 4 images cannot be read" in lines[0]
+    advance(resumed, 2)
+    state.save(run, resumed, {})
+    assert names(run) == ["000000002", "000000004", "damaged-000000004"]
+    reloaded = Trainer(tiny())
+    state.load(run, reloaded, lines.append)
+    assert len(lines) == 1
+    assert reloaded.images == 4
+    assert all(torch.equal(t, right[name]) for name, t in everything(reloaded).items())
+
+
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT])
+def test_no_space_leaves_what_was_there(tiny, run, monkeypatch, code):
+    trainer = Trainer(tiny())
+    advance(trainer, 1)
+    state.save(run, trainer, {})
+    advance(trainer, 1)
+
+    def full(content, path):
+        path.write_bytes(content[:3])
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(state, "store_bytes", full)
+    with pytest.raises(TwofoldError, match=r"no space left under .*run: free some"):
+        state.save(run, trainer, {})
+    assert names(run) == ["000000001"]
+
+
+def test_other_errors_are_not_taken_for_a_full_disk(run):
+    with pytest.raises(PermissionError), state.room_left(run.path):
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+
+def test_a_state_can_run_no_code(tiny, run):
+    """Nothing but safetensors and JSON is read, so a pickle in their place is only damage."""
+    trainer = Trainer(tiny())
+    advance(trainer, 1)
+    state.save(run, trainer, {})
+    torch.save({"method/x": torch.zeros(1)}, run.state(1) / "state.safetensors")
+    with pytest.raises(TwofoldError, match="no state of"):
+        state.load(run, Trainer(tiny()), print)

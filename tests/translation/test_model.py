@@ -1,0 +1,202 @@
+"""The model file: what it holds, and that nothing in it is trusted."""
+
+import errno
+import json
+import os
+import struct
+
+import pytest
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+
+from twofold.errors import TwofoldError, UsageError
+from twofold.networks.registry import describe
+from twofold.translation import model
+from twofold.translation.model import Header
+
+
+@pytest.fixture
+def network(resnet):
+    return resnet(width=2)
+
+
+@pytest.fixture
+def header(network):
+    return Header(describe(network), "ab", 32, {"method": "cyclegan", "images": 9})
+
+
+def test_equal_weights_are_equal_bytes(resnet, header, tmp_path):
+    one, two, other = resnet(0, width=2), resnet(0, width=2), resnet(1, width=2)
+    for name, each in (("one", one), ("two", two.to(memory_format=torch.channels_last)), ("other", other)):
+        model.save(each, header, tmp_path / f"{name}.safetensors")
+    first, second, third = ((tmp_path / f"{n}.safetensors").read_bytes() for n in ("one", "two", "other"))
+    assert first == second != third
+
+
+def test_the_header_is_sorted_json_without_time_host_or_path(network, header, tmp_path):
+    model.save(network, header, tmp_path / "x.safetensors")
+    with safe_open(tmp_path / "x.safetensors", "pt") as content:
+        metadata = content.metadata()
+    assert list(metadata) == ["twofold"]
+    said = json.loads(metadata["twofold"])
+    assert metadata["twofold"] == json.dumps(said, sort_keys=True)
+    assert said == {
+        "direction": "ab",
+        "dtype": "uint8",
+        "format": 1,
+        "network": describe(network),
+        "origin": {"images": 9, "method": "cyclegan"},
+        "range": [-1.0, 1.0],
+        "size": 32,
+    }
+    assert os.uname().nodename not in metadata["twofold"] and str(tmp_path) not in metadata["twofold"]
+
+
+def test_it_loads_what_it_saved(network, header, tmp_path):
+    model.save(network, header, tmp_path / "x.safetensors")
+    loaded, found = model.load(tmp_path / "x.safetensors")
+    assert found == header
+    assert not loaded.training and not any(p.requires_grad for p in loaded.parameters())
+    for (name, mine), (other, theirs) in zip(
+        network.state_dict().items(), loaded.state_dict().items(), strict=True
+    ):
+        assert name == other and torch.equal(mine, theirs)
+
+
+def test_nothing_half_written_stays(network, header, tmp_path, monkeypatch):
+    path = tmp_path / "x.safetensors"
+    model.save(network, header, path)
+    before = path.read_bytes()
+
+    def full(_):
+        raise OSError(errno.ENOSPC, "No space left on device", str(path))
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="No space left"):
+        model.save(network, header, path)
+    assert [each.name for each in tmp_path.iterdir()] == ["x.safetensors"]
+    assert path.read_bytes() == before
+
+
+def write(path, weights, said):
+    save_file(weights, path, {"twofold": said if isinstance(said, str) else json.dumps(said)})
+
+
+def good(network):
+    return {"network": describe(network), "direction": "ab", "size": 32, "range": [-1, 1], "format": 1}
+
+
+def refused(path):
+    with pytest.raises(TwofoldError) as caught:
+        model.load(path)
+    message = str(caught.value)
+    assert str(path) in message and "\n" not in message and len(message) < 400
+    return message
+
+
+def test_a_header_may_leave_out_what_has_a_default(network, tmp_path):
+    said = good(network)
+    del said["network"]["dropout"]
+    write(tmp_path / "x.safetensors", network.state_dict(), said)
+    assert model.load(tmp_path / "x.safetensors")[0].arguments == network.arguments
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"format": 2}, "update twofold"),
+        ({"format": 2, "network": "unheard of"}, "update twofold"),
+        ({"dtype": "uint16"}, "update twofold"),
+        ({"range": [0, 1]}, "update twofold"),
+        ({"format": "1"}, "not a model that twofold wrote"),
+        ({"format": None}, "not a model that twofold wrote"),
+        ({"format": 0.5}, "not a model that twofold wrote"),
+        ({"network": None}, "not a model that twofold wrote"),
+        ({"network": ["resnet"]}, "not a model that twofold wrote"),
+        ({"direction": "aa"}, "not a model that twofold wrote"),
+        ({"direction": ["ab"]}, "not a model that twofold wrote"),
+        ({"size": "32"}, "not a model that twofold wrote"),
+        ({"size": -1}, "not a model that twofold wrote"),
+        ({"size": True}, "not a model that twofold wrote"),
+        ({"size": 10**9}, "not a model that twofold wrote"),
+        ({"range": 1}, "not a model that twofold wrote"),
+        ({"origin": "nowhere"}, "not a model that twofold wrote"),
+        ({"surprise": 1}, "not a model that twofold wrote"),
+        ({"network": {}}, "Unknown network"),
+        ({"network": {"network": "transformer"}}, "Unknown network"),
+        ({"network": {"network": "resnet", "width": 10**12}}, "has no width"),
+        ({"network": {"network": "resnet", "width": "__import__('os')"}}, "has no width"),
+        ({"network": {"network": "resnet", "width": 4096, "blocks": 200}}, "lacks weights"),
+        ({"network": {"network": "resnet", "width": 2, "blocks": 2}}, "lacks weights"),
+        ({"network": {"network": "unet"}}, "lacks weights"),
+        ({"network": {"network": "unet", "depth": 1}}, "x.safetensors"),
+    ],
+)
+def test_hostile_headers_are_refused(network, tmp_path, change, message):
+    path = tmp_path / "x.safetensors"
+    write(path, network.state_dict(), good(network) | change)
+    assert message in refused(path)
+
+
+@pytest.mark.parametrize(
+    "said",
+    ["", "null", "[]", "3", "{", '"x"', "{}", "[" * 5000, "\udcff".encode("utf-8", "replace").decode()],
+)
+def test_metadata_that_is_no_header_is_refused(network, tmp_path, said):
+    write(tmp_path / "x.safetensors", network.state_dict(), said)
+    assert "not a model that twofold wrote" in refused(tmp_path / "x.safetensors")
+
+
+def test_other_safetensors_are_refused(network, tmp_path):
+    save_file(network.state_dict(), tmp_path / "x.safetensors")
+    assert "not a model that twofold wrote" in refused(tmp_path / "x.safetensors")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda w: w | {"enter.conv.weight": w["enter.conv.weight"].half()},
+        lambda w: w | {"enter.conv.weight": w["enter.conv.weight"].double()},
+        lambda w: w | {"enter.conv.weight": w["enter.conv.weight"].int()},
+        lambda w: w | {"enter.conv.weight": w["enter.conv.weight"][:1].contiguous()},
+        lambda w: w | {"enter.conv.weight": w["enter.conv.weight"].flatten()},
+        lambda w: w | {"extra": torch.zeros(1)},
+        lambda w: {name: tensor for name, tensor in w.items() if name != "leave.conv.bias"},
+        lambda w: {"x": torch.zeros(1)},
+    ],
+)
+def test_weights_of_other_kinds_are_refused(network, tmp_path, change):
+    write(tmp_path / "x.safetensors", change(network.state_dict()), good(network))
+    assert "lacks weights of the network" in refused(tmp_path / "x.safetensors")
+
+
+def test_damaged_files_are_refused(network, header, tmp_path):
+    path = tmp_path / "x.safetensors"
+    model.save(network, header, path)
+    whole = path.read_bytes()
+    length = struct.unpack("<Q", whole[:8])[0]
+    broken = [
+        *(b"", b"\0", b"hello world, this is no model", b"\x89PNG\r\n\x1a\n" + bytes(100)),
+        *(whole[:4], whole[:100], whole[: 8 + length], whole[:-1], whole + b"\0"),
+        *(struct.pack("<Q", 2**63) + whole[8:], struct.pack("<Q", 10**9) + whole[8:]),
+        whole[:8] + whole[8 : 8 + length].replace(b"F32", b"F99") + whole[8 + length :],
+        whole[:8] + b"\xff" * length + whole[8 + length :],
+    ]
+    for content in broken:
+        path.write_bytes(content)
+        assert "copy it again" in refused(path)
+
+
+@pytest.mark.parametrize("name", ["x.pth", "x.pt", "x.ckpt"])
+def test_checkpoints_are_sent_to_import(network, tmp_path, name):
+    torch.save(network.state_dict(), tmp_path / name)
+    with pytest.raises(UsageError, match=rf"twofold import .*{name} -o model.safetensors"):
+        model.load(tmp_path / name)
+
+
+def test_what_is_not_there_is_named(tmp_path):
+    with pytest.raises(UsageError, match="there is no model"):
+        model.load(tmp_path / "x.safetensors")
+    with pytest.raises(UsageError, match="there is no model"):
+        model.load(tmp_path)
