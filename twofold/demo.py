@@ -19,11 +19,12 @@ from twofold.training.loop import Watcher
 from twofold.training.report import write_report
 from twofold.translation.translator import Translator
 
-COUNT, SIZE, SEED = 240, 64, 2
+COUNT, SIZE, SEED = 400, 64, 2
 """Pictures of each season to train on, their side in pixels, and the seed of their drawing."""
 
-QUICK = {"training": {"epochs": 0.02, "decay_epochs": 0.02, "samples": 2}}
-"""A few steps, for those who only want to see that everything works."""
+FEW = 24
+QUICK = {"training": {"epochs": 0.2, "decay_epochs": 0.2, "samples": 2}}
+"""Few pictures and few steps, for those who only want to see that everything works."""
 
 Uint8 = NDArray[np.uint8]
 
@@ -39,8 +40,9 @@ def demonstrate(out: Path, quick: bool, watcher: Watcher) -> bool:
     """Run the demo in the folder `out`, or go on where an earlier one stopped; whether it is finished."""
     pictures, run = out / "seasons", Run(out / "run")
     if not pictures.is_dir():
-        watcher.say(f"1. drawing {COUNT} summer and {COUNT} winter landscapes, no two of the same place")
-        seasons.make(pictures, COUNT, SIZE, SEED, watcher.say)
+        count = FEW if quick else COUNT
+        watcher.say(f"1. drawing {count} summer and {count} winter landscapes, no two of the same place")
+        seasons.make(pictures, count, SIZE, SEED, watcher.say)
     watcher.say("2. training: summer to winter and back, without ever seeing the same place in both")
     train_a, train_b, val_a, val_b = (
         (pictures / name).absolute() for name in ("trainA", "trainB", "valA", "valB")
@@ -140,4 +142,5 @@ def contact_sheet(columns: list[list[Uint8]], rows: int = 4, across: int = 2) ->
         np.concatenate([part for group in groups[i : i + across] for part in (group, gap)][:-1], 1)
         for i in range(0, len(groups) - across + 1, across)
     ]
-    return Image.fromarray(np.concatenate(lines))
+    sheet = np.concatenate(lines)
+    return Image.fromarray(images.resize(sheet, *(2 * side for side in sheet.shape[:2])))

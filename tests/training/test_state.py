@@ -109,13 +109,23 @@ def test_saving_twice_at_one_count_writes_once(tiny, run):
     assert names(run) == ["000000001"]
 
 
-def test_a_damaged_state_is_put_away_and_its_name_used_again(tiny, run):
+@pytest.mark.parametrize("damage", ["torn tensors", "no tensors", "torn progress", "other progress"])
+def test_a_damaged_state_is_put_away_and_its_name_used_again(tiny, run, damage):
     trainer = Trainer(tiny())
     for _ in range(2):
         advance(trainer, 2)
         state.save(run, trainer, {})
     right = everything(trainer)
-    os.truncate(run.state(4) / "state.safetensors", 1000)
+    tensors, progress = (run.state(4) / name for name in ("state.safetensors", "progress.json"))
+    match damage:
+        case "torn tensors":
+            os.truncate(tensors, 1000)
+        case "no tensors":
+            tensors.unlink()
+        case "torn progress":
+            os.truncate(progress, 5)
+        case "other progress":
+            progress.write_text("[]")
     lines = []
     resumed = Trainer(tiny())
     state.load(run, resumed, lines.append)

@@ -67,6 +67,7 @@ def train(
     }
     said = configs.merge(
         layer(preset),
+        configs.from_environment(),
         settings or {},
         configs.nest({path: value for path, value in short.items() if value is not None}),
         {"a": Path(a).absolute(), "b": Path(b).absolute()},

@@ -1,0 +1,77 @@
+"""Every command and the Python example of the README, run as they stand there, on tiny pictures."""
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+import torch
+
+from twofold import cli
+from twofold.data import seasons
+from twofold.exchange.original import to_original
+from twofold.networks.resnet import ResnetGenerator
+
+README = (Path(__file__).parents[1] / "README.md").read_text()
+TINY = {
+    "DATA__SIZE": "32",
+    "GENERATOR__WIDTH": "2",
+    "DISCRIMINATOR__WIDTH": "2",
+    "TRAINING__EPOCHS": "0.5",
+    "TRAINING__DECAY_EPOCHS": "0.5",
+    "MACHINE__THREADS": "1",
+}
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
+
+
+def commands() -> list[list[str]]:
+    """Every line of a plain block that starts with `twofold`, without its remark."""
+    lines = [line for block in blocks("") for line in block.splitlines() if line.startswith("twofold ")]
+    return [shlex.split(line, comments=True)[1:] for line in lines]
+
+
+@pytest.fixture
+def folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A working folder with what the README takes for granted: horses, zebras, photos, a checkpoint."""
+    seasons.make(tmp_path / "made", 8, 36, 0, lambda line: None)
+    for source, name in (("trainA", "horses"), ("trainB", "zebras"), ("testA", "photos")):
+        (tmp_path / "made" / source).rename(tmp_path / name)
+    next((tmp_path / "photos").iterdir()).rename(tmp_path / "horse.jpg")
+    torch.save(to_original(ResnetGenerator(width=2, blocks=6)), tmp_path / "latest_net_G_A.pth")
+    monkeypatch.chdir(tmp_path)
+    for name, value in TINY.items():
+        monkeypatch.setenv(f"TWOFOLD_SET_{name}", value)
+    return tmp_path
+
+
+def test_commands(folders: Path) -> None:
+    ran = commands()
+    assert {"train", "translate", "info", "import", "report", "presets", "data"} <= {each[0] for each in ran}
+    for tokens in ran:
+        small = ["--count", "2", "--size", "16"] if tokens[:2] == ["data", "make"] else []
+        assert cli.run(tokens + small) == 0, tokens
+    assert len(list((folders / "as-zebras").rglob("*.png"))) == 3
+    assert (folders / "runs/h2z/report.html").stat().st_size > 10_000
+    assert (folders / "model.safetensors").is_file()
+
+
+def test_python_example(folders: Path) -> None:
+    (example,) = blocks("python")
+    assert "epochs=20" in example
+    exec(compile(example.replace("epochs=20", "epochs=1"), "README.md", "exec"), {})
+    assert (folders / "zebra.png").stat().st_size > 0
+
+
+def test_demo(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.run(["demo", "--quick", "--out", str(tmp_path / "demo")]) == 0
+    said = capsys.readouterr().out
+    for word in ("translated", "colours matched", "untouched", "PSNR", "SSIM", "report.html"):
+        assert word in said
+    assert (tmp_path / "demo/run/evaluation.json").is_file()
+    assert "true winter" in (tmp_path / "demo/run/report.html").read_text()
+    assert (
+        cli.run(["demo", "--quick", "--out", str(tmp_path / "demo")]) == 0
+    )  # goes on, and has nothing left to do
