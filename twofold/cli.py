@@ -159,9 +159,10 @@ def train(
         "machine.device": device,
         **held_out(val),
     }
+    file = configs.from_file(config) if config else {}
     said = configs.merge(
-        preset_layer(preset),
-        configs.from_file(config) if config else {},
+        preset_layer(preset or file.get("preset")),
+        file,
         configs.from_environment(),
         settings.model_dump(exclude_unset=True) if settings else {},
         configs.nest({path: value for path, value in short.items() if value is not None}),
@@ -182,12 +183,20 @@ def train(
             emit(dumps(plan | {"config": yaml.safe_load(plan["config"])}) if json else shown(plan))
             return 0
         finished = loop.train(run_folder, said, watching)
-        if finished:
-            watching.say(f"translate:  twofold translate {run_folder} IMAGES -o translated")
-            watching.say(f"look:       {run_folder / 'report.html'}")
-        else:
-            watching.say(f"go on:      twofold train --resume {run_folder}")
+        if os.environ.get("RANK", "0") == "0":  # one of several processes speaks for all
+            for line in what_next(run_folder, finished):
+                watching.say(line)
     return 0 if finished else INTERRUPTED
+
+
+def what_next(run: Path, finished: bool) -> list[str]:
+    """What to type after a training."""
+    if not finished:
+        return [f"go on:      twofold train --resume {run}"]
+    return [
+        f"translate:  twofold translate {run} IMAGES -o translated",
+        f"look:       {run / 'report.html'}",
+    ]
 
 
 def held_out(val: list[str] | None) -> dict[str, Any]:

@@ -45,8 +45,8 @@ PRESETS: dict[str, Preset] = {
             "data": {"size": 64, "load_size": 64},
             "generator": {"network": "resnet-6", "width": 24, "upsample": "resize", "skips": True},
             "discriminator": {"width": 32},
-            "cyclegan": {"cycle_a": 5, "cycle_b": 5, "identity": 0},
-            "optim": {"lr": 8e-4},
+            "cyclegan": {"cycle_a": 2, "cycle_b": 2, "identity": 0},
+            "optim": {"lr": 6e-4},
             "training": {
                 **{"epochs": 2.75, "decay_epochs": 2.25, "batch": 2, "ema": 300},
                 **{"samples": 3, "sample_every": 200, "report_every": 20},

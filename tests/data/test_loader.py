@@ -126,3 +126,13 @@ def test_ahead_keeps_the_order_and_the_depth():
     items.close()
     assert max(started) <= 5 + 3
     assert list(ahead(str, range(4), 2, 10)) == ["0", "1", "2", "3"]
+
+
+def test_workers_leave_torch_one_thread_and_the_caller_its_own():
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        assert list(ahead(lambda _: torch.get_num_threads(), range(3), threads=2, depth=3)) == [1, 1, 1]
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
