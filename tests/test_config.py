@@ -8,6 +8,7 @@ import yaml
 from twofold import cli, config
 from twofold.config import Config, Loader, compose, flatten, from_environment, from_file, merge, nest, resume
 from twofold.errors import UsageError
+from twofold.presets import PRESETS
 from twofold.training import loop
 
 FOLDERS = {"a": Path("/images/a"), "b": Path("/images/b")}
@@ -53,7 +54,7 @@ def test_command_line_over_environment_over_file_over_preset(tmp_path, monkeypat
     tokens = ["train", "A", "B", "--preset", "seasons", "-c", str(file), "--training.ema", "4"]
     assert cli.run(tokens) == 0
     found = compose(heard)
-    assert found.generator.width == 32  # the preset's
+    assert found.generator.width == PRESETS["seasons"].settings["generator"]["width"]
     assert (found.data.size, found.data.load_size) == (32, 72)  # the file's, and the preset's still
     assert found.training.epochs == 2  # the file's
     assert found.training.decay_epochs == 3  # the environment's
