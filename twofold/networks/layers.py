@@ -85,11 +85,6 @@ def per_image_norm(images: Tensor, weight: Tensor | None, bias: Tensor | None, e
     return normed[0] if len(normed) == 1 else torch.cat(normed)
 
 
-def per_image(network: nn.Module) -> bool:
-    """Whether, in train mode, an output depends on its own input alone and not on its batch neighbours."""
-    return not any(isinstance(module, nn.BatchNorm2d) for module in network.modules())
-
-
 def norm_layer(norm: NormName, channels: int) -> nn.Module:
     """The norm over (N, channels, H, W). Instance norm has neither weights nor buffers, so no keys."""
     match norm:
