@@ -48,7 +48,7 @@ PRESETS: dict[str, Preset] = {
             "cyclegan": {"cycle_a": 2, "cycle_b": 2, "identity": 0},
             "optim": {"lr": 6e-4},
             "training": {
-                **{"epochs": 2.5, "decay_epochs": 2, "batch": 2, "ema": 300},
+                **{"epochs": 2.25, "decay_epochs": 1.75, "batch": 2, "ema": 300},
                 **{"samples": 3, "sample_every": 200, "report_every": 20},
             },
         },
