@@ -1,6 +1,6 @@
 """Every setting of a run: composed from layers, written, read, compared.
 
-Defaults < preset < file < environment < command line. A layer is a nested mapping of what somebody said; what
+Defaults < method < preset < file < environment < command line. A layer is a nested mapping of what somebody said; what
 nobody said is not in it, so a later look can tell a wish from a default.
 """
 
@@ -12,11 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from twofold.data.settings import DataSettings
 from twofold.errors import UsageError
-from twofold.methods.settings import CycleGANSettings, MethodName
+from twofold.losses.settings import AdversarialSettings, PerceptualSettings
+from twofold.methods.settings import DEFAULTS, CUTSettings, CycleGANSettings, MethodName, Pix2PixSettings
 from twofold.networks.settings import DiscriminatorSettings, GeneratorSettings
 from twofold.runs import FORMAT
 from twofold.training.settings import MachineSettings, OptimSettings, TrainingSettings
@@ -37,7 +38,11 @@ class Settings(BaseModel):
     data: DataSettings = DataSettings()
     generator: GeneratorSettings = GeneratorSettings()
     discriminator: DiscriminatorSettings = DiscriminatorSettings()
+    adversarial: AdversarialSettings = AdversarialSettings()
     cyclegan: CycleGANSettings = CycleGANSettings()
+    pix2pix: Pix2PixSettings = Pix2PixSettings()
+    cut: CUTSettings = CUTSettings()
+    perceptual: PerceptualSettings = PerceptualSettings()
     optim: OptimSettings = OptimSettings()
     training: TrainingSettings = TrainingSettings()
     machine: MachineSettings = MachineSettings()
@@ -46,9 +51,26 @@ class Settings(BaseModel):
 class Config(Settings):
     """All that a run was started with: config.yaml."""
 
-    a: Path = Field(description="Folder of domain A.")
-    b: Path = Field(description="Folder of domain B.")
+    a: Path = Field(description="Folder of domain A; of pairs, folder or list of both.")
+    b: Path | None = Field(default=None, description="Folder of domain B.")
     preset: str | None = Field(default=None, description="The preset that the settings started from.")
+
+    @model_validator(mode="after")
+    def _agree(self) -> "Config":
+        if self.b is None and not self.data.paired and not self.data.lab:
+            raise ValueError(
+                f"{self.method} takes two folders: `twofold train A B`; one alone is for pairs (--method pix2pix)"
+            )
+        if self.method == "pix2pix" and not self.data.paired:
+            raise ValueError("pix2pix needs pairs; leave out data.paired, or take --method cyclegan")
+        if self.adversarial.loss == "wgan" and self.discriminator.norm == "batch":
+            raise ValueError(
+                "the gradient penalty of wgan is for each image alone, which batch norm is not:"
+                " set discriminator.norm to instance or none"
+            )
+        if (self.perceptual.network is None) != (self.perceptual.weight == 0):
+            raise ValueError("perceptual.network and perceptual.weight go together; give both or neither")
+        return self
 
 
 FREE = {
@@ -65,8 +87,12 @@ def compose(*layers: Layer) -> Config:
     Raises:
         UsageError: a key or a value is wrong; one line, with the nearest right one.
     """
+    said = merge(*layers)
     try:
-        return Config.model_validate(merge(*layers))
+        method = Settings.model_validate(
+            {key: value for key, value in said.items() if key == "method"}
+        ).method
+        return Config.model_validate(merge(DEFAULTS[method], said))
     except ValidationError as error:
         raise UsageError(explain(error)) from error
 
@@ -168,7 +194,8 @@ def resume(stored: Config, said: Layer) -> Config:
     Raises:
         UsageError: something else was said that differs from what is stored.
     """
-    wanted = dict(flatten(compose({"a": stored.a, "b": stored.b}, said).model_dump()))
+    always = {"a": stored.a, "b": stored.b, "method": stored.method}
+    wanted = dict(flatten(compose(always, said).model_dump()))
     kept = dict(flatten(stored.model_dump()))
     for path, _ in flatten(said):
         undecided = wanted[path] in (None, "auto")
@@ -183,8 +210,8 @@ def resume(stored: Config, said: Layer) -> Config:
 
 def default_out(said: Layer) -> Path:
     """The run folder of a training that was given none: runs/A2B-METHOD."""
-    a, b = (Path(said[name]).absolute().name for name in "ab")
-    return Path("runs") / f"{a}2{b}-{said.get('method', Settings().method)}"
+    names = [Path(said[name]).absolute().stem for name in "ab" if said.get(name) is not None]
+    return Path("runs") / f"{'2'.join(names)}-{said.get('method', Settings().method)}"
 
 
 def explain(error: ValidationError) -> str:
@@ -205,7 +232,7 @@ def explain(error: ValidationError) -> str:
     if problem["type"] == "missing":
         return f"{path} is missing"
     if problem["type"] == "value_error":  # a check of several settings together, whose input is all of them
-        return f"{path}: {problem['msg'].removeprefix('Value error, ')}"
+        return f"{path}: {problem['msg'].removeprefix('Value error, ')}".removeprefix(": ")
     message = problem["msg"][0].lower() + problem["msg"][1:]
     return f"{path} cannot be {problem['input']!r}: {message}"
 

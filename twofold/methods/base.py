@@ -2,12 +2,13 @@
 
 from abc import abstractmethod
 from collections.abc import Iterator
-from typing import ClassVar, NamedTuple
+from typing import NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
-from twofold.networks.layers import Discriminator, Generator
+from twofold.networks.layers import Generator
 
 
 class Batch(NamedTuple):
@@ -15,6 +16,8 @@ class Batch(NamedTuple):
 
     a: Tensor
     b: Tensor
+    turn: int = 0
+    """How many batches came before it in the run."""
 
 
 class Update(NamedTuple):
@@ -28,13 +31,13 @@ class Method(nn.Module):
     """Base of every method.
 
     A subclass holds its networks as attributes, names in `phases` which of them each optimizer owns, in
-    `translators` which network ships for each direction, and writes `step` as the paper does. The trainer
+    `translators` which generator ships for each direction, and writes `step` as the paper does. The trainer
     runs `step` up to an `Update`, backpropagates its losses into that phase's networks alone, steps the
     optimizer, and resumes; so a method never freezes, zeroes or steps anything.
     """
 
-    phases: ClassVar[dict[str, tuple[str, ...]]]
-    translators: ClassVar[dict[str, str]]
+    phases: dict[str, tuple[str, ...]]
+    translators: dict[str, str]
 
     @abstractmethod
     def step(self, batch: Batch) -> Iterator[Update]:
@@ -54,8 +57,13 @@ class Method(nn.Module):
             raise ValueError(f"{type(self).__name__} keeps no memory, got {sorted(memory)}")
 
 
-def one_pass(network: Generator | Discriminator, *inputs: Tensor) -> tuple[Tensor, ...]:
+def one_pass(network: Generator, *inputs: Tensor) -> tuple[Tensor, ...]:
     """`network` applied to each input: in one call where no layer mixes images, for speed, else in several."""
     if network.per_image and all(x.shape[1:] == inputs[0].shape[1:] for x in inputs):
         return network(torch.cat(inputs)).split([len(x) for x in inputs])
     return tuple(network(x) for x in inputs)
+
+
+def l1(x: Tensor, y: Tensor) -> Tensor:
+    """Mean absolute difference, in float32 at least."""
+    return F.l1_loss(x.to(y.dtype), y)

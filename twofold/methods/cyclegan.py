@@ -1,13 +1,13 @@
 """CycleGAN: unpaired translation by cycle consistency (Zhu et al. 2017, arXiv 1703.10593)."""
 
 from collections.abc import Iterator
-from typing import ClassVar
 
-import torch.nn.functional as F
+import torch
 from torch import Tensor
 
-from twofold.losses.adversarial import AdversarialName, deceive, discriminator_loss
-from twofold.methods.base import Batch, Method, Update, one_pass
+from twofold.losses.perceptual import Perceptual
+from twofold.methods.adversary import Adversary
+from twofold.methods.base import Batch, Method, Update, l1, one_pass
 from twofold.methods.replay import ReplayBuffer
 from twofold.networks.layers import Discriminator, Generator
 
@@ -18,14 +18,18 @@ class CycleGAN(Method):
     Args:
         gen_ab, gen_ba: translate (N, C, H, W) in [-1, 1] from A to B and from B to A.
         disc_a, disc_b: judge images of domain A and of domain B; logits of any shape.
+        rec_disc_a, rec_disc_b: critics of the cycles, which then are adversarial too: they tell an image of A (of
+            B) from one that has gone there and back (§3.2, reported as no better than L1).
+        adversary: the adversarial loss and what goes with it.
         gan_ab, gan_ba: weights of the adversarial terms of equation 1; 0 leaves out the term and its critic.
-        cycle_a, cycle_b: weights of |gen_ba(gen_ab(a)) - a| and |gen_ab(gen_ba(b)) - b|, equation 2.
+        cycle_a, cycle_b: weights of |gen_ba(gen_ab(a)) - a| and |gen_ab(gen_ba(b)) - b|, equation 2; of the
+            adversarial cycles' terms, where those have critics.
         identity: weight of |gen_ba(a) - a| and |gen_ab(b) - b|, as a share of the domain's cycle weight.
         replay: capacity of each domain's replay buffer.
+        perceptual: compares images with what came back of them once more, in a network's features.
     """
 
-    phases: ClassVar = {"G": ("gen_ab", "gen_ba"), "D": ("disc_a", "disc_b")}
-    translators: ClassVar = {"ab": "gen_ab", "ba": "gen_ba"}
+    translators = {"ab": "gen_ab", "ba": "gen_ba"}
 
     def __init__(
         self,
@@ -33,53 +37,76 @@ class CycleGAN(Method):
         gen_ba: Generator,
         disc_a: Discriminator,
         disc_b: Discriminator,
+        rec_disc_a: Discriminator | None = None,
+        rec_disc_b: Discriminator | None = None,
         *,
-        adversarial: AdversarialName = "lsgan",
+        adversary: Adversary = Adversary(),
         gan_ab: float = 1.0,
         gan_ba: float = 1.0,
         cycle_a: float = 10.0,
         cycle_b: float = 10.0,
         identity: float = 0.5,
         replay: int = 50,
+        perceptual: Perceptual | None = None,
     ) -> None:
         super().__init__()
         self.gen_ab, self.gen_ba, self.disc_a, self.disc_b = gen_ab, gen_ba, disc_a, disc_b
-        self.adversarial: AdversarialName = adversarial
+        self.rec_disc_a, self.rec_disc_b = rec_disc_a, rec_disc_b
+        of_cycles = () if rec_disc_a is None else ("rec_disc_a", "rec_disc_b")
+        self.phases = {"G": ("gen_ab", "gen_ba"), "D": ("disc_a", "disc_b", *of_cycles)}
+        self.adversary = adversary
         self.gan_ab, self.gan_ba = gan_ab, gan_ba
         self.cycle_a, self.cycle_b = cycle_a, cycle_b
         self.idt_a, self.idt_b = identity * cycle_a, identity * cycle_b
         self.replay_a, self.replay_b = ReplayBuffer(replay), ReplayBuffer(replay)
+        self.perceptual = perceptual
 
     def step(self, batch: Batch) -> Iterator[Update]:
-        a, b = batch
-        fake_b, same_b = one_pass(self.gen_ab, a, b) if self.idt_b else (self.gen_ab(a), None)
-        fake_a, same_a = one_pass(self.gen_ba, b, a) if self.idt_a else (self.gen_ba(b), None)
-        losses: dict[str, Tensor] = {}
-        if self.gan_ab:
-            losses["gan_ab"] = self.gan_ab * deceive(self.disc_b, fake_b, self.adversarial)
-        if self.gan_ba:
-            losses["gan_ba"] = self.gan_ba * deceive(self.disc_a, fake_a, self.adversarial)
-        if self.cycle_a:
-            losses["cycle_a"] = self.cycle_a * l1(self.gen_ba(fake_b), a)
-        if self.cycle_b:
-            losses["cycle_b"] = self.cycle_b * l1(self.gen_ab(fake_a), b)
-        if same_a is not None:
-            losses["idt_a"] = self.idt_a * l1(same_a, a)
-        if same_b is not None:
-            losses["idt_b"] = self.idt_b * l1(same_b, b)
-        yield Update("G", losses)
+        a, b, turn = batch
+        if self.adversary.generators_learn(turn):
+            fake_b, same_b = one_pass(self.gen_ab, a, b) if self.idt_b else (self.gen_ab(a), None)
+            fake_a, same_a = one_pass(self.gen_ba, b, a) if self.idt_a else (self.gen_ba(b), None)
+            back_a = self.gen_ba(fake_b) if self.cycle_a else None
+            back_b = self.gen_ab(fake_a) if self.cycle_b else None
+            losses: dict[str, Tensor] = {}
+            if self.gan_ab:
+                losses["gan_ab"] = self.gan_ab * self.adversary.deceive(self.disc_b, fake_b)
+            if self.gan_ba:
+                losses["gan_ba"] = self.gan_ba * self.adversary.deceive(self.disc_a, fake_a)
+            if back_a is not None:
+                losses["cycle_a"] = self.cycle_a * self.unlike(back_a, a, self.rec_disc_a)
+            if back_b is not None:
+                losses["cycle_b"] = self.cycle_b * self.unlike(back_b, b, self.rec_disc_b)
+            if same_a is not None:
+                losses["idt_a"] = self.idt_a * l1(same_a, a)
+            if same_b is not None:
+                losses["idt_b"] = self.idt_b * l1(same_b, b)
+            if self.perceptual and back_a is not None:
+                losses["perceptual_a"] = self.perceptual(back_a, a)
+            if self.perceptual and back_b is not None:
+                losses["perceptual_b"] = self.perceptual(back_b, b)
+            yield Update("G", losses)
+        else:
+            with torch.no_grad():
+                fake_b, fake_a = self.gen_ab(a), self.gen_ba(b)
+                back_a = self.gen_ba(fake_b) if self.rec_disc_a else None
+                back_b = self.gen_ab(fake_a) if self.rec_disc_b else None
 
         losses = {}
         if self.gan_ba:
-            losses["disc_a"] = self.judge(self.disc_a, a, self.replay_a.exchange(fake_a))
+            losses["disc_a"] = self.adversary.judge(self.disc_a, a, self.replay_a.exchange(fake_a))
         if self.gan_ab:
-            losses["disc_b"] = self.judge(self.disc_b, b, self.replay_b.exchange(fake_b))
+            losses["disc_b"] = self.adversary.judge(self.disc_b, b, self.replay_b.exchange(fake_b))
+        if self.rec_disc_a and back_a is not None:
+            losses["rec_disc_a"] = self.adversary.judge(self.rec_disc_a, a, back_a)
+        if self.rec_disc_b and back_b is not None:
+            losses["rec_disc_b"] = self.adversary.judge(self.rec_disc_b, b, back_b)
         if losses:
             yield Update("D", losses)
 
-    def judge(self, disc: Discriminator, real: Tensor, fake: Tensor) -> Tensor:
-        """A critic's loss: half the sum over real and translated images, which slows it down (§7.1)."""
-        return discriminator_loss(self.adversarial, *one_pass(disc, real, fake))
+    def unlike(self, back: Tensor, image: Tensor, critic: Discriminator | None) -> Tensor:
+        """How far an image has come back from where it started: in L1, or as the cycle's critic sees it."""
+        return l1(back, image) if critic is None else self.adversary.deceive(critic, back)
 
     def memory(self) -> dict[str, Tensor]:
         buffers = {"replay_a": self.replay_a, "replay_b": self.replay_b}
@@ -92,8 +119,3 @@ class CycleGAN(Method):
     def recall(self, memory: dict[str, Tensor]) -> None:
         for name, buffer in (("replay_a", self.replay_a), ("replay_b", self.replay_b)):
             buffer.refill(memory[key] for key in sorted(memory) if key.split("/")[0] == name)
-
-
-def l1(x: Tensor, y: Tensor) -> Tensor:
-    """Mean absolute difference, in float32 at least."""
-    return F.l1_loss(x.to(y.dtype), y)

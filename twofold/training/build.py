@@ -1,10 +1,19 @@
 """From settings to a method with freshly initialised networks."""
 
+from collections.abc import Callable
+from pathlib import Path
+
 import torch
 
 from twofold.config import Config
+from twofold.errors import UsageError
+from twofold.losses.perceptual import Perceptual
+from twofold.methods.adversary import Adversary
 from twofold.methods.base import Method
+from twofold.methods.cut import CUT
 from twofold.methods.cyclegan import CycleGAN
+from twofold.methods.pix2pix import Pix2Pix
+from twofold.methods.settings import MethodName
 from twofold.networks.layers import Discriminator, Generator, initialise
 from twofold.networks.registry import (
     automatic_generator,
@@ -12,36 +21,110 @@ from twofold.networks.registry import (
     build_generator,
     check_size,
 )
+from twofold.networks.resnet import ResnetGenerator
 from twofold.networks.settings import Init
 from twofold.randomness import seed32
 
 
 def build(config: Config) -> Method:
-    """The method that a resolved config describes; its weights depend on the seed alone."""
+    """The method that a resolved config describes; its weights depend on the seed alone.
+
+    Raises:
+        UsageError: the networks do not take the size, or do not suit the method.
+    """
     with torch.random.fork_rng(range(torch.cuda.device_count())):
         torch.manual_seed(seed32("weights", config.seed))
         return METHODS[config.method](config)
 
 
-def cyclegan(config: Config) -> Method:
+def cyclegan(config: Config) -> CycleGAN:
     (a, b), chosen = channels(config), config.cyclegan
-    assert chosen.identity is not None  # decided by `start.decide`
+    generators = generator(config, a, b), generator(config, b, a)
+    critics = [discriminator(config, a), discriminator(config, b)]
+    if chosen.cycle == "adversarial":
+        critics += [discriminator(config, a), discriminator(config, b)]
     return CycleGAN(
-        generator(config, a, b),
-        generator(config, b, a),
-        discriminator(config, a),
-        discriminator(config, b),
-        adversarial=chosen.adversarial,
+        *generators,
+        *critics,
+        adversary=adversary(config),
         gan_ab=chosen.gan_ab,
         gan_ba=chosen.gan_ba,
         cycle_a=chosen.cycle_a,
         cycle_b=chosen.cycle_b,
-        identity=chosen.identity,
+        identity=(0.5 if a == b else 0.0) if chosen.identity is None else chosen.identity,
         replay=chosen.replay,
+        perceptual=perceptual(config),
     )
 
 
-METHODS = {"cyclegan": cyclegan}
+def pix2pix(config: Config) -> Pix2Pix:
+    (a, b), chosen = channels(config), config.pix2pix
+    return Pix2Pix(
+        generator(config, a, b),
+        discriminator(config, a + b if chosen.conditional else b),
+        adversary=adversary(config),
+        conditional=chosen.conditional,
+        gan=chosen.gan,
+        distance=chosen.distance,
+        norm=chosen.norm,
+        perceptual=perceptual(config),
+    )
+
+
+def cut(config: Config) -> CUT:
+    (a, b), chosen = channels(config), config.cut
+    network = generator(config, a, b)
+    if not isinstance(network, ResnetGenerator):
+        raise UsageError(
+            f"{config.method} contrasts a ResNet's layers; set generator.network to resnet-9 or -6"
+        )
+    method = CUT(
+        network,
+        discriminator(config, b),
+        layers=chosen.layers,
+        adversary=adversary(config),
+        gan=chosen.gan,
+        nce=chosen.nce,
+        nce_identity=chosen.nce_identity and a == b,
+        temperature=chosen.temperature,
+        patches=chosen.patches,
+        head_width=chosen.head_width,
+        flip=chosen.flip,
+        replay=chosen.replay,
+    )
+    fill(method.heads, config.generator.init)
+    return method
+
+
+METHODS: dict[MethodName, Callable[[Config], Method]] = {
+    "cyclegan": cyclegan,
+    "pix2pix": pix2pix,
+    "cut": cut,
+    "fastcut": cut,
+}
+
+
+def adversary(config: Config) -> Adversary:
+    chosen = config.adversarial
+    return Adversary(chosen.loss, chosen.gradient_penalty, chosen.r1, chosen.critic_steps, chosen.augment)
+
+
+def perceptual(config: Config) -> Perceptual | None:
+    """The user's feature network; left out on the meta device, where only shapes matter."""
+    chosen = config.perceptual
+    if chosen.network is None or torch.get_default_device().type == "meta":
+        return None
+    return Perceptual(read_features(chosen.network), chosen.weight)
+
+
+def read_features(path: Path) -> torch.nn.Module:
+    """A TorchScript file that the user names, which may run code as any program of theirs does."""
+    try:
+        return torch.jit.load(path, map_location="cpu")
+    except (OSError, RuntimeError, ValueError) as error:
+        raise UsageError(
+            f"cannot read {path} as TorchScript; save one with torch.jit.trace(network, image).save(PATH)"
+        ) from error
 
 
 def channels(config: Config) -> tuple[int, int]:
@@ -61,6 +144,7 @@ def generator(config: Config, in_channels: int, out_channels: int) -> Generator:
         dropout=chosen.dropout,
         upsample=chosen.upsample,
         skips=chosen.skips,
+        antialias=chosen.antialias,
         size=size,
     )
     fill(network, chosen.init)
@@ -70,14 +154,22 @@ def generator(config: Config, in_channels: int, out_channels: int) -> Generator:
 def discriminator(config: Config, in_channels: int) -> Discriminator:
     chosen = config.discriminator
     network = build_discriminator(
-        chosen.network, in_channels=in_channels, width=chosen.width, layers=chosen.layers, norm=chosen.norm
+        chosen.network,
+        in_channels=in_channels,
+        width=chosen.width,
+        layers=chosen.layers,
+        norm=chosen.norm,
+        antialias=chosen.antialias,
+        spectral=chosen.spectral,
+        scales=chosen.scales,
+        count=chosen.count,
     )
     check_size(network, config.data.size, config.data.size)
     fill(network, chosen.init)
     return network
 
 
-def fill(network: Generator | Discriminator, init: Init) -> None:
+def fill(network: torch.nn.Module, init: Init) -> None:
     """Draw the first weights; left out on the meta device, where it would take seconds to import torch's compiler."""
     if not next(network.parameters()).is_meta:
         initialise(network, init)

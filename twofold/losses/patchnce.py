@@ -1,0 +1,47 @@
+"""Patch-wise contrast: what lies at a place after translation should be told from what lies elsewhere (CUT)."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class PatchHeads(nn.Module):
+    """CUT's two-layer networks H_l, one for each feature map: sampled places to unit vectors (arXiv 2007.15651, §3).
+
+    Args:
+        channels: of each feature map.
+        width: of the hidden layer and of the vectors.
+    """
+
+    def __init__(self, channels: list[int], width: int = 256) -> None:
+        super().__init__()
+        self.heads = nn.ModuleList(
+            nn.Sequential(nn.Linear(each, width), nn.ReLU(), nn.Linear(width, width)) for each in channels
+        )
+
+    def forward(self, features: list[Tensor], places: list[Tensor]) -> list[Tensor]:
+        """Vectors (N, P, width) for feature maps (N, C, H, W) at `places`, (P,) each, row-major in H×W."""
+        vectors = []
+        for head, feature, at in zip(self.heads, features, places, strict=True):
+            patches = feature.flatten(2)[:, :, at].transpose(1, 2)  # (N, P, C)
+            vectors.append(unit(head(patches)))
+        return vectors
+
+
+def unit(vectors: Tensor) -> Tensor:
+    """Vectors along the last dimension at length 1, in float32 at least."""
+    vectors = vectors.to(torch.promote_types(vectors.dtype, torch.float32))
+    return vectors / (vectors.norm(dim=-1, keepdim=True) + 1e-7)
+
+
+def patch_contrast(queries: Tensor, keys: Tensor, temperature: float = 0.07) -> Tensor:
+    """The cross-entropy of picking, for each query, the key of the same place among those of its own image.
+
+    arXiv 2007.15651, equations 3 and 4, for one layer; the other places of the image are the negatives.
+
+    Args:
+        queries, keys: unit vectors (N, P, K) of the translation and of its source; keys give no gradient.
+    """
+    similar = queries @ keys.detach().transpose(1, 2) / temperature  # (N, P, P)
+    own = torch.arange(similar.shape[1], device=similar.device).repeat(len(similar))
+    return F.cross_entropy(similar.flatten(0, 1), own)

@@ -1,0 +1,42 @@
+"""What a user can set of the losses."""
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class AdversarialSettings(BaseModel):
+    """How generators and critics play against each other."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    loss: Literal["lsgan", "bce", "hinge", "wgan"] = Field(
+        default="lsgan",
+        description="Least squares, cross-entropy, hinge, or Wasserstein with gradient penalty.",
+    )
+    gradient_penalty: float = Field(
+        default=10.0, ge=0, description="Weight of the gradient penalty; only with wgan."
+    )
+    r1: float = Field(
+        default=0.0, ge=0, description="Weight of the R1 penalty on a critic's gradient at real images."
+    )
+    critic_steps: int = Field(
+        default=1, ge=1, description="Batches for the critics for each that the generators learn from too."
+    )
+    augment: tuple[Literal["colour", "translation", "cutout"], ...] = Field(
+        default=(),
+        description="How all that a critic sees is varied, for small data sets: colour, translation, cutout.",
+    )
+
+
+class PerceptualSettings(BaseModel):
+    """A further loss: the distance of two images in the features of a network that you have."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    network: Path | None = Field(
+        default=None,
+        description="TorchScript file: images (N, 3, H, W) in [-1, 1] to a feature map or several.",
+    )
+    weight: float = Field(default=0.0, ge=0, description="Weight of the mean L1 distance of the features.")

@@ -1,0 +1,109 @@
+"""CUT and FastCUT: unpaired translation one way, by patch-wise contrast (Park et al. 2020, arXiv 2007.15651)."""
+
+from collections.abc import Iterator, Sequence
+
+import torch
+from torch import Tensor
+
+from twofold.losses.patchnce import PatchHeads, patch_contrast
+from twofold.methods.adversary import Adversary
+from twofold.methods.base import Batch, Method, Update, one_pass
+from twofold.methods.replay import ReplayBuffer
+from twofold.networks.layers import Discriminator
+from twofold.networks.resnet import ResnetGenerator
+
+
+class CUT(Method):
+    """A generator whose own encoder says what must survive, a critic, and the objective of the paper's equation 5.
+
+    The critic learns first, then the generator with its heads, from the same translation.
+
+    Args:
+        gen_ab: translates (N, C, H, W) in [-1, 1] from A to B.
+        disc_b: judges images of domain B.
+        layers: of the generator whose features are compared, numbered as in `ResnetGenerator.features`.
+        adversary: the adversarial loss and what goes with it.
+        gan: weight of the adversarial term.
+        nce: weight of the contrast between a and its translation.
+        nce_identity: whether b and its translation are contrasted as well; the mean of both counts then.
+        temperature: τ of the contrast.
+        patches: places compared in each feature map, drawn anew for each step.
+        head_width: of the networks that the features pass through.
+        flip: FastCUT's flip equivariance: half of the time the generator translates the mirrored images, and
+            the contrast compares places across the mirror.
+        replay: capacity of the critic's replay buffer; the paper has none.
+    """
+
+    phases = {"D": ("disc_b",), "G": ("gen_ab", "heads")}
+    translators = {"ab": "gen_ab"}
+
+    def __init__(
+        self,
+        gen_ab: ResnetGenerator,
+        disc_b: Discriminator,
+        *,
+        layers: Sequence[int] = (0, 4, 8, 12, 16),
+        adversary: Adversary = Adversary(),
+        gan: float = 1.0,
+        nce: float = 1.0,
+        nce_identity: bool = True,
+        temperature: float = 0.07,
+        patches: int = 256,
+        head_width: int = 256,
+        flip: bool = False,
+        replay: int = 0,
+    ) -> None:
+        super().__init__()
+        self.gen_ab, self.disc_b = gen_ab, disc_b
+        self.heads = PatchHeads(gen_ab.feature_channels(layers), head_width)
+        self.layers, self.adversary = tuple(layers), adversary
+        self.gan, self.nce, self.nce_identity = gan, nce, nce_identity
+        self.temperature, self.patches, self.flip = temperature, patches, flip
+        self.replay_b = ReplayBuffer(replay)
+
+    def step(self, batch: Batch) -> Iterator[Update]:
+        a, b, turn = batch
+        learns = self.adversary.generators_learn(turn)
+        mirrored = self.flip and torch.rand(()).item() < 0.5
+        shown_a, shown_b = (x.flip(3) if mirrored else x for x in (a, b))
+        with torch.set_grad_enabled(learns):
+            translated = (
+                one_pass(self.gen_ab, shown_a, shown_b) if self.nce_identity else (self.gen_ab(shown_a),)
+            )
+        fake_b = translated[0]
+        if self.gan:
+            yield Update(
+                "D", {"disc_b": self.adversary.judge(self.disc_b, b, self.replay_b.exchange(fake_b))}
+            )
+        if not learns:
+            return
+        losses: dict[str, Tensor] = {}
+        if self.gan:
+            losses["gan_ab"] = self.gan * self.adversary.deceive(self.disc_b, fake_b)
+        weight = self.nce / len(translated)
+        for name, source, result in zip(("nce_a", "nce_b"), (a, b), translated, strict=False):
+            losses[name] = weight * self.contrast(source, result, mirrored)
+        yield Update("G", losses)
+
+    def contrast(self, source: Tensor, result: Tensor, mirrored: bool) -> Tensor:
+        """The mean over layers of the contrast between an image and its translation (equations 4 and 5)."""
+        queries = self.gen_ab.features(result, self.layers)
+        queries = [x.flip(3) for x in queries] if mirrored else queries
+        with torch.no_grad():
+            keys = self.gen_ab.features(source, self.layers)
+        places = [self.draw(x.shape[2] * x.shape[3]).to(x.device) for x in keys]
+        mine = self.heads(queries, places)
+        with torch.no_grad():
+            its = self.heads(keys, places)
+        pairs = zip(mine, its, strict=True)
+        return torch.stack([patch_contrast(q, k, self.temperature) for q, k in pairs]).mean()
+
+    def draw(self, count: int) -> Tensor:
+        """Places in a feature map of `count`, drawn without replacement from torch's CPU generator."""
+        return torch.randperm(count)[: self.patches]
+
+    def memory(self) -> dict[str, Tensor]:
+        return {f"{place:06d}": image for place, image in enumerate(self.replay_b.content())}
+
+    def recall(self, memory: dict[str, Tensor]) -> None:
+        self.replay_b.refill(memory[key] for key in sorted(memory))

@@ -1,0 +1,77 @@
+"""pix2pix: paired translation by a conditional GAN and L1 (Isola et al. 2017, arXiv 1611.07004)."""
+
+from collections.abc import Iterator
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from twofold.losses.perceptual import Perceptual
+from twofold.methods.adversary import Adversary
+from twofold.methods.base import Batch, Method, Update, l1
+from twofold.networks.layers import Discriminator, Generator
+
+
+class Pix2Pix(Method):
+    """A generator, a critic of pairs, and the objective of the paper's equation 4.
+
+    The noise z is the generator's dropout (§3.2). The critic learns first, then the generator, from the same
+    translation.
+
+    Args:
+        gen_ab: translates (N, C, H, W) in [-1, 1] from A to B.
+        disc_b: judges input and output together, (N, C_a + C_b, H, W); the output alone if not `conditional`.
+        adversary: the adversarial loss and what goes with it.
+        conditional: whether the critic sees the input (cGAN) or not (GAN).
+        gan: weight of the adversarial term; 0 leaves it out with its critic.
+        distance: weight of the distance to the right answer, equation 3.
+        norm: of that distance: mean absolute or mean square.
+        perceptual: compares translation and answer once more, in a network's features.
+    """
+
+    phases = {"D": ("disc_b",), "G": ("gen_ab",)}
+    translators = {"ab": "gen_ab"}
+
+    def __init__(
+        self,
+        gen_ab: Generator,
+        disc_b: Discriminator,
+        *,
+        adversary: Adversary = Adversary("bce"),
+        conditional: bool = True,
+        gan: float = 1.0,
+        distance: float = 100.0,
+        norm: Literal["l1", "l2"] = "l1",
+        perceptual: Perceptual | None = None,
+    ) -> None:
+        super().__init__()
+        self.gen_ab, self.disc_b = gen_ab, disc_b
+        self.adversary, self.conditional = adversary, conditional
+        self.gan, self.distance = gan, distance
+        self.norm: Literal["l1", "l2"] = norm
+        self.perceptual = perceptual
+
+    def step(self, batch: Batch) -> Iterator[Update]:
+        a, b, turn = batch
+        learns = self.adversary.generators_learn(turn)
+        with torch.set_grad_enabled(learns):
+            fake_b = self.gen_ab(a)
+        if self.gan:
+            judged = self.adversary.judge(self.disc_b, self.seen(a, b), self.seen(a, fake_b.detach()))
+            yield Update("D", {"disc_b": judged})
+        if not learns:
+            return
+        losses: dict[str, Tensor] = {}
+        if self.gan:
+            losses["gan_ab"] = self.gan * self.adversary.deceive(self.disc_b, self.seen(a, fake_b))
+        if self.distance:
+            far = l1(fake_b, b) if self.norm == "l1" else F.mse_loss(fake_b.to(b.dtype), b)
+            losses[self.norm] = self.distance * far
+        if self.perceptual:
+            losses["perceptual"] = self.perceptual(fake_b, b)
+        yield Update("G", losses)
+
+    def seen(self, a: Tensor, b: Tensor) -> Tensor:
+        """What the critic is shown of a pair."""
+        return torch.cat((a, b.to(a.dtype)), 1) if self.conditional else b
