@@ -22,7 +22,7 @@ TABLE_4 = "CycleGAN, arXiv 1703.10593, §5.1.4, tables 4 and 5"
 
 PRESETS: dict[str, Preset] = {
     "cyclegan": Preset(
-        {"cyclegan": {"cycle_a": 10, "cycle_b": 10, "identity": 0.5, "replay": 50, "adversarial": "lsgan"}},
+        {"cyclegan": {"cycle_a": 10, "cycle_b": 10, "identity": 0.5, "replay": 50}},
         "the paper's full objective, with the identity loss",
         "CycleGAN, arXiv 1703.10593, §4 and §5.2; identity 0.5 from the authors' code",
     ),

@@ -159,7 +159,7 @@ def resnet_state():
         ({"model.19.weight": None}, "model.19.weight is missing"),
         ({"model.1.weight": torch.zeros(0, 3, 7, 7)}, "model.1.weight is missing or is no convolution"),
         ({"model.1.weight": torch.zeros(2)}, "model.1.weight is missing or is no convolution"),
-        ({"model.7.filt": torch.zeros(4, 1, 3, 3)}, "CUT network"),
+        ({"model.7.filt": torch.zeros(4, 1, 3, 3)}, "lacks model.11.filt"),
         ({"model.1.weight": None, "model.0.weight": None}, "not those of a CycleGAN"),
     ],
 )

@@ -6,7 +6,7 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 
-from twofold.losses.adversarial import deceive, discriminator_loss, generator_loss
+from twofold.losses.adversarial import discriminator_loss, frozen, generator_loss
 
 GOLDEN = load_file(Path(__file__).parents[1] / "goldens" / "gan_losses.safetensors")
 ORIGINAL = {"lsgan": "lsgan", "bce": "vanilla"}
@@ -54,13 +54,32 @@ def test_extreme_logits_stay_finite():
     assert discriminator_loss("bce", logits, logits).isfinite()
 
 
-def test_deceive_trains_the_generator_alone_and_restores_the_critic():
+def test_hinge_and_wasserstein_equal_a_loop_over_the_logits():
+    real, fake = [0.3, -2.0, 5.0], [-0.7, 1.5, 0.0]
+    tensors = torch.tensor(real).double(), torch.tensor(fake).double()
+    hinge = sum(max(0, 1 - x) for x in real) / 3 + sum(max(0, 1 + x) for x in fake) / 3
+    assert discriminator_loss("hinge", *tensors).item() == pytest.approx(hinge, rel=1e-6)
+    assert discriminator_loss("wgan", *tensors).item() == pytest.approx((sum(fake) - sum(real)) / 3, rel=1e-6)
+    for name in ("hinge", "wgan"):
+        assert generator_loss(name, tensors[1]).item() == pytest.approx(-sum(fake) / 3, rel=1e-6)
+
+
+@pytest.mark.parametrize("name", ["lsgan", "bce", "hinge", "wgan"])
+def test_several_critics_count_alike_however_large_their_maps(name):
+    small, large = torch.randn(1, 1, 2, 2).double(), torch.randn(1, 1, 9, 9).double()
+    for loss in (lambda x: generator_loss(name, x), lambda x: discriminator_loss(name, x, x)):
+        each = (loss(small) + loss(large)) / 2
+        torch.testing.assert_close(loss((small, large)), each)
+
+
+def test_frozen_weights_take_no_gradient_and_are_restored():
     torch.manual_seed(0)
     critic = nn.Sequential(nn.Conv2d(3, 4, 3), nn.LeakyReLU(0.2), nn.Conv2d(4, 1, 3)).double()
     critic[0].bias.requires_grad_(False)
     before = [weight.requires_grad for weight in critic.parameters()]
     fake = torch.randn(2, 3, 9, 9, dtype=torch.float64, requires_grad=True)
-    term = deceive(critic, fake, "lsgan")
+    with frozen(critic):
+        term = generator_loss("lsgan", critic(fake))
     assert [weight.requires_grad for weight in critic.parameters()] == before == [True, False, True, True]
     term.backward()
     assert all(weight.grad is None for weight in critic.parameters())
@@ -69,8 +88,8 @@ def test_deceive_trains_the_generator_alone_and_restores_the_critic():
     torch.testing.assert_close(fake.grad, again.grad)
 
 
-def test_deceive_restores_the_critic_after_an_error():
+def test_frozen_weights_are_restored_after_an_error():
     critic = nn.Conv2d(3, 1, 3)
-    with pytest.raises(RuntimeError):
-        deceive(critic, torch.zeros(1, 2, 9, 9), "bce")
+    with pytest.raises(RuntimeError), frozen(critic):
+        critic(torch.zeros(1, 2, 9, 9))
     assert all(weight.requires_grad for weight in critic.parameters())

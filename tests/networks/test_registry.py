@@ -33,6 +33,7 @@ def generator(name, size=256, norm="instance", width=64):
         dropout=False,
         upsample="transposed",
         skips=False,
+        antialias=False,
         size=size,
     )
 
@@ -216,7 +217,8 @@ def test_a_description_rebuilds_the_network(network):
         {},
         {"network": "diffusion"},
         {"network": ["resnet"]},
-        {"network": "resnet", "antialias": True},
+        {"network": "resnet", "antialias": 1},
+        {"network": "unet", "antialias": True},
         {"network": "resnet", "width": 0},
         {"network": "resnet", "width": True},
         {"network": "resnet", "width": 10**9},

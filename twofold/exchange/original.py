@@ -1,4 +1,4 @@
-"""Checkpoints of junyanz/pytorch-CycleGAN-and-pix2pix, `*_net_G_A.pth` and its like, in and out.
+"""Checkpoints of junyanz/pytorch-CycleGAN-and-pix2pix and of CUT, `*_net_G_A.pth` and its like, in and out.
 
 The originals save a state dict and nothing else, so the architecture is read off its keys and shapes. Norms
 are too: only BatchNorm has entries of its own, and only with instance norm do inner convolutions have a bias.
@@ -85,7 +85,7 @@ def generator_from_original(state: Mapping[str, Tensor], *, dropout: bool = Fals
     state = cleaned(state)
     if "model.model.0.weight" in state:
         return filled(unet_like(state, dropout), state)
-    if "model.1.weight" in state and "model.10.conv_block.1.weight" in state:
+    if "model.1.weight" in state and any(name.endswith("conv_block.1.weight") for name in state):
         return filled(resnet_like(state), state)
     if "model.0.weight" in state or "net.0.weight" in state:
         raise TwofoldError(
@@ -117,13 +117,26 @@ def to_original(network: nn.Module) -> dict[str, Tensor]:
     Errors: TwofoldError for a network that the original has no counterpart of.
     """
     state = network.state_dict()
-    return {theirs: state[ours].detach().cpu() for theirs, ours in keys(network).items()}
+    theirs = {theirs: state[ours].detach().cpu() for theirs, ours in keys(network).items()}
+    return theirs | interpolating(network)
+
+
+def interpolating(network: nn.Module) -> dict[str, Tensor]:
+    """The constant kernels of CUT's blurred doublings, which here are bilinear and have no entry."""
+    if not isinstance(network, ResnetGenerator) or network.arguments["upsample"] != "blur":
+        return {}
+    line = torch.tensor([1.0, 3.0, 3.0, 1.0]) / 4
+    names, kernel = resnet_names(network), torch.outer(line, line)
+    found = {}
+    for i in range(2):
+        place = int(names[f"up.{i}.conv"].removeprefix("model.")) - 1
+        channels = int(network.arguments["width"]) * 4 // 2**i
+        found[f"model.{place}.filt"] = kernel.expand(channels, 1, -1, -1).contiguous()
+    return found
 
 
 def cleaned(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Without DataParallel's prefix, and without what InstanceNorm still kept before PyTorch 0.4."""
-    if any(name.endswith(".filt") for name in state):
-        raise TwofoldError("This is a CUT network with anti-aliasing, which cannot be imported yet.")
     prefix = "module." if all(name.startswith("module.") for name in state) else ""
     state = {name.removeprefix(prefix): tensor for name, tensor in state.items()}
 
@@ -142,18 +155,24 @@ def norm_of(state: Mapping[str, Tensor], conv: str, norm: str) -> NormName:
 
 
 def resnet_like(state: Mapping[str, Tensor]) -> ResnetGenerator:
-    blocks = sum(name.endswith("conv_block.1.weight") for name in state)
+    numbers = [
+        int(found[1]) for name in state if (found := re.match(r"model\.(\d+)\.conv_block\.1\.weight", name))
+    ]
+    first, last = min(numbers), max(numbers)
     width, in_channels = channels(state, "model.1.weight")
-    out_channels, _ = channels(state, f"model.{17 + blocks}.weight")
-    second = state.get("model.10.conv_block.6.weight")  # without dropout, there is BatchNorm here or nothing
+    blur = f"model.{last + 1}.filt" in state
+    out_channels, _ = channels(state, f"model.{last + 8 + 2 * blur}.weight")
+    second = state.get(f"model.{first}.conv_block.6.weight")  # without dropout, BatchNorm is here or nothing
     with torch.device("meta"):
         return ResnetGenerator(
             in_channels,
             out_channels,
             width,
-            blocks,
+            blocks=last - first + 1,
             norm=norm_of(state, "model.1", "model.2"),
             dropout=second is not None and second.ndim == 4,
+            upsample="blur" if blur else "transposed",
+            antialias="model.7.filt" in state,
         )
 
 
@@ -171,13 +190,14 @@ def unet_like(state: Mapping[str, Tensor], dropout: bool) -> UnetGenerator:
 
 
 def patch_like(state: Mapping[str, Tensor]) -> PatchDiscriminator:
-    layers = sum(tensor.ndim == 4 for tensor in state.values()) - 2
+    layers = sum(tensor.ndim == 4 for name, tensor in state.items() if name.endswith(".weight")) - 2
     if layers < 1:
         raise TwofoldError("This looks like a PatchGAN discriminator, but has under three convolutions.")
     width, in_channels = channels(state, "model.0.weight")
-    norm = norm_of(state, "model.2", "model.3")
+    antialias = "model.2.filt" in state
+    norm = norm_of(state, f"model.{2 + antialias}", f"model.{3 + antialias}")
     with torch.device("meta"):
-        return PatchDiscriminator(in_channels, width, layers, norm)
+        return PatchDiscriminator(in_channels, width, layers, norm, antialias)
 
 
 def pixel_like(state: Mapping[str, Tensor]) -> PixelDiscriminator:
@@ -201,7 +221,7 @@ def filled(network: Network, state: Mapping[str, Tensor]) -> Network:
     ours, shapes = keys(network), network.state_dict()
     if missing := ours.keys() - state.keys():
         raise TwofoldError(f"{kind}, but lacks {min(missing)}: the file is incomplete or of another network.")
-    if unknown := state.keys() - ours.keys():
+    if unknown := state.keys() - ours.keys() - interpolating(network).keys():
         raise TwofoldError(f"{kind}, but has {min(unknown)!r:.80}, which that network has not.")
     for theirs, key in ours.items():
         found, expected = tuple(state[theirs].shape), tuple(shapes[key].shape)
@@ -214,15 +234,15 @@ def filled(network: Network, state: Mapping[str, Tensor]) -> Network:
 
 def keys(network: nn.Module) -> dict[str, str]:
     """The original's keys in its order, each with ours."""
-    names = layer_names(network)
+    names, rename = layer_names(network), {"kernel": "filt"}
     ours = [key.rpartition(".") for key in network.state_dict()]
-    return {f"{names[layer]}.{entry}": f"{layer}.{entry}" for layer, _, entry in ours}
+    return {f"{names[layer]}.{rename.get(entry, entry)}": f"{layer}.{entry}" for layer, _, entry in ours}
 
 
 def layer_names(network: nn.Module) -> dict[str, str]:
     """Our name of each layer with weights to the original's; of some without, too."""
     match network:
-        case ResnetGenerator(arguments={"upsample": "transposed", "skips": False}):
+        case ResnetGenerator(arguments={"upsample": "transposed" | "blur", "skips": False}):
             return resnet_names(network)
         case UnetGenerator(arguments={"upsample": "transposed", "skips": True}):
             return unet_names(network)
@@ -239,16 +259,25 @@ def layer_names(network: nn.Module) -> dict[str, str]:
 
 
 def resnet_names(network: ResnetGenerator) -> dict[str, str]:
-    end = 10 + len(network.blocks)
-    convs = {"enter": 1, "down.0": 4, "down.1": 7, "up.0": end, "up.1": end + 3, "leave": end + 7}
-    names = {f"{stage}.conv": f"model.{place}" for stage, place in convs.items()}
-    names |= {f"{stage}.norm": f"model.{place + 1}" for stage, place in convs.items()}
+    antialias, blur = network.arguments["antialias"], network.arguments["upsample"] == "blur"
+    convs, place = {"enter": 1}, 4
+    names: dict[str, str] = {}
+    for i in range(2):
+        convs[f"down.{i}"] = place
+        names |= {f"down.{i}.blur": f"model.{place + 3}"} if antialias else {}
+        place += 4 if antialias else 3
     second = 6 if network.arguments["dropout"] else 5
     for i in range(len(network.blocks)):
-        block = f"model.{10 + i}.conv_block"
+        block = f"model.{place}.conv_block"
         names |= {f"blocks.{i}.conv1": f"{block}.1", f"blocks.{i}.norm1": f"{block}.2"}
         names |= {f"blocks.{i}.conv2": f"{block}.{second}", f"blocks.{i}.norm2": f"{block}.{second + 1}"}
-    return names
+        place += 1
+    for i in range(2):
+        convs[f"up.{i}"] = place + blur
+        place += 3 + blur
+    convs["leave"] = place + 1
+    names |= {f"{stage}.conv": f"model.{place}" for stage, place in convs.items()}
+    return names | {f"{stage}.norm": f"model.{place + 1}" for stage, place in convs.items()}
 
 
 def unet_names(network: UnetGenerator) -> dict[str, str]:

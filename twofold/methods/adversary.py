@@ -51,6 +51,9 @@ class Adversary(NamedTuple):
         return loss
 
 
+LSGAN, BCE = Adversary(), Adversary("bce")
+
+
 def both_logits(disc: Discriminator, real: Tensor, fake: Tensor) -> tuple[Logits, Logits]:
     """A critic's logits for real and translated images, in one call where no layer mixes them."""
     if not disc.per_image or real.shape[1:] != fake.shape[1:]:

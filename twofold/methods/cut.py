@@ -3,10 +3,10 @@
 from collections.abc import Iterator, Sequence
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from twofold.losses.patchnce import PatchHeads, patch_contrast
-from twofold.methods.adversary import Adversary
+from twofold.methods.adversary import LSGAN, Adversary
 from twofold.methods.base import Batch, Method, Update, one_pass
 from twofold.methods.replay import ReplayBuffer
 from twofold.networks.layers import Discriminator
@@ -34,16 +34,13 @@ class CUT(Method):
         replay: capacity of the critic's replay buffer; the paper has none.
     """
 
-    phases = {"D": ("disc_b",), "G": ("gen_ab", "heads")}
-    translators = {"ab": "gen_ab"}
-
     def __init__(
         self,
         gen_ab: ResnetGenerator,
         disc_b: Discriminator,
         *,
         layers: Sequence[int] = (0, 4, 8, 12, 16),
-        adversary: Adversary = Adversary(),
+        adversary: Adversary = LSGAN,
         gan: float = 1.0,
         nce: float = 1.0,
         nce_identity: bool = True,
@@ -54,12 +51,19 @@ class CUT(Method):
         replay: int = 0,
     ) -> None:
         super().__init__()
+        self.phases, self.translators = {"D": ("disc_b",), "G": ("gen_ab", "heads")}, {"ab": "gen_ab"}
         self.gen_ab, self.disc_b = gen_ab, disc_b
         self.heads = PatchHeads(gen_ab.feature_channels(layers), head_width)
         self.layers, self.adversary = tuple(layers), adversary
         self.gan, self.nce, self.nce_identity = gan, nce, nce_identity
         self.temperature, self.patches, self.flip = temperature, patches, flip
         self.replay_b = ReplayBuffer(replay)
+        for (
+            layer
+        ) in layers:  # before a norm its bias has no gradient, but these features come before the norm
+            conv = gen_ab.encoder()[layer - 1] if layer else None
+            if isinstance(conv, nn.Conv2d) and conv.bias is not None:
+                conv.bias.requires_grad_()
 
     def step(self, batch: Batch) -> Iterator[Update]:
         a, b, turn = batch

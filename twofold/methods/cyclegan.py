@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from twofold.losses.perceptual import Perceptual
-from twofold.methods.adversary import Adversary
+from twofold.methods.adversary import LSGAN, Adversary
 from twofold.methods.base import Batch, Method, Update, l1, one_pass
 from twofold.methods.replay import ReplayBuffer
 from twofold.networks.layers import Discriminator, Generator
@@ -29,8 +29,6 @@ class CycleGAN(Method):
         perceptual: compares images with what came back of them once more, in a network's features.
     """
 
-    translators = {"ab": "gen_ab", "ba": "gen_ba"}
-
     def __init__(
         self,
         gen_ab: Generator,
@@ -40,7 +38,7 @@ class CycleGAN(Method):
         rec_disc_a: Discriminator | None = None,
         rec_disc_b: Discriminator | None = None,
         *,
-        adversary: Adversary = Adversary(),
+        adversary: Adversary = LSGAN,
         gan_ab: float = 1.0,
         gan_ba: float = 1.0,
         cycle_a: float = 10.0,
@@ -53,6 +51,7 @@ class CycleGAN(Method):
         self.gen_ab, self.gen_ba, self.disc_a, self.disc_b = gen_ab, gen_ba, disc_a, disc_b
         self.rec_disc_a, self.rec_disc_b = rec_disc_a, rec_disc_b
         of_cycles = () if rec_disc_a is None else ("rec_disc_a", "rec_disc_b")
+        self.translators = {"ab": "gen_ab", "ba": "gen_ba"}
         self.phases = {"G": ("gen_ab", "gen_ba"), "D": ("disc_a", "disc_b", *of_cycles)}
         self.adversary = adversary
         self.gan_ab, self.gan_ba = gan_ab, gan_ba

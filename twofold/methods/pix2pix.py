@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from twofold.losses.perceptual import Perceptual
-from twofold.methods.adversary import Adversary
+from twofold.methods.adversary import BCE, Adversary
 from twofold.methods.base import Batch, Method, Update, l1
 from twofold.networks.layers import Discriminator, Generator
 
@@ -30,15 +30,12 @@ class Pix2Pix(Method):
         perceptual: compares translation and answer once more, in a network's features.
     """
 
-    phases = {"D": ("disc_b",), "G": ("gen_ab",)}
-    translators = {"ab": "gen_ab"}
-
     def __init__(
         self,
         gen_ab: Generator,
         disc_b: Discriminator,
         *,
-        adversary: Adversary = Adversary("bce"),
+        adversary: Adversary = BCE,
         conditional: bool = True,
         gan: float = 1.0,
         distance: float = 100.0,
@@ -46,6 +43,7 @@ class Pix2Pix(Method):
         perceptual: Perceptual | None = None,
     ) -> None:
         super().__init__()
+        self.phases, self.translators = {"D": ("disc_b",), "G": ("gen_ab",)}, {"ab": "gen_ab"}
         self.gen_ab, self.disc_b = gen_ab, disc_b
         self.adversary, self.conditional = adversary, conditional
         self.gan, self.distance = gan, distance

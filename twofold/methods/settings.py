@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 MethodName = Literal["cyclegan", "pix2pix", "cut", "fastcut"]
 
 CUT_NETWORKS: dict[str, Any] = {
-    "generator": {"antialias": True, "init": "xavier"},
+    "generator": {"antialias": True, "upsample": "blur", "init": "xavier"},
     "discriminator": {"antialias": True, "init": "xavier"},
 }
 

@@ -6,13 +6,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn import init as fill
+from torch.nn.utils.parametrizations import spectral_norm
+from torch.nn.utils.parametrize import is_parametrized
 
 NormName = Literal["instance", "batch", "none"]
-UpsampleName = Literal["transposed", "resize"]
+UpsampleName = Literal["transposed", "resize", "resize-zero", "blur"]
 InitName = Literal["normal", "xavier", "kaiming", "orthogonal"]
 Statistics = Literal["image", "running"]
 
 Conv = TypeVar("Conv", bound=nn.Conv2d | nn.ConvTranspose2d)
+Network = TypeVar("Network", bound=nn.Module)
 
 Argument = str | int | bool
 """A constructor argument of a generator, plain enough for JSON."""
@@ -36,6 +39,8 @@ class Generator(nn.Module):
 
 class Discriminator(nn.Module):
     """Base of the discriminators: images (N, in_channels, H, W) to logits (N, 1, h, w), high for real.
+
+    Several critics behind one name give a tuple of such maps.
 
     Attributes:
         multiple_of: H and W must be multiples of this: of one, so any will do.
@@ -85,6 +90,22 @@ def per_image_norm(images: Tensor, weight: Tensor | None, bias: Tensor | None, e
     return normed[0] if len(normed) == 1 else torch.cat(normed)
 
 
+class BlurDown(nn.Module):
+    """Half the height and width, smoothed by (1, 2, 1)² first: no aliasing (Zhang 2019, arXiv 1904.11486, §3.2)."""
+
+    kernel: Tensor
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        line = torch.tensor([0.25, 0.5, 0.25])
+        kernel = torch.outer(line, line).expand(channels, 1, -1, -1).contiguous()
+        self.register_buffer("kernel", kernel)
+
+    def forward(self, x: Tensor) -> Tensor:
+        padded = F.pad(x, (1, 1, 1, 1), mode="reflect")
+        return F.conv2d(padded, self.kernel.to(x.dtype), stride=2, groups=len(self.kernel))
+
+
 def norm_layer(norm: NormName, channels: int) -> nn.Module:
     """The norm over (N, channels, H, W). Instance norm has neither weights nor buffers, so no keys."""
     match norm:
@@ -120,17 +141,25 @@ def upscale(
     "transposed" is a transposed convolution of that kernel size, 3 or 4, as in the originals. "resize"
     repeats each pixel and convolves 3×3, which covers every output pixel evenly and so leaves no checkerboard
     (Odena et al. 2016, "Deconvolution and Checkerboard Artifacts"). Repeating, not bilinear: they found it
-    the better of the two, it costs no arithmetic, and the convolution can learn the smoothing.
+    the better of the two, it costs no arithmetic, and the convolution can learn the smoothing. "resize-zero" is
+    the same with zeros around the edge, as in PyTorch-GAN; "blur" is CUT's: each pixel spread by
+    (1, 3, 3, 1)², which is bilinear upsampling, then a 3×3 convolution.
     """
     bias = norm is None or has_bias(norm)
-    if upsample == "resize":
-        conv = nn.Conv2d(channels, to, 3, padding=1, padding_mode="reflect", bias=bias)
-        layers: dict[str, nn.Module] = {"repeat": nn.Upsample(scale_factor=2, mode="nearest"), "conv": conv}
-    else:
-        conv = nn.ConvTranspose2d(
-            channels, to, kernel, stride=2, padding=1, output_padding=4 - kernel, bias=bias
-        )
-        layers = {"conv": conv}
+    layers: dict[str, nn.Module]
+    match upsample:
+        case "transposed":
+            conv = nn.ConvTranspose2d(
+                channels, to, kernel, stride=2, padding=1, output_padding=4 - kernel, bias=bias
+            )
+            layers = {"conv": conv}
+        case "blur":
+            conv = nn.Conv2d(channels, to, 3, padding=1, bias=bias)
+            layers = {"blur": nn.Upsample(scale_factor=2, mode="bilinear"), "conv": conv}
+        case "resize" | "resize-zero":
+            edge = "reflect" if upsample == "resize" else "zeros"
+            conv = nn.Conv2d(channels, to, 3, padding=1, padding_mode=edge, bias=bias)
+            layers = {"repeat": nn.Upsample(scale_factor=2, mode="nearest"), "conv": conv}
     if norm is not None:
         before_norm(conv, norm)
     return layers
@@ -144,12 +173,30 @@ def initialise(network: nn.Module, init: InitName = "normal", gain: float = 0.02
     """
     for module in network.modules():
         if isinstance(module, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
-            fill_weight(module.weight, init, gain)
+            fill_weight(own_weight(module), init, gain)
             if module.bias is not None:
                 fill.zeros_(module.bias)
         elif isinstance(module, nn.BatchNorm2d):
             fill.normal_(module.weight, 1.0, gain)
             fill.zeros_(module.bias)
+
+
+def own_weight(layer: nn.Conv2d | nn.ConvTranspose2d | nn.Linear) -> Tensor:
+    """The parameter of a layer: what its weight is computed from under spectral norm."""
+    if is_parametrized(layer, "weight"):
+        return layer.parametrizations.weight.original  # pyright: ignore[reportAttributeAccessIssue, reportReturnType]
+    return layer.weight
+
+
+def spectrally_normed(network: Network) -> Network:
+    """`network` with every convolution's weight divided by its largest singular value (Miyato et al. 2018).
+
+    arXiv 1802.05957, algorithm 1: one step of power iteration in each forward pass in train mode.
+    """
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d):
+            spectral_norm(module)
+    return network
 
 
 def fill_weight(weight: Tensor, init: InitName, gain: float) -> None:

@@ -6,13 +6,28 @@ from functools import partial
 from typing import Literal, get_args
 
 from twofold.errors import TwofoldError, UsageError
-from twofold.networks.discriminators import ImageDiscriminator, PatchDiscriminator, PixelDiscriminator
-from twofold.networks.layers import Argument, Discriminator, Generator, NormName, UpsampleName
+from twofold.networks.discriminators import (
+    Critics,
+    HalvingDiscriminator,
+    ImageDiscriminator,
+    PatchDiscriminator,
+    PixelDiscriminator,
+)
+from twofold.networks.layers import (
+    Argument,
+    Discriminator,
+    Generator,
+    NormName,
+    UpsampleName,
+    spectrally_normed,
+)
 from twofold.networks.resnet import ResnetGenerator
 from twofold.networks.unet import UnetGenerator
 
-GeneratorName = Literal["resnet-9", "resnet-6", "unet", "unet-256", "unet-128", "encoder-decoder"]
-DiscriminatorName = Literal["patch", "pixel", "image"]
+GeneratorName = Literal[
+    "resnet-9", "resnet-6", "unet", "unet-256", "unet-128", "encoder-decoder", "pytorch-gan"
+]
+DiscriminatorName = Literal["patch", "pixel", "image", "pytorch-gan"]
 
 GENERATORS: dict[GeneratorName, Callable[[int], Callable[..., Generator]]] = {
     "resnet-9": lambda _: partial(ResnetGenerator, blocks=9),
@@ -21,6 +36,7 @@ GENERATORS: dict[GeneratorName, Callable[[int], Callable[..., Generator]]] = {
     "unet-256": lambda _: partial(UnetGenerator, depth=8),
     "unet-128": lambda _: partial(UnetGenerator, depth=7),
     "encoder-decoder": lambda size: partial(UnetGenerator, depth=unet_depth(size), skips=False),
+    "pytorch-gan": lambda _: partial(ResnetGenerator, blocks=9),
 }
 """Name to the constructor for a training size in pixels."""
 
@@ -28,6 +44,7 @@ DISCRIMINATORS: dict[DiscriminatorName, Callable[[int], Callable[..., Discrimina
     "patch": lambda layers: partial(PatchDiscriminator, layers=layers),
     "pixel": lambda _: PixelDiscriminator,
     "image": lambda _: ImageDiscriminator,
+    "pytorch-gan": lambda _: HalvingDiscriminator,
 }
 """Name to the constructor for a number of layers, which only "patch" lets one choose."""
 
@@ -51,26 +68,71 @@ def build_generator(
     dropout: bool,
     upsample: UpsampleName,
     skips: bool,
+    antialias: bool,
     size: int,
 ) -> Generator:
-    """A generator to train on squares of `size` pixels; UsageError if it cannot take them.
+    """A generator to train on squares of `size` pixels.
+
+    "pytorch-gan" is that implementation's ResNet-9, whose doublings repeat pixels and pad with zeros.
 
     Args:
         skips: gives a ResNet the skips that its paper does not; the U-Nets have theirs anyway.
+        antialias: blurs before a ResNet's halvings.
+
+    Raises:
+        UsageError: the network cannot take the size, or has no such option.
     """
-    extra = {"skips": True} if skips and name.startswith("resnet") else {}
+    resnet = name in ("resnet-9", "resnet-6", "pytorch-gan")
+    if antialias and not resnet:
+        raise UsageError(f"generator.antialias is for ResNets, and {name} is none; leave it out")
+    extra = {"skips": skips, "antialias": antialias} if resnet else {}
     generator = GENERATORS[name](size)(
-        in_channels, out_channels, width=width, norm=norm, dropout=dropout, upsample=upsample, **extra
+        in_channels,
+        out_channels,
+        width=width,
+        norm=norm,
+        dropout=dropout,
+        upsample="resize-zero" if name == "pytorch-gan" else upsample,
+        **extra,
     )
     check_size(generator, size, size)
     return generator
 
 
 def build_discriminator(
-    name: DiscriminatorName, *, in_channels: int, width: int, layers: int, norm: NormName
+    name: DiscriminatorName,
+    *,
+    in_channels: int,
+    width: int,
+    layers: int,
+    norm: NormName,
+    antialias: bool = False,
+    spectral: bool = False,
+    scales: int = 1,
+    count: int = 1,
 ) -> Discriminator:
-    """A discriminator; `layers` is the depth of "patch" and changes no other."""
-    return DISCRIMINATORS[name](layers)(in_channels, width=width, norm=norm)
+    """A discriminator, or several as one.
+
+    Args:
+        layers: the depth of "patch"; it changes no other.
+        antialias: blurs before the halvings of "patch" and "image".
+        spectral: divides every weight by its largest singular value.
+        scales, count: how many image scales are judged, and by how many critics each.
+
+    Raises:
+        UsageError: it has no such option.
+    """
+    if antialias and name not in ("patch", "image"):
+        raise UsageError(f"discriminator.antialias is for patch and image, not {name}; leave it out")
+    extra = {"antialias": True} if antialias else {}
+
+    def one() -> Discriminator:
+        critic = DISCRIMINATORS[name](layers)(in_channels, width=width, norm=norm, **extra)
+        return spectrally_normed(critic) if spectral else critic
+
+    if scales == count == 1:
+        return one()
+    return Critics([[one() for _ in range(count)] for _ in range(scales)])
 
 
 def automatic_generator(size: int) -> GeneratorName:

@@ -1,11 +1,15 @@
 """The ResNet generator of Johnson et al. 2016, as CycleGAN uses it (arXiv 1703.10593, appendix 7.2)."""
 
 from collections import OrderedDict
+from collections.abc import Sequence
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
+from twofold.errors import UsageError
 from twofold.networks.layers import (
+    BlurDown,
     Generator,
     NormName,
     UpsampleName,
@@ -29,6 +33,7 @@ class ResnetGenerator(Generator):
         norm: after every convolution but the last.
         dropout: 0.5 in every block.
         upsample: how the doublings are made; see `layers.upscale`.
+        antialias: halve by blurring, after a convolution of stride 1, as CUT does.
         skips: hand detail around the bottleneck, as the papers' network does not: each doubling is joined with
             what the halving of its size was given, and with as many channels out as in, the network makes a
             change that is added to the image. Contents come through clean, and training starts from a copy.
@@ -47,6 +52,7 @@ class ResnetGenerator(Generator):
         dropout: bool = False,
         upsample: UpsampleName = "transposed",
         skips: bool = False,
+        antialias: bool = False,
     ) -> None:
         super().__init__()
         self.arguments = {
@@ -58,6 +64,7 @@ class ResnetGenerator(Generator):
             "dropout": dropout,
             "upsample": upsample,
             "skips": skips,
+            "antialias": antialias,
         }
         self.skips, self.residual = skips, skips and in_channels == out_channels
         self.per_image = norm != "batch"
@@ -65,7 +72,7 @@ class ResnetGenerator(Generator):
         reach = 1 if skips else 3
         leave = nn.Conv2d(width, out_channels, 2 * reach + 1, padding=reach, padding_mode="reflect")
         self.enter = stage({"conv": before_norm(enter, norm)}, width, norm)
-        self.down = nn.Sequential(halve(width, norm), halve(2 * width, norm))
+        self.down = nn.Sequential(halve(width, norm, antialias), halve(2 * width, norm, antialias))
         self.blocks = nn.Sequential(*[ResidualBlock(4 * width, norm, dropout) for _ in range(blocks)])
         self.up = nn.Sequential(double(4 * width, norm, upsample), double(2 * width, norm, upsample))
         self.join = nn.ModuleList([join(2 * width), join(width)] if skips else [])
@@ -81,6 +88,44 @@ class ResnetGenerator(Generator):
         x = self.join[1](torch.cat((x, full), 1)) if self.skips else x
         x = self.leave(x)
         return torch.tanh(x + torch.atanh(NEARLY * images)) if self.residual else torch.tanh(x)
+
+    def encoder(self) -> list[nn.Module]:
+        """The layers that `features` can show, from number 1 on: to the last block."""
+        return [*self.enter, *self.down[0], *self.down[1], *self.blocks]  # pyright: ignore[reportGeneralTypeIssues]
+
+    def features(self, images: Tensor, layers: Sequence[int]) -> list[Tensor]:
+        """What some layers give of images (N, in_channels, H, W), in the order of `layers`, which rises.
+
+        Layers have the numbers of CUT's networks: 0 is the padded image, 1 the first convolution, and so on
+        with norms, activations and blurs to the last block (arXiv 2007.15651, appendix C.1). Nothing after the
+        last of them is computed.
+        """
+        padded = F.pad(images, (3, 3, 3, 3), mode="reflect")  # which the first convolution does once more
+        found, x = {0: padded}, images
+        for number, layer in enumerate(self.encoder()[: layers[-1]], 1):
+            if isinstance(layer, nn.ReLU) and number - 1 in layers:
+                x = x.clone()  # it works in place
+            x = layer(x)
+            if number in layers:
+                found[number] = x
+        return [found[number] for number in layers]
+
+    def feature_channels(self, layers: Sequence[int]) -> list[int]:
+        """Channels of the maps that `features` gives.
+
+        Raises:
+            UsageError: there are no such layers, or they do not rise.
+        """
+        channels = [int(self.arguments["in_channels"])]
+        for layer in self.encoder():
+            channels.append(layer.out_channels if isinstance(layer, nn.Conv2d) else channels[-1])
+        last = len(channels) - 1
+        if list(layers) != sorted(set(layers)) or layers[0] < 0 or layers[-1] > last:
+            wanted = " ".join(map(str, layers))
+            raise UsageError(
+                f"the generator has the layers 0 to {last}, not {wanted}; name some, in rising order"
+            )
+        return [channels[number] for number in layers]
 
 
 class ResidualBlock(nn.Module):
@@ -114,10 +159,13 @@ def join(channels: int) -> nn.Sequential:
     return nn.Sequential(OrderedDict(conv=conv, relu=nn.ReLU(inplace=True)))
 
 
-def halve(channels: int, norm: NormName) -> nn.Sequential:
+def halve(channels: int, norm: NormName, antialias: bool) -> nn.Sequential:
     """(N, channels, H, W) to (N, 2 channels, H/2, W/2)."""
-    conv = nn.Conv2d(channels, 2 * channels, 3, stride=2, padding=1, bias=has_bias(norm))
-    return stage({"conv": before_norm(conv, norm)}, 2 * channels, norm)
+    conv = nn.Conv2d(channels, 2 * channels, 3, stride=1 if antialias else 2, padding=1, bias=has_bias(norm))
+    layers = stage({"conv": before_norm(conv, norm)}, 2 * channels, norm)
+    if antialias:
+        layers.add_module("blur", BlurDown(2 * channels))
+    return layers
 
 
 def double(channels: int, norm: NormName, upsample: UpsampleName) -> nn.Sequential:

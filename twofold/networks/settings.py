@@ -13,18 +13,20 @@ class GeneratorSettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    network: Literal["auto", "resnet-9", "resnet-6", "unet", "unet-256", "unet-128", "encoder-decoder"] = (
-        Field(default="auto", description="Architecture; auto is resnet-9 from 256 px and resnet-6 below.")
-    )
+    network: Literal[
+        "auto", "resnet-9", "resnet-6", "unet", "unet-256", "unet-128", "encoder-decoder", "pytorch-gan"
+    ] = Field(default="auto", description="Architecture; auto is resnet-9 from 256 px and resnet-6 below.")
     width: int = Field(
         default=64, ge=1, le=4096, description="Channels of the first layer; deeper ones are multiples."
     )
     norm: Norm = Field(default="instance", description="Normalisation after the inner convolutions.")
     dropout: bool = Field(default=False, description="Drop half of the values in the innermost layers.")
-    upsample: Literal["transposed", "resize"] = Field(
+    upsample: Literal["transposed", "resize", "resize-zero", "blur"] = Field(
         default="transposed",
-        description="Doubling the size: transposed convolutions, or repeat and convolve (no checkerboards).",
+        description="Doubling the size: transposed convolutions; repeat and convolve (no checkerboards), edges"
+        " mirrored or zero; or bilinear and convolve, as CUT does.",
     )
+    antialias: bool = Field(default=False, description="Blur before a ResNet's halvings, as CUT does.")
     skips: bool = Field(
         default=False,
         description="Hand detail around a ResNet's bottleneck, and learn the change of the image alone.",
@@ -37,8 +39,9 @@ class DiscriminatorSettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    network: Literal["patch", "pixel", "image"] = Field(
-        default="patch", description="What gets one verdict: a patch, a pixel, or the image."
+    network: Literal["patch", "pixel", "image", "pytorch-gan"] = Field(
+        default="patch",
+        description="What gets one verdict: a patch, a pixel, the image, or that implementation's patch.",
     )
     width: int = Field(
         default=64, ge=1, le=4096, description="Channels of the first layer; deeper ones are multiples."
@@ -50,4 +53,12 @@ class DiscriminatorSettings(BaseModel):
         description="Halvings of the patch network; 3 judges patches of 70 by 70 pixels.",
     )
     norm: Norm = Field(default="instance", description="Normalisation after the inner convolutions.")
+    antialias: bool = Field(default=False, description="Blur before the halvings, as CUT does.")
+    spectral: bool = Field(default=False, description="Spectral norm on every convolution.")
+    scales: int = Field(
+        default=1, ge=1, le=4, description="Critics at the image's size, half of it, a quarter."
+    )
+    count: int = Field(
+        default=1, ge=1, le=8, description="Critics of each scale, averaged; with or without a replay buffer."
+    )
     init: Init = Field(default="normal", description="How the first weights are drawn.")

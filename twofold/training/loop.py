@@ -193,7 +193,10 @@ def needed(begun: Start) -> memory.Need:
             for channels in (config.data.channels_a or 3, config.data.channels_b or 3)
         )
     return memory.estimate(
-        method, Batch(a, b), precision=config.machine.precision, averaged=config.training.ema > 0
+        method,
+        Batch(a, b, config.adversarial.critic_steps - 1),
+        precision=config.machine.precision,
+        averaged=config.training.ema > 0,
     )
 
 

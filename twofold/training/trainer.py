@@ -60,7 +60,9 @@ class Trainer:
     def step(self, batch: Batch, lr: float) -> None:
         """Train on one batch (this rank's share of it) at learning rate `lr`."""
         torch.manual_seed(seed32("step", self.seed, rank(), self.images))
-        updates = self.method.step(Batch(*(x.contiguous(memory_format=self.layout) for x in batch)))
+        a, b = (x.contiguous(memory_format=self.layout) for x in (batch.a, batch.b))
+        count = len(a) * world()
+        updates = self.method.step(batch._replace(a=a, b=b, turn=self.images // count))
         while (update := self._next(updates)) is not None:
             phase, losses = update
             params, optimizer = self.params[phase], self.optimizers[phase]
@@ -71,7 +73,6 @@ class Trainer:
             sync_gradients(params)
             optimizer.step()
             self.sums.add(losses, self.images)
-        count = len(batch.a) * world()
         self.images += count
         self._average(count)
 
