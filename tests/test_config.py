@@ -115,7 +115,7 @@ def test_a_wrong_key_that_is_near_nothing():
         ({"generator": {"network": "resnet9"}}, "resnet-9"),
         ({"generator": {"network": "encoder_decoder"}}, "encoder-decoder"),  # the last of the choices
         ({"machine": {"precision": "bf-16"}}, "bf16"),
-        ({"cyclegan": {"adversarial": "lsgna"}}, "lsgan"),
+        ({"adversarial": {"loss": "lsgna"}}, "lsgan"),
         ({"method": "cyclgan"}, "cyclegan"),
     ],
 )

@@ -167,7 +167,9 @@ def choices(model, field):
 
 def test_names_in_settings_are_those_in_the_registries():
     from twofold.losses.adversarial import AdversarialName
-    from twofold.methods.settings import CycleGANSettings, MethodName
+    from twofold.losses.augment import AugmentName
+    from twofold.losses.settings import AdversarialSettings
+    from twofold.methods.settings import MethodName
     from twofold.networks.layers import InitName, NormName, UpsampleName
     from twofold.networks.registry import DISCRIMINATORS, GENERATORS
     from twofold.networks.settings import DiscriminatorSettings, GeneratorSettings
@@ -180,7 +182,9 @@ def test_names_in_settings_are_those_in_the_registries():
         assert choices(model, "init") == set(get_args(InitName))
     assert choices(GeneratorSettings, "upsample") == set(get_args(UpsampleName))
     assert set(get_args(MethodName)) == set(METHODS)
-    assert choices(CycleGANSettings, "adversarial") == set(get_args(AdversarialName))
+    assert choices(AdversarialSettings, "loss") == set(get_args(AdversarialName))
+    (augment, _) = get_args(AdversarialSettings.model_fields["augment"].annotation)
+    assert get_args(augment) == get_args(AugmentName)
 
 
 def test_names_on_the_command_line_are_those_of_the_package():

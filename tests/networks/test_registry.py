@@ -232,3 +232,71 @@ def test_a_description_of_something_else_is_refused_in_one_line(wrong):
     with pytest.raises(TwofoldError, match="newer twofold") as caught:
         from_description(wrong)
     assert "\n" not in str(caught.value)
+
+
+def test_antialiasing_blurs_before_it_halves():
+    blur = layers.BlurDown(2).double()
+    image = torch.rand(1, 2, 6, 8).double()
+    padded = torch.nn.functional.pad(image, (1, 1, 1, 1), mode="reflect")
+    expected = torch.zeros(1, 2, 3, 4).double()
+    for y in range(3):
+        for x in range(4):
+            for dy, a in enumerate((1, 2, 1)):
+                for dx, b in enumerate((1, 2, 1)):
+                    expected[:, :, y, x] += a * b / 16 * padded[:, :, 2 * y + dy, 2 * x + dx]
+    torch.testing.assert_close(blur(image), expected)
+
+
+def test_networks_with_every_option_take_their_smallest_image():
+    for upsample in get_args(layers.UpsampleName):
+        network = ResnetGenerator(3, 2, width=2, blocks=1, upsample=upsample, antialias=True)
+        side = network.minimum
+        assert network(torch.rand(1, 3, side, 2 * side)).shape == (1, 2, side, 2 * side)
+    critics = [
+        build_discriminator("patch", in_channels=3, width=2, layers=2, norm="instance", antialias=True),
+        build_discriminator("pytorch-gan", in_channels=3, width=2, layers=3, norm="instance"),
+        build_discriminator("image", in_channels=3, width=2, layers=3, norm="none", spectral=True),
+    ]
+    for critic in critics:
+        check_size(critic, critic.minimum, critic.minimum)
+        assert critic(torch.rand(2, 3, critic.minimum, critic.minimum)).shape[:2] == (2, 1)
+    assert critics[1](torch.rand(1, 3, 64, 96)).shape == (1, 1, 4, 6)
+
+
+def test_several_critics_have_weights_of_their_own_and_halved_images():
+    torch.manual_seed(0)
+    critics = build_discriminator(
+        "patch", in_channels=3, width=2, layers=1, norm="instance", scales=2, count=2
+    )
+    image = torch.rand(1, 3, 24, 32)
+    logits = critics(image)
+    assert [tuple(x.shape[2:]) for x in logits] == [(10, 14), (10, 14), (4, 6), (4, 6)]
+    assert len({x.sum().item() for x in logits}) == 4
+    smaller = torch.nn.functional.avg_pool2d(image, 3, 2, 1, count_include_pad=False)
+    torch.testing.assert_close(critics.scales[1][0](smaller), logits[2])
+    assert critics.minimum == 2 * critics.scales[0][0].minimum
+
+
+def test_options_that_a_network_does_not_have_are_refused():
+    with pytest.raises(UsageError, match="antialias is for ResNets, and unet is none"):
+        build_generator(
+            "unet",
+            in_channels=3,
+            out_channels=3,
+            width=2,
+            norm="batch",
+            dropout=False,
+            upsample="transposed",
+            skips=True,
+            antialias=True,
+            size=64,
+        )
+    with pytest.raises(UsageError, match="for patch and image, not pixel"):
+        build_discriminator("pixel", in_channels=3, width=2, layers=3, norm="instance", antialias=True)
+
+
+def test_initialising_reaches_the_weights_under_spectral_norm():
+    critic = build_discriminator("patch", in_channels=3, width=4, layers=1, norm="instance", spectral=True)
+    layers.initialise(critic, "normal", 3.0)
+    original = critic.convs[0].parametrizations.weight.original
+    assert original.std().item() == pytest.approx(3, rel=0.3)
