@@ -63,6 +63,8 @@ def translate(
     direction: Direction | None = None,
     at: Scale = "trained",
     format: Literal["png", "jpg", "webp", "npy"] | None = None,
+    noise: Annotated[bool | None, Parameter(negative="--no-noise")] = None,
+    seed: Whole = 0,
     device: str = "auto",
 ) -> int:
     """Translate images and folders of images; each comes back at its own size.
@@ -82,6 +84,10 @@ def translate(
         a number of pixels for the mean side.
     format
         What the results are written as; png if not given, npy where no picture has so many channels.
+    noise
+        Whether the network's dropout is on; it is for pix2pix models, whose noise it is.
+    seed
+        Of that noise.
     device
         auto, cpu, cuda, cuda:1, mps.
     """
@@ -92,7 +98,7 @@ def translate(
 
     if not inputs:
         raise UsageError(f"nothing to translate: `twofold translate {model} IMAGES -o {out}`")
-    translator = Translator.load(model, direction=direction, device=device)
+    translator = Translator.load(model, direction=direction, device=device, noise=noise, seed=seed)
     suffix = format or ("png" if translator.out_channels in (1, 3, 4) else "npy")
     jobs = plan(inputs, out, f".{suffix}")
     jobs[0].target.parent.mkdir(parents=True, exist_ok=True)
@@ -189,7 +195,7 @@ def import_(
     size
         The size it was trained at, so that pictures are translated at that scale; their own scale if not given.
     dropout
-        For a U-Net trained with dropout; its keys cannot tell.
+        For a U-Net trained with dropout, as pix2pix is by default; its keys cannot tell.
     """
     from twofold.exchange.original import generator_from_original, read_pth
     from twofold.networks.registry import describe
@@ -202,7 +208,8 @@ def import_(
     if size is not None and not 1 <= size <= MAX_SIZE:
         raise UsageError(f"--size is {size}; give 1 to {MAX_SIZE} pixels")
     generator = generator_from_original(read_pth(checkpoint), dropout=dropout)
-    save(generator, Header(describe(generator), direction, size, {"imported": "junyanz"}), out)
+    noise = bool(generator.arguments["dropout"])  # which the originals leave on when they test
+    save(generator, Header(describe(generator), direction, size, {"imported": "junyanz"}, noise), out)
     emit(paragraph(f"{out}: {spelled(describe(generator))}"))
 
 

@@ -12,6 +12,7 @@ from torch import nn
 
 from twofold import train as train_from_python
 from twofold.distributed import sync_gradients
+from twofold.images import to_uint8
 from twofold.methods.base import Batch, Method, Update
 from twofold.runs import Run
 from twofold.training.samples import grid
@@ -211,6 +212,23 @@ def test_samples_change_nothing(tiny):
     assert torch.equal(torch_state, torch.get_rng_state())
     assert trainer.method.gen_ba.training
     trainer.step(batch(1), 1e-3)
+
+
+def test_a_grids_third_column():
+    """What comes back, or the right answers, or by how much the translation differs."""
+    source, answers = batch(0, 2).a, batch(1, 2).b
+    identity, darker = nn.Identity(), nn.Hardtanh(-1.0, 0.0)
+    columns = {}
+    for name, third in (("back", identity), ("answers", list(answers)), ("change", None)):
+        picture = np.asarray(grid(source, darker, third)).astype(int)
+        columns[name] = picture[:, 32:]
+        assert np.array_equal(picture[:, 16:32], np.minimum(picture[:, :16], 128))
+    shown = to_uint8(torch.cat(list(answers), 1)).permute(1, 2, 0).numpy()
+    assert np.array_equal(columns["answers"], shown)
+    before = to_uint8(torch.cat(list(source), 1)).permute(1, 2, 0).numpy().astype(int)
+    assert np.array_equal(columns["back"], np.minimum(before, 128))
+    expected = 127.5 + (np.minimum(before, 127.5) - before) / 2
+    assert np.abs(columns["change"] - expected).max() <= 1
 
 
 def test_torch_is_given_back_as_it_was():

@@ -46,6 +46,7 @@ def test_the_header_is_sorted_json_without_time_host_or_path(network, header, tm
         "dtype": "uint8",
         "format": 1,
         "network": describe(network),
+        "noise": False,
         "origin": {"images": 9, "method": "cyclegan"},
         "range": [-1.0, 1.0],
         "size": 32,

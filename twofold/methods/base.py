@@ -38,6 +38,8 @@ class Method(nn.Module):
 
     phases: dict[str, tuple[str, ...]]
     translators: dict[str, str]
+    noise: bool = False
+    """Whether the generators' dropout is noise that stays at test time."""
 
     @abstractmethod
     def step(self, batch: Batch) -> Iterator[Update]:

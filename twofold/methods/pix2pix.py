@@ -43,6 +43,7 @@ class Pix2Pix(Method):
         perceptual: Perceptual | None = None,
     ) -> None:
         super().__init__()
+        self.noise = True
         self.phases, self.translators = {"D": ("disc_b",), "G": ("gen_ab",)}, {"ab": "gen_ab"}
         self.gen_ab, self.disc_b = gen_ab, disc_b
         self.adversary, self.conditional = adversary, conditional

@@ -108,9 +108,12 @@ class Records:
         """A grid of fixed images for each direction, and the report, which shows it."""
         if not self.writes or not self.begun.config.training.samples:
             return
-        for direction, sources in self.fixed.items():
-            there, back = (self.trainer.generator(d) for d in (direction, direction[::-1]))
-            grid = samples.grid(to_float(sources.to(self.trainer.device)), there, back)
+        method = self.trainer.method
+        for direction in method.translators:
+            back = direction[::-1]
+            third = self.trainer.generator(back) if back in method.translators else None
+            sources = to_float(self.fixed[direction].to(self.trainer.device))
+            grid = samples.grid(sources, self.trainer.generator(direction), third, noise=method.noise)
             samples.write(grid, self.run.sample(self.trainer.images, direction))
         write_report(self.run)
 
@@ -141,7 +144,7 @@ class Records:
         origin = {"method": config.method, "images": self.trainer.images}
         for direction in self.trainer.method.translators:
             generator = self.trainer.generator(direction)
-            header = model.header_of(generator, direction, size, origin)
+            header = model.header_of(generator, direction, size, origin, self.trainer.method.noise)
             model.save(generator, header, self.run.snapshot(self.trainer.images, direction))
 
     def save_state(self) -> None:

@@ -1,5 +1,6 @@
-"""Sample grids: fixed images, their translation, and back again."""
+"""Sample grids: fixed images, their translation, and what shows whether it is right."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -8,22 +9,36 @@ from PIL import Image
 from torch import Tensor, nn
 
 from twofold.images import to_uint8
+from twofold.translation.noise import at_test_time
+
+Third = nn.Module | Sequence[Tensor] | None
+"""What stands in the third column: the network back, the right answers, or nothing better than the change."""
 
 
 @torch.inference_mode()
-def grid(sources: Tensor, there: nn.Module, back: nn.Module) -> Image.Image:
-    """Rows of (source, translation, back again), one for each of `sources` (N, C, H, W) in [-1, 1]."""
-    modes = [(network, network.training) for network in (there, back)]
-    there.eval()
-    back.eval()
+def grid(sources: Tensor, there: nn.Module, third: Third, *, noise: bool = False) -> Image.Image:
+    """Rows of (source, translation, third column), one for each of `sources` (N, C, H, W) in [-1, 1].
+
+    The third column is the translation translated back, where `third` is a network; the right answer, where it
+    is a list of images; else by how much the translation differs, grey where it does not.
+    """
     rows = []
-    for source in sources.split(1):
-        translated = there(source)
-        rows.append(torch.cat([as_rgb(x) for x in (source, translated, back(translated))], 3))
-    for network, mode in modes:
-        network.train(mode)
+    for place, source in enumerate(sources.split(1)):
+        translated = through(there, source, noise)
+        if isinstance(third, nn.Module):
+            last = through(third, translated, noise)
+        elif third is not None:
+            last = third[place][None].to(source.device)
+        else:
+            last = (as_rgb(translated) - as_rgb(source)) / 2
+        rows.append(torch.cat([as_rgb(x) for x in (source, translated, last)], 3))
     picture = to_uint8(torch.cat(rows, 2))[0]  # (3, N·H, 3·W)
     return Image.fromarray(np.ascontiguousarray(picture.permute(1, 2, 0).cpu().numpy()))
+
+
+def through(network: nn.Module, image: Tensor, noise: bool) -> Tensor:
+    with at_test_time(network, noise):
+        return network(image)
 
 
 def as_rgb(image: Tensor) -> Tensor:

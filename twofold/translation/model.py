@@ -38,6 +38,7 @@ class Header:
         size: side in pixels of the square that training scaled whole images to, or None where it cut squares
             out of images at their own scale.
         origin: the method and the image count that made it, or the file it was imported from.
+        noise: whether the network's dropout is noise that stays at test time, as in pix2pix.
         dtype, range: how stored values meet the network's.
     """
 
@@ -45,6 +46,7 @@ class Header:
     direction: str
     size: int | None
     origin: dict[str, Any] = field(default_factory=dict)
+    noise: bool = False
     dtype: str = "uint8"
     range: tuple[float, float] = (-1.0, 1.0)
     format: int = FORMAT
@@ -91,7 +93,8 @@ def header_from(said: dict[str, Any], path: Path) -> Header:
     header = Header(**fields)
     sized = header.size is None or (type(header.size) is int and 1 <= header.size <= MAX_SIZE)
     mapped = isinstance(header.network, dict) and isinstance(header.origin, dict)
-    if not (sized and mapped and type(header.format) is int and header.direction in DIRECTIONS):
+    plain = type(header.format) is int and type(header.noise) is bool
+    if not (sized and mapped and plain and header.direction in DIRECTIONS):
         raise ValueError("a field of the header is of the wrong kind")
     if (header.dtype, header.range) != (Header.dtype, Header.range):
         raise TwofoldError(f"{path} takes {header.dtype} images, which needs a newer twofold: update twofold")
@@ -138,6 +141,8 @@ def save(generator: Generator, header: Header, path: Path) -> None:
         aside.unlink(missing_ok=True)
 
 
-def header_of(generator: Generator, direction: str, size: int | None, origin: dict[str, Any]) -> Header:
+def header_of(
+    generator: Generator, direction: str, size: int | None, origin: dict[str, Any], noise: bool = False
+) -> Header:
     """The header of a generator of ours."""
-    return Header(describe(generator), direction, size, origin)
+    return Header(describe(generator), direction, size, origin, noise)

@@ -17,6 +17,7 @@ from twofold.networks.layers import Generator
 from twofold.runs import Run
 from twofold.translation import model
 from twofold.translation.model import Header
+from twofold.translation.noise import at_test_time
 
 BYTES_PER_PIXEL = 100
 BYTES_PER_PIXEL_AND_WIDTH = {"transposed": 20, "resize": 40}
@@ -29,19 +30,38 @@ At = int | Literal["trained", "native"]
 class Translator:
     """A trained generator that takes images as they come and gives images of the same size back."""
 
-    def __init__(self, generator: Generator, header: Header, device: torch.device | str = "cpu") -> None:
+    def __init__(
+        self,
+        generator: Generator,
+        header: Header,
+        device: torch.device | str = "cpu",
+        *,
+        noise: bool | None = None,
+        seed: int = 0,
+    ) -> None:
         self.device = torch.device(device)
         self.generator = generator.to(self.device).eval()
         self.header = header
+        self.noise, self.seed = header.noise if noise is None else noise, seed
 
     @classmethod
-    def load(cls, path: str | Path, *, direction: str | None = None, device: str = "auto") -> "Translator":
+    def load(
+        cls,
+        path: str | Path,
+        *,
+        direction: str | None = None,
+        device: str = "auto",
+        noise: bool | None = None,
+        seed: int = 0,
+    ) -> "Translator":
         """The translator in a model file, or the newest snapshot of a run folder.
 
         Args:
             path: a .safetensors file, or a run folder.
             direction: "ab" or "ba"; of a run, "ab" if not given. A file has its own.
             device: "auto", "cpu", "cuda", ...
+            noise: whether the network's dropout is on; as the model was trained for, if None.
+            seed: of that noise: the same for each image.
 
         Raises:
             UsageError: there is no such file or snapshot, or it is for the other direction.
@@ -53,7 +73,7 @@ class Translator:
         generator, header = model.load(file)
         if direction not in (None, header.direction):
             raise UsageError(f"{file} translates {header.direction}, not {direction}; give the other model")
-        return cls(generator, header, where)
+        return cls(generator, header, where, noise=noise, seed=seed)
 
     def save(self, path: str | Path) -> None:
         """Write the model file; written aside and renamed, so it is whole or absent."""
@@ -124,7 +144,7 @@ class Translator:
         image = np.require(image, requirements=["C", "W"])  # torch warns of read-only memory
         padded = self.pad(images.resize(image, rows, columns))
         batch = torch.from_numpy(padded).permute(2, 0, 1)[None].to(self.device)  # (1, C, H, W)
-        with out_of_memory(rows, columns):
+        with out_of_memory(rows, columns), at_test_time(self.generator, self.noise, self.seed):
             translated = images.to_uint8(self.generator(images.to_float(batch)))[0, :, :rows, :columns]
         result = np.ascontiguousarray(translated.permute(1, 2, 0).cpu().numpy())
         return images.resize(result, height, width)
