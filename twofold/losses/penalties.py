@@ -23,10 +23,15 @@ def r1_penalty(disc: nn.Module, real: Tensor) -> Tensor:
     return 0.5 * image_gradients(disc, real.detach()).square().flatten(1).sum(1).mean()
 
 
+def full_precision(device: torch.device) -> torch.autocast:
+    """No autocast inside; also for the meta device, which has none to turn off."""
+    return torch.autocast("cpu" if device.type == "meta" else device.type, enabled=False)
+
+
 def image_gradients(disc: nn.Module, images: Tensor) -> Tensor:
     """∇D at each image, (N, C, H, W), itself differentiable; in full precision, since it is squared."""
     images = images.requires_grad_()
-    with torch.autocast(images.device.type, enabled=False):
+    with full_precision(images.device):
         logits = disc(images)
         maps = logits if isinstance(logits, tuple) else (logits,)
         value = torch.stack([x.flatten(1).mean(1).sum() for x in maps]).mean()

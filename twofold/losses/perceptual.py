@@ -6,6 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from twofold.losses.penalties import full_precision
+
 
 class Perceptual:
     """The weighted mean absolute difference of two images' feature maps, the mean over maps.
@@ -22,7 +24,7 @@ class Perceptual:
 
     def __call__(self, image: Tensor, target: Tensor) -> Tensor:
         """Scalar, in float32; the gradient reaches `image` alone. Both (N, C, H, W)."""
-        with torch.autocast(image.device.type, enabled=False):
+        with full_precision(image.device):
             mine = maps(self.network(as_colour(image.float())))
             with torch.no_grad():
                 its = maps(self.network(as_colour(target.float())))

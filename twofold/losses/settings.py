@@ -1,9 +1,18 @@
 """What a user can set of the losses."""
 
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+
+def separated(value: object) -> object:
+    """A list that may also be written with commas: `0,4,8`."""
+    if isinstance(value, str):
+        return [part.strip() for part in value.split(",") if part.strip()]
+    if isinstance(value, list | tuple):
+        return [part for each in value for part in (separated(each) if isinstance(each, str) else [each])]
+    return value
 
 
 class AdversarialSettings(BaseModel):
@@ -24,9 +33,11 @@ class AdversarialSettings(BaseModel):
     critic_steps: int = Field(
         default=1, ge=1, description="Batches for the critics for each that the generators learn from too."
     )
-    augment: tuple[Literal["colour", "translation", "cutout"], ...] = Field(
-        default=(),
-        description="How all that a critic sees is varied, for small data sets: colour, translation, cutout.",
+    augment: Annotated[tuple[Literal["colour", "translation", "cutout"], ...], BeforeValidator(separated)] = (
+        Field(
+            default=(),
+            description="How all that a critic sees is varied, for small data sets: colour,translation,cutout.",
+        )
     )
 
 

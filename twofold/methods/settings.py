@@ -1,8 +1,10 @@
 """What a user can set of each method, and what each method's paper sets otherwise than the general defaults."""
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+
+from twofold.losses.settings import separated
 
 MethodName = Literal["cyclegan", "pix2pix", "cut", "fastcut"]
 
@@ -92,7 +94,7 @@ class CUTSettings(BaseModel):
     nce_identity: bool = Field(
         default=True, description="Contrast B with its own translation as well, which keeps colours."
     )
-    layers: tuple[int, ...] = Field(
+    layers: Annotated[tuple[int, ...], BeforeValidator(separated)] = Field(
         default=(0, 4, 8, 12, 16), min_length=1, description="Generator layers whose features are contrasted."
     )
     temperature: float = Field(default=0.07, gt=0, description="Temperature of the contrast.")

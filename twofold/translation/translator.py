@@ -20,7 +20,7 @@ from twofold.translation.model import Header
 from twofold.translation.noise import at_test_time
 
 BYTES_PER_PIXEL = 100
-BYTES_PER_PIXEL_AND_WIDTH = {"transposed": 20, "resize": 40}
+BYTES_PER_PIXEL_AND_WIDTH = {"transposed": 20, "resize": 40, "resize-zero": 40, "blur": 40}
 """Peak memory of a translation, measured: the image in several forms, and some maps of the generator's width."""
 
 Uint8 = NDArray[np.uint8]
