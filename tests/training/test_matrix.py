@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from twofold import images
-from twofold.networks.registry import DISCRIMINATORS, GENERATORS
+from twofold.networks.registry import GENERATORS
 from twofold.runs import Run
 from twofold.training.build import METHODS
 from twofold.translation.translator import Translator
