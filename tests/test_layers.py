@@ -18,7 +18,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 
 LAYERS = [
     {"errors"},
-    {"randomness", "images", "distributed", "runs", "hardware"},
+    {"randomness", "images", "colours", "distributed", "runs", "hardware"},
     {"networks", "losses"},
     {"data", "methods", "translation"},
     {"pages", "evaluation", "exchange"},

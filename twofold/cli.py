@@ -101,22 +101,26 @@ def train(
     batch: MaybeWhole = None,
     seed: MaybeWhole = None,
     device: str | None = None,
+    pairs: str | None = None,
+    direction: verbs.Direction | None = None,
+    labels_a: bool | None = None,
+    labels_b: bool | None = None,
     val: Annotated[list[str] | None, Parameter(consume_multiple=True)] = None,
     cache: bool | None = None,
     dry_run: Flag = False,
     json: Flag = False,
     settings: Annotated[Rooms | None, Parameter(name="*", group=ALL)] = None,
 ) -> int:
-    """Train a translator between two folders of images that are not paired; or go on with a run.
+    """Train a translator between two folders of images, or on pairs; or go on with a run.
 
     Ctrl-C saves and stops; the same command again goes on where it stopped.
 
     Parameters
     ----------
     a
-        Folder of domain A, searched with its subfolders.
+        Folder of domain A, searched with its subfolders. Of pairs: a folder of both, or a list (.csv, .jsonl).
     b
-        Folder of domain B.
+        Folder of domain B; pairs in two folders have the same names in both.
     out
         The run folder; runs/A2B-METHOD if not given.
     resume
@@ -139,8 +143,15 @@ def train(
         Seed of everything random.
     device
         auto, cpu, cuda, cuda:1, mps.
+    pairs
+        How one folder holds pairs: halves (the left is the input), or two suffixes (jpg:png, the first is the
+        input); found out if not given.
+    direction
+        ba exchanges A and B, so input and output of pairs.
+    labels_a, labels_b
+        Whether these are label maps, which are resized without mixing colours; found out if not given.
     val
-        Two folders of held-out images, or `none` to train on everything.
+        Two folders of held-out images, of pairs maybe one, or `none` to train on everything.
     cache
         --no-cache decodes each image whenever it is used.
     dry_run
@@ -157,6 +168,10 @@ def train(
         "training.decay_epochs": decay_epochs,
         "training.batch": batch,
         "machine.device": device,
+        "data.pairs": pairs,
+        "data.direction": direction,
+        "data.labels_a": labels_a,
+        "data.labels_b": labels_b,
         **held_out(val),
     }
     file = configs.from_file(config) if config else {}
@@ -172,7 +187,7 @@ def train(
         raise UsageError(f"--resume {resume} is the run folder already; leave out --out")
     if resume is not None and not Run(resume).exists:
         raise UsageError(f"there is no run in {resume}; start one with `twofold train A B --out {resume}`")
-    if resume is None and (a is None or b is None):
+    if resume is None and a is None:
         raise UsageError("two folders are needed: `twofold train A B`; or `twofold train --resume RUN`")
     run_folder = resume or out or configs.default_out(said)
     from twofold.training import loop
@@ -200,16 +215,16 @@ def what_next(run: Path, finished: bool) -> list[str]:
 
 
 def held_out(val: list[str] | None) -> dict[str, Any]:
-    """What --val says: two folders, or none."""
+    """What --val says: two folders, one of pairs, or none."""
     if val is None:
         return {}
     if val == ["none"]:
         return {"data.hold_out": False}
-    if len(val) != 2:
+    if len(val) not in (1, 2):
         raise UsageError(
-            "--val takes two folders, of A and of B, or none; write it after the folders to train on"
+            "--val takes two folders, of A and of B (of pairs one), or none; write it after what to train on"
         )
-    return {"data.val_a": Path(val[0]).absolute(), "data.val_b": Path(val[1]).absolute()}
+    return {f"data.val_{side}": Path(folder).absolute() for side, folder in zip("ab", val, strict=False)}
 
 
 def shown(plan: dict[str, Any]) -> str:

@@ -335,17 +335,18 @@ def _fit_array(array: NDArray[np.uint8], channels: int | None) -> NDArray[np.uin
 # ---- resizing, writing
 
 
-def resize(image: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uint8]:
-    """Bicubic with antialias to (height, width, C), for any C: first the width, then the height.
+def resize(image: NDArray[np.uint8], height: int, width: int, nearest: bool = False) -> NDArray[np.uint8]:
+    """Bicubic with antialias to (height, width, C), for any C; or `nearest`, which invents no colours.
 
-    Each of the two passes equals Pillow's BICUBIC within one level.
+    Bicubic goes over the width, then the height; each of the two passes equals Pillow's within one level.
     """
     if image.shape[:2] == (height, width):
         return image
     planes = torch.from_numpy(image).permute(2, 0, 1)  # (C, H, W)
     # Beyond 4 channels torch takes another path, which is wrong where the result is one pixel wide.
     batch = planes[None] if len(planes) <= 4 else planes[:, None]
-    resized = torch.nn.functional.interpolate(batch, size=(height, width), mode="bicubic", antialias=True)
+    mode = "nearest-exact" if nearest else "bicubic"
+    resized = torch.nn.functional.interpolate(batch, size=(height, width), mode=mode, antialias=not nearest)
     return resized.reshape(len(planes), height, width).permute(1, 2, 0).contiguous().numpy()
 
 

@@ -22,7 +22,7 @@ def test_scale_width_fits_the_crop_and_keeps_the_proportions(width, height, size
     h, w = load_shape(width, height, settings, 4)
     assert h >= size and w >= size + room
     assert w == size + room or h == size
-    scale = max(h / height, w / width)
+    scale = max((size + room) / width, size / height)
     assert abs(h - height * scale) <= 1 and abs(w - width * scale) <= 1
 
 

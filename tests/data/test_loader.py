@@ -7,7 +7,7 @@ import torch
 from twofold import images
 from twofold.data.ahead import ahead
 from twofold.data.dataset import ImageStore, LoadRule
-from twofold.data.loader import UnpairedLoader, crop_size, load_plain, load_plain_batch
+from twofold.data.loader import Loader, crop_size, load_plain, load_plain_batch
 from twofold.data.sampler import offset, pick, placement
 from twofold.errors import TwofoldError, UsageError
 
@@ -24,7 +24,7 @@ def stores(fill, small):
 
 
 def stream(stores, settings, steps, **options):
-    with UnpairedLoader(*stores, settings, 7, device=CPU, **{"batch": 1, **options}) as loader:
+    with Loader(*stores, settings, 7, device=CPU, **{"batch": 1, **options}) as loader:
         return list(islice(loader, steps))
 
 
@@ -82,13 +82,13 @@ def test_whole_images_come_one_by_one(fill, small):
     assert shapes == {(1, 3, 16, 20), (1, 3, 16, 28)}
     assert crop_size(settings) is None and crop_size(small()) == 8
     with pytest.raises(UsageError, match="one by one"):
-        UnpairedLoader(store, store, settings, 0, batch=2, device=CPU)
+        Loader(store, store, settings, 0, batch=2, device=CPU)
 
 
 def test_an_empty_side_is_refused(stores, small):
     empty = ImageStore([], stores[0].rule)
     with pytest.raises(UsageError, match="no images of B"):
-        UnpairedLoader(stores[0], empty, small(), 0, batch=1, device=CPU)
+        Loader(stores[0], empty, small(), 0, batch=1, device=CPU)
 
 
 def test_a_file_that_has_gone_is_named(stores, small):
@@ -99,7 +99,7 @@ def test_a_file_that_has_gone_is_named(stores, small):
 
 
 def test_closing_ends_the_threads_and_the_stream(stores, small):
-    with UnpairedLoader(*stores, small(), 0, batch=1, device=CPU) as loader:
+    with Loader(*stores, small(), 0, batch=1, device=CPU) as loader:
         next(loader)
         assert data_threads()
         assert loader.waiting > 0

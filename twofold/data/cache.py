@@ -24,7 +24,7 @@ from torch import Tensor
 
 from twofold import images
 from twofold.data.ahead import ahead
-from twofold.data.dataset import LoadRule, Place, load_shape, shaped
+from twofold.data.dataset import LoadRule, Place, load_shape, read, shaped
 from twofold.data.settings import DataSettings
 
 FORMAT = 1
@@ -54,7 +54,7 @@ class Entry(NamedTuple):
     hash: str
     """BLAKE2b of the file, 16 bytes in hexadecimal."""
     width: int
-    """Pixels as stored, upright; 0 of a bad file."""
+    """Pixels as stored, upright, of the half that is the image; 0 of a bad file."""
     height: int
     error: str
     """Why it cannot be used; empty for a good file."""
@@ -264,14 +264,14 @@ def _read_all(job: Job, pixels: BinaryIO | None) -> tuple[list[Entry], dict[str,
     entries: list[Entry] = []
     places: dict[str, Place] = {}
 
-    def read(file: Listed) -> tuple[Entry, NDArray[np.uint8] | None]:
+    def once(file: Listed) -> tuple[Entry, NDArray[np.uint8] | None]:
         return _read(job, file, keep=pixels is not None)
 
-    for entry, image in ahead(read, job.listed, THREADS, depth=2 * THREADS):
+    for entry, image in ahead(once, job.listed, THREADS, depth=2 * THREADS):
         entries.append(entry)
         if pixels is not None and image is not None:
             places[entry.name] = Place(pixels.tell(), image.shape[0], image.shape[1])
-            pixels.write(image.data)
+            pixels.write(np.ascontiguousarray(image).data)
     return entries, places
 
 
@@ -280,7 +280,7 @@ def _read(job: Job, file: Listed, keep: bool) -> tuple[Entry, NDArray[np.uint8] 
     digest = ""
     try:
         digest = hash_file(path)
-        image = images.read(path, job.rule.channels)
+        image = read(path, job.rule)
     except (images.ImageError, OSError) as error:
         reason = str(error).removeprefix(f"{path}: ")
         return Entry(*file, digest, 0, 0, reason), None

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -10,7 +10,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from twofold import images
+from twofold.colours import to_lab
 from twofold.data.settings import DataSettings
+
+Part = Literal["whole", "left", "right", "lightness", "colour"]
+"""What of a file is the image: all, a half of it, or one side of its Lab colours."""
 
 
 class Place(NamedTuple):
@@ -27,6 +31,9 @@ class LoadRule(NamedTuple):
     settings: DataSettings
     channels: int
     multiple_of: int
+    labels: bool = False
+    """Resized to the nearest pixel, so that no colours mix."""
+    part: Part = "whole"
 
     def key(self) -> list[str | int]:
         """What separates this rule's caches from others'."""
@@ -34,7 +41,13 @@ class LoadRule(NamedTuple):
         relevant = {"resize-and-crop": [s.loaded], "scale-width-and-crop": [s.loaded, s.size]}.get(
             s.resize, []
         )
-        return [s.resize, *relevant, self.channels, self.multiple_of if s.resize == "none" else 1]
+        key = [s.resize, *relevant, self.channels, self.multiple_of if s.resize == "none" else 1]
+        return key + ["labels"] * self.labels + [self.part] * (self.part != "whole")
+
+    @property
+    def stored_channels(self) -> int:
+        """With how many channels a file is read."""
+        return 3 if self.part in ("lightness", "colour") else self.channels
 
 
 def load_shape(width: int, height: int, settings: DataSettings, multiple_of: int) -> tuple[int, int]:
@@ -62,13 +75,25 @@ def load(path: Path, rule: LoadRule) -> NDArray[np.uint8]:
     Raises:
         ImageError: the file cannot be read.
     """
-    return shaped(images.read(path, rule.channels), rule)
+    return shaped(read(path, rule), rule)
+
+
+def read(path: Path, rule: LoadRule) -> NDArray[np.uint8]:
+    """The file, or the half of it that is the image, as (H, W, C) uint8 at its own size; Lab still as RGB."""
+    image = images.read(path, rule.stored_channels)
+    middle = image.shape[1] // 2
+    if rule.part == "left":
+        return image[:, :middle]
+    return image[:, middle:] if rule.part == "right" else image
 
 
 def shaped(image: NDArray[np.uint8], rule: LoadRule) -> NDArray[np.uint8]:
-    """An image of any size (H, W, C) at load size."""
+    """What `read` gave, at load size and in the channels of the domain."""
     height, width = load_shape(image.shape[1], image.shape[0], rule.settings, rule.multiple_of)
-    return images.resize(image, height, width)
+    image = images.resize(np.ascontiguousarray(image), height, width, nearest=rule.labels)
+    if rule.part == "lightness":
+        return to_lab(image)[..., :1]
+    return to_lab(image)[..., 1:] if rule.part == "colour" else image
 
 
 class ImageStore:

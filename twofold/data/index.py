@@ -1,141 +1,35 @@
 """Which files a run trains on and which it holds out, found once and frozen in data.json."""
 
-import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from twofold.data import cache
+from twofold.data import cache, pairs
 from twofold.data.cache import Entry, Job, Listed, Scan, loaded_pixels
 from twofold.data.dataset import ImageStore, LoadRule
+from twofold.data.listing import Index, Listing, Side
 from twofold.data.sampler import Domain
 from twofold.data.settings import DataSettings
 from twofold.data.survey import (
     Survey,
     choose_channels,
+    choose_labels,
     counted,
     duplicates,
     list_files,
     notes,
     shared,
     some,
+    stat_file,
     survey,
     too_small,
 )
 from twofold.errors import TwofoldError, UsageError
 from twofold.randomness import generator
 
-FORMAT = 1
-
 ENOUGH = 0.95
-"""The share of a folder's files that must decode."""
-
-
-@dataclass(frozen=True)
-class Listing:
-    """A folder and every image file in it, good and bad."""
-
-    folder: Path
-    """Absolute."""
-    files: tuple[Entry, ...]
-
-    @property
-    def good(self) -> tuple[Entry, ...]:
-        return tuple(file for file in self.files if not file.error)
-
-    @property
-    def skipped(self) -> tuple[Entry, ...]:
-        return tuple(file for file in self.files if file.error)
-
-
-@dataclass(frozen=True)
-class Side:
-    """One domain."""
-
-    listing: Listing
-    channels: int
-    drawn: frozenset[str]
-    """Names in `listing` that are held out."""
-    val: Listing | None
-    """A folder of its own that is held out."""
-
-    @property
-    def train(self) -> tuple[Entry, ...]:
-        """The files to train on, in natural order."""
-        return tuple(file for file in self.listing.good if file.name not in self.drawn)
-
-    @property
-    def held_out(self) -> tuple[Entry, ...]:
-        """The files to judge by, in natural order; maybe none."""
-        if self.val is not None:
-            return self.val.good
-        return tuple(file for file in self.listing.good if file.name in self.drawn)
-
-    @property
-    def listings(self) -> list[Listing]:
-        return [self.listing] if self.val is None else [self.listing, self.val]
-
-
-@dataclass(frozen=True)
-class Index:
-    """Both domains of a run."""
-
-    a: Side
-    b: Side
-    multiple_of: int
-    """What the networks need sizes to be a multiple of; matters where whole images are used."""
-    scans: tuple[Scan, ...] | None = field(default=None, compare=False, repr=False)
-    """The caches that `build` has opened; an index from data.json has none."""
-
-    @property
-    def epoch(self) -> int:
-        """Images in an epoch: those of the larger domain."""
-        return max(len(self.a.train), len(self.b.train))
-
-    @property
-    def listings(self) -> list[tuple[str, Listing, int]]:
-        """(label, listing, channels) of every folder, in the order of `scans`."""
-        sides = (("A", self.a), ("B", self.b))
-        return [(label, listing, side.channels) for label, side in sides for listing in side.listings]
-
-    def to_json(self) -> str:
-        """The text of data.json."""
-        document = {"format": FORMAT, "multiple_of": self.multiple_of, "a": _side(self.a), "b": _side(self.b)}
-        return json.dumps(document, indent=1)
-
-    @classmethod
-    def from_json(cls, text: str) -> "Index":
-        """Read data.json.
-
-        Raises:
-            TwofoldError: it is damaged, or of a newer format.
-        """
-        try:
-            document = json.loads(text)
-            if document["format"] > FORMAT:
-                raise TwofoldError("data.json was written by a newer twofold; update this one")
-            return cls(_read_side(document["a"]), _read_side(document["b"]), document["multiple_of"])
-        except (ValueError, KeyError, TypeError) as error:
-            raise TwofoldError("data.json is damaged; restore it, or start a new run") from error
-
-
-def _side(side: Side) -> dict[str, Any]:
-    val = None if side.val is None else _listing(side.val)
-    return {"channels": side.channels, **_listing(side.listing), "held_out": sorted(side.drawn), "val": val}
-
-
-def _listing(listing: Listing) -> dict[str, Any]:
-    return {"folder": str(listing.folder), "files": [file._asdict() for file in listing.files]}
-
-
-def _read_side(document: dict[str, Any]) -> Side:
-    val = None if document["val"] is None else _read_listing(document["val"])
-    return Side(_read_listing(document), document["channels"], frozenset(document["held_out"]), val)
-
-
-def _read_listing(document: dict[str, Any]) -> Listing:
-    return Listing(Path(document["folder"]), tuple(Entry(**file) for file in document["files"]))
+"""The share of a folder's files, or of pairs, that must decode."""
 
 
 # ---- building
@@ -143,7 +37,7 @@ def _read_listing(document: dict[str, Any]) -> Listing:
 
 def build(
     folder_a: Path,
-    folder_b: Path,
+    folder_b: Path | None,
     settings: DataSettings,
     seed: int,
     say: Callable[[str], None],
@@ -152,38 +46,100 @@ def build(
 ) -> Index:
     """Read both folders once: verify every file, fill the cache, choose what is held out.
 
-    Bad files are skipped and said; so is what is worth knowing (duplicates, 16 bits, alpha).
+    Bad files are skipped and said; so is what is worth knowing (duplicates, 16 bits, alpha). Of pairs, `folder_a`
+    may hold both images, or be a list of them; a pair with a bad file is skipped whole.
 
     Args:
         seed: of the run; it draws the held-out images.
         multiple_of: what the networks need sizes to be a multiple of.
 
     Raises:
-        UsageError: a folder is missing, empty or inside another, or an image is too small.
+        UsageError: a folder is missing, empty or inside another, an image is too small, or pairs are broken.
         TwofoldError: under 95 % of a folder's files decode.
     """
-    every = [("A", folder_a), ("A", settings.val_a), ("B", folder_b), ("B", settings.val_b)]
-    folders = [(label, folder) for label, folder in every if folder is not None]
-    refuse_nesting([folder for _, folder in folders])
-    surveys = [survey(label, folder) for label, folder in folders]
-    channels = {
-        "A": choose_channels(surveys[0], settings.channels_a),
-        "B": choose_channels(next(found for found in surveys if found.label == "B"), settings.channels_b),
-    }
+    paired = settings.paired or folder_b is None
+    surveys = _surveys(folder_a, folder_b, settings, say)
+    rules = _rules(surveys, settings, multiple_of, say)
+    _refuse_jitter(rules, paired, settings)
+    listings: dict[str, list[Listing]] = {"A": [], "B": []}
+    jobs = [found.job(rules[found.label]) for found in surveys]
+    scans = cache.open_all(jobs, settings, say, verify=True)
+    for found, scan in zip(surveys, scans, strict=True):
+        listings[found.label].append(_listing(found, scan))
+    if paired:
+        together = [_judge_pairs(a, b, say) for a, b in zip(listings["A"], listings["B"], strict=True)]
+        listings = {"A": [a for a, _ in together], "B": [b for _, b in together]}
+    else:
+        for label in "AB":
+            for listing in listings[label]:
+                _judge(label, listing, say)
+    a = _make_side("a", listings["A"], rules["A"], settings, seed)
+    b = _make_side("b", listings["B"], rules["B"], settings, seed)
+    if paired:
+        b = replace(b, drawn=_partners(a.drawn, a.listing, b.listing))
+    _say_duplicates(a.listing, b.listing, say)
+    return Index(a, b, multiple_of, paired, tuple(scans))
+
+
+def _surveys(
+    folder_a: Path, folder_b: Path | None, settings: DataSettings, say: Callable[[str], None]
+) -> list[Survey]:
+    """Every folder with its domain: A, what is held out of A, B, what is held out of B."""
+    given = [folder_a, folder_b, settings.val_a, settings.val_b]
+    refuse_nesting([folder for folder in given if folder is not None])
+    if settings.paired or folder_b is None:
+        found = [_pairs(folder_a, folder_b, settings)]
+        if settings.val_a is not None:
+            found.append(_pairs(settings.val_a, settings.val_b, settings))
+        for each, title in zip(found, ("", "held out: "), strict=False):
+            say(title + pairs.said(each, settings.direction))
+        return [*(each.a for each in found), *(each.b for each in found)]
+    every = [(folder_a, settings.val_a), (folder_b, settings.val_b)]
+    domains = zip("AB", every if settings.direction == "ab" else every[::-1], strict=True)
+    surveys = [survey(label, folder) for label, domain in domains for folder in domain if folder is not None]
+    return [pairs.one_side(found) for found in surveys] if settings.lab else surveys
+
+
+def _pairs(a: Path, b: Path | None, settings: DataSettings) -> pairs.Pairs:
+    found = pairs.find_pairs(a, b, settings)
+    if found.broken:
+        wrong = "; ".join(map(str, found.broken))
+        raise UsageError(f"broken pairs in {a}: {wrong}. Mend or remove them; `twofold data check` lists all")
+    return found
+
+
+def _rules(
+    surveys: Sequence[Survey], settings: DataSettings, multiple_of: int, say: Callable[[str], None]
+) -> dict[str, LoadRule]:
+    """How each domain is loaded, found out from its first folder; what is worth knowing is said."""
+    rules = {}
+    asked = {"A": (settings.channels_a, settings.labels_a), "B": (settings.channels_b, settings.labels_b)}
     for found in surveys:
         _refuse_small(found, settings, multiple_of)
-        for line in notes(found, channels[found.label]):
+        channels, labels = asked[found.label]
+        if found.label not in rules:
+            drawn = choose_labels(found, labels)
+            rule = LoadRule(settings, choose_channels(found, channels), multiple_of, drawn, found.part)
+            rules[found.label] = rule
+            if drawn and labels is None:
+                off = f"--data.labels-{found.label.lower()} false"
+                say(
+                    f"{found.label}: label maps by their few colours, so resized without mixing them ({off}: photos)"
+                )
+        for line in notes(found, rules[found.label].channels):
             say(line)
-    jobs = [found.job(LoadRule(settings, channels[found.label], multiple_of)) for found in surveys]
-    scans = cache.open_all(jobs, settings, say, verify=True)
-    listings: dict[str, list[Listing]] = {"A": [], "B": []}
-    for found, scan in zip(surveys, scans, strict=True):
-        listings[found.label].append(Listing(found.folder, tuple(scan.entries)))
-        _judge(found.label, listings[found.label][-1], say)
-    a = _make_side("a", listings["A"], channels["A"], settings, seed)
-    b = _make_side("b", listings["B"], channels["B"], settings, seed)
-    _say_duplicates(a.listing, b.listing, say)
-    return Index(a, b, multiple_of, tuple(scans))
+    return rules
+
+
+def _refuse_jitter(rules: dict[str, LoadRule], paired: bool, settings: DataSettings) -> None:
+    """Jitter is the same for both of a pair; a label map's colours have a meaning, which it would change."""
+    if settings.jitter and paired and any(rule.labels for rule in rules.values()):
+        raise UsageError("data.jitter changes colours, which label maps must keep; leave it out")
+
+
+def _listing(found: Survey, scan: Scan) -> Listing:
+    hashed = cache.hash_file(found.folder / found.source) if found.source else ""
+    return Listing(found.folder, tuple(scan.entries), found.part, found.suffix, found.source, hashed)
 
 
 def refuse_nesting(folders: Sequence[Path]) -> None:
@@ -224,14 +180,37 @@ def _judge(label: str, listing: Listing, say: Callable[[str], None]) -> None:
         say(f"{label}: skipped {len(bad):,} of {len(listing.files):,} files in all")
 
 
+def _judge_pairs(a: Listing, b: Listing, say: Callable[[str], None]) -> tuple[Listing, Listing]:
+    """Say which pairs are skipped for a bad file; stop where they are too many."""
+    rows = list(zip(a.files, b.files, strict=True))
+    bad = [(one, other) for one, other in rows if one.error or other.error]
+    named = [f"{file.name} ({file.error})" for file in (one if one.error else other for one, other in bad)]
+    if len(rows) - len(bad) < ENOUGH * len(rows):
+        raise TwofoldError(
+            f"only {len(rows) - len(bad):,} of {len(rows):,} pairs in {a.folder} decode, 95 % must; mend or remove"
+            f" {some(named, 10)}"
+        )
+    for name in named[:20]:
+        say(f"skipped a pair: {name}")
+    if bad:
+        say(f"skipped {len(bad):,} of {len(rows):,} pairs in all")
+    alone_a = frozenset(one.name for one, other in bad if not one.error)
+    alone_b = frozenset(other.name for one, other in bad if not other.error)
+    return replace(a, alone=alone_a), replace(b, alone=alone_b)
+
+
 def _make_side(
-    domain: Domain, listings: Sequence[Listing], channels: int, settings: DataSettings, seed: int
+    domain: Domain, listings: Sequence[Listing], rule: LoadRule, settings: DataSettings, seed: int
 ) -> Side:
     listing, val = listings[0], listings[1] if len(listings) > 1 else None
     hold_out = settings.hold_out and val is None
-    return Side(
-        listing, channels, draw_held_out(listing.good, seed, domain) if hold_out else frozenset(), val
-    )
+    drawn = draw_held_out(listing.good, seed, domain) if hold_out else frozenset()
+    return Side(listing, rule.channels, drawn, val, rule.labels)
+
+
+def _partners(names: frozenset[str], a: Listing, b: Listing) -> frozenset[str]:
+    """What belongs to these files of A in B."""
+    return frozenset(other.name for one, other in zip(a.files, b.files, strict=True) if one.name in names)
 
 
 def draw_held_out(files: Sequence[Entry], seed: int, domain: Domain) -> frozenset[str]:
@@ -248,7 +227,8 @@ def _say_duplicates(a: Listing, b: Listing, say: Callable[[str], None]) -> None:
         extra = [name for names in duplicates(listing.good) for name in names[1:]]
         if extra:
             say(f"{label}: {counted(extra)} stored twice or more, and seen more often for it ({some(extra)})")
-    both = shared(a.good, b.good)
+    same_files = a.folder == b.folder and (a.part, b.part) != ("whole", "whole")
+    both = [] if same_files else shared(a.good, b.good)
     if both:
         say(f"{counted(both)} of A in B as well, which teaches nothing; take them out of one ({some(both)})")
 
@@ -272,13 +252,20 @@ def open_stores(index: Index, settings: DataSettings, say: Callable[[str], None]
     Raises:
         TwofoldError: the cache had to be built again, and files that once decoded no longer do.
     """
-    rules = [LoadRule(settings, channels, index.multiple_of) for _, _, channels in index.listings]
+    rules = [
+        LoadRule(settings, side.channels, index.multiple_of, side.labels, listing.part)
+        for _, listing, side in index.listings
+    ]
     jobs = [_job(listing, rule) for (_, listing, _), rule in zip(index.listings, rules, strict=True)]
     scans = index.scans or cache.open_all(jobs, settings, say, verify=False)
-    found = {job.folder: (job.rule, scan) for job, scan in zip(jobs, scans, strict=True)}
+    found = {
+        (label, listing is side.val): (rule, scan)
+        for (label, listing, side), rule, scan in zip(index.listings, rules, scans, strict=True)
+    }
 
-    def store(listing: Listing, files: Sequence[Entry]) -> ImageStore:
-        rule, scan = found[listing.folder]
+    def store(label: str, side: Side, files: Sequence[Entry], *, held_out: bool = False) -> ImageStore:
+        listing = side.val if held_out and side.val is not None else side.listing
+        rule, scan = found[label, listing is side.val]
         missing = [file.name for file in files if file.name not in scan.places]
         if scan.pixels is not None and missing:
             raise TwofoldError(f"{listing.folder}: {some(missing)} no longer decodes; restore it")
@@ -287,10 +274,10 @@ def open_stores(index: Index, settings: DataSettings, say: Callable[[str], None]
 
     a, b = index.a, index.b
     return Stores(
-        store(a.listing, a.train),
-        store(b.listing, b.train),
-        store(a.val or a.listing, a.held_out),
-        store(b.val or b.listing, b.held_out),
+        store("A", a, a.train),
+        store("B", b, b.train),
+        store("A", a, a.held_out, held_out=True),
+        store("B", b, b.held_out, held_out=True),
     )
 
 
@@ -310,15 +297,25 @@ def changes(index: Index) -> list[str]:
 
 def _changes(label: str, listing: Listing) -> list[str]:
     try:
-        now = {file.name: file for file in list_files(listing.folder)}
-    except UsageError as error:
+        now = {file.name: file for file in _now(listing)}
+    except (UsageError, OSError) as error:
         return [f"{label}: {error}"]
+    if listing.source and cache.hash_file(listing.folder / listing.source) != listing.source_hash:
+        return [f"{label}: {listing.source} was altered"]
     then = {file.name: file for file in listing.files}
     lines = [f"{label}: {name} was added" for name in now if name not in then]
     lines += [f"{label}: {name} was removed" for name in then if name not in now]
     both = [(now[name], then[name]) for name in then if name in now]
     altered = [new.name for new, old in both if _altered(listing.folder, new, old)]
     return lines + [f"{label}: {name} was altered" for name in altered]
+
+
+def _now(listing: Listing) -> list[Listed]:
+    """The files that stand where the listing's did."""
+    if not listing.source:
+        return list_files(listing.folder, listing.suffix)
+    there = [file.name for file in listing.files if (listing.folder / file.name).is_file()]
+    return [stat_file(listing.folder, name) for name in there]
 
 
 def _altered(folder: Path, new: Listed, old: Entry) -> bool:

@@ -24,15 +24,17 @@ class _Crops(NamedTuple):
     jitter: Tensor  # float32 (N, 3)
 
 
-class UnpairedLoader:
-    """Batches of both domains, drawn independently, as a function of the position in the stream.
+class Loader:
+    """Batches of both domains as a function of the position in the stream.
 
+    Without pairs the domains are drawn independently. Of pairs both images get the same crop, flip and jitter.
     Iterating yields ``(a, b)`` forever: float32 (batch, C, size, size) in [-1, 1] on the device. With
     ``resize="none"`` the images are whole, of any size. At step k, rank r sees the global positions from
     ``start + k * batch * world + r * batch``. Use it as a context manager, or call `close`.
 
     Args:
         store_a: images of A. store_b: images of B.
+        paired: whether the images of one number belong together.
         seed: of the run.
         batch: images of each domain in a batch, on this rank.
         rank: of this process. world: how many processes share the stream.
@@ -53,6 +55,7 @@ class UnpairedLoader:
         *,
         batch: int,
         device: torch.device,
+        paired: bool = False,
         rank: int = 0,
         world: int = 1,
         start: int = 0,
@@ -61,7 +64,10 @@ class UnpairedLoader:
             raise UsageError(f"no images of {'B' if len(store_a) else 'A'} to train on; check its folder")
         if settings.resize == "none" and batch > 1:
             raise UsageError("whole images (resize none) come one by one; set the batch to 1")
-        self.stores: dict[Domain, ImageStore] = {"a": store_a, "b": store_b}
+        if paired and len(store_a) != len(store_b):
+            raise UsageError(f"{len(store_a)} images of A and {len(store_b)} of B are no pairs")
+        self.stores = store_a, store_b
+        self.paired = paired
         self.settings = settings
         self.seed = seed
         self.batch = batch
@@ -71,7 +77,7 @@ class UnpairedLoader:
         firsts = count(start + rank * batch, world * batch)
         self.batches = ahead(self._prepare, firsts, settings.workers, depth=2 * settings.workers)
 
-    def __enter__(self) -> "UnpairedLoader":
+    def __enter__(self) -> "Loader":
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -88,30 +94,34 @@ class UnpairedLoader:
         began = time.perf_counter()
         a, b = next(self.batches)
         self.waiting += time.perf_counter() - began
-        return self._finish(a), self._finish(b)
+        return self._finish(a, self.stores[0]), self._finish(b, self.stores[1])
 
-    def _prepare(self, first: int) -> tuple[_Crops, _Crops]:
+    def _prepare(self, first: int) -> list[_Crops]:
         positions = range(first, first + self.batch)
-        return self._crops("a", positions), self._crops("b", positions)
+        a, b = self.stores
+        if self.paired:
+            return self._crops("a", (a, b), positions)
+        return self._crops("a", (a,), positions) + self._crops("b", (b,), positions)
 
-    def _crops(self, domain: Domain, positions: range) -> _Crops:
-        store = self.stores[domain]
+    def _crops(self, domain: Domain, stores: Sequence[ImageStore], positions: range) -> list[_Crops]:
+        """Of each store the same images in the same places; `domain` is the key of what is drawn."""
         size = crop_size(self.settings)
         pixels, flips, jitter = [], [], []
         for position in positions:
             place = placement(self.seed, domain, position)
-            image = store[pick(self.seed, domain, len(store), position)]
-            pixels.append(_cut(image, size, place.y, place.x))
+            number = pick(self.seed, domain, len(stores[0]), position)
+            pixels.append(cut_alike([store[number] for store in stores], size, place.y, place.x))
             flips.append(place.flip)
             jitter.append(place.jitter)
-        planes = _planes(pixels)
+        planes = [_planes(crops) for crops in zip(*pixels, strict=True)]
         if self.device.type == "cuda":
-            planes = planes.pin_memory()
-        return _Crops(planes, torch.tensor(flips), torch.tensor(jitter, dtype=torch.float32))
+            planes = [plane.pin_memory() for plane in planes]
+        drawn = torch.tensor(flips), torch.tensor(jitter, dtype=torch.float32)
+        return [_Crops(plane, *drawn) for plane in planes]
 
-    def _finish(self, crops: _Crops) -> Tensor:
+    def _finish(self, crops: _Crops, store: ImageStore) -> Tensor:
         pixels, flips, jitter = (part.to(self.device, non_blocking=True) for part in crops)
-        strength = self.settings.jitter
+        strength = 0 if store.rule.labels else self.settings.jitter
         return augment(pixels, flips if self.settings.flip else None, jitter * strength if strength else None)
 
 
@@ -131,15 +141,18 @@ def load_plain(store: ImageStore, i: int, size: int | None) -> Tensor:
 
 def load_plain_batch(store: ImageStore, numbers: Sequence[int], size: int | None) -> Tensor:
     """`load_plain` of several: uint8 (N, C, size, size) on the CPU; whole images must be of one size."""
-    return _planes([_cut(store[i], size, 0.5, 0.5) for i in numbers])
+    return _planes([cut_alike([store[i]], size, 0.5, 0.5)[0] for i in numbers])
 
 
-def _cut(image: Tensor, size: int | None, y: float, x: float) -> Tensor:
-    """A square of (H, W, C) at the fractions `y`, `x` of the room there is."""
-    if size is None:
-        return image
-    top, left = offset(y, image.shape[0] - size), offset(x, image.shape[1] - size)
-    return image[top : top + size, left : left + size]
+def cut_alike(images: Sequence[Tensor], size: int | None, y: float, x: float) -> list[Tensor]:
+    """The same square of each (H, W, C), at the fractions `y`, `x` of the room there is.
+
+    Scaled images of a pair may differ by a pixel: the room is that of the smallest.
+    """
+    height, width = (min(image.shape[side] for image in images) for side in (0, 1))
+    top, left = (0, 0) if size is None else (offset(y, height - size), offset(x, width - size))
+    bottom, right = (height, width) if size is None else (top + size, left + size)
+    return [image[top:bottom, left:right] for image in images]
 
 
 def _planes(crops: Sequence[Tensor]) -> Tensor:

@@ -6,6 +6,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 ResizeName = Literal["resize-and-crop", "scale-width-and-crop", "crop", "none"]
+DirectionName = Literal["ab", "ba"]
 
 
 class DataSettings(BaseModel):
@@ -32,6 +33,27 @@ class DataSettings(BaseModel):
         le=1,
         description="Strength of random brightness, contrast and saturation; 0 turns it off.",
     )
+    paired: bool = Field(
+        default=False, description="Whether each image of A belongs to one of B, its right translation."
+    )
+    pairs: str | None = Field(
+        default=None,
+        pattern=r"^(halves|[A-Za-z]+:[A-Za-z]+)$",
+        description="How one folder holds pairs: `halves` of each image, or two suffixes such as jpg:png, the "
+        "input first; found out if not given.",
+    )
+    direction: DirectionName = Field(
+        default="ab", description="ba exchanges what is given as A and B, so input and output of pairs."
+    )
+    lab: bool = Field(
+        default=False,
+        description="Colourisation: A is the lightness of its images, B the colour of its own (Lab).",
+    )
+    labels_a: bool | None = Field(
+        default=None,
+        description="Whether A are label maps, resized without mixing colours; found out if not given.",
+    )
+    labels_b: bool | None = Field(default=None, description="Whether B are label maps; as for A.")
     channels_a: int | None = Field(
         default=None,
         ge=1,
@@ -41,7 +63,7 @@ class DataSettings(BaseModel):
         default=None, ge=1, description="Channels of B; found out if not given, as for A."
     )
     val_a: Path | None = Field(
-        default=None, description="Folder of held-out images of A, in place of drawing some."
+        default=None, description="Folder of held-out images of A, or of pairs, in place of drawing some."
     )
     val_b: Path | None = Field(
         default=None, description="Folder of held-out images of B, in place of drawing some."
@@ -75,6 +97,17 @@ class DataSettings(BaseModel):
             raise ValueError(
                 f"load_size {self.loaded} is under the crop, {self.size}; make it at least as large"
             )
-        if (self.val_a is None) != (self.val_b is None):
+        alone = self.val_b is not None or not (self.paired or self.lab)
+        if (self.val_a is None) != (self.val_b is None) and alone:
             raise ValueError("val_a and val_b go together; give both or neither")
+        if self.pairs and self.lab:
+            raise ValueError(
+                "lab makes the pairs itself, of each image's lightness and colour; leave out pairs"
+            )
+        if self.lab and self.direction == "ba":
+            raise ValueError(
+                "lab goes from lightness to colour; leave out direction, or exchange the folders"
+            )
+        if self.lab and self.jitter:
+            raise ValueError("jitter is for colours as they are seen, lab has none of those; leave out one")
         return self

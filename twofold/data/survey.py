@@ -1,13 +1,15 @@
 """A first look at a folder: the headers of its images, and what follows from them."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
+
+import numpy as np
 
 from twofold import images
 from twofold.data.ahead import ahead
 from twofold.data.cache import THREADS, Entry, Job, Listed, loaded_pixels
-from twofold.data.dataset import LoadRule
+from twofold.data.dataset import LoadRule, Part, read
 from twofold.data.settings import DataSettings
 from twofold.errors import UsageError
 
@@ -21,7 +23,12 @@ class Survey(NamedTuple):
     """Absolute, symbolic links resolved."""
     listed: list[Listed]
     facts: dict[str, images.Facts]
-    """By name; files whose header cannot be read are missing."""
+    """By name; files whose header cannot be read are missing. Sizes are those of the part that is the image."""
+    part: Part = "whole"
+    suffix: str = ""
+    """Of several kinds of file in the folder only this one belongs here; empty: all."""
+    source: str = ""
+    """The file in the folder that lists the images; empty: the folder does."""
 
     def job(self, rule: LoadRule) -> Job:
         """The reading of the whole folder."""
@@ -41,15 +48,25 @@ def survey(label: str, folder: Path) -> Survey:
     """
     root = folder.expanduser().resolve()
     listed = list_files(root)
-    paths = [root / file.name for file in listed]
-    facts = zip(listed, ahead(_header, paths, THREADS, depth=64), strict=True)
-    return Survey(label, root, listed, {file.name: found for file, found in facts if found})
+    return Survey(label, root, listed, headers(root, listed))
 
 
-def list_files(root: Path) -> list[Listed]:
-    """Every image file below an absolute folder, with size and time, in natural order."""
-    stats = ((path, path.stat()) for path in images.find(root))
-    return [Listed(path.relative_to(root).as_posix(), stat.st_size, stat.st_mtime_ns) for path, stat in stats]
+def list_files(root: Path, suffix: str = "") -> list[Listed]:
+    """Every image file below an absolute folder, with size and time, in natural order; maybe of one suffix alone."""
+    found = (path for path in images.find(root) if not suffix or path.suffix.lower() == suffix)
+    return [stat_file(root, path.relative_to(root).as_posix()) for path in found]
+
+
+def stat_file(root: Path, name: str) -> Listed:
+    stat = (root / name).stat()
+    return Listed(name, stat.st_size, stat.st_mtime_ns)
+
+
+def headers(root: Path, listed: Iterable[Listed]) -> dict[str, images.Facts]:
+    """What the headers say, by name; files whose header cannot be read are missing."""
+    names = [file.name for file in listed]
+    facts = ahead(_header, [root / name for name in names], THREADS, depth=64)
+    return {name: found for name, found in zip(names, facts, strict=True) if found}
 
 
 def _header(path: Path) -> images.Facts | None:
@@ -65,6 +82,8 @@ def choose_channels(found: Survey, asked: int | None) -> int:
     Raises:
         UsageError: the `.npy` files differ, or cannot stand beside the other files.
     """
+    if found.part in ("lightness", "colour"):
+        return 1 if found.part == "lightness" else 2
     if asked is not None:
         return asked
     arrays = {n: facts.channels for n, facts in found.facts.items() if n.lower().endswith(".npy")}
@@ -79,6 +98,45 @@ def choose_channels(found: Survey, asked: int | None) -> int:
     if count not in (3, 4) and len(arrays) < len(found.facts):
         raise UsageError(f"{found.label}: .npy files of {count} channels beside other images; use one kind")
     return count
+
+
+SAMPLED, MOST_COLOURS = 12, 64
+"""How many files are looked at for label maps, and how many colours one of those has at most."""
+
+
+def choose_labels(found: Survey, asked: bool | None) -> bool:
+    """Whether a domain's images are label maps: as asked, else where each sampled one has few colours.
+
+    Few are 2 to 64, and less than one for 16 pixels; one file of one colour says nothing.
+    """
+    if asked is not None or found.part in ("lightness", "colour"):
+        return bool(asked)
+    step = max(1, len(found.listed) // SAMPLED)
+    counts = (_colours(found, file.name) for file in found.listed[::step][:SAMPLED])
+    most = 1
+    for few in counts:
+        if few is None:
+            return False
+        most = max(most, few)
+    return most > 1
+
+
+def _colours(found: Survey, name: str) -> int | None:
+    """How many colours an image has, None for many; 1 of an image that cannot be read."""
+    try:
+        rule = LoadRule(DataSettings(), found.facts[name].channels, 1, part=found.part)
+        image = read(found.folder / name, rule)
+    except (images.ImageError, OSError, KeyError):
+        return 1
+    if image.shape[2] > 4:
+        return None
+    flat = image.reshape(-1, image.shape[2])
+    flat = flat[:: len(flat) // 2**18 + 1] @ (256 ** np.arange(image.shape[2]))  # a colour as one number
+    few = min(MOST_COLOURS, len(flat) // 16)
+    if len(np.unique(flat[:1024])) > few:  # most photographs show it in their first pixels
+        return None
+    count = len(np.unique(flat))
+    return count if count <= few else None
 
 
 def too_small(found: Survey, settings: DataSettings, multiple_of: int) -> list[str]:

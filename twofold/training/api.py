@@ -25,7 +25,7 @@ class Speaker:
 
 def train(
     a: str | Path,
-    b: str | Path,
+    b: str | Path | None = None,
     *,
     out: str | Path | None = None,
     method: str | None = None,
@@ -42,7 +42,7 @@ def train(
     """Train a translator between two folders of images that are not paired, or go on where `out` stopped.
 
     Args:
-        a, b: the folders.
+        a, b: the folders; of pairs, `a` alone may hold both, or be a list of them.
         out: the run folder; runs/A2B-METHOD if not given.
         method, preset, size, epochs, decay_epochs, batch, seed, device: as on the command line.
         settings: any other, nested: ``{"optim": {"lr": 1e-4}}``.
@@ -70,7 +70,7 @@ def train(
         configs.from_environment(),
         settings or {},
         configs.nest({path: value for path, value in short.items() if value is not None}),
-        {"a": Path(a).absolute(), "b": Path(b).absolute()},
+        {name: Path(folder).absolute() for name, folder in (("a", a), ("b", b)) if folder is not None},
     )
     folder = Path(out) if out is not None else configs.default_out(said)
     if not loop.train(folder, said, Speaker(say)):

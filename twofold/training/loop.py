@@ -10,8 +10,8 @@ import torch
 from twofold import config as configs
 from twofold import distributed, hardware
 from twofold.config import Layer
-from twofold.data.index import open_stores
-from twofold.data.loader import UnpairedLoader
+from twofold.data.index import Index, open_stores
+from twofold.data.loader import Loader
 from twofold.errors import TwofoldError
 from twofold.methods.base import Batch
 from twofold.runs import Run
@@ -88,13 +88,14 @@ def follow(run: Run, begun: Start, watcher: Watcher, say: Say) -> bool:
             start.replace(run.config, configs.to_yaml(config))
             start.note_environment(run, trainer.images, trainer.device)
         records = Records(run, begun, trainer, stores, progress or {})
-        with UnpairedLoader(
+        with Loader(
             stores.a,
             stores.b,
             config.data,
             config.seed,
             batch=config.training.batch,
             device=trainer.device,
+            paired=begun.files.paired,
             rank=distributed.rank(),
             world=distributed.world(),
             start=trainer.images,
@@ -137,9 +138,15 @@ def started(begun: Start, trainer: Trainer) -> str:
     verb = "going on" if trainer.images else "training"
     return (
         f"{verb}: {config.method}, {config.generator.network}, {config.data.size} px, {machine.precision} on"
-        f" {machine.device}; {len(begun.files.a.train)} + {len(begun.files.b.train)} images, an epoch is"
+        f" {machine.device}; {amount(begun.files)}, an epoch is"
         f" {begun.files.epoch}; {trainer.images} of {begun.schedule.total} images seen"
     )
+
+
+def amount(files: Index) -> str:
+    """How many images there are to train on."""
+    a, b = len(files.a.train), len(files.b.train)
+    return f"{a} pairs" if files.paired else f"{a} + {b} images"
 
 
 def asked_to_stop(asked: bool, steps: int, device: torch.device) -> bool:

@@ -12,7 +12,7 @@ from torch import Tensor
 from twofold import distributed
 from twofold.data.dataset import ImageStore
 from twofold.data.index import Stores
-from twofold.data.loader import UnpairedLoader, load_plain_batch
+from twofold.data.loader import Loader, load_plain_batch
 from twofold.errors import TwofoldError
 from twofold.images import to_float
 from twofold.runs import Run
@@ -44,7 +44,7 @@ class Records:
             cut(run.metrics, progress.get("metrics_bytes", 0))
             cut(run.timing, progress.get("timing_bytes", 0))
 
-    def start_clock(self, loader: UnpairedLoader) -> None:
+    def start_clock(self, loader: Loader) -> None:
         self.loader = loader
         self.started = self.reported = time.perf_counter()
         self.first_images = self.reported_images = self.trainer.images

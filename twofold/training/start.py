@@ -43,7 +43,7 @@ def new(run: Run, said: Layer, say: Say) -> Start:
         UsageError: a setting or a folder is wrong, or the run's folder holds something else.
     """
     wanted = configs.compose(said)
-    refuse_folder(run.path, [wanted.a, wanted.b])
+    refuse_folder(run.path, [folder for folder in (wanted.a, wanted.b) if folder is not None])
     multiple = multiple_of(wanted)
     index = indexes.build(wanted.a, wanted.b, wanted.data, wanted.seed, say, multiple_of=multiple)
     return settle(decide(wanted, index, say), index)
@@ -134,8 +134,11 @@ def decide(config: Config, index: Index, say: Say) -> Config:
         config.model_dump(),
         {
             "a": config.a.absolute(),
-            "b": config.b.absolute(),
-            "data": {"channels_a": a, "channels_b": b},
+            "b": config.b and config.b.absolute(),
+            "data": {
+                **{"channels_a": a, "channels_b": b, "paired": index.paired},
+                **{"labels_a": index.a.labels, "labels_b": index.b.labels},
+            },
             "generator": {"network": automatic_generator(size)} if config.generator.network == "auto" else {},
             "cyclegan": {"identity": (0.5 if a == b else 0.0) if identity is None else identity},
             "machine": {
