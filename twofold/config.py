@@ -194,7 +194,7 @@ def resume(stored: Config, said: Layer) -> Config:
     Raises:
         UsageError: something else was said that differs from what is stored.
     """
-    always = {"a": stored.a, "b": stored.b, "method": stored.method}
+    always = {"a": stored.a, "b": stored.b, "method": stored.method, "data": {"paired": stored.data.paired}}
     wanted = dict(flatten(compose(always, said).model_dump()))
     kept = dict(flatten(stored.model_dump()))
     for path, _ in flatten(said):

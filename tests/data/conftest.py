@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from twofold import images
+from twofold.data.index import build
 from twofold.data.settings import DataSettings
 
 
@@ -31,3 +32,14 @@ def small(tmp_path):
         return DataSettings(**{"size": 8, "cache_dir": tmp_path / "cache", **changes})
 
     return make
+
+
+@pytest.fixture
+def survey(small):
+    """Build an index, and return it with what was said."""
+
+    def run(a, b, seed=0, multiple_of=4, **changes):
+        said = []
+        return build(a, b, small(**changes), seed, said.append, multiple_of=multiple_of), said
+
+    return run

@@ -6,19 +6,8 @@ import pytest
 from PIL import Image
 
 from twofold import images
-from twofold.data.index import Index, build, changes, draw_held_out, open_stores
+from twofold.data.index import Index, changes, draw_held_out, open_stores
 from twofold.errors import TwofoldError, UsageError
-
-
-@pytest.fixture
-def survey(small):
-    """Build an index, and return it with what was said."""
-
-    def run(a, b, seed=0, multiple_of=4, **changes):
-        said = []
-        return build(a, b, small(**changes), seed, said.append, multiple_of=multiple_of), said
-
-    return run
 
 
 def names(entries):

@@ -168,9 +168,7 @@ def from_list(path: Path) -> Pairs:
     there = [row for row in rows if not set(row) & set(missing)]
     kept = [[stat_file(path.parent, name) for name in row] for row in there]
     a, b = (
-        surveyed(label, path.parent, [row[i] for row in kept])._replace(
-            list=stat_file(path.parent, path.name)
-        )
+        surveyed(label, path.parent, [row[i] for row in kept])._replace(source=path.name)
         for i, label in enumerate("AB")
     )
     return Pairs(a, b, "list", f"the lines of {path.name}", some_of(broken))

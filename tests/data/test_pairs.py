@@ -1,0 +1,348 @@
+import json
+from itertools import islice
+
+import numpy as np
+import pytest
+import torch
+
+from twofold import images
+from twofold.data.dataset import ImageStore, LoadRule
+from twofold.data.index import Index, build, changes, open_stores
+from twofold.data.loader import Loader
+from twofold.data.sampler import offset, pick, placement
+from twofold.errors import TwofoldError, UsageError
+
+
+@pytest.fixture
+def pair_up(small):
+    """Build an index of pairs, and return it with what was said."""
+
+    def run(a, b=None, seed=0, **changes):
+        said = []
+        settings = small(**{"paired": True, **changes})
+        return build(a, b, settings, seed, said.append, multiple_of=4), said
+
+    return run
+
+
+@pytest.fixture
+def jpg_png(fill):
+    """A folder of jpg photographs, and of png files under the same names."""
+
+    def make(name, count, **options):
+        folder = fill(name, count, suffix="jpg", **options)
+        return fill(name, count, suffix="png", **options) and folder
+
+    return make
+
+
+def names(entries):
+    return [entry.name for entry in entries]
+
+
+def label_map(colours, height, width, seed=0):
+    """Blocks of a few colours, 4 px wide: (height, width, 3)."""
+    rng = np.random.default_rng(seed)
+    palette = np.array([[40 * i, 255 - 30 * i, 17 * i] for i in range(colours)], np.uint8)
+    blocks = rng.integers(0, colours, (height // 4 + 1, width // 4 + 1))
+    return palette[blocks.repeat(4, 0).repeat(4, 1)[:height, :width]]
+
+
+# ---- where pairs come from
+
+
+def test_halves(fill, pair_up, small):
+    folder = fill("pairs", 3, size=(40, 16))
+    index, said = pair_up(folder)
+    assert said == [
+        "3 pairs: the left and the right half of each image, the first being the input (--direction ba exchanges them)"
+    ]
+    assert index.paired and index.epoch == 3
+    assert names(index.a.train) == names(index.b.train) == ["0.png", "1.png", "2.png"]
+    assert index.a.train[0][4:6] == (20, 16)  # the size of a half
+    stores = open_stores(index, small(paired=True), print)
+    whole = images.read(folder / "1.png")
+    for store, half in ((stores.a, whole[:, :20]), (stores.b, whole[:, 20:])):
+        assert store.cached
+        assert np.array_equal(store[1].numpy(), images.resize(half.copy(), 9, 9))
+
+
+def test_two_suffixes(jpg_png, pair_up, small):
+    folder = jpg_png("pairs", 2)
+    index, said = pair_up(folder)
+    assert said[0].startswith("2 pairs: X.jpg with X.png, the first being the input")
+    assert (names(index.a.train), names(index.b.train)) == (["0.jpg", "1.jpg"], ["0.png", "1.png"])
+    assert pair_up(folder, pairs="png:jpg")[0].a.train == index.b.train
+    (folder / "3.tif").write_bytes((folder / "0.png").read_bytes())
+    with pytest.raises(UsageError, match=r"3 kinds \(.jpg .png .tif\); say which are pairs: --pairs jpg:png"):
+        pair_up(folder)
+    assert pair_up(folder, pairs="JPG:png")[0] == index  # what is not asked for is left alone
+    with pytest.raises(UsageError, match=r"no X.webp with an X.bmp|holds no X.webp"):
+        pair_up(folder, pairs="webp:bmp")
+    with pytest.raises(UsageError, match="one suffix twice"):
+        pair_up(folder, pairs="jpg:jpg")
+
+
+def test_two_folders_of_the_same_names(fill, pair_up, small):
+    a, b = fill("A", 11), fill("B", 11, size=(40, 32), suffix="jpg")
+    for folder, suffix in ((a, "png"), (b, "jpg")):
+        (folder / "deep").mkdir()
+        (folder / f"0.{suffix}").rename(folder / "deep" / f"x.y.{suffix}")
+    index, said = pair_up(a, b)
+    assert said[0].startswith("11 pairs: files of one name in A and B")
+    assert [name[:-3] for name in names(index.a.train)] == [name[:-3] for name in names(index.b.train)]
+    assert "deep/x.y.png" in names(index.a.train)
+
+
+@pytest.mark.parametrize("suffix", ["csv", "jsonl"])
+@pytest.mark.parametrize("header", [True, False])
+def test_a_list(fill, pair_up, tmp_path, suffix, header):
+    fill("A", 3), fill("B", 3)
+    rows = [("A/0.png", "B/2.png"), (str(tmp_path / "A/2.png"), "./B/0.png")]
+    if suffix == "csv":
+        lines = ["a,b"] * header + [f"{a},{b}" for a, b in rows] + [""]
+    else:
+        lines = [json.dumps({"a": a, "b": b, **({"more": 1} if header else {})}) for a, b in rows]
+    source = tmp_path / f"list.{suffix}"
+    source.write_text("\ufeff" * header + "\n".join(lines))
+    index, said = pair_up(source)
+    assert said[0].startswith(f"2 pairs: the lines of list.{suffix}")
+    assert names(index.a.train) == ["A/0.png", str(tmp_path / "A/2.png")]
+    assert names(index.b.train) == ["B/2.png", "B/0.png"]
+    assert changes(Index.from_json(index.to_json())) == []
+    source.write_text(source.read_text() + "\n")
+    assert changes(index) == [f"{side}: list.{suffix} was altered" for side in "AB"]
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("l.csv", "x.png\n", "line 1: a pair is two paths"),
+        ("l.csv", "a,b\nx.png,y.png,z.png\n", "line 2: a pair is two paths"),
+        ("l.csv", "x.png,\n", "line 1: a pair is two paths"),
+        ("l.csv", "a,b\n", "lists no pairs"),
+        ("l.csv", 'x.png,"y.png\n' + "z" * 200_000, "line 2: "),
+        ("l.jsonl", "[1]\n", "line 1: a pair reads"),
+        ("l.jsonl", '{"a": "x.png"}\n', "line 1: a pair reads"),
+        ("l.jsonl", '{"a": "x.png", "b": 3}\n', "line 1: a pair is two paths"),
+        ("l.jsonl", "[" * 100_000, "line 1: a pair reads"),
+        ("l.csv", "x.png,y.png\n", r"files that are not there: x.png, y.png"),
+        ("l.csv", b"\xff\xfe\x00", "cannot read the list"),
+    ],
+)
+def test_lists_that_are_none(pair_up, tmp_path, name, text, message):
+    (tmp_path / name).write_bytes(text if isinstance(text, bytes) else text.encode())
+    with pytest.raises(UsageError, match=message) as caught:
+        pair_up(tmp_path / name)
+    assert "\n" not in str(caught.value)
+
+
+def test_direction_exchanges_input_and_output(fill, jpg_png, pair_up, survey):
+    folder = jpg_png("pairs", 2)
+    index, said = pair_up(folder, direction="ba")
+    assert "the second being the input (--direction ab" in said[0]
+    assert (index.a.train[0].name, index.b.train[0].name) == ("0.png", "0.jpg")
+    halves, _ = pair_up(fill("halves", 2, size=(40, 16)), direction="ba")
+    assert (halves.a.listing.part, halves.b.listing.part) == ("right", "left")
+    index, _ = survey(fill("A", 2), fill("B", 3), direction="ba")
+    assert (len(index.a.train), len(index.b.train)) == (3, 2)
+
+
+# ---- pairs that are broken
+
+
+def test_odd_widths_are_refused(fill, pair_up):
+    folder = fill("pairs", 2, size=(40, 16))
+    fill("pairs", 2, size=(41, 16), first=2)
+    with pytest.raises(UsageError, match=r"odd widths, which have no halves: 2.png \(41 x 16\), 3.png"):
+        pair_up(folder)
+
+
+def test_names_without_a_partner_are_refused(fill, jpg_png, pair_up):
+    folder = jpg_png("pairs", 3)
+    (folder / "1.png").unlink()
+    (folder / "2.jpg").unlink()
+    with pytest.raises(UsageError, match=r"no .png beside: 1.jpg; no .jpg beside: 2.png"):
+        pair_up(folder)
+    a, b = fill("A", 3), fill("B", 9, first=2)
+    with pytest.raises(UsageError, match=r"not in .*B: 0.png, 1.png; not in .*A: 3.png, .* and 3 more"):
+        pair_up(a, b)
+    for i in range(3):
+        (a / f"{i}.png").rename(a / f"z{i}.png")
+    with pytest.raises(UsageError, match=r"no name in .*A is one in .*B \(z0.png there, 2.png here\)"):
+        pair_up(a, b)
+    fill("B", 1, suffix="jpg", first=2)
+    (a / "z2.png").rename(a / "2.png")
+    with pytest.raises(UsageError, match=r"several files of one name in .*B: 2.jpg = 2.png"):
+        pair_up(a, b)
+
+
+def test_a_file_in_two_pairs_of_a_list_is_refused(fill, pair_up, tmp_path):
+    fill("A", 2), fill("B", 2)
+    (tmp_path / "list.csv").write_text("A/0.png,B/0.png\nA/0.png,B/1.png\n")
+    with pytest.raises(UsageError, match=r"files in several pairs: A/0.png"):
+        pair_up(tmp_path / "list.csv")
+
+
+def test_sizes_must_agree_up_to_scaling(fill, pair_up):
+    a, b = fill("A", 1, size=(20, 16)), fill("B", 1, size=(40, 33))
+    assert len(pair_up(a, b)[0].a.train) == 1
+    with pytest.raises(UsageError, match=r"sizes that differ: 0.png \(20 x 16\) with 0.png \(40 x 33\)"):
+        pair_up(a, b, resize="crop")
+    fill("A", 1, size=(20, 16), first=1), fill("B", 1, size=(40, 36), first=1)
+    with pytest.raises(UsageError, match=r"shapes that differ: 1.png \(20 x 16\) with 1.png \(40 x 36\)"):
+        pair_up(a, b)
+
+
+def test_a_pair_with_a_bad_file_is_skipped_whole(fill, pair_up, small):
+    a, b = fill("A", 50), fill("B", 50)
+    (a / "3.png").write_text("no image")
+    (b / "7.png").write_text("no image")
+    index, said = pair_up(a, b)
+    assert said[1].startswith("skipped a pair: 3.png (not an image")
+    assert said[2].startswith("skipped a pair: 7.png (not an image")
+    assert said[3:] == ["skipped 2 of 50 pairs in all"]
+    assert names(index.a.train) == names(index.b.train)
+    assert names(index.a.held_out) == names(index.b.held_out)
+    assert len(index.a.train) == 40 and len(index.a.held_out) == 8
+    assert names(index.a.listing.skipped) == names(index.b.listing.skipped) == ["3.png", "7.png"]
+    assert Index.from_json(index.to_json()) == index
+    (b / "9.png").write_text("no image")
+    with pytest.raises(TwofoldError, match=r"only 47 of 50 pairs .* 95 % must; mend or remove 3.png .*9.png"):
+        pair_up(a, b)
+
+
+# ---- what a run does with them
+
+
+def test_whole_pairs_are_held_out(jpg_png, pair_up, small):
+    folder = jpg_png("pairs", 41)
+    index, _ = pair_up(folder)
+    assert len(index.a.held_out) == 8
+    for a, b in ((index.a.train, index.b.train), (index.a.held_out, index.b.held_out)):
+        assert [name[:-4] for name in names(a)] == [name[:-4] for name in names(b)]
+    assert not set(names(index.a.train)) & set(names(index.a.held_out))
+    again = Index.from_json(index.to_json())
+    assert again == index
+    stores = open_stores(again, small(paired=True), print)
+    assert [len(store) for store in stores] == [33, 33, 8, 8]
+    assert stores.held_out_b.paths[0] == folder / names(index.b.held_out)[0]
+
+
+def test_held_out_pairs_of_their_own(fill, jpg_png, pair_up, small):
+    folder, val = jpg_png("pairs", 3), fill("val", 4, size=(40, 16))
+    index, said = pair_up(folder, val_a=val)
+    assert said[1].startswith("held out: 4 pairs: the left and the right half")
+    stores = open_stores(Index.from_json(index.to_json()), small(paired=True, val_a=val), print)
+    assert [len(store) for store in stores] == [3, 3, 4, 4]
+    whole = images.read(val / "2.png")
+    assert np.array_equal(stores.held_out_b[2].numpy(), images.resize(whole[:, 20:].copy(), 9, 9))
+
+
+def test_changes_of_pairs_are_named(jpg_png, pair_up):
+    folder = jpg_png("pairs", 3)
+    index, _ = pair_up(folder)
+    assert changes(index) == []
+    (folder / "1.jpg").unlink()
+    (folder / "2.png").write_bytes(b"other")
+    (folder / "new.png").write_bytes(b"other")
+    (folder / "new.tif").write_bytes(b"no part of the pairs")
+    assert changes(index) == ["A: 1.jpg was removed", "B: new.png was added", "B: 2.png was altered"]
+
+
+def test_both_of_a_pair_get_the_same_crop_and_flip(fill, small):
+    settings = small(jitter=0.4)
+    stores = []
+    for suffix in ("png", "npy"):
+        folder = fill("pairs", 5, suffix=suffix)
+        paths = [path for path in images.find(folder) if path.suffix == f".{suffix}"]
+        stores.append(ImageStore(paths, LoadRule(settings, 3, 4)))
+    with Loader(*stores, settings, 7, batch=2, device=torch.device("cpu"), paired=True) as loader:
+        for k, (a, b) in enumerate(islice(loader, 8)):
+            assert torch.equal(a, b)
+            i = pick(7, "a", 5, 2 * k)
+            place = placement(7, "a", 2 * k)
+            top, left = offset(place.y, 1), offset(place.x, 1)
+            crop = stores[0][i][top : top + 8, left : left + 8].permute(2, 0, 1) / 127.5 - 1
+            plain = (crop.flip(2) if place.flip else crop).mean(0)
+            assert torch.corrcoef(torch.stack([a[0].mean(0).flatten(), plain.flatten()]))[0, 1] > 0.9
+
+
+def test_a_stream_of_pairs_goes_on_anywhere_and_on_any_ranks(fill, small):
+    settings = small()
+    store = ImageStore(images.find(fill("A", 5)), LoadRule(settings, 3, 4))
+
+    def stream(steps, **options):
+        with Loader(store, store, settings, 3, device=torch.device("cpu"), paired=True, **options) as loader:
+            return torch.cat([torch.cat(pair, 1) for pair in islice(loader, steps)])
+
+    whole = stream(12, batch=1)
+    assert torch.equal(stream(7, batch=1, start=5), whole[5:])
+    ranks = [stream(2, batch=3, rank=rank, world=2).split(3) for rank in range(2)]
+    assert torch.equal(torch.cat([part for parts in zip(*ranks, strict=True) for part in parts]), whole)
+
+
+def test_stores_of_unlike_length_are_no_pairs(fill, small):
+    stores = [
+        ImageStore(images.find(fill(name, n)), LoadRule(small(), 3, 4)) for name, n in (("A", 3), ("B", 2))
+    ]
+    with pytest.raises(UsageError, match="no pairs"):
+        Loader(*stores, small(), 0, batch=1, device=torch.device("cpu"), paired=True)
+
+
+def test_scaled_pairs_of_a_pixel_less_are_cut_alike(small):
+    from twofold.data.loader import cut_alike
+
+    grid = torch.arange(12 * 10).view(12, 10, 1)
+    for y, x in ((0.99, 0.99), (0.0, 0.5)):
+        one, other = cut_alike([grid, grid[:11, :9]], 8, y, x)
+        assert torch.equal(one, other) and one.shape == (8, 8, 1)
+
+
+# ---- label maps
+
+
+def test_label_maps_are_found_out_and_keep_their_colours(fill, pair_up, small):
+    a, b = fill("A", 3, size=(60, 48)), fill("B", 0)
+    for i in range(3):
+        images.write(label_map(5, 48, 60, i), b / f"{i}.png")
+    index, said = pair_up(a, b)
+    assert said[1] == (
+        "B: label maps by their few colours, so resized without mixing them (--data.labels-b false: photos)"
+    )
+    assert (index.a.labels, index.b.labels) == (False, True)
+    assert Index.from_json(index.to_json()) == index
+    store = open_stores(index, small(paired=True), print).b
+    known = {tuple(colour) for colour in images.read(b / "0.png").reshape(-1, 3)}
+    assert {tuple(colour) for colour in store[0].reshape(-1, 3).tolist()} <= known
+    mixed, said = pair_up(a, b, labels_b=False)
+    assert not mixed.b.labels and len(said) == 1
+    store = open_stores(mixed, small(paired=True), print).b
+    assert not {tuple(colour) for colour in store[0].reshape(-1, 3).tolist()} <= known
+
+
+def test_nearest_takes_the_pixel_under_the_centre():
+    image = np.arange(7 * 5, dtype=np.uint8).reshape(7, 5, 1)
+    for height, width in ((3, 2), (7, 5), (20, 11), (1, 1)):
+        resized = images.resize(image, height, width, nearest=True)
+        for i in range(height):
+            for j in range(width):
+                assert resized[i, j] == image[int((i + 0.5) * 7 / height), int((j + 0.5) * 5 / width)]
+
+
+def test_jitter_beside_label_maps_is_refused(fill, pair_up, survey):
+    a, b = fill("A", 2, size=(60, 48)), fill("B", 0)
+    for i in range(2):
+        images.write(label_map(5, 48, 60, i), b / f"{i}.png")
+    with pytest.raises(UsageError, match="jitter changes colours"):
+        pair_up(a, b, jitter=0.1)
+    assert survey(a, b, jitter=0.1)[0].b.labels  # without pairs the photographs alone are jittered
+
+
+def test_half_of_an_image_can_be_a_label_map(fill, pair_up):
+    folder = fill("pairs", 0)
+    for i in range(2):
+        photo = np.random.default_rng(i).integers(0, 256, (48, 60, 3), dtype=np.uint8)
+        images.write(np.concatenate([label_map(5, 48, 60, i), photo], 1), folder / f"{i}.png")
+    index, _ = pair_up(folder)
+    assert (index.a.labels, index.b.labels) == (True, False)
