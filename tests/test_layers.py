@@ -222,6 +222,9 @@ COMMANDS = [
     ["train", "--help"],
     ["translate", "--help"],
     ["presets"],
+    ["presets", "horse2zebra"],
+    ["data", "download"],
+    ["data", "download", "cityscapes"],
     ["train", "a", "b", "--no", "1"],
 ]
 
