@@ -69,9 +69,9 @@ CONTRADICTIONS = {
     "A B --adversarial.loss wgan --discriminator.norm batch": "the gradient penalty of wgan is for each image"
     " alone, which batch norm is not: set discriminator.norm to instance or none",
     "pairs --method pix2pix --adversarial.loss wgan": "set discriminator.norm to instance or none",
-    "A B --method cut --cut.layers 0 99": "the generator has the layers 0 to 17, not 0 99; name some, in rising",
-    "A B --method cut --cut.layers 4 0": "not 4 0; name some, in rising order",
-    "A B --method fastcut --cut.layers 4 4": "not 4 4; name some, in rising order",
+    "A B --method cut --cut.layers 0,99": "the generator has the layers 0 to 17, not 0 99; name some, in rising",
+    "A B --method cut --cut.layers 4,0": "not 4 0; name some, in rising order",
+    "A B --method fastcut --cut.layers 4,4": "not 4 4; name some, in rising order",
     "A B --method cut --cut.layers -1": "not -1; name some",
     "A B --method cut --generator.network unet": "cut contrasts a ResNet's layers: set generator.network to",
     "A B --method fastcut --generator.network encoder-decoder": "fastcut contrasts a ResNet's layers",
@@ -129,8 +129,8 @@ def test_pix2pix_of_folders_that_share_no_name(refused):
     assert "A0.png" in message or "B0.png" in message
 
 
-def test_several_values_after_one_option(capsys, folders):
-    tokens = ["A", "B", "--method", "cut", "--cut.layers", "0", "4", "8", "--adversarial.augment", "colour"]
-    assert cli.run(["train", *tokens, "cutout", *TINY, "--dry-run"]) == 0
+def test_several_values_of_one_option(capsys, folders):
+    tokens = ["A", "B", "--method", "cut", "--cut.layers", "0,4,8", "--adversarial.augment", "colour,cutout"]
+    assert cli.run(["train", *tokens, *TINY, "--dry-run"]) == 0
     plan = capsys.readouterr().out
     assert "  layers:\n  - 0\n  - 4\n  - 8\n" in plan and "  augment:\n  - colour\n  - cutout\n" in plan

@@ -27,7 +27,7 @@ app = App(
     version_flags=["--version"],
     result_action="return_value",
     suppress_keyboard_interrupt=False,
-    default_parameter=Parameter(negative_iterable=(), consume_multiple=True),
+    default_parameter=Parameter(negative_iterable=()),
 )
 data = App(name="data", help="Look at image folders, make some, or fetch the papers'.")
 
