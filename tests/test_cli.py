@@ -171,8 +171,10 @@ def test_report_is_written_anew(made, call, tmp_path):
 
 
 def test_presets_are_listed_with_their_sources(call):
-    text = call("presets").out
-    assert "cycle-alone: " in text and "arXiv 1703.10593" in text and "    --cyclegan.cycle_b 0\n" in text
+    assert "  cycle-alone             both cycles, no critics\n" in call("presets").out
+    text = call("presets", "gan-forward").out
+    assert "arXiv 1703.10593, §5.1.4" in text and "\n--cyclegan.cycle-b 0\n" in text
+    assert call("presets", "gan-foward").line == "there is no preset gan-foward; did you mean gan-forward?"
 
 
 def test_data_check_reads_calmly(made, call, folders, monkeypatch):
@@ -598,6 +600,7 @@ def test_a_wrong_command_is_one_line_and_code_2(call, tmp_path, monkeypatch, tok
         "data",
         "data check",
         "data make",
+        "data download",
     ],
 )
 def test_help_fits_and_explains_every_option(call, monkeypatch, verb):

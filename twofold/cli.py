@@ -29,7 +29,7 @@ app = App(
     suppress_keyboard_interrupt=False,
     default_parameter=Parameter(negative_iterable=()),
 )
-data = App(name="data", help="Look at image folders, or make some.")
+data = App(name="data", help="Look at image folders, make some, or fetch the papers'.")
 
 
 class Rooms(Settings):
@@ -243,3 +243,4 @@ app.command(verbs.presets)
 app.command(verbs.demo)
 data.command(verbs.check)
 data.command(verbs.make)
+data.command(verbs.download)

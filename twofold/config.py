@@ -68,6 +68,11 @@ class Config(Settings):
                 "the gradient penalty of wgan is for each image alone, which batch norm is not:"
                 " set discriminator.norm to instance or none"
             )
+        unet = self.generator.network.startswith(("unet", "encoder"))
+        if self.method in ("cut", "fastcut") and unet:
+            raise ValueError(
+                f"{self.method} contrasts a ResNet's layers: set generator.network to resnet-9 or resnet-6"
+            )
         if (self.perceptual.network is None) != (self.perceptual.weight == 0):
             raise ValueError("perceptual.network and perceptual.weight go together; give both or neither")
         return self

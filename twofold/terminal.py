@@ -145,7 +145,7 @@ def spelled(value: Any) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
-def tracked(items: Sequence[T] | Iterator[T], total: int, what: str) -> Iterator[T]:
+def tracked(items: Sequence[T] | Iterator[T], total: int | None, what: str) -> Iterator[T]:
     """The same items, with a progress bar where there is a terminal."""
     console = Console(stderr=True)
     bar = console.is_terminal

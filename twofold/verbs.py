@@ -10,6 +10,8 @@ from cyclopts import Parameter, Token
 from twofold import config as configs
 from twofold.errors import TwofoldError, UsageError
 from twofold.presets import PRESETS
+from twofold.presets import commands as preset_commands
+from twofold.presets import find as find_preset
 from twofold.runs import Run, read_lines
 from twofold.terminal import complain, emit, paragraph, spelled, tracked, watcher
 
@@ -228,14 +230,32 @@ def report(run: Path, /) -> None:
     emit(str(write_report(Run(run))))
 
 
-def presets() -> None:
-    """List the published recipes: what each sets, and where it is from."""
-    for name, preset in PRESETS.items():
-        emit(f"{name}: {preset.what}")
-        emit(paragraph(preset.source, "    ", "    "))
-        for path, value in configs.flatten(preset.settings):
-            emit(f"    --{path} {value}")
-    emit("use one: twofold train A B --preset NAME")
+def presets(name: str | None = None, /) -> None:
+    """List the published recipes; with NAME, say what one sets, where each value is from, and what to type.
+
+    Parameters
+    ----------
+    name
+        The preset.
+    """
+    if name is None:
+        group = ""
+        for each, preset in PRESETS.items():
+            if preset.group != group:
+                group = preset.group
+                emit(f"{group}:")
+            emit(f"  {each:<24}{preset.what}")
+        emit("in full: twofold presets NAME        use one: twofold train A B --preset NAME")
+        return
+    preset = find_preset(name)
+    emit(f"{name}: {preset.what}")
+    emit(paragraph(preset.source))
+    emit(f"--method {preset.method}")
+    for path, (value, source) in preset.values.items():
+        emit(f"--{path.replace('_', '-')} {value}")
+        emit(paragraph(source, "    ", "    "))
+    for line in preset_commands(name):
+        emit(line)
 
 
 def demo(*, out: Path = Path("demo"), quick: Flag = False) -> int:
@@ -314,3 +334,41 @@ def make(
 
     assert what == "seasons"
     seasons.make(out, count, size, seed, emit)
+
+
+def download(
+    name: str | None = None,
+    /,
+    *,
+    out: Path | None = None,
+    archive: Annotated[Path | None, Parameter(name="--from")] = None,
+) -> None:
+    """Fetch a data set of the papers from where its authors publish it; without NAME, list them.
+
+    Parameters
+    ----------
+    name
+        The data set.
+    out
+        The folder to make; NAME in the current folder if not given.
+    archive
+        An archive that you have already, to unpack in place of fetching one.
+    """
+    from twofold.data.published import PUBLISHED
+    from twofold.data.unpack import sized
+
+    if name is None:
+        for paired, layout in ((False, "two folders, trainA and trainB:"), (True, "pairs, in train:")):
+            emit(layout)
+            for each, found in PUBLISHED.items():
+                if found.paired == paired:
+                    size = f"{'' if found.bytes else '~'}{sized(found.about)}"
+                    emit(f"  {each:<16}{size:>8}  A {found.a}, B {found.b}")
+        emit("fetch one: twofold data download NAME")
+        return
+    from twofold.data.download import download as fetch
+
+    folder = fetch(name, out, archive, emit, tracked)
+    emit(f"{name} is in {folder}")
+    for preset in [each for each, recipe in PRESETS.items() if recipe.data == name]:
+        emit(f"train: {preset_commands(preset, folder)[-1]}")

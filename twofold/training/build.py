@@ -74,10 +74,7 @@ def pix2pix(config: Config) -> Pix2Pix:
 def cut(config: Config) -> CUT:
     (a, b), chosen = channels(config), config.cut
     network = generator(config, a, b)
-    if not isinstance(network, ResnetGenerator):
-        raise UsageError(
-            f"{config.method} contrasts a ResNet's layers; set generator.network to resnet-9 or -6"
-        )
+    assert isinstance(network, ResnetGenerator)  # see Config
     method = CUT(
         network,
         discriminator(config, b),

@@ -60,10 +60,12 @@ def refuse_folder(out: Path, sources: list[Path]) -> None:
 
 
 def multiple_of(config: Config) -> int:
-    """What the generator needs sizes to be a multiple of; refuses a size that it or a critic cannot take."""
+    """What the generator needs sizes to be a multiple of; refuses what the method's networks cannot take or be."""
+    a, b = config.data.channels_a or 3, config.data.channels_b or 3
+    likely = configs.compose(config.model_dump(), {"data": {"channels_a": a, "channels_b": b}})
     with torch.device("meta"):
-        build.discriminator(config, 3)
-        return build.generator(config, 3, 3).multiple_of
+        build.METHODS[config.method](likely)
+        return build.generator(likely, a, b).multiple_of
 
 
 def again(run: Run, said: Layer) -> Start:

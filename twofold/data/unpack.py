@@ -1,0 +1,151 @@
+"""An archive of images that comes from anywhere, unpacked so that it can do no harm. Standard library only."""
+
+import lzma
+import os
+import shutil
+import stat
+import tarfile
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path, PurePosixPath
+from typing import IO, NamedTuple
+
+from twofold.errors import TwofoldError
+
+Track = Callable[[Iterator[None], int | None, str], Iterator[None]]
+"""Passes on the items of an iterator, of which there are so many (None: not known), and shows how far it is."""
+
+CHUNK = 1 << 20
+LARGEST = 20, 100 << 20
+"""An archive that becomes more than this many times as large, and than this many bytes, is a bomb."""
+MOST_FILES = 1_000_000
+DEEPEST = 32
+"""Folders inside folders."""
+LITTER = {"__MACOSX", ".DS_Store"}
+BROKEN = (zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, EOFError, NotImplementedError)
+
+
+class Member(NamedTuple):
+    """A file or a folder in an archive."""
+
+    name: str
+    refused: str
+    """Why it is not to be unpacked; empty for plain files and folders."""
+    open: Callable[[], IO[bytes] | None]
+    """The file's content; None for a folder."""
+
+
+def unpack(archive: Path, out: Path, track: Track) -> None:
+    """Unpack a .zip or a .tar of any compression as the folder `out`, which appears whole or not at all.
+
+    A single folder at the top of the archive becomes `out` itself. Only plain files and folders are made, all of
+    them inside `out`, with this user's usual rights.
+
+    Raises:
+        TwofoldError: the archive is damaged, holds something else, would escape, or fills the disk.
+    """
+    aside = out.with_name(f".{out.name}.{os.getpid()}.part")
+    shutil.rmtree(aside, ignore_errors=True)
+    try:
+        aside.mkdir(parents=True)
+        if zipfile.is_zipfile(archive):
+            with zipfile.ZipFile(archive) as opened:
+                sizes = [info.file_size for info in opened.infolist()]
+                check_space(aside, sum(sizes), archive)
+                written = extracted(archive, zip_members(opened), aside)
+                for _ in track(written, len(sizes), "unpacking"):
+                    pass
+        elif tarfile.is_tarfile(archive):
+            check_space(aside, archive.stat().st_size, archive)
+            with tarfile.open(archive) as opened:
+                for _ in track(extracted(archive, tar_members(opened), aside), None, "unpacking"):
+                    pass
+        else:
+            raise TwofoldError(f"{archive} is neither a .zip nor a .tar: remove it, and get it again")
+        inside = list(aside.iterdir())
+        if not inside:
+            raise TwofoldError(f"{archive} is empty; get it again")
+        if out.exists():
+            out.rmdir()
+        (inside[0] if len(inside) == 1 and inside[0].is_dir() else aside).rename(out)
+    except BROKEN as error:
+        raise TwofoldError(f"{archive} is damaged ({error or 'it ends too early'}); get it again") from error
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+
+
+def check_space(folder: Path, needed: int, archive: Path) -> None:
+    """TwofoldError where the disk of `folder` has less than `needed` bytes free."""
+    free = shutil.disk_usage(folder).free
+    if needed > free:
+        raise TwofoldError(
+            f"{archive.name} needs {sized(needed)} more on the disk of {folder.parent}, which has {sized(free)};"
+            " make room or give another --out"
+        )
+
+
+def sized(count: float) -> str:
+    """Bytes for people: 117 MB."""
+    return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.{0 if count >= 1e7 else 1}f} MB"
+
+
+def extracted(archive: Path, members: Iterator[Member], folder: Path) -> Iterator[None]:
+    """Write each member below `folder`, and yield after each."""
+    times, floor = LARGEST
+    limit = max(floor, times * archive.stat().st_size)
+    written = 0
+    for count, member in enumerate(members, 1):
+        parts = PurePosixPath(member.name).parts
+        why = member.refused or unsafe(member.name) or ("too many files" if count > MOST_FILES else "")
+        if why:
+            raise TwofoldError(f"{archive} was not unpacked: it holds {member.name[:80]!r}, {why}")
+        if LITTER & set(parts) or not parts:
+            continue
+        target = folder.joinpath(*parts)
+        try:
+            source = member.open()
+            if source is None:
+                target.mkdir(parents=True, exist_ok=True)
+                continue
+            target.parent.mkdir(parents=True, exist_ok=True)
+            with source, target.open("xb") as file:
+                while chunk := source.read(CHUNK):
+                    written += len(chunk)
+                    if written > limit:
+                        raise TwofoldError(
+                            f"{archive} was not unpacked: it grows to more than {sized(limit)}, which no images do"
+                        )
+                    file.write(chunk)
+        except (FileExistsError, NotADirectoryError, IsADirectoryError) as error:
+            raise TwofoldError(f"{archive} was not unpacked: it holds {member.name[:80]!r} twice") from error
+        yield
+
+
+def unsafe(name: str) -> str:
+    """What is wrong with a name in an archive; empty if nothing is."""
+    path = PurePosixPath(name)
+    if path.is_absolute() or ".." in path.parts or "\\" in name or ":" in name:
+        return "which leads out of its folder"
+    if not name.isprintable() or len(path.parts) > DEEPEST or len(name.encode(errors="replace")) > 1000:
+        return "which is no name of an image"
+    return ""
+
+
+def zip_members(archive: zipfile.ZipFile) -> Iterator[Member]:
+    for info in archive.infolist():
+        kind = stat.S_IFMT(info.external_attr >> 16)  # 0 where no Unix made it
+        why = "which is no plain file" if kind not in (0, stat.S_IFREG, stat.S_IFDIR) else ""
+        why = why or ("which is encrypted" if info.flag_bits & 1 else "")
+        yield Member(info.filename, why, nothing if info.is_dir() else partial(archive.open, info))
+
+
+def tar_members(archive: tarfile.TarFile) -> Iterator[Member]:
+    for info in archive:
+        why = "" if info.isreg() or info.isdir() else "which is no plain file"
+        yield Member(info.name, why, partial(archive.extractfile, info))
+
+
+def nothing() -> None:
+    """The content of a folder."""
