@@ -18,6 +18,7 @@ from twofold.data import cache
 from twofold.data.settings import DataSettings
 from twofold.errors import TwofoldError, UsageError
 from twofold.evaluation import inception
+from twofold.evaluation.labels import colours
 
 Uint8 = NDArray[np.uint8]
 
@@ -127,9 +128,8 @@ def outputs(network: Network, pictures: Iterable[Uint8], device: torch.device) -
 
 
 def planes(picture: Uint8) -> Tensor:
-    """(H, W, C) as (1, 3, H, W): grey is repeated, of four channels and more the first three are taken."""
-    picture = picture[..., :3] if picture.shape[2] >= 3 else picture[..., :1].repeat(3, 2)
-    return torch.from_numpy(np.ascontiguousarray(picture)).permute(2, 0, 1)[None]
+    """(H, W, C) as (1, 3, H, W)."""
+    return torch.from_numpy(np.ascontiguousarray(colours(picture))).permute(2, 0, 1)[None]
 
 
 def run(network: Network, prepared: Sequence[Tensor]) -> Tensor:

@@ -118,6 +118,11 @@ def read_palette(path: Path) -> tuple[Uint8, list[str]]:
     return np.array(colours, np.uint8), names
 
 
+def colours(image: Uint8) -> Uint8:
+    """(H, W, C) as (H, W, 3): grey is repeated, of four channels and more the first three are taken."""
+    return image[..., :3] if image.shape[2] >= 3 else image[..., :1].repeat(3, 2)
+
+
 def labels_of(image: Uint8, palette: Uint8) -> Counts:
     """The class (H, W) of each pixel of (H, W, 3): the nearest colour, the first of equally near ones."""
     least, labels = squared(image, palette[0]), np.zeros(image.shape[:2], np.int64)
