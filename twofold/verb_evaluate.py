@@ -23,7 +23,7 @@ def evaluate(
     *,
     out: Annotated[Path | None, Parameter(name=["--out", "-o"])] = None,
     direction: Direction | None = None,
-    paired: bool | None = None,
+    paired: Annotated[bool | None, Parameter(negative="--unpaired")] = None,
     metrics: Annotated[list[MetricName] | None, Parameter(consume_multiple=True)] = None,
     features: Path | None = None,
     network_size: MaybeWhole = None,
@@ -116,8 +116,7 @@ def evaluate(
         at=at,
         best=best,
     )
-    say = complain if json else emit
-    table = measure(request, say, tracked)
+    table = measure(request, complain if json else say, tracked)
     written = write(table, subject, out)
     if json:
         emit(table.to_json())
@@ -133,14 +132,18 @@ def fetch(quiet: bool) -> None:
     from twofold.evaluation import inception as network
     from twofold.evaluation.features import inception_home
 
-    say = complain if quiet else emit
+    tell = complain if quiet else say
     home = inception_home()
     if home.is_file():
-        say(f"{home} is there already")
+        tell(f"{home} is there already")
         return
-    say(f"fetching {network.ADDRESS} ({network.MEGABYTES} MB)")
+    tell(f"fetching {network.ADDRESS} ({network.MEGABYTES} MB)")
     network.download(home)
-    say(f"written:  {home}")
+    tell(f"written:  {home}")
+
+
+def say(line: str) -> None:
+    emit(paragraph(line))
 
 
 def write(table: "Table", subject: Path, out: Path | None) -> Path | None:

@@ -141,7 +141,7 @@ def test_files_that_are_no_network(tmp_path):
     with pytest.raises(UsageError, match="there is no network"):
         own_network(tmp_path / "gone.pt", None, CPU)
     (tmp_path / "text.pt").write_text("hello")
-    with pytest.raises(UsageError, match="cannot read .* as TorchScript"):
+    with pytest.raises(UsageError, match=r"cannot read .* as TorchScript"):
         own_network(tmp_path / "text.pt", None, CPU)
 
 

@@ -81,7 +81,7 @@ def test_the_weights_of_a_file_without_counters(tmp_path):
 
 
 def test_files_that_are_no_weights(tmp_path):
-    with pytest.raises(UsageError, match="--download-weights.*--inception"):
+    with pytest.raises(UsageError, match=r"--download-weights.*--inception"):
         load(tmp_path / "gone.pth")
     (tmp_path / "text.pth").write_text("hello")
     with pytest.raises(UsageError, match="does not hold the weights"):

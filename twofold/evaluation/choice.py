@@ -209,7 +209,10 @@ def distances(names: list[str], request: Request, setup: Setup, notes: list[str]
         if "clean-fid" in names:
             plans.append(distribution(inception_network(weights, True, setup.device), ["clean-FID"], setup))
     if not plans:
-        raise Refusal(inception.missing(weights))
+        raise Refusal(
+            "FID and KID are left out without Inception's weights (--inception FILE, or `twofold evaluate"
+            " --download-weights`) or a --features network"
+        )
     if fewest < MANY:
         notes.append(
             f"FIDs of {fewest:,} images are biased upwards: compare them with FIDs of as many alone (KID has no bias)."

@@ -6,8 +6,18 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 MetricName = Literal[
-    *("psnr", "ssim", "ms-ssim", "lpips", "labels", "segmentation"),
-    *("fid", "clean-fid", "kid", "structure", "cycle", "classifier"),
+    "psnr",
+    "ssim",
+    "ms-ssim",
+    "lpips",
+    "labels",
+    "segmentation",
+    "fid",
+    "clean-fid",
+    "kid",
+    "structure",
+    "cycle",
+    "classifier",
 ]
 
 HeldOutMetric = Literal["auto", "psnr", "ssim", "kid", "none"]

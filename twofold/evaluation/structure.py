@@ -87,12 +87,8 @@ def cycle(image: Uint8, there: Translator, back: Translator, number: int) -> Cyc
     made = there.generator(source)
     kept = images.to_uint8(made)
     noise = generator("hidden signal", number).standard_normal(made.shape, np.float32) * (SIGMA / 127.5)
-    versions = [
-        made,
-        images.to_float(kept),
-        images.to_float(through_jpeg(kept)),
-        made + torch.from_numpy(noise).to(made),
-    ]
+    noisy = (made + torch.from_numpy(noise).to(made)).clamp(-1, 1)
+    versions = [made, images.to_float(kept), images.to_float(through_jpeg(kept)), noisy]
     return Cycle(*(float((back.generator(x) - source).abs().mean()) * 127.5 for x in versions))
 
 
