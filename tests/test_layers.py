@@ -26,6 +26,7 @@ LAYERS = [
     {"training"},
     {"demo", "terminal"},
     {"verbs"},
+    {"verb_evaluate"},
     {"cli"},
     {"__init__", "__main__"},
 ]
@@ -35,11 +36,11 @@ RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}
 
 OWNERS = {
     "torchmetrics": {"evaluation"},
-    "cyclopts": {"cli", "verbs"},
+    "cyclopts": {"cli", "verbs", "verb_evaluate"},
     "rich": {"terminal"},
     "yaml": {"config", "training", "cli"},
     "pydantic": {"config"},
-    "PIL": {"images", "data", "translation", "training", "demo"},
+    "PIL": {"images", "data", "translation", "training", "evaluation", "demo"},
     "safetensors": {"translation", "training"},
 }
 """Packages that only some rooms import; settings files may import pydantic everywhere."""

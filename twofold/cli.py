@@ -10,7 +10,7 @@ import yaml
 from cyclopts import App, CycloptsError, Group, MissingArgumentError, Parameter, UnusedCliTokensError
 
 from twofold import config as configs
-from twofold import verbs
+from twofold import verb_evaluate, verbs
 from twofold.config import Settings
 from twofold.errors import TwofoldError, UsageError
 from twofold.methods.settings import MethodName
@@ -236,6 +236,7 @@ def shown(plan: dict[str, Any]) -> str:
 app.command(data)
 app.command(train)
 app.command(verbs.translate)
+app.command(verb_evaluate.evaluate)
 app.command(verbs.info)
 app.command(verbs.import_, name="import")
 app.command(verbs.report)

@@ -3,9 +3,11 @@
 config.yaml      every setting, resolved            data.json     which files, frozen at the first start
 env.json         machine and versions, per start    lock          held while a process trains here
 metrics.jsonl    losses, one line a report; the same bytes whenever the run is repeated
+evaluations.jsonl  figures on held-out images, one line an evaluation; the same bytes as well
 timing.jsonl     seconds and images/s of the same reports; differs from repeat to repeat
 samples/         000004000-ab.webp: rows of source, translation, and back again
 snapshots/       000004000-ab.safetensors: to ship     states/000004000/: to resume
+                 best-ab.safetensors: the best so far on held-out images
 evaluation.json  what `evaluate` or the demo measured   report.html
 """
 
@@ -51,6 +53,10 @@ class Run:
         return self.path / "metrics.jsonl"
 
     @property
+    def evaluations(self) -> Path:
+        return self.path / "evaluations.jsonl"
+
+    @property
     def timing(self) -> Path:
         return self.path / "timing.jsonl"
 
@@ -71,6 +77,9 @@ class Run:
 
     def snapshot(self, images: int, direction: str) -> Path:
         return self.path / "snapshots" / f"{stamp(images)}-{direction}.safetensors"
+
+    def best(self, direction: str) -> Path:
+        return self.path / "snapshots" / f"best-{direction}.safetensors"
 
     def state(self, images: int) -> Path:
         return self.path / "states" / stamp(images)
@@ -104,6 +113,18 @@ class Run:
             hint = f"it has --direction {other[0]}" if other else "train it first, or let it reach a snapshot"
             raise UsageError(f"{self.path} holds no {direction} snapshot; {hint}")
         return found[-1][1]
+
+    def best_snapshot(self, direction: str) -> Path:
+        """The snapshot that was best on held-out images.
+
+        Raises:
+            UsageError: none was chosen.
+        """
+        if not self.best(direction).is_file():
+            raise UsageError(
+                f"{self.path} has chosen no best {direction} snapshot; leave out --best for the newest"
+            )
+        return self.best(direction)
 
 
 def _numbered(folder: Path, pattern: str) -> list[tuple[int, Path]]:

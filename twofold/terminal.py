@@ -1,5 +1,6 @@
 """What twofold writes to the terminal: lines, and a training as a progress bar, plain lines or JSON."""
 
+import io
 import json
 import shutil
 import sys
@@ -8,9 +9,10 @@ import time
 from collections.abc import Iterator, Sequence
 from typing import Any, TypeVar
 
+from rich import box
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextColumn, track
-from rich.table import Column
+from rich.table import Column, Table
 from rich.text import Text
 
 T = TypeVar("T")
@@ -118,6 +120,20 @@ def complain(message: str) -> None:
 def printable(text: str) -> str:
     """Without control characters, which a file's name or header could steer the terminal with."""
     return "".join(c if c.isprintable() or c == "\n" else "\N{REPLACEMENT CHARACTER}" for c in text)
+
+
+def grid(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    """A table as lines: names to the left, figures to the right, no wider than the terminal."""
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
+    for place, name in enumerate(header):
+        table.add_column(printable(name), justify="right" if place else "left", overflow="fold")
+    for row in rows:
+        table.add_row(*(Text(printable(cell)) for cell in row))
+    width = min(100, shutil.get_terminal_size((80, 24)).columns)
+    plain = Console(width=width, file=io.StringIO(), color_system=None)
+    with plain.capture() as captured:
+        plain.print(table)
+    return [line.rstrip() for line in captured.get().splitlines()]
 
 
 def paragraph(text: str, first: str = "", rest: str = "") -> str:

@@ -5,7 +5,11 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torchmetrics.functional.image import peak_signal_noise_ratio, structural_similarity_index_measure
+from torchmetrics.functional.image import (
+    multiscale_structural_similarity_index_measure,
+    peak_signal_noise_ratio,
+    structural_similarity_index_measure,
+)
 
 Uint8 = NDArray[np.uint8]
 
@@ -18,21 +22,40 @@ class Score(NamedTuple):
 
 
 def score(results: list[Uint8], answers: list[Uint8]) -> Score:
-    """Mean PSNR and SSIM of uint8 images (H, W, C), pairwise; at least 6 pixels a side.
-
-    SSIM is that of Wang et al. 2004 (11×11 Gaussian of σ 1.5), each channel by itself, the images mirrored at
-    their edges so that every pixel is the middle of a window.
-    """
-    rows = [_score_one(x, y) for x, y in zip(results, answers, strict=True)]
+    """Mean PSNR and SSIM of uint8 images (H, W, C), pairwise."""
+    rows = [(psnr(x, y), ssim(x, y)) for x, y in zip(results, answers, strict=True)]
     return Score(*(float(np.mean(column)) for column in zip(*rows, strict=True)))
 
 
-def _score_one(result: Uint8, answer: Uint8) -> tuple[float, float]:
+def psnr(result: Uint8, answer: Uint8) -> float:
+    """Peak signal to noise ratio in dB, over all channels."""
+    return float(peak_signal_noise_ratio(*_levels(result, answer), data_range=255.0))
+
+
+def ssim(result: Uint8, answer: Uint8) -> float:
+    """SSIM of Wang et al. 2004 (11×11 Gaussian of σ 1.5) of images of at least 6 pixels a side.
+
+    Each channel by itself, the images mirrored at their edges so that every pixel is the middle of a window.
+    """
+    found = structural_similarity_index_measure(*_levels(result, answer), data_range=255.0)
+    assert isinstance(found, torch.Tensor)
+    return float(found)
+
+
+MS_SSIM_SIDE = 161
+"""Five scales of an 11 pixel window: fewer pixels a side have no MS-SSIM."""
+
+
+def ms_ssim(result: Uint8, answer: Uint8) -> float:
+    """SSIM over five scales (Wang et al. 2003), of images of at least `MS_SSIM_SIDE` pixels a side."""
+    x, y = _levels(result, answer)
+    return float(multiscale_structural_similarity_index_measure(x, y, data_range=255.0, normalize="relu"))
+
+
+def _levels(result: Uint8, answer: Uint8) -> tuple[torch.Tensor, torch.Tensor]:
+    """Both (H, W, C) as float64 (1, C, H, W), still 0 to 255."""
     x, y = (torch.from_numpy(image).permute(2, 0, 1)[None].double() for image in (result, answer))
-    psnr = peak_signal_noise_ratio(x, y, data_range=255.0)
-    ssim = structural_similarity_index_measure(x, y, data_range=255.0)
-    assert isinstance(ssim, torch.Tensor)
-    return float(psnr), float(ssim)
+    return x, y
 
 
 def match_histogram(images: list[Uint8], source: list[Uint8], target: list[Uint8]) -> list[Uint8]:

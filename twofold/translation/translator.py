@@ -53,6 +53,7 @@ class Translator:
         device: str = "auto",
         noise: bool | None = None,
         seed: int = 0,
+        best: bool = False,
     ) -> "Translator":
         """The translator in a model file, or the newest snapshot of a run folder.
 
@@ -62,6 +63,7 @@ class Translator:
             device: "auto", "cpu", "cuda", ...
             noise: whether the network's dropout is on; as the model was trained for, if None.
             seed: of that noise: the same for each image.
+            best: of a run, the snapshot that was best on held-out images in place of the newest.
 
         Raises:
             UsageError: there is no such file or snapshot, or it is for the other direction.
@@ -69,7 +71,9 @@ class Translator:
         """
         path = Path(path)
         where = hardware.pick_device(device)
-        file = Run(path).newest_snapshot(direction or "ab") if path.is_dir() else path
+        run, way = Run(path), direction or "ab"
+        chosen = run.best_snapshot if best else run.newest_snapshot
+        file = chosen(way) if path.is_dir() else path
         generator, header = model.load(file)
         if direction not in (None, header.direction):
             raise UsageError(f"{file} translates {header.direction}, not {direction}; give the other model")

@@ -1,0 +1,99 @@
+"""LPIPS (Zhang et al. 2018, arXiv 1801.03924): a learned distance of two images.
+
+The backbones are AlexNet and VGG-16 as their published weights name them; the learned heads come with torchmetrics.
+"""
+
+from importlib.util import find_spec
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from twofold.errors import UsageError
+
+MEAN, DEVIATION = (-0.030, -0.088, -0.188), (0.458, 0.448, 0.450)
+"""What images in [-1, 1] are brought to zero mean and unit deviation with, by channel."""
+
+Layers = list[nn.Module]
+
+
+class Lpips(nn.Module):
+    """The distance (N,) of images (N, 3, H, W) in [-1, 1]; 0 for equal ones.
+
+    Args:
+        slices: the backbone in parts, each ending where features are compared.
+        heads: a weight (1, C, 1, 1) for each channel of each of them.
+    """
+
+    def __init__(self, slices: list[nn.Sequential], heads: list[Tensor]) -> None:
+        super().__init__()
+        self.slices, self.heads = nn.ModuleList(slices), heads
+
+    def forward(self, x: Tensor, y: Tensor) -> Tensor:
+        x, y = normalised(x), normalised(y)
+        total = torch.zeros(len(x), device=x.device)
+        for part, head in zip(self.slices, self.heads, strict=True):
+            x, y = part(x), part(y)
+            total = total + (head.to(x) * (unit(x) - unit(y)).square()).sum(1).mean((1, 2))
+        return total
+
+
+def normalised(images: Tensor) -> Tensor:
+    mean, deviation = (images.new_tensor(values)[:, None, None] for values in (MEAN, DEVIATION))
+    return (images - mean) / deviation
+
+
+def unit(maps: Tensor) -> Tensor:
+    """Each pixel's vector of channels at length 1."""
+    return maps / (maps.square().sum(1, keepdim=True).sqrt() + 1e-8)
+
+
+def load(path: Path) -> Lpips:
+    """LPIPS on the backbone whose weights are in a file: which one, its keys tell.
+
+    Raises:
+        UsageError: there is no such file, or it holds neither.
+    """
+    if not path.is_file():
+        raise UsageError(
+            f"there is no file {path}; LPIPS needs published ImageNet weights of AlexNet (alexnet-owt-7be5be79.pth)"
+            " or VGG-16 (vgg16-397923af.pth)"
+        )
+    try:
+        weights = torch.load(path, map_location="cpu", weights_only=True)
+        weights = {name: w for name, w in weights.items() if name.startswith("features.")}
+        name, layers, ends = vgg() if "features.28.weight" in weights else alexnet()
+        backbone = nn.ModuleDict({"features": nn.Sequential(*layers)})
+        backbone.load_state_dict(weights)
+    except Exception as error:  # of a file that is none, torch raises nearly anything
+        raise UsageError(f"{path} holds no weights of AlexNet or VGG-16 that LPIPS knows") from error
+    slices = [nn.Sequential(*layers[start:end]) for start, end in zip([0, *ends[:-1]], ends, strict=True)]
+    return Lpips(slices, heads(name)).requires_grad_(False).eval()
+
+
+def alexnet() -> tuple[str, Layers, list[int]]:
+    layers: Layers = [nn.Conv2d(3, 64, 11, 4, 2), nn.ReLU(), nn.MaxPool2d(3, 2)]
+    layers += [nn.Conv2d(64, 192, 5, padding=2), nn.ReLU(), nn.MaxPool2d(3, 2)]
+    for into, out in ((192, 384), (384, 256), (256, 256)):
+        layers += [nn.Conv2d(into, out, 3, padding=1), nn.ReLU()]
+    return "alex", layers, [2, 5, 8, 10, 12]
+
+
+def vgg() -> tuple[str, Layers, list[int]]:
+    layers: Layers = []
+    ends, into = [], 3
+    for out, count in ((64, 2), (128, 2), (256, 3), (512, 3), (512, 3)):
+        for _ in range(count):
+            layers += [nn.Conv2d(into, out, 3, padding=1), nn.ReLU()]
+            into = out
+        ends.append(len(layers))
+        layers.append(nn.MaxPool2d(2))
+    return "vgg", layers, ends
+
+
+def heads(name: str) -> list[Tensor]:
+    found = find_spec("torchmetrics")
+    assert found is not None and found.origin is not None
+    folder = Path(found.origin).parent / "functional" / "image" / "lpips_models"
+    weights = torch.load(folder / f"{name}.pth", map_location="cpu", weights_only=True)
+    return [weights[f"lin{place}.model.1.weight"] for place in range(5)]

@@ -1,0 +1,154 @@
+"""What an evaluation is of: the model or the ready translations, the test images, and which are whose answers."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+
+from twofold import hardware, images
+from twofold.errors import UsageError
+from twofold.runs import DIRECTIONS, Run
+from twofold.translation.translator import At, Translator
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Request:
+    """What somebody wants to know.
+
+    Attributes:
+        subject: a run, a model file, or a folder of ready translations.
+        a, b: folders of test images.
+        pairs: whether equal names in A and B are known answers; found out if None.
+        metrics: names from `choice.METRICS`; all that can be measured if empty.
+    """
+
+    subject: Path
+    a: Path
+    b: Path
+    direction: str | None = None
+    pairs: bool | None = None
+    metrics: tuple[str, ...] = ()
+    features: Path | None = None
+    inception: Path | None = None
+    network_size: int | None = None
+    lpips: Path | None = None
+    classifier: Path | None = None
+    classes: tuple[int, ...] = ()
+    labels: str = "auto"
+    segmentation: Path | None = None
+    device: str = "auto"
+    at: At = "trained"
+    best: bool = False
+
+
+class Item(NamedTuple):
+    """The files of one image."""
+
+    source: Path | None
+    output: Path | None
+    """A ready translation; None where it has to be made."""
+    answer: Path | None
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What there is to measure.
+
+    Attributes:
+        items: the images, in natural order.
+        references: all files of the other domain.
+        there, back: translators, of a run or a model.
+        known: whether every item has its answer.
+        channels: of sources and of translations.
+    """
+
+    direction: str
+    items: list[Item]
+    references: list[Path]
+    there: Translator | None
+    back: Translator | None
+    device: torch.device
+    channels: tuple[int, int]
+
+    @property
+    def known(self) -> bool:
+        return all(item.answer is not None for item in self.items)
+
+    @property
+    def sources(self) -> list[Path]:
+        """Maybe none, where ready translations go by other names."""
+        return [item.source for item in self.items if item.source is not None]
+
+
+def set_up(request: Request, say: Say) -> Setup:
+    """Load what translates and find the files."""
+    run, subject = Run(request.subject), request.subject
+    device = hardware.pick_device(request.device)
+    if subject.is_dir() and not run.exists and not any(run.snapshots(way) for way in DIRECTIONS):
+        there = back = None
+        direction = request.direction or "ab"
+    else:
+        there = Translator.load(
+            subject, direction=request.direction, device=request.device, best=request.best
+        )
+        direction = there.header.direction
+        other = direction[::-1]
+        has_other = subject.is_dir() and run.snapshots(other)
+        back = (
+            Translator.load(subject, direction=other, device=request.device, best=request.best)
+            if has_other
+            else None
+        )
+    source_folder, answer_folder = (request.a, request.b) if direction == "ab" else (request.b, request.a)
+    sources, references = named(source_folder), named(answer_folder)
+    if there is None:
+        items = ready(named(subject), sources)
+    else:
+        items = {name: Item(source, None, None) for name, source in sources.items()}
+    channels = (there.channels, there.out_channels) if there else (3, 3)
+    paired = with_answers(items, references, request, say)
+    return Setup(direction, paired, list(references.values()), there, back, device, channels)
+
+
+def named(folder: Path) -> dict[str, Path]:
+    """The images below a folder by their names without suffixes, in natural order.
+
+    Raises:
+        UsageError: there are none.
+    """
+    return {path.relative_to(folder).with_suffix("").as_posix(): path for path in images.find(folder)}
+
+
+def ready(outputs: dict[str, Path], sources: dict[str, Path]) -> dict[str, Item]:
+    """Ready translations, with the sources of the same names; without any where the names are others."""
+    common = [name for name in outputs if name in sources]
+    names = common or list(outputs)
+    return {name: Item(sources.get(name), outputs[name], None) for name in names}
+
+
+def with_answers(
+    items: dict[str, Item], references: dict[str, Path], request: Request, say: Say
+) -> list[Item]:
+    """The items with their answers where they have them: if asked for, or if most names are the same.
+
+    Raises:
+        UsageError: pairs are asked for, and there are none.
+    """
+    if request.pairs is False:
+        return list(items.values())
+    common = [name for name in items if name in references]
+    if request.pairs and not common:
+        one, other = next(iter(items)), next(iter(references))
+        raise UsageError(
+            f"no image has the name of an answer ({one}, {other}): pairs need equal names in A and B"
+        )
+    if request.pairs is None and 2 * len(common) < len(items):
+        return list(items.values())
+    told = "" if request.pairs else "; --unpaired if these are no answers"
+    rest = f", {len(items) - len(common):,} left out" if len(common) < len(items) else ""
+    say(f"{len(common):,} images have the name of an answer{rest}{told}")
+    return [items[name]._replace(answer=references[name]) for name in common]
