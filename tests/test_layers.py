@@ -37,10 +37,10 @@ OWNERS = {
     "torchmetrics": {"evaluation"},
     "cyclopts": {"cli", "verbs"},
     "rich": {"terminal"},
-    "yaml": {"config", "training", "cli"},
-    "pydantic": {"config"},
-    "PIL": {"images", "data", "translation", "training", "demo"},
-    "safetensors": {"translation", "training"},
+    "yaml": {"config", "training", "cli", "evaluation"},
+    "pydantic": {"config", "evaluation"},
+    "PIL": {"images", "data", "translation", "training", "demo", "evaluation"},
+    "safetensors": {"translation", "training", "evaluation"},
 }
 """Packages that only some rooms import; settings files may import pydantic everywhere."""
 

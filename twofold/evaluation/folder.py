@@ -1,0 +1,101 @@
+"""What a run folder holds, taken on no trust: whatever is missing, torn or of the wrong kind reads as empty."""
+
+import json
+import math
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import yaml
+from numpy.typing import NDArray
+
+from twofold import images
+from twofold.errors import TwofoldError
+
+
+class File(NamedTuple):
+    """An image file of a run."""
+
+    path: Path
+    hash: str
+
+
+class Files(NamedTuple):
+    """Those of one domain, in natural order."""
+
+    train: list[File]
+    held_out: list[File]
+
+
+def files(document: dict[Any, Any], side: str) -> Files:
+    """The images of a side, "a" or "b", of data.json's content."""
+    here = room(document, side)
+    drawn = {name for name in entries(here.get("held_out")) if isinstance(name, str)}
+    listed = listing(here)
+    return Files(
+        [file for name, file in listed if name not in drawn],
+        [file for name, file in listed if name in drawn] + [file for _, file in listing(room(here, "val"))],
+    )
+
+
+def listing(content: dict[Any, Any]) -> list[tuple[str, File]]:
+    """(name, file) of a folder's images that could be read."""
+    folder = Path(str(content.get("folder")))
+    rows = [row for row in entries(content.get("files")) if isinstance(row, dict) and not row.get("error")]
+    return [
+        (row["name"], File(folder / row["name"], row["hash"]))
+        for row in rows
+        if isinstance(row.get("name"), str) and isinstance(row.get("hash"), str)
+    ]
+
+
+def cells(path: Path, size: int) -> list[NDArray[np.float32]]:
+    """The columns of a sample grid, each (N, side, side, 3); empty where the file is torn or no grid."""
+    try:
+        picture = images.read(path, 3)
+    except TwofoldError:
+        return []
+    height, width = picture.shape[:2]
+    sides = {columns: width // columns for columns in (3, 2) if width % columns == 0}
+    fits = {columns: side for columns, side in sides.items() if side and height % side == 0}
+    if not fits:
+        return []
+    columns = next((columns for columns, side in fits.items() if side == size), next(iter(fits)))
+    side = fits[columns]
+    rows = picture.reshape(height // side, side, columns, side, 3).transpose(2, 0, 1, 3, 4)
+    return [*(rows.astype(np.float32) / 255)]
+
+
+def mapping(path: Path) -> dict[Any, Any]:
+    """A YAML or JSON file's mapping; empty where it is missing, damaged or something else."""
+    try:
+        text = path.read_text(encoding="utf-8")
+        content = json.loads(text) if path.suffix == ".json" else yaml.safe_load(text)
+    except (OSError, ValueError, RecursionError, yaml.YAMLError):
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+def room(config: dict[Any, Any], name: str) -> dict[Any, Any]:
+    found = config.get(name)
+    return found if isinstance(found, dict) else {}
+
+
+def entries(value: object) -> list[Any]:
+    return value if isinstance(value, list) else []
+
+
+def number(value: object) -> float:
+    """A log's number, infinities included; NaN for whatever else it may hold."""
+    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else math.nan
+
+
+def count(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**53
+
+
+def modified(path: Path) -> int:
+    try:
+        return path.stat().st_mtime_ns
+    except OSError:  # gone in the meantime; reading it will tell
+        return 0
