@@ -232,7 +232,7 @@ def hidden_signal(clean: float, worn: dict[str, tuple[float, float]], way: str) 
     )
 
 
-LEARNT_BY_HEART, SURELY = 0.5, 2.0
+LEARNT_BY_HEART, SURELY = 0.5, 3.0
 """The share of the way from translated to training images at which held-out ones lie short of the latter, to a
 critic that knows the training images by heart; and how many standard errors it must be."""
 

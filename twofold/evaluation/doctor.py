@@ -26,6 +26,9 @@ YOUNG, YOUNG_SHARE = 200, 0.1
 EARLIER = 3
 """Sample grids before the newest that are looked at."""
 
+SEEN = 0.2
+"""A distance of images in [-1, 1], 25 of 255 levels: below it a loss may leap by any factor, and none sees it."""
+
 ADVERSARIAL = {"pix2pix": "bce"}
 """The adversarial loss of a method whose config does not name it; lsgan for the others."""
 
@@ -59,7 +62,15 @@ def examine(run: Run, *, models: bool = False) -> list[Finding]:
         from twofold.evaluation import trial
 
         found += trial.findings(run, case.config)
-    return sorted(found, key=lambda finding: finding.severity != "trouble")
+    return sorted(causes(found), key=lambda finding: finding.severity != "trouble")
+
+
+def causes(found: list[Finding]) -> list[Finding]:
+    """Without what only follows from another: a critic always wins against a translator that copies."""
+    copiers = {
+        finding.name[2] for finding in found if finding.name.endswith("copies")
+    }  # the B of "A→B copies"
+    return [finding for finding in found if finding.name not in {f"critic of {side} won" for side in copiers}]
 
 
 def calm(run: Run) -> str:
@@ -128,7 +139,7 @@ def of_logs(case: Case) -> Iterator[Finding]:
     loss = str(loss or ADVERSARIAL.get(method, "lsgan"))
     weights = room(case.config, "cut" if method == "fastcut" else method)
     found: list[Finding | None] = [symptoms.not_finite(case.losses, case.stopped)]
-    floors: dict[str, float] = {}
+    floors = {name: SEEN * number(weight) for name, weight in distances(weights).items()}
     for side, critic, rival in (("A", "disc_a", "gan_ba"), ("B", "disc_b", "gan_ab")):
         weight = number(weights.get(rival, weights.get("gan", 1.0)))
         undecided = symptoms.UNDECIDED.get(loss, math.inf)
@@ -139,6 +150,18 @@ def of_logs(case: Case) -> Iterator[Finding]:
     cached = room(case.config, "data").get("cache") is not False
     found.append(symptoms.starved(case.waiting, cached))
     yield from filter(None, found)
+
+
+def distances(weights: dict[Any, Any]) -> dict[str, float]:
+    """The weights of the losses that are distances of images."""
+    a, b, share = (number(weights.get(key)) for key in ("cycle_a", "cycle_b", "identity"))
+    return {
+        "cycle_a": a,
+        "cycle_b": b,
+        "idt_a": share * a,
+        "idt_b": share * b,
+        "l1": number(weights.get("distance")),
+    }
 
 
 def of_data(run: Run) -> tuple[Finding, ...]:

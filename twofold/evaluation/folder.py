@@ -86,8 +86,10 @@ def entries(value: object) -> list[Any]:
 
 
 def number(value: object) -> float:
-    """A log's number, infinities included; NaN for whatever else it may hold."""
-    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else math.nan
+    """A log's number, infinite where it is beyond reason or JSON's NaN; NaN for whatever else it may hold."""
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        return math.nan
+    return float(value) if abs(value) < 1e100 else math.inf
 
 
 def count(value: object) -> bool:

@@ -124,7 +124,7 @@ def newest_critic(run: Run, config: dict[Any, Any], side: str) -> Discriminator 
         with safe_open(path, "pt") as state:
             weights = {
                 k.removeprefix(prefix): state.get_tensor(k) for k in state.keys() if k.startswith(prefix)
-            }  # noqa: SIM118
+            }
         settings = DiscriminatorSettings.model_validate(config.get("discriminator"))
         with torch.device("meta"):
             options = settings.model_dump(exclude={"network", "init"})
