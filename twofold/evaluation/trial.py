@@ -122,9 +122,8 @@ def newest_critic(run: Run, config: dict[Any, Any], side: str) -> Discriminator 
     try:
         path = run.states()[-1][1] / "state.safetensors"
         with safe_open(path, "pt") as state:
-            weights = {
-                k.removeprefix(prefix): state.get_tensor(k) for k in state.keys() if k.startswith(prefix)
-            }
+            names = [name for name in state.keys() if name.startswith(prefix)]  # noqa: SIM118
+            weights = {name.removeprefix(prefix): state.get_tensor(name) for name in names}
         settings = DiscriminatorSettings.model_validate(config.get("discriminator"))
         with torch.device("meta"):
             options = settings.model_dump(exclude={"network", "init"})
