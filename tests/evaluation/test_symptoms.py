@@ -27,6 +27,11 @@ def test_a_critic_that_has_won(loss, sure):
     assert f"{symptoms.UNDECIDED[loss]:.2f}" in found.sentence and "--optim.lr" in found.advice
 
 
+def test_a_critic_that_is_winning():
+    found = symptoms.critic_won(noisy(0.035), noisy(0.85), "lsgan", 1.0, "A")
+    assert found is not None and (found.name, found.severity) == ("critic of A winning", "watch")
+
+
 @pytest.mark.parametrize(
     ("critic", "generator", "loss", "weight"),
     [

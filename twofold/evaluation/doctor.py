@@ -67,10 +67,9 @@ def examine(run: Run, *, models: bool = False) -> list[Finding]:
 
 def causes(found: list[Finding]) -> list[Finding]:
     """Without what only follows from another: a critic always wins against a translator that copies."""
-    copiers = {
-        finding.name[2] for finding in found if finding.name.endswith("copies")
-    }  # the B of "A→B copies"
-    return [finding for finding in found if finding.name not in {f"critic of {side} won" for side in copiers}]
+    copiers = {each.name[2] for each in found if each.name.endswith("copies")}  # the B of "A→B copies"
+    follow = {f"critic of {side} {how}" for side in copiers for how in ("won", "winning")}
+    return [each for each in found if each.name not in follow]
 
 
 def calm(run: Run) -> str:
@@ -195,35 +194,31 @@ def of_pictures(case: Case) -> list[Finding]:
     if newest < YOUNG or (math.isfinite(case.total) and newest < YOUNG_SHARE * case.total):
         return []
     stamped = tuple((way, path, modified(path)) for way, seen in grids.items() for _, path in seen)
-    size = room(case.config, "data").get("size")
-    return [
-        *_of_pictures(stamped, size if isinstance(size, int) else 0, case.config.get("method") != "pix2pix")
-    ]
+    return [*_of_pictures(stamped, case.config.get("method") != "pix2pix")]
 
 
 @lru_cache(maxsize=256)
-def _of_pictures(grids: tuple[tuple[str, Path, int], ...], size: int, free: bool) -> tuple[Finding, ...]:
+def _of_pictures(grids: tuple[tuple[str, Path, int], ...], free: bool) -> tuple[Finding, ...]:
     """Remembered by the files' times, for whoever asks again and again.
 
     Args:
         grids: (direction, file, time), oldest first.
-        size: side of the training squares.
-        free: whether the method finds out for itself what belongs together: then it can go astray.
+        free: whether the method finds out for itself what belongs together; else the third column is the answers.
     """
     shown: dict[str, list[list[Pictures]]] = {"ab": [], "ba": []}
     for way, path, _ in grids:
-        if columns := cells(path, size):
+        if columns := cells(path):
             shown[way].append(columns)
     return tuple(chain.from_iterable(of_grids(way, shown, free) for way in shown))
 
 
 def of_grids(way: str, shown: dict[str, list[list[Pictures]]], free: bool) -> Iterator[Finding]:
-    """What one direction's grids show; each is its columns: source, translation, and whatever follows."""
+    """What one direction's grids show, each as its columns."""
     if not shown[way]:
         return
-    (sources, translations, *_), label = shown[way][-1], "→".join(way.upper())
+    (sources, translations, third), label = shown[way][-1], "→".join(way.upper())
     other = shown[way[::-1]]
-    targets = other[-1][0] if other else None
+    targets = other[-1][0] if other else None if free else third
     earlier = [columns[1] for columns in shown[way][:-1] if columns[1].shape == translations.shape]
     found = [
         appearance.collapsed(sources, translations, targets, label),

@@ -8,9 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import yaml
 from numpy.typing import NDArray
-
-from twofold import images
-from twofold.errors import TwofoldError
+from PIL import Image
 
 
 class File(NamedTuple):
@@ -49,20 +47,22 @@ def listing(content: dict[Any, Any]) -> list[tuple[str, File]]:
     ]
 
 
-def cells(path: Path, size: int) -> list[NDArray[np.float32]]:
-    """The columns of a sample grid, each (N, side, side, 3); empty where the file is torn or no grid."""
+def cells(path: Path) -> list[NDArray[np.float32]]:
+    """The three columns of a sample grid, each (N, side, side, 3); empty where the file is torn or no grid."""
     try:
-        picture = images.read(path, 3)
-    except TwofoldError:
+        with Image.open(path, formats=["WEBP"]) as stored:
+            picture = np.asarray(stored.convert("RGB"))
+    except (
+        OSError,
+        ValueError,
+        SyntaxError,
+        Image.DecompressionBombError,
+    ):  # all that Pillow raises for damage
         return []
-    height, width = picture.shape[:2]
-    sides = {columns: width // columns for columns in (3, 2) if width % columns == 0}
-    fits = {columns: side for columns, side in sides.items() if side and height % side == 0}
-    if not fits:
+    height, side = picture.shape[0], picture.shape[1] // 3
+    if side == 0 or picture.shape[1] % 3 or height % side:
         return []
-    columns = next((columns for columns, side in fits.items() if side == size), next(iter(fits)))
-    side = fits[columns]
-    rows = picture.reshape(height // side, side, columns, side, 3).transpose(2, 0, 1, 3, 4)
+    rows = picture.reshape(height // side, side, 3, side, 3).transpose(2, 0, 1, 3, 4)
     return [*(rows.astype(np.float32) / 255)]
 
 

@@ -87,7 +87,7 @@ def follow(run: Run, begun: Start, watcher: Watcher, say: Say) -> bool:
         if distributed.rank() == 0:
             start.replace(run.config, configs.to_yaml(config))
             start.note_environment(run, trainer.images, trainer.device)
-        records = Records(run, begun, trainer, stores, progress or {})
+        records = Records(run, begun, trainer, stores, progress or {}, say)
         with Loader(
             stores.a,
             stores.b,
