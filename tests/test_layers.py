@@ -187,6 +187,13 @@ def test_names_in_settings_are_those_in_the_registries():
     assert get_args(augment) == get_args(AugmentName)
 
 
+def test_logs_that_can_be_asked_for_have_an_exporter():
+    from twofold.training.exporters import EXPORTERS
+    from twofold.training.settings import LogName
+
+    assert set(get_args(LogName)) == set(EXPORTERS)
+
+
 def test_names_on_the_command_line_are_those_of_the_package():
     from twofold import images
     from twofold.runs import DIRECTIONS

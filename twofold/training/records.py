@@ -17,7 +17,7 @@ from twofold.errors import TwofoldError
 from twofold.evaluation.doctor import examine, of_data
 from twofold.images import to_float
 from twofold.runs import Run
-from twofold.training import samples, state
+from twofold.training import exporters, samples, state
 from twofold.training.report import write_report
 from twofold.training.start import Say, Start
 from twofold.training.trainer import Trainer
@@ -45,6 +45,11 @@ class Records:
         if self.writes:
             cut(run.metrics, progress.get("metrics_bytes", 0))
             cut(run.timing, progress.get("timing_bytes", 0))
+        self.exporters = exporters.start(begun.config.training.log if self.writes else (), run)
+
+    def close(self) -> None:
+        for exporter in self.exporters:
+            exporter.close()
 
     def start_clock(self, loader: Loader) -> None:
         self.loader = loader
@@ -78,7 +83,8 @@ class Records:
         images = self.trainer.images
         rate = self.begun.schedule.rate(images)
         epoch = round(images / self.begun.files.epoch, 4)
-        append(self.run.metrics, {"images": images, "epoch": epoch, "lr": rate, "losses": self.losses})
+        metrics = {"images": images, "epoch": epoch, "lr": rate, "losses": self.losses}
+        append(self.run.metrics, metrics)
         now, waiting = time.perf_counter(), self.loader.waiting
         took = max(now - self.reported, 1e-9)
         timing = {
@@ -88,6 +94,8 @@ class Records:
             "waiting": round((waiting - self.reported_waiting) / took, 4),
         }
         append(self.run.timing, timing)
+        for exporter in self.exporters:
+            exporter.report(exporters.flat(metrics, timing))
         self.reported, self.reported_images, self.reported_waiting = now, images, waiting
 
     def check_finite(self) -> None:
@@ -122,6 +130,8 @@ class Records:
             sources = to_float(self.fixed[direction].to(self.trainer.device))
             grid = samples.grid(sources, self.trainer.generator(direction), third, noise=method.noise)
             samples.write(grid, self.run.sample(self.trainer.images, direction))
+            for exporter in self.exporters:
+                exporter.picture(self.trainer.images, direction, grid)
         write_report(self.run)
 
     def warn(self) -> None:
@@ -164,6 +174,8 @@ class Records:
     def save_state(self) -> None:
         """All that resuming needs."""
         self.check_finite()
+        for exporter in self.exporters:
+            exporter.flush()
         progress = {
             "metrics_bytes": settled(self.run.metrics),
             "timing_bytes": settled(self.run.timing),
