@@ -38,10 +38,10 @@ OWNERS = {
     "torchmetrics": {"evaluation"},
     "cyclopts": {"cli", "verbs", "verb_evaluate"},
     "rich": {"terminal"},
-    "yaml": {"config", "training", "cli"},
-    "pydantic": {"config"},
-    "PIL": {"images", "data", "translation", "training", "evaluation", "demo"},
-    "safetensors": {"translation", "training"},
+    "yaml": {"config", "training", "cli", "evaluation"},
+    "pydantic": {"config", "evaluation"},
+    "PIL": {"images", "data", "translation", "training", "demo", "evaluation"},
+    "safetensors": {"translation", "training", "evaluation"},
 }
 """Packages that only some rooms import; settings files may import pydantic everywhere."""
 
@@ -186,6 +186,13 @@ def test_names_in_settings_are_those_in_the_registries():
     assert choices(AdversarialSettings, "loss") == set(get_args(AdversarialName))
     (augment, _) = get_args(AdversarialSettings.model_fields["augment"].annotation)
     assert get_args(augment) == get_args(AugmentName)
+
+
+def test_logs_that_can_be_asked_for_have_an_exporter():
+    from twofold.training.exporters import EXPORTERS
+    from twofold.training.settings import LogName
+
+    assert set(get_args(LogName)) == set(EXPORTERS)
 
 
 def test_names_on_the_command_line_are_those_of_the_package():

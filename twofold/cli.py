@@ -17,6 +17,7 @@ from twofold.methods.settings import MethodName
 from twofold.presets import layer as preset_layer
 from twofold.runs import Run
 from twofold.terminal import complain, emit, watcher
+from twofold.training.settings import LogName
 from twofold.verbs import FAILED, INTERRUPTED, USAGE, Flag, MaybeWhole
 
 ALL = Group("Every setting", help="Also in a YAML file (-c) or as TWOFOLD_SET_OPTIM__LR=1e-4.", sort_key=2)
@@ -107,6 +108,7 @@ def train(
     labels_b: bool | None = None,
     val: Annotated[list[str] | None, Parameter(consume_multiple=True)] = None,
     cache: bool | None = None,
+    log: Annotated[list[LogName] | None, Parameter(consume_multiple=True)] = None,
     dry_run: Flag = False,
     json: Flag = False,
     settings: Annotated[Rooms | None, Parameter(name="*", group=ALL)] = None,
@@ -154,6 +156,8 @@ def train(
         Two folders of held-out images, of pairs maybe one, or `none` to train on everything.
     cache
         --no-cache decodes each image whenever it is used.
+    log
+        csv, tensorboard: write the reports for other programs as well, into the run folder.
     dry_run
         Print what would be trained, and write nothing.
     json
@@ -167,6 +171,7 @@ def train(
         "training.epochs": epochs,
         "training.decay_epochs": decay_epochs,
         "training.batch": batch,
+        "training.log": log,
         "machine.device": device,
         "data.pairs": pairs,
         "data.direction": direction,
@@ -240,6 +245,7 @@ app.command(verb_evaluate.evaluate)
 app.command(verbs.info)
 app.command(verbs.import_, name="import")
 app.command(verbs.report)
+app.command(verbs.doctor)
 app.command(verbs.presets)
 app.command(verbs.demo)
 data.command(verbs.check)

@@ -81,7 +81,7 @@ class Config(Settings):
 FREE = {
     *("training.epochs", "training.decay_epochs", "training.report_every", "training.sample_every"),
     *("training.snapshot_every", "training.state_every", "data.workers", "data.cache", "data.cache_dir"),
-    "data.cache_limit_gb",
+    *("data.cache_limit_gb", "training.log"),
 }
 """What a resumed run may change: how long it goes on, what it writes and how images are fetched."""
 

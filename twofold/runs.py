@@ -134,15 +134,20 @@ def _numbered(folder: Path, pattern: str) -> list[tuple[int, Path]]:
     return sorted((int(match[1]), entry) for match, entry in matches if match)
 
 
-def read_lines(path: Path) -> list[dict[str, Any]]:
-    """Every whole JSON line of a log, in order; a torn last line (a run killed while writing) is left out."""
-    if not path.is_file():
+def read_lines(path: Path, newest: int | None = None) -> list[dict[str, Any]]:
+    """Every whole JSON line of a log, or of its newest lines, in order.
+
+    A torn last line (a run killed while writing) is left out; a missing file is an empty log.
+    """
+    try:
+        lines = path.read_bytes().splitlines()
+    except OSError:
         return []
     rows = []
-    for line in path.read_bytes().split(b"\n"):
+    for line in lines if newest is None else lines[-newest:]:
         try:
             row = json.loads(line)
-        except ValueError:
+        except (ValueError, RecursionError):
             continue
         if isinstance(row, dict):
             rows.append(row)

@@ -230,6 +230,31 @@ def report(run: Path, /) -> None:
     emit(str(write_report(Run(run))))
 
 
+def doctor(run: Path, /, *, json: Flag = False) -> int:
+    """Say what is wrong with a run, whether it is going on or done, and what to try next.
+
+    Parameters
+    ----------
+    run
+        A run folder.
+    json
+        Print JSON.
+    """
+    from twofold.evaluation.doctor import calm, examine
+
+    if not run.is_dir():
+        raise UsageError(f"there is no run in {run}")
+    findings = examine(Run(run), models=True)
+    if json:
+        emit(dumps([each._asdict() for each in findings]))
+    for each in [] if json else findings:
+        emit(paragraph(each.sentence, f"{each.severity + ':':<9}", " " * 9))
+        emit(paragraph(each.advice, "    try: ", " " * 9))
+    if not findings and not json:
+        emit(paragraph(calm(Run(run))))
+    return FAILED if any(each.severity == "trouble" for each in findings) else 0
+
+
 def presets(name: str | None = None, /) -> None:
     """List the published recipes; with NAME, say what one sets, where each value is from, and what to type.
 

@@ -12,9 +12,10 @@ from torch import nn
 
 from twofold import train as train_from_python
 from twofold.distributed import sync_gradients
+from twofold.evaluation.doctor import examine
 from twofold.images import to_uint8
 from twofold.methods.base import Batch, Method, Update
-from twofold.runs import Run
+from twofold.runs import Run, read_lines
 from twofold.training.samples import grid
 from twofold.training.session import own_torch_state
 from twofold.training.stats import LossSums
@@ -156,7 +157,11 @@ def test_a_run_stops_where_losses_stop_being_finite(lab, tmp_path, command):
     assert "stopped being finite at image 1" in message
     assert "the last good state is at 1" in message
     assert re.match(r"twofold: (\w+, )*(gan|cycle|idt|disc)_\w+ stopped", message)
-    assert [images for images, _ in Run(tmp_path / "run").states()] == [1]
+    run = Run(tmp_path / "run")
+    assert [images for images, _ in run.states()] == [1]
+    last = read_lines(run.metrics)[-1]
+    assert last["images"] == 1 and last["not_finite"]
+    assert [found.name for found in examine(run)] == ["not finite"]
 
 
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])

@@ -1,7 +1,7 @@
 """A training, from two folders to a finished run. Read `train` from top to bottom."""
 
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -15,7 +15,7 @@ from twofold.data.loader import Loader
 from twofold.errors import TwofoldError
 from twofold.methods.base import Batch
 from twofold.runs import Run
-from twofold.training import memory, start, state
+from twofold.training import exporters, memory, start, state
 from twofold.training.build import build
 from twofold.training.records import Records
 from twofold.training.session import interruptible, locked, own_torch_state
@@ -57,6 +57,7 @@ def train(out: Path, said: Layer, watcher: Watcher) -> bool:
         with distributed.rank_zero_first():
             fresh = not run.exists
             begun = start.new(run, said, say) if fresh else start.again(run, said)
+            exporters.check(begun.config.training.log)
             if fresh:
                 check_memory(begun)  # the last that can refuse, before anything is written
             if first:
@@ -87,19 +88,22 @@ def follow(run: Run, begun: Start, watcher: Watcher, say: Say) -> bool:
         if distributed.rank() == 0:
             start.replace(run.config, configs.to_yaml(config))
             start.note_environment(run, trainer.images, trainer.device)
-        records = Records(run, begun, trainer, stores, progress or {})
-        with Loader(
-            stores.a,
-            stores.b,
-            config.data,
-            config.seed,
-            batch=config.training.batch,
-            device=trainer.device,
-            paired=begun.files.paired,
-            rank=distributed.rank(),
-            world=distributed.world(),
-            start=trainer.images,
-        ) as batches:
+        records = Records(run, begun, trainer, stores, progress or {}, say)
+        with (
+            closing(records),
+            Loader(
+                stores.a,
+                stores.b,
+                config.data,
+                config.seed,
+                batch=config.training.batch,
+                device=trainer.device,
+                paired=begun.files.paired,
+                rank=distributed.rank(),
+                world=distributed.world(),
+                start=trainer.images,
+            ) as batches,
+        ):
             records.start_clock(batches)
             for steps, (a, b) in enumerate(batches, 1):
                 before = trainer.images

@@ -14,11 +14,12 @@ from twofold.data.dataset import ImageStore
 from twofold.data.index import Stores
 from twofold.data.loader import Loader, load_plain_batch
 from twofold.errors import TwofoldError
+from twofold.evaluation.doctor import examine, of_data
 from twofold.images import to_float
 from twofold.runs import Run
-from twofold.training import samples, state
+from twofold.training import exporters, samples, state
 from twofold.training.report import write_report
-from twofold.training.start import Start
+from twofold.training.start import Say, Start
 from twofold.training.trainer import Trainer
 from twofold.translation import model
 
@@ -34,15 +35,21 @@ class Records:
     """
 
     def __init__(
-        self, run: Run, begun: Start, trainer: Trainer, stores: Stores, progress: dict[str, Any]
+        self, run: Run, begun: Start, trainer: Trainer, stores: Stores, progress: dict[str, Any], say: Say
     ) -> None:
-        self.run, self.begun, self.trainer, self.stores = run, begun, trainer, stores
+        self.run, self.begun, self.trainer, self.stores, self.say = run, begun, trainer, stores, say
+        self.warned = {found.name for found in of_data(run)}  # said at the start already
         self.losses: dict[str, float] = progress.get("losses", {})
         self.seconds_before: float = progress.get("seconds", 0.0)
         self.writes = distributed.rank() == 0
         if self.writes:
             cut(run.metrics, progress.get("metrics_bytes", 0))
             cut(run.timing, progress.get("timing_bytes", 0))
+        self.exporters = exporters.start(begun.config.training.log if self.writes else (), run)
+
+    def close(self) -> None:
+        for exporter in self.exporters:
+            exporter.close()
 
     def start_clock(self, loader: Loader) -> None:
         self.loader = loader
@@ -59,6 +66,7 @@ class Records:
                 self.report()
             if last or crossed(before, now, due.sample_every) or any(before < x <= now for x in FIRST_LOOKS):
                 self.sample()
+                self.warn()
             if last or crossed(before, now, due.snapshot_every):
                 self.snapshot()
             if last and self.writes:
@@ -75,7 +83,8 @@ class Records:
         images = self.trainer.images
         rate = self.begun.schedule.rate(images)
         epoch = round(images / self.begun.files.epoch, 4)
-        append(self.run.metrics, {"images": images, "epoch": epoch, "lr": rate, "losses": self.losses})
+        metrics = {"images": images, "epoch": epoch, "lr": rate, "losses": self.losses}
+        append(self.run.metrics, metrics)
         now, waiting = time.perf_counter(), self.loader.waiting
         took = max(now - self.reported, 1e-9)
         timing = {
@@ -85,6 +94,8 @@ class Records:
             "waiting": round((waiting - self.reported_waiting) / took, 4),
         }
         append(self.run.timing, timing)
+        for exporter in self.exporters:
+            exporter.report(exporters.flat(metrics, timing))
         self.reported, self.reported_images, self.reported_waiting = now, images, waiting
 
     def check_finite(self) -> None:
@@ -97,6 +108,10 @@ class Records:
         if broken is None:
             return
         images, names = broken
+        if self.writes:
+            append(
+                self.run.metrics, {"images": images, "not_finite": names}
+            )  # what the doctor is asked about next
         states = self.run.states()
         last = f"the last good state is at {states[-1][0]}" if states else "no state was saved before"
         raise TwofoldError(
@@ -115,7 +130,16 @@ class Records:
             sources = to_float(self.fixed[direction].to(self.trainer.device))
             grid = samples.grid(sources, self.trainer.generator(direction), third, noise=method.noise)
             samples.write(grid, self.run.sample(self.trainer.images, direction))
+            for exporter in self.exporters:
+                exporter.picture(self.trainer.images, direction, grid)
         write_report(self.run)
+
+    def warn(self) -> None:
+        """Say what the doctor finds, each thing once; a run stopped and resumed hears it again."""
+        for found in examine(self.run) if self.writes else []:
+            if found.name not in self.warned:
+                self.warned.add(found.name)
+                self.say(f"{found.severity}: {found.sentence} {found.advice}")
 
     @cached_property
     def fixed(self) -> dict[str, Tensor]:
@@ -150,6 +174,8 @@ class Records:
     def save_state(self) -> None:
         """All that resuming needs."""
         self.check_finite()
+        for exporter in self.exporters:
+            exporter.flush()
         progress = {
             "metrics_bytes": settled(self.run.metrics),
             "timing_bytes": settled(self.run.timing),

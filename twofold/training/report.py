@@ -16,6 +16,7 @@ from typing import Any
 import yaml
 
 from twofold.pages.charts import COLOURS, Series, chart, evenly, number, read_evenly
+from twofold.pages.findings import findings_list
 from twofold.pages.html import data_uri, details, page, section, table, text
 from twofold.pages.slider import Frame, gallery
 from twofold.runs import DIRECTIONS, Run
@@ -63,6 +64,7 @@ def _report(run: Run) -> str:
     name, found = run.path.resolve().name or "run", _read(run)
     parts = [
         _headline(name, found),
+        section("How it is going", _doctor(run)),
         _evaluation(run, found.evaluation),
         section("Pictures", _samples(run)),
         section("Curves", _curves(found)),
@@ -144,6 +146,12 @@ def _headline(name: str, found: _Found) -> str:
         f"<header><p class=soft>twofold · {method}</p><h1>{text(name)}</h1>"
         f"<p class=domains>{domains}</p>{bar}<dl class=facts>{shown}</dl></header>"
     )
+
+
+def _doctor(run: Run) -> str:
+    from twofold.evaluation.doctor import calm, examine  # with numpy, which nothing else here needs
+
+    return findings_list(examine(run), calm(run))
 
 
 def _goal(found: _Found) -> tuple[int, float]:

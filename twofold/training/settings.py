@@ -5,6 +5,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 Precision = Literal["auto", "float32", "bf16"]
+LogName = Literal["csv", "tensorboard"]
 
 
 class OptimSettings(BaseModel):
@@ -39,6 +40,9 @@ class TrainingSettings(BaseModel):
     sample_every: int | None = Field(default=None, ge=1, description="Images between sample grids.")
     snapshot_every: int | None = Field(default=None, ge=1, description="Images between models to ship.")
     state_every: int | None = Field(default=None, ge=1, description="Images between states to resume from.")
+    log: tuple[LogName, ...] = Field(
+        default=(), description="Write the reports for other programs as well: csv, tensorboard."
+    )
 
 
 class MachineSettings(BaseModel):
