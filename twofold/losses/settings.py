@@ -1,12 +1,12 @@
 """What a user can set of the losses."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 
-def separated(value: object) -> object:
+def separated(value: Any) -> Any:
     """A list that may also be written with commas: `0,4,8`."""
     if isinstance(value, str):
         return [part.strip() for part in value.split(",") if part.strip()]
