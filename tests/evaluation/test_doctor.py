@@ -197,6 +197,31 @@ def test_what_follows_from_a_copy_is_left_out(clinic):
     assert names(run) == ["critic of A won", "A→B copies"]
 
 
+def test_one_picture_for_everything_is_one_finding(clinic):
+    run = clinic.admit(losses=HEALTHY | {"disc_b": 0.004, "gan_ab": 1.0})
+    stripes = np.full_like(summers(), 0.5) + 0.2 * np.cos(np.pi * np.arange(SIDE))[:, None]
+    clinic.draw(2000, "ab", summers(), stripes)
+    assert names(run) == ["A→B collapsed"]
+
+
+def test_halves_of_one_file_are_not_the_same_image(clinic):
+    config = CONFIG | {"method": "pix2pix", "data": {"size": SIDE, "paired": True}}
+    run = clinic.admit(losses={"disc_b": 0.6, "gan_ab": 0.8, "l1": 20.0}, config=config)
+    clinic.list_files("abcdefghij", "abcdefghij")
+    assert names(run) == ["domains mixed up"]
+    content = json.loads(run.data.read_text())
+    content["a"]["part"], content["b"]["part"] = "left", "right"
+    run.data.write_text(json.dumps(content))
+    assert names(run, models=True) == []
+
+
+def test_pairs_may_ask_for_a_negative(clinic):
+    config = CONFIG | {"method": "pix2pix", "data": {"size": SIDE, "paired": True}}
+    run = clinic.admit(losses={"disc_b": 0.6, "gan_ab": 0.8, "l1": 20.0}, config=config)
+    clinic.draw(2000, "ab", summers(), 1 - summers())
+    assert names(run) == []
+
+
 def test_a_cycle_too_good_to_be_seen_may_leap(clinic):
     run = clinic.admit(losses=HEALTHY | {"cycle_a": 0.01}, config=CONFIG | {"cyclegan": {"cycle_a": 10.0}})
     rows = [json.loads(line) for line in run.metrics.read_text().splitlines()]

@@ -66,9 +66,15 @@ def examine(run: Run, *, models: bool = False) -> list[Finding]:
 
 
 def causes(found: list[Finding]) -> list[Finding]:
-    """Without what only follows from another: a critic always wins against a translator that copies."""
-    copiers = {each.name[2] for each in found if each.name.endswith("copies")}  # the B of "A→B copies"
-    follow = {f"critic of {side} {how}" for side in copiers for how in ("won", "winning")}
+    """Without what only follows from another: a critic always wins against a translator that copies or collapsed,
+    and one picture for everything has a texture of its own."""
+    follow: set[str] = set()
+    for way in ("A→B", "B→A"):
+        ill = {each.name.removeprefix(way) for each in found if each.name.startswith(way)}
+        if ill & {" copies", " collapsed"}:
+            follow |= {f"critic of {way[2]} won", f"critic of {way[2]} winning"}
+        if " collapsed" in ill:
+            follow |= {f"{way} checkerboard"}
     return [each for each in found if each.name not in follow]
 
 
@@ -194,7 +200,8 @@ def of_pictures(case: Case) -> list[Finding]:
     if newest < YOUNG or (math.isfinite(case.total) and newest < YOUNG_SHARE * case.total):
         return []
     stamped = tuple((way, path, modified(path)) for way, seen in grids.items() for _, path in seen)
-    return [*_of_pictures(stamped, case.config.get("method") != "pix2pix")]
+    data = room(case.config, "data")
+    return [*_of_pictures(stamped, not (data.get("paired") or data.get("lab")))]
 
 
 @lru_cache(maxsize=256)
@@ -203,7 +210,8 @@ def _of_pictures(grids: tuple[tuple[str, Path, int], ...], free: bool) -> tuple[
 
     Args:
         grids: (direction, file, time), oldest first.
-        free: whether the method finds out for itself what belongs together; else the third column is the answers.
+        free: whether the training finds out for itself what a translation should look like; with pairs, inverted or
+            unchanged colours can be the right answer.
     """
     shown: dict[str, list[list[Pictures]]] = {"ab": [], "ba": []}
     for way, path, _ in grids:
@@ -216,9 +224,9 @@ def of_grids(way: str, shown: dict[str, list[list[Pictures]]], free: bool) -> It
     """What one direction's grids show, each as its columns."""
     if not shown[way]:
         return
-    (sources, translations, third), label = shown[way][-1], "→".join(way.upper())
+    (sources, translations, _), label = shown[way][-1], "→".join(way.upper())
     other = shown[way[::-1]]
-    targets = other[-1][0] if other else None if free else third
+    targets = other[-1][0] if other else None
     earlier = [columns[1] for columns in shown[way][:-1] if columns[1].shape == translations.shape]
     found = [
         appearance.collapsed(sources, translations, targets, label),

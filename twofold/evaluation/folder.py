@@ -16,6 +16,7 @@ class File(NamedTuple):
 
     path: Path
     hash: str
+    """Of its content; of a file that is a pair, with the part of it that is the image."""
 
 
 class Files(NamedTuple):
@@ -38,10 +39,10 @@ def files(document: dict[Any, Any], side: str) -> Files:
 
 def listing(content: dict[Any, Any]) -> list[tuple[str, File]]:
     """(name, file) of a folder's images that could be read."""
-    folder = Path(str(content.get("folder")))
+    folder, part = Path(str(content.get("folder"))), content.get("part", "")
     rows = [row for row in entries(content.get("files")) if isinstance(row, dict) and not row.get("error")]
     return [
-        (row["name"], File(folder / row["name"], row["hash"]))
+        (row["name"], File(folder / row["name"], f"{row['hash']}{part}"))
         for row in rows
         if isinstance(row.get("name"), str) and isinstance(row.get("hash"), str)
     ]

@@ -41,10 +41,9 @@ JPEG = 90
 def findings(run: Run, config: dict[Any, Any]) -> list[Finding]:
     """What the newest snapshots and the newest state's critics show."""
     data, document = room(config, "data"), mapping(run.data)
-    if not isinstance(data.get("size"), int) or data.get(
-        "paired"
-    ):  # critics of pairs see more than one image
-        return []
+    parts = [room(document, side).get("part") for side in "ab"]
+    if not isinstance(data.get("size"), int) or data.get("paired") or any(parts):
+        return []  # critics of pairs see two images at once, and parts of files are not read here
     translators = newest_translators(run)
     listed = {side: files(document, side) for side in "ab"}
     unseen = {side: read_some(listed[side].held_out, data, side) for side in "ab"}

@@ -108,10 +108,8 @@ class Records:
         if broken is None:
             return
         images, names = broken
-        if self.writes:
-            append(
-                self.run.metrics, {"images": images, "not_finite": names}
-            )  # what the doctor is asked about next
+        if self.writes:  # for the doctor, who is asked next
+            append(self.run.metrics, {"images": images, "not_finite": names})
         states = self.run.states()
         last = f"the last good state is at {states[-1][0]}" if states else "no state was saved before"
         raise TwofoldError(

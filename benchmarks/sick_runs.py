@@ -1,0 +1,67 @@
+"""Runs that are ill on purpose, and a healthy one: what docs/guide/reading-a-run.md shows, and a test trains.
+
+    python benchmarks/sick_runs.py sick
+
+trains them in the folder `sick` (a minute or two each on one slow core), writes the guide's pictures, and prints
+what the doctor says. What is finished there already is not trained again.
+"""
+
+import sys
+from pathlib import Path
+
+from PIL import Image
+
+from twofold import cli
+from twofold.runs import Run
+
+GUIDE = Path(__file__).parents[1] / "docs" / "guide"
+
+RECIPES = {
+    "healthy": [],
+    "copies": ["--cyclegan.identity", "20"],
+    "outplayed": [
+        *("--generator.width", "2", "--generator.no-skips", "--adversarial.critic-steps", "4"),
+        *("--discriminator.width", "64", "--discriminator.layers", "3"),
+    ],
+    "collapsed": [
+        *("--cyclegan.cycle-a", "0", "--cyclegan.cycle-b", "0"),
+        *("--generator.no-skips", "--optim.lr", "0.004"),
+    ],
+    "checkerboard": ["--generator.upsample", "transposed", "--generator.no-skips"],
+}
+"""What each adds to docs/guide/small.yaml."""
+
+
+def make_pictures(out: Path) -> None:
+    """The landscapes that all of them are trained on."""
+    if not out.is_dir():
+        assert cli.run(["data", "make", "seasons", str(out), "--count", "60", "--size", "48"]) == 0
+
+
+def train(name: str, out: Path, pictures: Path) -> Run:
+    """One of the runs, in out/NAME."""
+    train_a, train_b, val_a, val_b = (str(pictures / each) for each in ("trainA", "trainB", "valA", "valB"))
+    settings = ["-c", str(GUIDE / "small.yaml"), *RECIPES[name]]
+    tokens = ["train", train_a, train_b, "--val", val_a, val_b, *settings, "--out", str(out / name)]
+    assert cli.run(tokens) == 0
+    return Run(out / name)
+
+
+def show(run: Run, scale: int = 3) -> None:
+    """The newest grid from A to B, enlarged, as a picture of the guide."""
+    with Image.open(run.samples("ab")[-1][1]) as grid:
+        large = grid.resize((scale * grid.width, scale * grid.height), Image.Resampling.NEAREST)
+    large.save(GUIDE / f"run-{run.path.name}.webp", "WEBP", quality=80)
+
+
+def main(out: Path) -> None:
+    make_pictures(out / "seasons")
+    for name in RECIPES:
+        run = train(name, out, out / "seasons")
+        show(run)
+        print(f"\n{name}")
+        cli.run(["doctor", str(run.path)])
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
