@@ -30,8 +30,26 @@ _FORWARD = (_TO_XYZ / _WHITE[:, None]).T.astype(np.float32)
 _BACKWARD = np.linalg.inv(_TO_XYZ / _WHITE[:, None]).T.astype(np.float32)
 
 
+STRIP = 2**20
+"""Pixels converted at a time, which bounds the memory that large images take."""
+
+
 def to_lab(image: Uint8) -> Uint8:
     """(H, W, 3) sRGB to (H, W, 3) Lab."""
+    return np.concatenate([_to_lab(strip) for strip in _strips(image)])
+
+
+def from_lab(lab: Uint8) -> Uint8:
+    """(H, W, 3) Lab to (H, W, 3) sRGB; colours that sRGB has not are clipped, channel by channel."""
+    return np.concatenate([_from_lab(strip) for strip in _strips(lab)])
+
+
+def _strips(image: Uint8) -> list[Uint8]:
+    rows = max(1, STRIP // image.shape[1])
+    return [image[top : top + rows] for top in range(0, len(image), rows)]
+
+
+def _to_lab(image: Uint8) -> Uint8:
     xyz = _LINEAR.astype(np.float32)[image] @ _FORWARD  # of the white's
     f = np.where(xyz > 216 / 24389, np.cbrt(xyz), (24389 / 27 * xyz + 16) / 116)
     x, y, z = f[..., 0], f[..., 1], f[..., 2]
@@ -39,8 +57,7 @@ def to_lab(image: Uint8) -> Uint8:
     return (lab * _SCALE + _SHIFT).round().clip(0, 255).astype(np.uint8)
 
 
-def from_lab(lab: Uint8) -> Uint8:
-    """(H, W, 3) Lab to (H, W, 3) sRGB; colours that sRGB has not are clipped, channel by channel."""
+def _from_lab(lab: Uint8) -> Uint8:
     light, a, b = np.moveaxis((lab - _SHIFT) / _SCALE, -1, 0)
     y = (light + 16) / 116
     f = np.stack([y + a / 500, y, y - b / 200], -1)

@@ -3,6 +3,7 @@
 import json
 import os
 import time
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -121,12 +122,17 @@ class Records:
         """A grid of fixed images for each direction, and the report, which shows it."""
         if not self.writes or not self.begun.config.training.samples:
             return
-        method = self.trainer.method
+        method, lab = self.trainer.method, self.begun.config.data.lab
         for direction in method.translators:
             back = direction[::-1]
             third = self.trainer.generator(back) if back in method.translators else None
-            sources = to_float(self.fixed[direction].to(self.trainer.device))
-            grid = samples.grid(sources, self.trainer.generator(direction), third, noise=method.noise)
+            if third is None and self.begun.files.paired:
+                third = list(to_float(self.fixed[back]))  # the right answers
+            sources, there = (
+                to_float(self.fixed[direction].to(self.trainer.device)),
+                self.trainer.generator(direction),
+            )
+            grid = samples.grid(sources, there, third, noise=method.noise, lab=lab)
             samples.write(grid, self.run.sample(self.trainer.images, direction))
             for exporter in self.exporters:
                 exporter.picture(self.trainer.images, direction, grid)
@@ -166,7 +172,9 @@ class Records:
         origin = {"method": config.method, "images": self.trainer.images}
         for direction in self.trainer.method.translators:
             generator = self.trainer.generator(direction)
+            labels = config.data.labels_a if direction == "ab" else config.data.labels_b
             header = model.header_of(generator, direction, size, origin, self.trainer.method.noise)
+            header = replace(header, lab=config.data.lab, labels=bool(labels))
             model.save(generator, header, self.run.snapshot(self.trainer.images, direction))
 
     def save_state(self) -> None:

@@ -39,6 +39,9 @@ class Header:
             out of images at their own scale.
         origin: the method and the image count that made it, or the file it was imported from.
         noise: whether the network's dropout is noise that stays at test time, as in pix2pix.
+        lab: whether it gives lightness its colour, or the other way round (see `twofold.colours`); left out of
+            the file where it does not.
+        labels: whether it takes label maps, which are resized without mixing colours; left out likewise.
         dtype, range: how stored values meet the network's.
     """
 
@@ -47,6 +50,8 @@ class Header:
     size: int | None
     origin: dict[str, Any] = field(default_factory=dict)
     noise: bool = False
+    lab: bool = False
+    labels: bool = False
     dtype: str = "uint8"
     range: tuple[float, float] = (-1.0, 1.0)
     format: int = FORMAT
@@ -93,7 +98,10 @@ def header_from(said: dict[str, Any], path: Path) -> Header:
     header = Header(**fields)
     sized = header.size is None or (type(header.size) is int and 1 <= header.size <= MAX_SIZE)
     mapped = isinstance(header.network, dict) and isinstance(header.origin, dict)
-    plain = type(header.format) is int and type(header.noise) is bool
+    switches = (header.noise, header.lab, header.labels)
+    plain = type(header.format) is int and all(type(switch) is bool for switch in switches)
+    if mapped and header.lab and {header.network.get(f"{end}_channels") for end in ("in", "out")} != {1, 2}:
+        raise ValueError("lightness is one channel and colour are two")
     if not (sized and mapped and plain and header.direction in DIRECTIONS):
         raise ValueError("a field of the header is of the wrong kind")
     if (header.dtype, header.range) != (Header.dtype, Header.range):
@@ -133,12 +141,18 @@ def save(generator: Generator, header: Header, path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
         with aside.open("wb") as file:  # safetensors' own writer hides what the disk said
-            file.write(to_bytes(weights, {"twofold": json.dumps(asdict(header), sort_keys=True)}))
+            file.write(to_bytes(weights, {"twofold": spelled(header)}))
             file.flush()
             os.fsync(file.fileno())
         aside.replace(path)
     finally:
         aside.unlink(missing_ok=True)
+
+
+def spelled(header: Header) -> str:
+    """The header as a file holds it."""
+    said = {k: v for k, v in asdict(header).items() if v or k not in ("lab", "labels")}
+    return json.dumps(said, sort_keys=True)
 
 
 def header_of(

@@ -12,6 +12,7 @@ from PIL import Image
 from torch import Tensor
 
 from twofold import hardware, images
+from twofold.colours import from_lab, to_lab
 from twofold.errors import TwofoldError, UsageError
 from twofold.networks.layers import Generator
 from twofold.runs import Run
@@ -123,30 +124,51 @@ class Translator:
     @property
     def channels(self) -> int:
         """Channels of the images that go in."""
-        return int(self.generator.arguments["in_channels"])
+        return 3 if self.header.lab else int(self.generator.arguments["in_channels"])
 
     @property
     def out_channels(self) -> int:
         """Channels of the images that come out."""
-        return int(self.generator.arguments["out_channels"])
+        return 3 if self.header.lab else int(self.generator.arguments["out_channels"])
 
-    @torch.inference_mode()
     def array(self, image: Uint8, at: At = "trained") -> Uint8:
         """Translate a uint8 array (H, W, C); the result has as many rows and columns.
+
+        Where the network works in Lab, the image is RGB or grey and keeps the half of its Lab that the network
+        sees, pixel by pixel; the other half is the network's answer.
 
         Raises:
             UsageError: the array's type or channels are not the network's, or it does not fit into memory.
         """
         image = image[..., None] if image.ndim == 2 else image
+        if self.header.lab and image.ndim == 3 and image.shape[2] == 1:
+            image = image.repeat(3, axis=2)
         if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != self.channels or not image.size:
             raise UsageError(
                 f"this model takes uint8 images (H, W, {self.channels}), not {image.dtype} {image.shape}"
             )
+        if not self.header.lab:
+            return self._through(image, at)
+        lab = to_lab(image)
+        light, colour = lab[..., :1], lab[..., 1:]
+        answer = (
+            (light, self._through(light, at)) if self.sees_lightness else (self._through(colour, at), colour)
+        )
+        return from_lab(np.concatenate(answer, axis=2))
+
+    @property
+    def sees_lightness(self) -> bool:
+        """Of a network that works in Lab: whether it goes from lightness to colour."""
+        return int(self.generator.arguments["in_channels"]) == 1
+
+    @torch.inference_mode()
+    def _through(self, image: Uint8, at: At) -> Uint8:
+        """The network's answer to an image in its own channels, at the image's size."""
         height, width = image.shape[:2]
         rows, columns = self.working_size(height, width, at)
         self.check_memory(rows, columns)
         image = np.require(image, requirements=["C", "W"])  # torch warns of read-only memory
-        padded = self.pad(images.resize(image, rows, columns))
+        padded = self.pad(images.resize(image, rows, columns, nearest=self.header.labels))
         batch = torch.from_numpy(padded).permute(2, 0, 1)[None].to(self.device)  # (1, C, H, W)
         with out_of_memory(rows, columns), at_test_time(self.generator, self.noise, self.seed):
             translated = images.to_uint8(self.generator(images.to_float(batch)))[0, :, :rows, :columns]
