@@ -38,7 +38,7 @@ OWNERS = {
     "torchmetrics": {"evaluation"},
     "cyclopts": {"cli", "verbs", "verb_evaluate"},
     "rich": {"terminal"},
-    "yaml": {"config", "training", "cli"},
+    "yaml": {"config", "pages", "cli"},
     "pydantic": {"config"},
     "PIL": {"images", "data", "translation", "training", "evaluation", "demo"},
     "safetensors": {"translation", "training"},
