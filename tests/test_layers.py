@@ -23,10 +23,10 @@ LAYERS = [
     {"data", "methods", "translation"},
     {"pages", "evaluation", "exchange"},
     {"config", "presets"},
-    {"training"},
+    {"training", "serving"},
     {"demo", "terminal"},
     {"verbs"},
-    {"verb_evaluate"},
+    {"verb_evaluate", "verb_monitor"},
     {"cli"},
     {"__init__", "__main__"},
 ]
@@ -38,10 +38,12 @@ OWNERS = {
     "torchmetrics": {"evaluation"},
     "cyclopts": {"cli", "verbs", "verb_evaluate"},
     "rich": {"terminal"},
-    "yaml": {"config", "training", "cli", "evaluation"},
+    "yaml": {"config", "pages", "cli", "evaluation"},
     "pydantic": {"config", "evaluation"},
     "PIL": {"images", "data", "translation", "training", "demo", "evaluation"},
     "safetensors": {"translation", "training", "evaluation"},
+    "starlette": {"serving"},
+    "uvicorn": {"serving"},
 }
 """Packages that only some rooms import; settings files may import pydantic everywhere."""
 

@@ -8,11 +8,12 @@ from pathlib import Path
 
 import pytest
 
+from twofold.pages.folder import POINTS
 from twofold.runs import Run
 from twofold.training.report import FRAME_BYTES, FRAMES, PICTURE_BYTES, write_report
 
 EVIL = "</script><script>alert('x')</script></table><!--\"'><img src=x onerror=alert(1)>"
-VOID = {"meta", "img", "input"}
+VOID = {"meta", "img", "input", "link"}
 
 
 class Seen(HTMLParser):
@@ -147,10 +148,24 @@ def test_losses_are_charted_by_group_in_the_colours_of_their_domain(full):
 
 
 def test_losses_of_any_other_method_are_charted_too(run):
-    run.metrics.write_text('{"images": 1, "losses": {"nce_ab": 2.0, "l1": 3.0, "x": 1, "y": 1, "z": 1}}\n')
+    run.metrics.write_text('{"images": 1, "losses": {"new_ab": 2.0, "k": 3.0, "x": 1, "y": 1, "z": 1}}\n')
     read(run)
     labels = [curve["label"] for curve in curves(run)["Other losses"]["curves"]]
-    assert labels == ["nce_ab", "l1", "x", "y"]  # as many as there are colours
+    assert labels == ["new_ab", "k", "x", "y"]  # as many as there are colours
+
+
+def test_losses_of_the_other_methods_have_charts_of_their_own(run):
+    losses = dict.fromkeys(("gan_ab", "nce_a", "nce_b", "l1", "perceptual", "rec_disc_a"), 1.0)
+    run.metrics.write_text(json.dumps({"images": 1, "losses": losses}))
+    read(run)
+    labels = {title: [curve["label"] for curve in data["curves"]] for title, data in curves(run).items()}
+    assert labels == {
+        "Adversarial": ["A→B"],
+        "Contrast": ["A", "B"],
+        "Distance": ["l1"],
+        "Likeness": ["perceptual"],
+        "Critics of the way back": ["A"],
+    }
 
 
 def test_long_logs_are_thinned(full):
@@ -158,9 +173,10 @@ def test_long_logs_are_thinned(full):
     read(full)
     charts = curves(full)
     for data in charts.values():
-        assert len(data["images"]) == 600
-        assert (data["images"][0], data["images"][-1]) == (10, 200_000)
-        assert all(len(curve["raw"]) == len(curve["smooth"]) == 600 for curve in data["curves"])
+        (images,) = data["axes"]
+        assert POINTS / 4 < len(images) <= POINTS
+        assert (images[0], images[-1]) == (10, 200_000)
+        assert all(len(curve["values"]) == len(images) for curve in data["curves"])
 
 
 def grids(run: Run) -> list[bytes]:
@@ -231,7 +247,7 @@ def test_losses_that_are_no_numbers_leave_gaps(run):
     ]
     run.metrics.write_text("".join(json.dumps(row) + "\n" for row in rows))
     read(run)
-    assert curves(run)["Adversarial"]["curves"][0]["raw"] == [1.0, None, None]
+    assert curves(run)["Adversarial"]["curves"][0]["values"] == [1.0, None, None]
 
 
 def test_an_evaluation_stands_first_with_its_winner_marked(full):
