@@ -8,7 +8,7 @@ import numpy as np
 
 from twofold import images
 from twofold.errors import UsageError
-from twofold.evaluation import inception, labels, lpips
+from twofold.evaluation import labels, lpips
 from twofold.evaluation.features import Network, inception_home, inception_network, of_files, own_network
 from twofold.evaluation.measures import (
     Cycles,
