@@ -57,6 +57,10 @@ class Config(Settings):
 
     @model_validator(mode="after")
     def _agree(self) -> "Config":
+        try:
+            self.data.agree()
+        except ValueError as error:
+            raise ValueError(f"data: {error}") from error
         if self.b is None and not self.data.paired and not self.data.lab:
             raise ValueError(
                 f"{self.method} takes two folders: `twofold train A B`; one alone is for pairs (--method pix2pix)"

@@ -300,17 +300,33 @@ def demo(*, out: Path = Path("demo"), quick: Flag = False) -> int:
     return 0 if finished else INTERRUPTED
 
 
-def check(a: Path, b: Path | None = None, /, *, size: Whole = 256, json: Flag = False) -> int:
+def check(
+    a: Path,
+    b: Path | None = None,
+    /,
+    *,
+    size: Whole = 256,
+    paired: Flag = False,
+    pairs: str | None = None,
+    test: Annotated[list[Path] | None, Parameter(consume_multiple=True)] = None,
+    json: Flag = False,
+) -> int:
     """Look at one or two folders of images as a training would, and say what is wrong.
 
     Parameters
     ----------
     a
-        A folder of images.
+        A folder of images; of pairs, of both or a list (.csv, .jsonl).
     b
         The other domain's.
     size
         The training size they are checked for.
+    paired
+        They are pairs.
+    pairs
+        How one folder holds pairs: halves, or two suffixes such as jpg:png; found out if not given.
+    test
+        Folders of test images, none of which should be trained on.
     json
         Print JSON.
     """
@@ -319,10 +335,13 @@ def check(a: Path, b: Path | None = None, /, *, size: Whole = 256, json: Flag = 
     from twofold.data import check as checks
     from twofold.data.settings import DataSettings
 
-    findings = checks.check(a, b, DataSettings(size=size))
+    settings = DataSettings(size=size, paired=paired or pairs is not None, pairs=pairs)
+    findings = checks.check(a, b, settings, test=test or [])
     if json:
         emit(dumps(asdict(findings), default=str))
     else:
+        if findings.pairs:
+            emit(paragraph(findings.pairs))
         for found in filter(None, (findings.a, findings.b)):
             emit(f"{found.label}  {found.folder}")
             emit(paragraph(checks.described(found), "   ", "   "))

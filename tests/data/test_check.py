@@ -71,3 +71,48 @@ def test_nothing_but_bad_files(fill, small, tmp_path):
 def test_channels_that_differ_are_said(fill, small):
     findings = check(fill("A", 2, channels=1), fill("B", 2), small())
     assert any("A has 1 channels and B 3" in line for line in findings.verdicts)
+
+
+def test_pairs_and_what_is_wrong_with_them(fill, small):
+    a, b = fill("A", 14, size=(40, 32)), fill("B", 12, size=(20, 16))
+    fill("A", 1, size=(40, 60), first=11)
+    test = fill("test", 1)
+    (test / "5.png").write_bytes((b / "5.png").read_bytes())
+    (a / "12.png").rename(a / "only.png")
+    (a / "twin.png").write_bytes((a / "0.png").read_bytes())
+    (b / "twin.png").write_bytes((b / "0.png").read_bytes())
+    findings = check(a, b, small(paired=True), test=[test])
+    assert findings.pairs is not None and findings.pairs.startswith("13 pairs: files of one name in A and B")
+    assert not findings.ready and findings.a.good == findings.b.good == 13
+    whats = [(each.what.split(" ")[0], each.names) for each in findings.broken]
+    assert whats == [
+        ("not", ["13.png", "only.png"]),
+        ("shapes", ["11.png (40 x 60) with 11.png (20 x 16)"]),
+    ]
+    said = "\n".join(findings.verdicts)
+    assert f"not in {b}: 13.png, only.png" in said
+    assert f"B: 1 image in the test set as well (5.png = {test / '5.png'})" in said
+    assert findings.b.tested == (("5.png", str(test / "5.png")),)
+    assert findings.a.duplicates == (("0.png", "twin.png"),)
+
+
+def test_halves_that_are_none_and_those_that_are(fill, small):
+    folder = fill("pairs", 100, size=(40, 16))
+    findings = check(folder, None, small(paired=True))
+    assert findings.ready and findings.verdicts == ("ready to train",)
+    assert (findings.a.median, findings.b.median, findings.shared) == ((20, 16), (20, 16), ())
+    fill("pairs", 1, size=(41, 16), first=30)
+    for i in range(6):
+        (folder / f"{i}.png").write_text("no image")
+    findings = check(folder, None, small(paired=True))
+    assert findings.broken[0].names == ["30.png (41 x 16)"] and not findings.ready
+    assert "broken pairs, odd widths, which have no halves: 30.png (41 x 16)" in findings.verdicts
+    assert "only 94 of 100 pairs decode, 95 % must; mend the others" in findings.verdicts
+    assert [name for name, _ in findings.b.bad] == [f"{i}.png" for i in range(6)]
+
+
+def test_test_images_among_the_training_images(fill, small):
+    a, b, test = fill("A", 3), fill("B", 3), fill("test", 3)
+    (test / "x.png").write_bytes((a / "1.png").read_bytes())
+    findings = check(a, b, small(), test=[test])
+    assert findings.ready and findings.a.tested == (("1.png", str(test / "x.png")),) and not findings.b.tested

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from twofold import images
+from twofold.colours import to_lab
 from twofold.data.dataset import ImageStore, LoadRule
 from twofold.data.index import Index, build, changes, open_stores
 from twofold.data.loader import Loader
@@ -346,3 +347,25 @@ def test_half_of_an_image_can_be_a_label_map(fill, pair_up):
         images.write(np.concatenate([label_map(5, 48, 60, i), photo], 1), folder / f"{i}.png")
     index, _ = pair_up(folder)
     assert (index.a.labels, index.b.labels) == (True, False)
+
+
+# ---- Lab
+
+
+def test_lab_of_one_folder_pairs_each_image_with_itself(fill, pair_up, small):
+    folder = fill("photos", 3)
+    index, said = pair_up(folder, paired=False, lab=True)
+    assert said == ["3 pairs: the lightness of each image and its colour"]
+    assert index.paired and (index.a.channels, index.b.channels) == (1, 2)
+    stores = open_stores(Index.from_json(index.to_json()), small(lab=True), print)
+    lab = to_lab(images.resize(images.read(folder / "1.png"), 9, 9))
+    assert stores.a.cached and stores.b.cached
+    assert np.array_equal(torch.cat([stores.a[1], stores.b[1]], 2).numpy(), lab)
+
+
+def test_lab_of_two_folders_needs_no_pairs(fill, survey, small):
+    index, said = survey(fill("A", 3, channels=1), fill("B", 2), lab=True)
+    assert said == [] and not index.paired
+    assert (index.a.channels, index.b.channels) == (1, 2)
+    stores = open_stores(index, small(lab=True), print)
+    assert (stores.a[2].shape, stores.b[1].shape) == ((9, 9, 1), (9, 9, 2))

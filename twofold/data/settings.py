@@ -1,9 +1,10 @@
 """What a user can set of the data."""
 
+import re
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 ResizeName = Literal["resize-and-crop", "scale-width-and-crop", "crop", "none"]
 DirectionName = Literal["ab", "ba"]
@@ -38,7 +39,6 @@ class DataSettings(BaseModel):
     )
     pairs: str | None = Field(
         default=None,
-        pattern=r"^(halves|[A-Za-z]+:[A-Za-z]+)$",
         description="How one folder holds pairs: `halves` of each image, or two suffixes such as jpg:png, the "
         "input first; found out if not given.",
     )
@@ -91,8 +91,20 @@ class DataSettings(BaseModel):
         """The load size in pixels, as given or derived from the crop."""
         return self.load_size or round(self.size * 286 / 256)
 
-    @model_validator(mode="after")
-    def _agree(self) -> "DataSettings":
+    @field_validator("pairs")
+    @classmethod
+    def _known_kind(cls, pairs: str | None) -> str | None:
+        if pairs is not None and not re.fullmatch(r"halves|[A-Za-z0-9]+:[A-Za-z0-9]+", pairs):
+            raise ValueError(
+                f"{pairs!r} is neither `halves` nor two suffixes, the input first, such as jpg:png"
+            )
+        return pairs
+
+    def agree(self) -> None:
+        """Raise ValueError where two settings contradict each other.
+
+        Asked of a whole config alone: what a command line says is a part, and right only beside the rest.
+        """
         if self.loaded < self.size and self.resize in ("resize-and-crop", "scale-width-and-crop"):
             raise ValueError(
                 f"load_size {self.loaded} is under the crop, {self.size}; make it at least as large"
@@ -110,4 +122,3 @@ class DataSettings(BaseModel):
             )
         if self.lab and self.jitter:
             raise ValueError("jitter is for colours as they are seen, lab has none of those; leave out one")
-        return self

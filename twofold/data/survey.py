@@ -172,7 +172,7 @@ def shared(a: Sequence[Entry], b: Sequence[Entry]) -> list[str]:
     return [entry.name for entry in a if entry.hash in hashes]
 
 
-def counted(names: Sequence[str]) -> str:
+def counted(names: Sequence[object]) -> str:
     return f"{len(names):,} image{'' if len(names) == 1 else 's'}"
 
 
