@@ -24,8 +24,8 @@ RECIPES = {
         *("--discriminator.width", "64", "--discriminator.layers", "3"),
     ],
     "collapsed": [
-        *("--cyclegan.cycle-a", "0", "--cyclegan.cycle-b", "0"),
-        *("--generator.no-skips", "--optim.lr", "0.004"),
+        *("--cyclegan.cycle-a", "0", "--cyclegan.cycle-b", "0", "--optim.lr", "0.004", "--batch", "1"),
+        *("--generator.upsample", "transposed", "--generator.no-skips"),
     ],
     "checkerboard": ["--generator.upsample", "transposed", "--generator.no-skips"],
 }

@@ -2,6 +2,7 @@
 
 import json
 import random
+import re
 from pathlib import Path
 
 import numpy as np
@@ -11,8 +12,8 @@ import yaml
 from safetensors.torch import save_file
 from torch.nn import functional as F
 
-from twofold import cli, images
-from twofold.evaluation import doctor, trial
+from twofold import cli, config, images
+from twofold.evaluation import appearance, doctor, symptoms, trial
 from twofold.evaluation.doctor import examine
 from twofold.networks.discriminators import PatchDiscriminator
 from twofold.networks.layers import Generator, initialise
@@ -112,6 +113,13 @@ def test_a_healthy_run_gets_one_calm_line(clinic, capsys):
     assert "Nothing wrong to be seen after 2,000 images." in " ".join(capsys.readouterr().out.split())
     assert cli.run(["doctor", str(run.path), "--json"]) == 0
     assert json.loads(capsys.readouterr().out) == []
+
+
+def test_every_option_in_the_advice_exists():
+    known = {f"{room}.{field}" for room, fields in config.schema().items() if isinstance(fields, dict) for field in fields}
+    for module in (symptoms, appearance):
+        said = re.findall(r"--([a-z]+\.[a-z0-9-]+)", Path(module.__file__).read_text())
+        assert said and {option.replace("-", "_") for option in said} <= known
 
 
 # ---- the illnesses, in a folder

@@ -7,6 +7,7 @@ import pytest
 
 from twofold.evaluation.doctor import examine
 
+GUIDE = Path(__file__).parents[2] / "docs" / "guide" / "reading-a-run.md"
 SCRIPT = Path(__file__).parents[2] / "benchmarks" / "sick_runs.py"
 
 
@@ -24,6 +25,15 @@ def pictures(sick_runs, tmp_path_factory):
     folder = tmp_path_factory.mktemp("sick") / "seasons"
     sick_runs.make_pictures(folder)
     return folder
+
+
+def test_the_guide_shows_the_commands_that_made_its_pictures(sick_runs):
+    lines = [line.split() for line in GUIDE.read_text().splitlines() if line.startswith("    twofold train")]
+    said = {Path(line[line.index("--out") + 1]).name: line[line.index("--out") + 2 :] for line in lines[:-1]}
+    assert said == sick_runs.RECIPES
+    for name in sick_runs.RECIPES:
+        assert f"(run-{name}.webp)" in GUIDE.read_text()
+        assert (GUIDE.parent / f"run-{name}.webp").stat().st_size < 60_000
 
 
 @pytest.mark.slow

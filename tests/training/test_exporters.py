@@ -66,6 +66,15 @@ def test_a_target_added_later_gets_what_was_before(lab, copied):
     assert len(found["lr"]) == 4
 
 
+def test_a_target_asked_for_after_the_end_gets_all(command, copied):
+    run = Run(copied)
+    for _ in range(2):  # the second time changes nothing
+        assert command("train", "--resume", copied, "--log", "csv", "tensorboard").code == 0
+        assert in_csv(run) == rows(run)
+        found, _ = scalars(run)
+        assert [images for images, _ in found["lr"]] == [4, 8, 12]
+
+
 def test_a_loss_that_comes_later_gets_a_column(tmp_path):
     run = Run(tmp_path)
     target = exporters.Csv(run, [{"images": 1.0, "losses/a": 0.5}])

@@ -128,6 +128,12 @@ def start(names: Sequence[LogName], run: Run) -> list[Exporter]:
     return [EXPORTERS[name](run, before) for name in dict.fromkeys(names)]
 
 
+def catch_up(names: Sequence[LogName], run: Run) -> None:
+    """Tell targets that are asked for after the training of all its reports."""
+    for exporter in start(names, run):
+        exporter.close()
+
+
 def reports(run: Run) -> Iterator[Values]:
     """Every report of the run's logs."""
     timing = {row.get("images"): row for row in read_lines(run.timing)}

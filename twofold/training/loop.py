@@ -80,6 +80,8 @@ def follow(run: Run, begun: Start, watcher: Watcher, say: Say) -> bool:
         trainer = trainer_for(begun)
         progress = state.load(run, trainer, say)
         if trainer.images >= total:
+            if distributed.rank() == 0:
+                exporters.catch_up(config.training.log, run)
             say(
                 f"{run.path} is finished with {trainer.images} images; --epochs or --decay-epochs makes it longer"
             )
