@@ -38,7 +38,7 @@ OWNERS = {
     "torchmetrics": {"evaluation"},
     "cyclopts": {"cli", "verbs", "verb_evaluate"},
     "rich": {"terminal"},
-    "yaml": {"config", "training", "cli", "evaluation"},
+    "yaml": {"config", "pages", "cli", "evaluation"},
     "pydantic": {"config", "evaluation"},
     "PIL": {"images", "data", "translation", "training", "demo", "evaluation"},
     "safetensors": {"translation", "training", "evaluation"},

@@ -9,13 +9,15 @@ samples/         000004000-ab.webp: rows of source, translation, and back again
 snapshots/       000004000-ab.safetensors: to ship     states/000004000/: to resume
                  best-ab.safetensors: the best so far on held-out images
 evaluation.json  what `evaluate` or the demo measured   report.html
+evaluations.jsonl  figures on held-out images, one line each time
 """
 
 import json
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from twofold.errors import UsageError
 
@@ -63,6 +65,10 @@ class Run:
     @property
     def evaluation(self) -> Path:
         return self.path / "evaluation.json"
+
+    @property
+    def evaluations(self) -> Path:
+        return self.path / "evaluations.jsonl"
 
     @property
     def report(self) -> Path:
@@ -143,12 +149,55 @@ def read_lines(path: Path, newest: int | None = None) -> list[dict[str, Any]]:
         lines = path.read_bytes().splitlines()
     except OSError:
         return []
-    rows = []
-    for line in lines if newest is None else lines[-newest:]:
-        try:
-            row = json.loads(line)
-        except (ValueError, RecursionError):
-            continue
-        if isinstance(row, dict):
-            rows.append(row)
-    return rows
+    rows = map(_row, lines if newest is None else lines[-newest:])
+    return [row for row in rows if row is not None]
+
+
+def read_evenly(path: Path, most: int = 600) -> list[dict[str, Any]]:
+    """At most `most` rows of a log, evenly spaced by bytes, in order; the last whole one is among them.
+
+    They are the first lines after every 2^k bytes: the time it takes does not grow with the log, and a log that
+    grows keeps the rows it showed. Torn lines are left out; a missing file is an empty log.
+    """
+    try:
+        with path.open("rb") as file:
+            rows = [row for line in _spaced(file, most - 1) if (row := _row(line)) is not None]
+    except OSError:
+        return []
+    last = last_row(path)
+    return rows if last is None or rows[-1:] == [last] else [*rows, last]
+
+
+def last_row(path: Path) -> dict[str, Any] | None:
+    """The last whole row of a log, if it has one; only the log's end is read."""
+    try:
+        with path.open("rb") as file:
+            file.seek(max(0, file.seek(0, 2) - _LONGEST))
+            lines = file.read(_LONGEST).splitlines()
+    except OSError:
+        return None
+    return next((row for line in reversed(lines) if (row := _row(line)) is not None), None)
+
+
+_LONGEST = 1 << 16  # bytes of a line; what is longer is no line of ours
+
+
+def _spaced(file: BinaryIO, most: int) -> Iterator[bytes]:
+    size, stride, place = file.seek(0, 2), 1, 0
+    while stride * most < size:
+        stride *= 2
+    while place < size:
+        file.seek(max(0, place - 1))
+        if place:
+            file.readline(_LONGEST)  # the end of a line that starts before
+        start = file.tell()
+        yield file.readline(_LONGEST)
+        place = (start // stride + 1) * stride
+
+
+def _row(line: bytes) -> dict[str, Any] | None:
+    try:
+        row = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    return row if isinstance(row, dict) else None

@@ -77,4 +77,6 @@ def test_a_page_needs_nothing_from_elsewhere():
     document = page("title", "")
     addresses = re.findall(r"https?://[^\s\"'`]+", document)
     assert set(addresses) <= {"http://www.w3.org/2000/svg"}  # a name, never fetched
-    assert not re.search(r"@import|@font-face|<link|\ssrc=", document)
+    assert not re.search(r"@import|@font-face|\ssrc=", document)
+    assert re.findall(r'<link [^>]*href="(data:[^,]*)', document) == ["data:image/svg+xml"]
+    assert document.count("<link") == 1

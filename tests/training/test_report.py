@@ -8,11 +8,12 @@ from pathlib import Path
 
 import pytest
 
+from twofold.pages.folder import POINTS
 from twofold.runs import Run
 from twofold.training.report import FRAME_BYTES, FRAMES, PICTURE_BYTES, write_report
 
 EVIL = "</script><script>alert('x')</script></table><!--\"'><img src=x onerror=alert(1)>"
-VOID = {"meta", "img", "input"}
+VOID = {"meta", "img", "input", "link"}
 
 
 class Seen(HTMLParser):
@@ -158,9 +159,10 @@ def test_long_logs_are_thinned(full):
     read(full)
     charts = curves(full)
     for data in charts.values():
-        assert len(data["images"]) == 600
-        assert (data["images"][0], data["images"][-1]) == (10, 200_000)
-        assert all(len(curve["raw"]) == len(curve["smooth"]) == 600 for curve in data["curves"])
+        (images,) = data["axes"]
+        assert POINTS / 4 < len(images) <= POINTS
+        assert (images[0], images[-1]) == (10, 200_000)
+        assert all(len(curve["values"]) == len(images) for curve in data["curves"])
 
 
 def grids(run: Run) -> list[bytes]:
@@ -231,7 +233,7 @@ def test_losses_that_are_no_numbers_leave_gaps(run):
     ]
     run.metrics.write_text("".join(json.dumps(row) + "\n" for row in rows))
     read(run)
-    assert curves(run)["Adversarial"]["curves"][0]["raw"] == [1.0, None, None]
+    assert curves(run)["Adversarial"]["curves"][0]["values"] == [1.0, None, None]
 
 
 def test_an_evaluation_stands_first_with_its_winner_marked(full):

@@ -5,7 +5,9 @@ import hashlib
 import html
 import json
 from collections.abc import Iterable
+from functools import cache
 from importlib import resources
+from urllib.parse import quote
 
 
 def text(value: object) -> str:
@@ -40,19 +42,19 @@ def section(title: object, body: str) -> str:
     return f"<section><h2>{text(title)}</h2>{body}</section>" if body else ""
 
 
-def page(title: object, body: str) -> str:
+def page(title: object, body: str, live: bool = False) -> str:
     """The whole document around `body`, which is HTML.
 
-    Its policy forbids every fetch and every script but its own, so that a mistake in escaping stays inert.
+    Its policy forbids every fetch and every script but its own, so that a mistake in escaping stays inert. A live
+    page may also ask the server it came from for itself, and for pictures.
     """
-    style, script = _asset("style.css"), _asset("script.js")
-    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii")
-    policy = f"default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'sha256-{digest}'"
+    style = _asset("style.css") + (_asset("live.css") if live else "")
+    script = _asset("script.js") + (_asset("live.js") if live else "")
     return f"""<!doctype html>
 <html lang=en><head><meta charset=utf-8>
-<meta http-equiv=Content-Security-Policy content="{policy}">
+<meta http-equiv=Content-Security-Policy content="{_policy(script, live)}">
 <meta name=viewport content="width=device-width, initial-scale=1">
-<title>{text(title)}</title><style>{style}</style></head>
+<title>{text(title)}</title><link rel=icon href="{ICON}"><style>{style}</style></head>
 <body>
 {body}
 <script>{script}</script>
@@ -60,5 +62,21 @@ def page(title: object, body: str) -> str:
 """
 
 
+ICON = "data:image/svg+xml," + quote(
+    '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 16 16"><path fill="#17699b" d="M1 3l7 2v10l-7-2z"/>'
+    '<path fill="#b04a1f" d="M15 3L8 5v10l7-2z"/></svg>'
+)
+
+
+@cache
+def _policy(script: str, live: bool) -> str:
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii")
+    own = "default-src 'none'; base-uri 'none'; style-src 'unsafe-inline'"
+    if live:
+        return f"{own}; script-src 'sha256-{digest}'; img-src 'self' data:; connect-src 'self'; form-action 'self'"
+    return f"{own}; script-src 'sha256-{digest}'; img-src data:; form-action 'none'"
+
+
+@cache
 def _asset(name: str) -> str:
     return resources.files("twofold.pages").joinpath(name).read_text(encoding="utf-8")

@@ -12,16 +12,19 @@ function choose(direction) {
 /* Over time: show one grid of many; the next is decoded before the last one goes, so nothing flickers. */
 
 function scrub(panel) {
-  const frames = all(".frames img", panel), slider = panel.querySelector(".controls input");
+  const slider = panel.querySelector(".controls input"), controls = panel.querySelector(".controls");
   const play = panel.querySelector(".play"), moment = panel.querySelector(".moment");
-  let timer = 0;
+  const frames = () => all(".frames img", panel);
+  let timer = 0, newest = true;
 
   const show = async () => {
-    const wanted = slider.value, frame = frames[wanted];
+    const wanted = slider.value, frame = frames()[wanted];
+    newest = +wanted >= frames().length - 1;
     slider.setAttribute("aria-valuetext", frame.dataset.label);
     moment.textContent = frame.dataset.label;
+    frame.loading = "eager";
     await frame.decode().catch(() => {});
-    if (slider.value === wanted) for (const other of frames) other.hidden = other !== frame;
+    if (slider.value === wanted) for (const other of frames()) other.hidden = other !== frame;
   };
   const stop = () => {
     clearInterval(timer);
@@ -30,49 +33,63 @@ function scrub(panel) {
     play.setAttribute("aria-label", "Play through training");
   };
   const advance = () => {
-    if (+slider.value >= frames.length - 1) return stop();
+    if (+slider.value >= frames().length - 1) return stop();
     slider.value = +slider.value + 1;
     show();
   };
   play.addEventListener("click", () => {
     if (timer) return stop();
-    if (+slider.value >= frames.length - 1) slider.value = 0;
+    if (+slider.value >= frames().length - 1) slider.value = 0;
     show();
     timer = setInterval(advance, 350);
     play.textContent = "❚❚";
     play.setAttribute("aria-label", "Pause");
   });
   slider.addEventListener("input", () => { stop(); show(); });
-  slider.value = frames.length - 1; // browsers restore an older place on reload
-  slider.setAttribute("aria-valuetext", frames.at(-1).dataset.label);
+  panel.addEventListener("renew", () => { // other frames: stay with the newest, or with the one that is shown
+    const last = frames().length - 1, shown = frames().findIndex((frame) => !frame.hidden);
+    controls.hidden = !last;
+    slider.max = last;
+    slider.value = newest || shown < 0 ? last : shown;
+    show();
+  });
+  slider.value = frames().length - 1; // browsers restore an older place on reload
+  slider.setAttribute("aria-valuetext", frames().at(-1).dataset.label);
 }
 
 /* Before and after: two cells of the newest grid, one clipped at the line. */
 
-async function compare(panel) {
+function compare(panel) {
   const box = panel.querySelector(".before-after"), stage = box.querySelector(".stage");
   const range = stage.querySelector("input"), scenes = box.querySelector(".scenes");
-  const newest = all(".frames img", panel).at(-1);
-  try { await newest.decode(); } catch { return; }
-  const rows = Math.max(1, Math.round(newest.naturalHeight * 3 / newest.naturalWidth));
-  box.style.setProperty("--grid", `url("${newest.src}")`);
-  box.style.setProperty("--rows", rows);
-  box.hidden = false;
 
   const pick = (row) => {
     stage.style.setProperty("--row", row);
     all("button", scenes).forEach((button, place) => button.setAttribute("aria-pressed", place === row));
   };
-  for (let row = 0; rows > 1 && row < rows; row++) {
+  const scene = (row) => {
     const button = document.createElement("button");
     button.type = "button";
     button.className = "cell";
     button.style.setProperty("--row", row);
     button.setAttribute("aria-label", `Scene ${row + 1}`);
     button.addEventListener("click", () => pick(row));
-    scenes.append(button);
-  }
-  pick(0);
+    return button;
+  };
+  const take = async () => {
+    const newest = all(".frames img", panel).at(-1);
+    newest.loading = "eager";
+    try { await newest.decode(); } catch { return; }
+    const rows = Math.max(1, Math.round(newest.naturalHeight * 3 / newest.naturalWidth));
+    box.style.setProperty("--grid", `url("${newest.src}")`);
+    if (+box.style.getPropertyValue("--rows") === rows) return;
+    box.style.setProperty("--rows", rows);
+    box.hidden = false;
+    scenes.replaceChildren(...Array.from({ length: rows > 1 ? rows : 0 }, (_, row) => scene(row)));
+    pick(0);
+  };
+  panel.addEventListener("renew", take);
+  take();
 
   const cut = () => stage.style.setProperty("--cut", `${range.value}%`);
   const drag = (event) => {
@@ -115,37 +132,75 @@ function ticks(low, high, count) {
   return found;
 }
 
+/* A curve's neighbours within `reach`, as the mean of their middle half: a spike leaves no trace; gaps stay. */
+
+function smooth(values, reach) {
+  if (!reach) return values;
+  const near = []; // sorted
+  const place = (value) => {
+    let low = 0, high = near.length;
+    while (low < high) {
+      const middle = (low + high) >> 1;
+      if (near[middle] < value) low = middle + 1; else high = middle;
+    }
+    return low;
+  };
+  const enter = (value) => { if (value !== null && value !== undefined) near.splice(place(value), 0, value); };
+  const leave = (value) => { if (value !== null && value !== undefined) near.splice(place(value), 1); };
+  for (let k = 0; k < reach; k++) enter(values[k]);
+  return values.map((value, here) => {
+    enter(values[here + reach]);
+    leave(values[here - reach - 1]);
+    if (value === null) return null;
+    const cut = near.length >> 2, middle = near.slice(cut, near.length - cut);
+    return middle.reduce((sum, each) => sum + each, 0) / middle.length;
+  });
+}
+
+const SHARES = [0, 0.01, 0.02, 0.05, 0.1, 0.2]; // of a curve, that smoothing reaches to either side
+let share = SHARES[2];
+
 function limits(curves) { // a few spikes may leave the picture, the smoothed curve may not
-  const raw = curves.flatMap((c) => c.raw).filter((v) => v !== null).sort((p, q) => p - q);
+  const raw = curves.flatMap((c) => c.values).filter((v) => v !== null).sort((p, q) => p - q);
   const shown = curves.flatMap((c) => c.smooth).filter((v) => v !== null);
-  const at = (share) => raw[Math.round(share * (raw.length - 1))] ?? 0;
-  const high = Math.max(0, at(0.99), ...shown), low = Math.min(0, at(0.01), ...shown);
+  const at = (part) => raw[Math.round(part * (raw.length - 1))] ?? 0;
+  const high = shown.reduce((p, q) => Math.max(p, q), Math.max(0, at(0.99)));
+  const low = shown.reduce((p, q) => Math.min(p, q), Math.min(0, at(0.01)));
   return high > low ? [low, high + (high - low) * 0.05] : [low, low + 1];
 }
 
-function line(values, x, y) {
+function line(images, values, x, y) {
   let path = "", pen = "M";
   values.forEach((value, place) => {
     if (value === null) { pen = "M"; return; }
-    path += `${pen}${x(place).toFixed(1)} ${y(value).toFixed(1)}`;
+    path += `${pen}${x(images[place]).toFixed(1)} ${y(value).toFixed(1)}`;
     pen = "L";
   });
   return path;
 }
 
-function draw(figure, data) {
-  const plot = figure.querySelector(".plot"), width = plot.clientWidth, { images, curves } = data;
+const drawn = new WeakMap(); // of each figure: its data, with `curves` that know their images and smooth values
+
+function fill(figure, data) {
+  data.curves = data.curves.map((c) => ({ ...c, images: data.axes[c.axis] }));
+  drawn.set(figure, { ...drawn.get(figure), data });
+  draw(figure);
+}
+
+function draw(figure) {
+  const { data } = drawn.get(figure), plot = figure.querySelector(".plot"), width = plot.clientWidth;
   if (!width) return;
-  const right = width - RIGHT, bottom = HEIGHT - BOTTOM, most = images.at(-1) || 1;
+  const curves = data.curves.map((c) => ({ ...c, smooth: smooth(c.values, Math.floor(c.images.length * share)) }));
+  const right = width - RIGHT, bottom = HEIGHT - BOTTOM, most = Math.max(...curves.map((c) => c.images.at(-1))) || 1;
   const [low, high] = limits(curves);
-  const across = (count) => LEFT + (right - LEFT) * count / most, x = (place) => across(images[place]);
+  const x = (images) => LEFT + (right - LEFT) * images / most;
   const y = (value) => bottom - (bottom - TOP) * (Math.min(Math.max(value, low), high) - low) / (high - low);
 
   const svg = document.createElementNS("http://www.w3.org/2000/svg", "svg");
   const summary = curves.map((c) => `${c.label} from ${readable(c.smooth[0])} to ${readable(c.smooth.at(-1))}`);
   for (const [key, value] of Object.entries({
     viewBox: `0 0 ${width} ${HEIGHT}`, height: HEIGHT, tabindex: 0, role: "img",
-    "aria-label": `${data.title}, over ${readable(images.at(-1))} images: ${summary.join(", ")}. Arrow keys read it out.`,
+    "aria-label": `${data.title}, over ${readable(most)} images: ${summary.join(", ")}. Arrow keys read it out.`,
   })) svg.setAttribute(key, value);
   element("text", { x: 0, y: 12 }, svg, data.unit);
   element("text", { x: (LEFT + right) / 2, y: HEIGHT - 4, "text-anchor": "middle" }, svg, "images seen");
@@ -154,64 +209,86 @@ function draw(figure, data) {
     element("text", { x: LEFT - 8, y: y(value) + 4, "text-anchor": "end" }, svg, readable(value));
   }
   for (const count of ticks(0, most, Math.max(2, width / 110))) {
-    element("text", { x: Math.min(across(count), right - 8), y: bottom + 18, "text-anchor": "middle" }, svg, compact.format(count));
+    element("text", { x: Math.min(x(count), right - 8), y: bottom + 18, "text-anchor": "middle" }, svg, compact.format(count));
   }
   for (const c of curves) {
     const group = element("g", { class: c.colour }, svg);
-    if (c.raw.some((value, place) => value !== c.smooth[place])) element("path", { class: "faint", d: line(c.raw, x, y) }, group);
-    element("path", { d: line(c.smooth, x, y) }, group);
+    if (c.values.some((value, place) => value !== c.smooth[place])) {
+      element("path", { class: "faint", d: line(c.images, c.values, x, y) }, group);
+    }
+    element("path", { d: line(c.images, c.smooth, x, y) }, group);
+    if (c.values.length === 1) element("circle", { r: 3, cx: x(c.images[0]), cy: y(c.values[0]) }, group);
   }
+  const focused = plot.contains(document.activeElement);
   plot.replaceChildren(svg);
-  readout(figure, svg, data, x, y, bottom);
+  if (focused) svg.focus({ preventScroll: true });
+  readout(figure, svg, curves, x, y, bottom);
 }
 
-function readout(figure, svg, { images, curves }, x, y, bottom) {
+const nearest = (images, count) => images.reduce((best, each, place) => Math.abs(each - count) < Math.abs(images[best] - count) ? place : best, 0);
+
+function readout(figure, svg, curves, x, y, bottom) {
   const rule = element("line", { class: "rule", y1: TOP, y2: bottom }, svg);
   const dots = curves.map((c) => element("circle", { r: 4 }, element("g", { class: c.colour }, svg)));
-  const values = all(".legend b", figure), where = figure.querySelector(".where");
-  let here = images.length - 1;
+  const values = all(".legend b", figure), where = figure.querySelector(".where"), state = drawn.get(figure);
+  const longest = curves.reduce((p, q) => q.images.at(-1) > p.images.at(-1) ? q : p).images;
 
-  const read = (place, at) => {
-    here = place;
-    rule.style.display = at ? "" : "none";
-    rule.setAttribute("x1", x(place));
-    rule.setAttribute("x2", x(place));
-    where.textContent = at ? `at ${images[place].toLocaleString("en")} images` : "";
+  const read = (count) => { // the values at so many images, or the last ones
+    state.at = count;
+    rule.style.display = count === null ? "none" : "";
+    if (count !== null) {
+      rule.setAttribute("x1", x(count));
+      rule.setAttribute("x2", x(count));
+    }
+    where.textContent = count === null ? "" : `at ${count.toLocaleString("en")} images`;
     curves.forEach((c, k) => {
-      const value = c.smooth[place];
+      const place = count === null ? c.images.length - 1 : nearest(c.images, count);
+      const beyond = count > c.images.at(-1) && c.images !== longest;
+      const value = beyond ? null : c.smooth[place];
       values[k].textContent = readable(value);
       dots[k].style.display = value === null ? "none" : "";
-      dots[k].setAttribute("cx", x(place));
+      dots[k].setAttribute("cx", x(c.images[place]));
       dots[k].setAttribute("cy", y(value ?? 0));
     });
   };
-  const rest = () => read(images.length - 1, false);
+  const rest = () => read(null);
   const point = (event) => {
-    const across = event.clientX - svg.getBoundingClientRect().left;
-    let best = 0;
-    images.forEach((_, place) => { if (Math.abs(x(place) - across) < Math.abs(x(best) - across)) best = place; });
-    read(best, true);
+    const across = event.clientX - svg.getBoundingClientRect().left, most = longest.at(-1);
+    read(longest[nearest(longest, (across - x(0)) * most / ((x(most) - x(0)) || 1))]);
   };
   svg.addEventListener("pointermove", point);
   svg.addEventListener("pointerdown", point);
   svg.addEventListener("pointerleave", rest);
   svg.addEventListener("blur", rest);
   svg.addEventListener("keydown", (event) => {
-    const stride = Math.max(1, Math.round(images.length / 50));
-    const move = { ArrowLeft: -stride, ArrowRight: stride, Home: -images.length, End: images.length }[event.key];
+    const stride = Math.max(1, Math.round(longest.length / 50)), last = longest.length - 1;
+    const move = { ArrowLeft: -stride, ArrowRight: stride, Home: -longest.length, End: longest.length }[event.key];
     if (!move) return;
     event.preventDefault();
-    read(Math.min(Math.max(here + move, 0), images.length - 1), true);
+    const here = state.at === null ? last : nearest(longest, state.at);
+    read(longest[Math.min(Math.max(here + move, 0), last)]);
   });
-  rest();
+  read(state.at ?? null);
 }
 
-all(".panel").forEach((panel) => { scrub(panel); compare(panel); });
-if (all(".switch").length) {
-  for (const button of all(".switch button")) button.addEventListener("click", () => choose(button.dataset.direction));
-  choose(all(".panel")[0].dataset.direction);
+const SIZES = new ResizeObserver((entries) => { for (const { target } of entries) draw(target.closest(".chart")); });
+
+/* What stands in `root` comes alive. */
+
+function enliven(root) {
+  all(".panel:has(.frames)", root).forEach((panel) => { scrub(panel); compare(panel); });
+  for (const button of all(".switch button", root)) button.addEventListener("click", () => choose(button.dataset.direction));
+  if (all(".switch", root).length) choose(all(".panel", root)[0].dataset.direction);
+  for (const figure of all(".chart", root)) {
+    fill(figure, JSON.parse(figure.querySelector("script").textContent));
+    SIZES.observe(figure.querySelector(".plot"));
+  }
+  for (const range of all(".smoothing input", root)) {
+    range.value = SHARES.indexOf(share);
+    const say = () => range.setAttribute("aria-valuetext", share ? `over ${200 * share} % of each curve` : "none");
+    range.addEventListener("input", () => { share = SHARES[range.value]; say(); for (const figure of all(".chart")) draw(figure); });
+    say();
+  }
 }
-for (const figure of all(".chart")) {
-  const data = JSON.parse(figure.querySelector("script").textContent);
-  new ResizeObserver(() => draw(figure, data)).observe(figure.querySelector(".plot"));
-}
+
+enliven(document);

@@ -7,9 +7,11 @@ from typing import NamedTuple
 
 from twofold.pages.html import text
 
+NOTHING_YET = "<p class=soft>No sample yet: the first grid appears here.</p>"
+
 
 class Frame(NamedTuple):
-    """One sample grid: when it was made, in words, and its address (a data URI in a report)."""
+    """One sample grid: when it was made, in words, and its address (a data URI in a report, a file on a live page)."""
 
     label: str
     address: str
@@ -35,7 +37,7 @@ def _panel(direction: str, frames: list[Frame]) -> str:
     name, arrow, last = a.upper(), _arrow(direction), len(frames) - 1
     pictures = "".join(
         f'<img alt="{name}, {arrow} and back to {name} after {text(label)}" data-label="{text(label)}"'
-        f' src="{text(address)}"{"" if place == last else " hidden"}>'
+        f' src="{text(address)}"{"" if place == last else " loading=lazy hidden"}>'
         for place, (label, address) in enumerate(frames)
     )
     return f"""<div class=panel data-direction={direction}>

@@ -1,0 +1,72 @@
+import json
+import math
+import os
+
+import pytest
+
+from twofold.pages.folder import duration, goal, mark, number, pace, parsed, read
+from twofold.runs import Run
+
+
+@pytest.mark.parametrize(
+    ("value", "kept"),
+    [(1, 1.0), (-2.5, -2.5), (True, None), ("3", None), (None, None), ([1], None), (10**400, None)],
+)
+def test_number_takes_finite_numbers_only(value, kept):
+    assert number(value) == kept
+
+
+def test_number_refuses_what_is_not_finite():
+    assert [number(value) for value in (math.nan, math.inf, -math.inf)] == [None] * 3
+
+
+@pytest.mark.parametrize(
+    ("seconds", "said"),
+    [(0, ""), (0.4, "0 s"), (89, "89 s"), (90, "2 min"), (3599, "1 h 00 min"), (7500, "2 h 05 min")],
+)
+def test_durations_are_said_as_people_say_them(seconds, said):
+    assert duration(seconds) == said
+
+
+def test_the_goal_is_what_the_settings_say_or_follows_from_the_epoch():
+    length = {"images": 500, "epoch": 0.25}  # 2,000 images an epoch
+    assert goal({"training": {"epochs": 3, "decay_epochs": 2}}, length) == (10_000, 5)
+    assert goal({"training": {"epochs": 3, "total_images": 777}}, length) == (777, 3)
+    assert goal({"training": {"epochs": 3}}, {}) == (0, 3)
+    assert goal({}, {"images": 5, "epoch": 0}) == (0, 0)
+
+
+def test_the_pace_is_that_of_a_usual_report():
+    assert pace([{"images_per_s": speed} for speed in (4, 4, 0.01, None, "x", 0, 6)]) == 4
+    assert pace([]) == 0
+
+
+def test_a_file_is_parsed_once_until_it_changes(tmp_path):
+    file, calls = tmp_path / "env.json", []
+
+    def parse(content):
+        calls.append(content)
+        return json.loads(content)
+
+    for content in ("[1]", "[2, 3]"):
+        file.write_text(content)
+        os.utime(file, ns=(0, len(content)))
+        assert parsed(file, parse) == parsed(file, parse) == json.loads(content)
+    assert calls == ["[1]", "[2, 3]"]
+    file.unlink()
+    assert parsed(file, parse) is None
+
+
+def test_only_files_and_folders_have_a_mark(tmp_path):
+    os.mkfifo(tmp_path / "config.yaml")
+    assert mark(tmp_path) is not None
+    assert mark(tmp_path / "config.yaml") is None
+    assert mark(tmp_path / "none") is None
+    assert mark(tmp_path / "a\0b") is None
+    assert read(Run(tmp_path)).config == {}  # and nobody waits for a pipe
+
+
+def test_rows_come_in_the_order_of_their_images(tmp_path):
+    lines = [{"images": 3}, {"images": "x"}, {"images": 1}, {"other": 1}, {"images": math.inf}]
+    (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    assert read(Run(tmp_path)).metrics == [{"images": 1}, {"images": 3}]
