@@ -23,7 +23,7 @@ LAYERS = [
     {"data", "methods", "translation"},
     {"pages", "evaluation", "exchange"},
     {"config", "presets"},
-    {"training"},
+    {"training", "serving"},
     {"demo", "terminal"},
     {"verbs"},
     {"verb_evaluate"},
@@ -42,6 +42,8 @@ OWNERS = {
     "pydantic": {"config", "evaluation"},
     "PIL": {"images", "data", "translation", "training", "demo", "evaluation"},
     "safetensors": {"translation", "training", "evaluation"},
+    "starlette": {"serving"},
+    "uvicorn": {"serving"},
 }
 """Packages that only some rooms import; settings files may import pydantic everywhere."""
 

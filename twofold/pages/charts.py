@@ -18,8 +18,8 @@ class Series(NamedTuple):
     colour: str
 
 
-def chart(title: str, meaning: str, unit: str, series: Sequence[Series]) -> str:
-    """A figure of those curves that have a value; nothing if none has.
+def chart(title: str, meaning: str, unit: str, series: Sequence[Series], zero: bool = True) -> str:
+    """A figure of those curves that have a value; nothing if none has. Its scale begins at zero, if that is told.
 
     Without a script the legend still says the last values.
     """
@@ -34,10 +34,11 @@ def chart(title: str, meaning: str, unit: str, series: Sequence[Series]) -> str:
     legend = "".join(
         f"<li class={text(each.colour)}>{text(each.label)} <b>{_last(each.values)}</b></li>" for each in told
     )
+    data = {"title": title, "unit": unit, "zero": zero, "axes": axes, "curves": curves}
     return (
         f"<figure class=chart><figcaption><h3>{text(title)}</h3><p>{text(meaning)}</p></figcaption>"
         f"<ul class=legend>{legend}<li class=where></li></ul><div class=plot></div>"
-        f"{json_block({'title': title, 'unit': unit, 'axes': axes, 'curves': curves})}</figure>"
+        f"{json_block(data)}</figure>"
     )
 
 

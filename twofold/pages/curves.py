@@ -137,7 +137,7 @@ def _evaluation(name: str, runs: list[tuple[str, str, Found]]) -> str:
         _series(run or name, found.evaluations, lambda row: _of(row, name, "values"), colour)
         for run, colour, found in runs
     ]
-    return chart(name, HELD_OUT, name, series)
+    return chart(name, HELD_OUT, "", series, zero=False)
 
 
 def _series(label: str, rows: Rows, value: Callable[[dict[str, Any]], float | None], colour: str) -> Series:

@@ -136,10 +136,10 @@ def duration(seconds: float) -> str:
     return f"{minutes // 60} h {minutes % 60:02d} min"
 
 
-def headline(found: Found, folders: dict[str, str], facts: dict[str, str]) -> str:
+def headline(found: Found, folders: dict[str, str], facts: dict[str, str], status: str = "") -> str:
     """The top of a run's page: its method, name and domains, how far it is, and what else is to be said.
 
-    `facts` are names of figures and their HTML; empty ones are left out.
+    `facts` are names of figures and their HTML; empty ones are left out. `status` is HTML.
     """
     shown = "".join(f"<div><dt>{what}</dt><dd>{value}</dd></div>" for what, value in facts.items() if value)
     domains = " ⇄ ".join(
@@ -148,7 +148,7 @@ def headline(found: Found, folders: dict[str, str], facts: dict[str, str]) -> st
     method = text(found.config.get("method") or "a run")
     return (
         f"<header><p class=soft>twofold · {method}</p><h1>{text(found.name)}</h1>"
-        f"<p class=domains>{domains}</p>{bar(found.config, found.last)}<dl class=facts>{shown}</dl></header>"
+        f"<p class=domains>{domains}</p>{status}{bar(found.config, found.last)}<dl class=facts>{shown}</dl></header>"
     )
 
 

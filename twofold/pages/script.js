@@ -160,13 +160,14 @@ function smooth(values, reach) {
 const SHARES = [0, 0.01, 0.02, 0.05, 0.1, 0.2]; // of a curve, that smoothing reaches to either side
 let share = SHARES[2];
 
-function limits(curves) { // a few spikes may leave the picture, the smoothed curve may not
+function limits(curves, zero) { // a few spikes may leave the picture, the smoothed curve may not
   const raw = curves.flatMap((c) => c.values).filter((v) => v !== null).sort((p, q) => p - q);
   const shown = curves.flatMap((c) => c.smooth).filter((v) => v !== null);
-  const at = (part) => raw[Math.round(part * (raw.length - 1))] ?? 0;
-  const high = shown.reduce((p, q) => Math.max(p, q), Math.max(0, at(0.99)));
-  const low = shown.reduce((p, q) => Math.min(p, q), Math.min(0, at(0.01)));
-  return high > low ? [low, high + (high - low) * 0.05] : [low, low + 1];
+  const at = (part) => raw[Math.round(part * (raw.length - 1))];
+  const high = [at(0.99), ...zero ? [0] : []].concat(shown).reduce((p, q) => Math.max(p, q));
+  const low = [at(0.01), ...zero ? [0] : []].concat(shown).reduce((p, q) => Math.min(p, q));
+  const room = (high - low) * 0.05 || Math.abs(high) * 0.05 || 1;
+  return [zero && low === 0 ? 0 : low - room, high + room];
 }
 
 function line(images, values, x, y) {
@@ -192,7 +193,7 @@ function draw(figure) {
   if (!width) return;
   const curves = data.curves.map((c) => ({ ...c, smooth: smooth(c.values, Math.floor(c.images.length * share)) }));
   const right = width - RIGHT, bottom = HEIGHT - BOTTOM, most = Math.max(...curves.map((c) => c.images.at(-1))) || 1;
-  const [low, high] = limits(curves);
+  const [low, high] = limits(curves, data.zero);
   const x = (images) => LEFT + (right - LEFT) * images / most;
   const y = (value) => bottom - (bottom - TOP) * (Math.min(Math.max(value, low), high) - low) / (high - low);
 

@@ -3,6 +3,7 @@
 A grid's rows are scenes; its three columns of square cells are source, translation, and back again.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from twofold.pages.html import text
@@ -20,12 +21,18 @@ class Frame(NamedTuple):
 def gallery(frames: dict[str, list[Frame]]) -> str:
     """Both views for each direction ("ab", "ba") that has frames, oldest first; a switch if both have."""
     shown = {direction: found for direction, found in frames.items() if found}
+    return switch(list(shown)) + "".join(_panel(direction, found) for direction, found in shown.items())
+
+
+def switch(directions: Sequence[str]) -> str:
+    """Buttons that show one direction's panel at a time; nothing where there is no choice."""
+    if len(directions) < 2:
+        return ""
     buttons = "".join(
         f"<button type=button data-direction={direction} aria-pressed=false>{_arrow(direction)}</button>"
-        for direction in shown
+        for direction in directions
     )
-    switch = f'<div class=switch role=group aria-label="Direction">{buttons}</div>' if len(shown) > 1 else ""
-    return switch + "".join(_panel(direction, found) for direction, found in shown.items())
+    return f'<div class=switch role=group aria-label="Direction">{buttons}</div>'
 
 
 def _arrow(direction: str) -> str:

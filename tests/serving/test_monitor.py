@@ -1,0 +1,433 @@
+"""The monitor asked over HTTP, by a browser and by worse."""
+
+import json
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import urllib.request
+from html.parser import HTMLParser
+
+import pytest
+
+from twofold import cli
+from twofold.errors import TwofoldError
+from twofold.runs import Run
+from twofold.serving import monitor, views, watch
+
+EVIL = "</script><script>alert('x')</script>\"'><img src=x onerror=alert(1)>"
+
+
+class Seen(HTMLParser):
+    """What a browser would see."""
+
+    def __init__(self, document: str) -> None:
+        super().__init__()
+        self.tags, self.handlers, self.images, self.words = [], [], [], []
+        self.feed(document)
+        self.close()
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append(tag)
+        self.handlers += [name for name, _ in attrs if name.startswith("on")]
+        self.images += [value for name, value in attrs if tag == "img" and name == "src"]
+
+    def handle_data(self, data):
+        self.words.append(data)
+
+    @property
+    def text(self):
+        return " ".join(" ".join(self.words).split())
+
+
+def charts(page: str) -> dict[str, dict]:
+    blocks = re.findall(r'<script type="application/json">(.*?)</script>', page)
+    return {data["title"]: data for data in map(json.loads, blocks)}
+
+
+def keys(page: str) -> list[str]:
+    return re.findall(r'name=run value="(.*?)"', page)
+
+
+# ---- pages
+
+
+def test_a_run_is_shown_whole(serve, run):
+    run.evaluate_at(100, PSNR=18.5)
+    run.evaluation.write_text(json.dumps({"title": "Against the truth", "columns": ["PSNR"], "rows": []}))
+    page = serve(run.path).page()
+    text = Seen(page).text
+    assert "40% · horse2zebra · twofold" in text
+    assert "A horses ⇄ B zebras training · last report 1 s ago" in text
+    assert (
+        "images seen 400 of 1,000 epoch 4.0 of 10 images/s 4 time left 2 min time spent 2 min device cpu"
+        in text
+    )
+    assert "Against the truth" in text
+    assert list(charts(page)) == ["PSNR", "Adversarial", "Cycle", "Critics", "Learning rate", "Throughput"]
+    assert charts(page)["Adversarial"]["axes"][0][-1] == 400
+    assert charts(page)["PSNR"]["curves"][0]["values"] == [18.5]
+    assert len(Seen(page).images) == 6
+
+
+def test_a_page_is_sent_again_only_when_something_changed(serve, run):
+    served = serve(run.path)
+    answer, _ = served.ask("/")
+    tag = answer.headers["ETag"]
+    changes = [
+        lambda: run.report_at(410),
+        lambda: run.sample_at(400),
+        lambda: run.evaluate_at(400, KID=0.1),
+        lambda: run.config.write_text(run.config.read_text() + "seed: 1\n"),
+    ]
+    for change in changes:
+        again, body = served.ask("/", if_none_match=tag)
+        assert (again.status, body) == (304, b"")
+        change()
+        again, body = served.ask("/", if_none_match=tag)
+        assert again.status == 200
+        assert body
+        tag = again.headers["ETag"]
+
+
+def test_a_run_that_falls_silent_is_news(serve, run, monkeypatch):
+    served = serve(run.path)
+    tag = served.ask("/")[0].headers["ETag"]
+    for module in (watch, views):
+        monkeypatch.setattr(module, "touched", lambda run: 1e9)
+    answer, body = served.ask("/", if_none_match=tag)
+    assert answer.status == 200
+    assert "quiet · last report <time data-at=1000000000>" in body.decode()
+
+
+def test_half_a_line_waits_for_its_other_half(serve, run):
+    served = serve(run.path)
+    with run.metrics.open("a") as file:
+        file.write('{"images": 410, "epoch": 4.1, "losses": {"gan')
+    assert "images seen 400 of" in Seen(served.page()).text
+    with run.metrics.open("a") as file:
+        file.write('_ab": 1}}\n')
+    assert "images seen 410 of" in Seen(served.page()).text
+
+
+def test_an_empty_run_says_what_is_to_come(serve, tmp_path, made):
+    text = Seen(serve(made(tmp_path / "new", 0, 0).path).page()).text
+    assert "starting · settings written" in text
+    assert "No sample yet" in text
+    assert "No curve yet" in text
+
+
+def test_a_folder_without_runs_waits_for_one(serve, tmp_path, made):
+    served = serve(tmp_path)
+    assert "0 runs" in served.page()
+    assert "appears as soon as one starts" in served.page()
+    made(tmp_path / "first")
+    assert "<h1>first</h1>" in served.page()
+    made(tmp_path / "second")
+    assert "2 runs" in served.page()
+    assert "All runs" in served.page(f"/run/{keys(served.page())[0]}")
+
+
+def test_a_run_of_a_later_format_is_not_guessed_at(serve, tmp_path, made):
+    for name in ("one", "two"):
+        made(tmp_path / name).config.write_text("format: 7\nmethod: new\n")
+    served = serve(tmp_path)
+    listed = served.page()
+    assert listed.count("format 7") == 2
+    page = served.page(f"/run/{keys(listed)[0]}")
+    assert "This run has format 7; this twofold reads up to 1. Update twofold" in Seen(page).text
+
+
+@pytest.mark.parametrize(
+    "junk", [b"", b"{torn", b"[[1], null, 7]", b'"x"', b"\xff\xfe\x00", b"{a: !!python/x"]
+)
+def test_junk_in_every_file_makes_a_page(serve, run, junk):
+    for path in (run.config, run.env, run.metrics, run.timing, run.evaluation, run.evaluations):
+        path.write_bytes(junk)
+    run.sample(100, "ab").write_bytes(junk)
+    assert "images seen 0" in Seen(serve(run.path).page()).text
+
+
+def test_a_run_that_vanishes_is_missed_politely(serve, tmp_path, made, capfd):
+    made(tmp_path / "stays")
+    served = serve(tmp_path, made(tmp_path / "goes").path)
+    address = next(f"/run/{key}" for key in keys(served.page()) if "goes" in key)
+    sample = Seen(served.page(address)).images[0]
+    shutil.rmtree(tmp_path / "goes")
+    assert "moved or deleted" in served.page(address, 404)
+    assert served.ask(sample)[0].status == 404
+    assert "<h1>stays</h1>" in served.page()
+    shutil.rmtree(tmp_path)
+    assert "0 runs" in served.page()
+    tmp_path.mkdir()
+    assert capfd.readouterr() == ("", "")
+
+
+def test_what_breaks_is_said_on_the_page_and_not_in_the_terminal(serve, run, monkeypatch, capfd):
+    served = serve(run.path)
+    monkeypatch.setattr(views, "curves", lambda found: 1 / 0)
+    text = Seen(served.page("/", 500)).text
+    assert "mistake in twofold: ZeroDivisionError: division by zero" in text
+    monkeypatch.setattr(Run, "samples", lambda run, direction: open(run.path / "gone").close())
+    assert "moved or deleted" in served.page("/", 404)
+    assert capfd.readouterr() == ("", "")
+
+
+# ---- many runs
+
+
+@pytest.fixture(scope="module")
+def thousand(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("runs")
+    for n in range(1000):
+        run = Run(folder / f"run-{n:03d}")
+        run.path.mkdir()
+        run.config.write_text("format: 1\nmethod: cyclegan\n")
+    return folder
+
+
+def test_a_thousand_runs_are_listed_by_the_page(serve, thousand):
+    served = serve(thousand)
+    first = served.page()
+    assert "<h1 data-part=count>1,000 runs</h1>" in first
+    assert len(keys(first)) == views.AT_ONCE
+    last = keys(served.page("/?page=25"))
+    assert keys(served.page("/?page=99")) == last
+    assert not set(last) & set(keys(first))
+    assert [keys(served.page(f"/?page={odd}")) for odd in ("-1", "9999999", "%D9%A1")] == [keys(first)] * 3
+
+
+def test_every_run_is_on_one_page(thousand):
+    runs = list(watch.Watch([thousand]).runs().values())
+    pages = [views.listing(runs, [runs[70].key, "none"], "", page) for page in range(1, 26)]
+    assert {page.pages for page in pages} == {25}
+    assert all(page.ticked == [runs[70]] for page in pages)
+    assert [each for page in pages for each in page.found] == [*runs[:70], *runs[71:]]
+
+
+def test_runs_are_found_by_name_and_ticked_ones_stay(serve, thousand):
+    served = serve(thousand)
+    found = keys(served.page("/?find=RUN-12"))
+    assert len(found) == 10
+    assert all("run-12" in key for key in found)
+    other = keys(served.page(f"/?find=run-99&run={found[0]}&run=none"))
+    assert other[0] == found[0]
+    assert len(other) == 11
+    assert served.page(f"/?find=run-99&run={found[0]}").count(" checked ") == 1
+    assert "No run has such a name" in served.page("/?find=zebra")
+
+
+def test_a_search_is_shown_as_text(serve, thousand):
+    query = urllib.request.quote(EVIL)
+    seen = Seen(serve(thousand).page(f"/?find={query}&page={query}&run={query}"))
+    assert seen.handlers == []
+    assert seen.tags.count("script") == 1
+
+
+def test_runs_are_compared_in_a_colour_each(serve, tmp_path, made):
+    for name, reports in (("one", 10), ("two", 20), ("three", 0)):
+        made(tmp_path / name, reports).evaluate_at(100, KID=0.1)
+    served = serve(tmp_path)
+    chosen = sorted(keys(served.page()))  # one, three, two
+    page = served.page("/compare?" + "&".join(f"run={key}" for key in [*chosen, chosen[0], "none"]))
+    assert "3 runs side by side" in page
+    drawn = charts(page)
+    assert list(drawn)[:4] == ["KID", "Adversarial A→B", "Adversarial B→A", "Cycle A"]
+    adversarial = drawn["Adversarial A→B"]
+    assert [(c["label"], c["colour"]) for c in adversarial["curves"]] == [("one", "a"), ("two", "c")]
+    assert [adversarial["axes"][c["axis"]][-1] for c in adversarial["curves"]] == [100, 200]
+    assert [c["label"] for c in drawn["KID"]["curves"]] == ["one", "three", "two"]
+    assert len(Seen(page).images) == 6  # the newest of either direction
+
+
+@pytest.mark.parametrize("count", [0, 1, 9])
+def test_too_few_or_too_many_to_compare_is_said(serve, thousand, count):
+    served = serve(thousand)
+    query = "&".join(f"run={key}" for key in keys(served.page())[:count])
+    assert f"Tick two to 8 runs to see them side by side; {count} were ticked" in served.page(
+        f"/compare?{query}", 400
+    )
+
+
+# ---- pictures
+
+
+def test_samples_are_served_for_good_under_an_address_of_their_own(serve, run):
+    served = serve(run.path)
+    sample = Seen(served.page()).images[0]
+    answer, content = served.ask(sample)
+    assert content == run.sample(100, "ab").read_bytes()
+    assert answer.headers["Content-Type"] == "image/webp"
+    assert "immutable" in answer.headers["Cache-Control"]
+    run.sample(100, "ab").unlink()
+    run.sample_at(100)
+    assert Seen(served.page()).images[0] != sample
+
+
+def test_only_pictures_of_the_run_are_served(serve, run, tmp_path, monkeypatch):
+    served = serve(run.path)
+    base = Seen(served.page()).images[0].partition("/0")[0]
+    secret = tmp_path / "secret.webp"
+    secret.write_bytes(run.sample(100, "ab").read_bytes())
+    run.sample(500, "ab").symlink_to(secret)
+    run.sample(600, "ab").symlink_to(run.config)
+    run.sample(700, "ab").mkdir()
+    run.sample(800, "ab").write_bytes(b"RIFF\0\0\0\0WAVE")
+    names = [
+        "config.yaml",
+        "..%2fconfig.yaml",
+        "%2e%2e/metrics.jsonl",
+        "../../etc/passwd",
+        "000000100-ab.webp%00",
+        "000000100-ab.webp/",
+    ]
+    names += ["000000100-AB.webp", "100-ab.webp", "000000900-ab.webp", "%00", "%ff", "9" * 400 + "-ab.webp"]
+    names += [f"000000{n}00-ab.webp" for n in (5, 6, 7, 8)] + [urllib.request.quote("٠" * 9) + "-ab.webp"]
+    for name in names:
+        answer, body = served.ask(f"{base}/{name}")
+        assert answer.status in (404, 307), name
+        assert b"format: 1" not in body
+    assert served.ask(f"{base}/000000100-ab.webp")[0].status == 200
+    monkeypatch.setattr(monitor, "LARGEST", 10)
+    assert served.ask(f"{base}/000000100-ab.webp")[0].status == 404
+
+
+# ---- strangers
+
+
+def test_hostile_names_stay_text(serve, tmp_path, made):
+    name = EVIL.replace("/", "\\")
+    for n in range(2):
+        run = made(tmp_path / f"{name}{n}")
+        run.config.write_text(json.dumps({"method": EVIL, "a": EVIL, "b": EVIL, EVIL: {EVIL: EVIL}}))
+        run.metrics.write_text(json.dumps({"images": 1, "epoch": EVIL, "losses": {EVIL: 1.0}}) + "\n")
+        run.evaluate_at(1, **{EVIL: 1.0})
+        run.env.write_text(json.dumps([{"device": EVIL}]))
+    served = serve(tmp_path)
+    chosen = keys(served.page())
+    for path in ("/", f"/run/{chosen[0]}", f"/compare?run={chosen[0]}&run={chosen[1]}"):
+        seen = Seen(served.page(path))
+        assert seen.handlers == []
+        assert all(source.startswith("/run/") for source in seen.images)
+        assert "onerror=alert(1)" in seen.text
+
+
+def test_every_answer_forbids_what_no_page_needs(serve, run):
+    served = serve(run.path)
+    for path in ("/", "/none", Seen(served.page()).images[0]):
+        headers = served.ask(path)[0].headers
+        assert headers["X-Content-Type-Options"] == "nosniff"
+        assert headers["Cross-Origin-Resource-Policy"] == "same-origin"
+        assert "frame-ancestors 'none'" in headers["Content-Security-Policy"]
+        assert "Access-Control-Allow-Origin" not in headers
+    assert "default-src 'none'" in served.page()
+    assert re.findall(r"(?:src|href|action)=\"?https?:", served.page()) == []
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "OPTIONS", "TRACE", "PATCH"])
+def test_nothing_can_be_sent(serve, run, method):
+    answer, _ = serve(run.path).ask("/", method)
+    assert answer.status == 405
+    assert answer.headers["Allow"] == "GET, HEAD"
+
+
+def test_head_is_get_without_the_body(serve, run):
+    served = serve(run.path)
+    answer, body = served.ask("/", "HEAD")
+    assert (answer.status, body) == (200, b"")
+    assert answer.headers["ETag"] == served.ask("/")[0].headers["ETag"]
+
+
+@pytest.mark.parametrize(
+    "host", ["evil.example", "127.0.0.1.evil.example", "localhost.", "[::2]:80", "[", "", "192.168.0.7"]
+)
+def test_a_name_that_was_bent_to_this_address_gets_nothing(serve, run, host):
+    answer, body = serve(run.path).ask("/", host=host)
+    assert answer.status in (400, 421)
+    assert b"horse2zebra" not in body
+
+
+@pytest.mark.parametrize("host", ["localhost", "LOCALHOST:80", "127.0.0.1:1234"])
+def test_its_own_names_are_answered(serve, run, host):
+    assert serve(run.path).ask("/", host=host)[0].status == 200
+
+
+def test_served_to_all_it_answers_to_any_name(serve, run):
+    assert serve(run.path, hosts=None).ask("/", host="gpu-box.lan:8707")[0].status == 200
+
+
+# ---- the command
+
+
+@pytest.fixture
+def say(capsys):
+    def call(*tokens):
+        code = cli.run(["monitor", *map(str, tokens)])
+        return code, capsys.readouterr().err
+
+    return call
+
+
+def test_the_command_says_where_and_ends_quietly(run):
+    command = [sys.executable, "-m", "twofold", "monitor", str(run.path), "--no-open", "--port", "0"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    try:
+        line = process.stdout.readline()
+        address, _, rest = line.partition(" ")
+        assert re.fullmatch(r"http://127\.0\.0\.1:\d+", address)
+        assert rest.strip() == "1 run; Ctrl-C ends it"
+        with urllib.request.urlopen(address, timeout=10) as answer:
+            assert b"horse2zebra" in answer.read()
+    finally:
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=20)
+    assert (process.returncode, out, err) == (0, "", "")
+
+
+def test_a_port_in_use_is_one_line_with_what_to_do(serve, run, say):
+    code, line = say(run.path, "--port", serve(run.path).port, "--no-open")
+    assert code == 1
+    assert "in use" in line
+    assert "--port 0 takes a free one" in line
+    assert line.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("tokens", "words"),
+    [
+        ([], "nothing to watch"),
+        (["nowhere"], "there is no folder nowhere"),
+        ([".", "--port", "70000"], "--port is 70000; give 0 to 65535"),
+        ([".", "--port", "x"], "no whole number"),
+        ([".", "--host", "no such host"], "--host no such host is no address of this machine"),
+        ([".", "--host", "192.0.2.1", "--port", "0"], "cannot listen on 192.0.2.1"),
+    ],
+)
+def test_a_wrong_command_is_one_line(tmp_path, monkeypatch, say, tokens, words):
+    monkeypatch.chdir(tmp_path)
+    code, line = say(*tokens, "--no-open")
+    assert code in (1, 2)
+    assert words in line
+    assert line.count("\n") == 1
+
+
+def test_without_its_extra_it_names_it(run, monkeypatch, say):
+    monkeypatch.setitem(sys.modules, "starlette.applications", None)
+    monkeypatch.delitem(sys.modules, "twofold.serving.monitor")
+    code, line = say(run.path)
+    assert code == 1
+    assert "pip install 'twofold[monitor]'" in line
+
+
+def test_addresses_can_be_typed():
+    assert monitor.address("::1", 80) == "http://[::1]:80"
+    assert monitor.address("127.0.0.1", 80) == "http://127.0.0.1:80"
+    assert re.fullmatch(r"http://[^:]+:80", monitor.address("0.0.0.0", 80))
+
+
+def test_a_listening_socket_is_closed_when_it_cannot_be_had(serve, run):
+    with pytest.raises(TwofoldError, match="in use"):
+        monitor.listen(
+            "127.0.0.1", serve(run.path).port
+        )  # an open socket would be a ResourceWarning, an error here

@@ -1,0 +1,125 @@
+"""Which runs are found, and what they are said to be doing."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from twofold.runs import Run
+from twofold.serving.watch import Watch, glance, state, too_new
+
+TRAINING = {"training": {"epochs": 6, "decay_epochs": 4, "report_every": 10}}
+
+
+def names(*folders: Path) -> list[str]:
+    return sorted(each.name for each in Watch(folders).runs().values())
+
+
+def test_runs_are_found_two_levels_deep(tmp_path, made):
+    for place in ("one", "group/two", ".hidden/three", "too/deep/four"):
+        made(tmp_path / place, 0, 0)
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "file").touch()
+    assert names(tmp_path) == ["group/two", "one"]
+
+
+def test_a_run_is_known_by_its_own_name_and_is_not_searched(tmp_path, made, monkeypatch):
+    made(tmp_path / "run", 0, 0)
+    made(tmp_path / "run" / "nested", 0, 0)
+    assert names(tmp_path / "run") == ["run"]
+    monkeypatch.chdir(tmp_path / "run")
+    assert names(Path()) == ["run"]
+
+
+def test_a_run_that_is_given_twice_is_one(tmp_path, made):
+    made(tmp_path / "run", 0, 0)
+    assert names(tmp_path, tmp_path / "run", tmp_path / "run") == ["run"]
+
+
+def test_runs_of_one_name_have_keys_of_their_own_that_last(tmp_path, made):
+    for place in ("x/run", "y/run", "y/RUN!"):
+        made(tmp_path / place, 0, 0)
+    found = Watch([tmp_path]).runs()
+    assert len(found) == 3
+    assert list(Watch([tmp_path]).runs()) == list(found)
+    assert all(set(key) <= set("abcdefghijklmnopqrstuvwxyz0123456789-") for key in found)
+
+
+def test_the_run_that_began_last_comes_first(tmp_path, made):
+    for age, name in ((30, "b"), (10, "c"), (20, "a")):
+        os.utime(made(tmp_path / name, 0, 0).config, (1e9 - age, 1e9 - age))
+    assert [each.name for each in Watch([tmp_path]).runs().values()] == ["c", "a", "b"]
+
+
+def test_folders_that_are_not_there_or_not_ours_hold_no_run(tmp_path):
+    (tmp_path / "loop").symlink_to(tmp_path)
+    assert names(tmp_path / "none", tmp_path) == []
+
+
+def test_names_that_are_no_text_are_watched_too(tmp_path, made):
+    made(Path(os.fsdecode(os.fsencode(tmp_path) + b"/\xff\xfe")), 0, 0)
+    assert len(Watch([tmp_path]).runs()) == 1
+
+
+@pytest.mark.parametrize(
+    ("last", "speed", "silence", "said"),
+    [
+        ({}, 0.0, 5, "starting"),
+        ({}, 0.0, 500, "quiet"),
+        ({"images": 100, "epoch": 1.0}, 4.0, 119, "training"),
+        ({"images": 100, "epoch": 1.0}, 4.0, 121, "quiet"),
+        ({"images": 100, "epoch": 1.0}, 0.1, 499, "training"),  # a report takes 100 s
+        ({"images": 100, "epoch": 1.0}, 0.1, 501, "quiet"),
+        ({"images": 100, "epoch": 1.0}, 4.0, -60, "training"),  # another machine's clock
+        ({"images": 1000, "epoch": 10.0}, 4.0, 1e9, "finished"),
+        ({"images": 990, "epoch": 9.9}, 4.0, 1e9, "quiet"),
+    ],
+)
+def test_what_a_run_is_doing_is_told_from_how_far_it_is_and_how_long_it_was_silent(
+    last, speed, silence, said
+):
+    assert state(TRAINING, last, speed, silence) == said
+
+
+def test_time_left_is_what_is_to_do_at_the_latest_speed(run):
+    (each,) = Watch([run.path]).runs().values()
+    seen = glance(each)  # 400 images of 1,000 at 4 a second
+    assert (seen.state, seen.speed, seen.left) == ("training", 4.0, 150.0)
+    run.report_at(1000)
+    assert glance(each).left == 0
+    assert glance(each).state == "finished"
+
+
+def test_a_glance_survives_whatever_is_there(tmp_path, made):
+    run = made(tmp_path / "run", 0, 0)
+    (each,) = Watch([run.path]).runs().values()
+    for junk in (
+        b"",
+        b"{torn",
+        b"\xff\x00",
+        b"[1]",
+        b'{"images": "x"}\n',
+        b'{"images": null, "images_per_s": []}\n',
+    ):
+        run.metrics.write_bytes(junk)
+        run.timing.write_bytes(junk)
+        assert glance(each)[1:3] == ({}, 0.0)
+    run.config.unlink()
+    assert glance(each).config == {}
+
+
+@pytest.mark.parametrize("version", [2, "x", None, 1.5])
+def test_a_run_of_a_later_format_says_so(version):
+    assert f"format {version}" in too_new({"format": version})
+    assert too_new({"format": 1}) == too_new({}) == ""
+
+
+def test_nothing_is_written(run, tmp_path):
+    def everything() -> dict[Path, int]:
+        return {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
+
+    before = everything()
+    for each in Watch([tmp_path]).runs().values():
+        glance(each)
+        assert isinstance(each.run, Run)
+    assert everything() == before
