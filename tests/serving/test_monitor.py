@@ -169,7 +169,7 @@ def test_what_breaks_is_said_on_the_page_and_not_in_the_terminal(serve, run, mon
     monkeypatch.setattr(views, "curves", lambda found: 1 / 0)
     text = Seen(served.page("/", 500)).text
     assert "mistake in twofold: ZeroDivisionError: division by zero" in text
-    monkeypatch.setattr(Run, "samples", lambda run, direction: open(run.path / "gone").close())
+    monkeypatch.setattr(Run, "samples", lambda run, direction: (run.path / "gone").read_bytes())
     assert "moved or deleted" in served.page("/", 404)
     assert capfd.readouterr() == ("", "")
 
