@@ -6,7 +6,7 @@ FRAMES = [Frame("100 images", "data:one"), Frame("200 images", "data:two"), Fram
 
 
 def test_only_the_newest_grid_shows_at_first():
-    images = re.findall(r"<img [^>]*>", gallery({"ab": FRAMES}))
+    images = re.findall(r"<img [^>]*>", gallery({"ab": FRAMES, "ba": FRAMES[:1]}))[:3]
     assert [" hidden" in image for image in images] == [True, True, False]
     assert 'alt="A, A→B and back to A after 300 images"' in images[-1]
     assert 'max=2 value=2 aria-label="Moment of training, A→B"' in gallery({"ab": FRAMES})
@@ -18,6 +18,11 @@ def test_a_switch_stands_where_there_are_two_directions():
     assert re.findall(r"<button type=button data-direction=(\w\w)", both) == ["ab", "ba"]
     assert both.count("<div class=panel") == 2
     assert "back to B" in both
+
+
+def test_the_third_column_is_the_change_where_nothing_translates_back():
+    assert "<span class=a>change</span>" in gallery({"ab": FRAMES})
+    assert "A, A→B and change after 300 images" in gallery({"ab": FRAMES})
 
 
 def test_one_grid_needs_no_controls():

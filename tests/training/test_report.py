@@ -148,10 +148,24 @@ def test_losses_are_charted_by_group_in_the_colours_of_their_domain(full):
 
 
 def test_losses_of_any_other_method_are_charted_too(run):
-    run.metrics.write_text('{"images": 1, "losses": {"nce_ab": 2.0, "l1": 3.0, "x": 1, "y": 1, "z": 1}}\n')
+    run.metrics.write_text('{"images": 1, "losses": {"new_ab": 2.0, "k": 3.0, "x": 1, "y": 1, "z": 1}}\n')
     read(run)
     labels = [curve["label"] for curve in curves(run)["Other losses"]["curves"]]
-    assert labels == ["nce_ab", "l1", "x", "y"]  # as many as there are colours
+    assert labels == ["new_ab", "k", "x", "y"]  # as many as there are colours
+
+
+def test_losses_of_the_other_methods_have_charts_of_their_own(run):
+    losses = dict.fromkeys(("gan_ab", "nce_a", "nce_b", "l1", "perceptual", "rec_disc_a"), 1.0)
+    run.metrics.write_text(json.dumps({"images": 1, "losses": losses}))
+    read(run)
+    labels = {title: [curve["label"] for curve in data["curves"]] for title, data in curves(run).items()}
+    assert labels == {
+        "Adversarial": ["A→B"],
+        "Contrast": ["A", "B"],
+        "Distance": ["l1"],
+        "Likeness": ["perceptual"],
+        "Critics of the way back": ["A"],
+    }
 
 
 def test_long_logs_are_thinned(full):

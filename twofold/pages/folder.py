@@ -142,7 +142,8 @@ def headline(found: Found, folders: dict[str, str], facts: dict[str, str], statu
     `facts` are names of figures and their HTML; empty ones are left out. `status` is HTML.
     """
     shown = "".join(f"<div><dt>{what}</dt><dd>{value}</dd></div>" for what, value in facts.items() if value)
-    domains = " ⇄ ".join(
+    arrow = " ⇄ " if found.config.get("method") in (None, "cyclegan") else " → "
+    domains = arrow.join(
         f"<b class={side}>{side.upper()}</b> {text(Path(path).name)}" for side, path in folders.items()
     )
     method = text(found.config.get("method") or "a run")

@@ -1,6 +1,7 @@
 """Sample grids: a slider through training, and a divider between a source and its translation.
 
-A grid's rows are scenes; its three columns of square cells are source, translation, and back again.
+A grid's rows are scenes; its three columns of square cells are source, translation, and back again; or what the
+translation changed, where nothing translates back.
 """
 
 from collections.abc import Sequence
@@ -21,7 +22,8 @@ class Frame(NamedTuple):
 def gallery(frames: dict[str, list[Frame]]) -> str:
     """Both views for each direction ("ab", "ba") that has frames, oldest first; a switch if both have."""
     shown = {direction: found for direction, found in frames.items() if found}
-    return switch(list(shown)) + "".join(_panel(direction, found) for direction, found in shown.items())
+    panels = (_panel(direction, found, len(shown) > 1) for direction, found in shown.items())
+    return switch(list(shown)) + "".join(panels)
 
 
 def switch(directions: Sequence[str]) -> str:
@@ -39,11 +41,12 @@ def _arrow(direction: str) -> str:
     return "→".join(direction.upper())
 
 
-def _panel(direction: str, frames: list[Frame]) -> str:
+def _panel(direction: str, frames: list[Frame], both_ways: bool) -> str:
     a, b = direction
     name, arrow, last = a.upper(), _arrow(direction), len(frames) - 1
+    third = f"back to {name}" if both_ways else "change"
     pictures = "".join(
-        f'<img alt="{name}, {arrow} and back to {name} after {text(label)}" data-label="{text(label)}"'
+        f'<img alt="{name}, {arrow} and {third} after {text(label)}" data-label="{text(label)}"'
         f' src="{text(address)}"{"" if place == last else " loading=lazy hidden"}>'
         for place, (label, address) in enumerate(frames)
     )
@@ -55,7 +58,7 @@ def _panel(direction: str, frames: list[Frame]) -> str:
 <input type=range min=0 max={last} value={last} aria-label="Moment of training, {arrow}"></div>
 <p class=moment>{text(frames[last].label)}</p>
 <div class=columns aria-hidden=true>
-<span class={a}>{name}</span><span class={b}>{arrow}</span><span class={a}>back to {name}</span></div>
+<span class={a}>{name}</span><span class={b}>{arrow}</span><span class={a}>{third}</span></div>
 </div>
 <div class=frames>{pictures}</div>
 </div>

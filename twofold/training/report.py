@@ -39,6 +39,7 @@ WORDS = {
     "images": "Pairs of images, one of A and one of B, that the networks were trained on.",
     "epoch": "As many images as the larger of the two folders holds.",
     "back to A": "The translation, translated back: it should be the image that it came from.",
+    "change": "By how much a translation differs from its source; grey where it does not.",
 }
 
 
