@@ -26,7 +26,7 @@ LAYERS = [
     {"training", "serving"},
     {"demo", "terminal"},
     {"verbs"},
-    {"verb_evaluate"},
+    {"verb_evaluate", "verb_monitor"},
     {"cli"},
     {"__init__", "__main__"},
 ]

@@ -10,7 +10,7 @@ import yaml
 from cyclopts import App, CycloptsError, Group, MissingArgumentError, Parameter, UnusedCliTokensError
 
 from twofold import config as configs
-from twofold import verb_evaluate, verbs
+from twofold import verb_evaluate, verb_monitor, verbs
 from twofold.config import Settings
 from twofold.errors import TwofoldError, UsageError
 from twofold.methods.settings import MethodName
@@ -246,7 +246,7 @@ app.command(verbs.info)
 app.command(verbs.import_, name="import")
 app.command(verbs.report)
 app.command(verbs.doctor)
-app.command(verbs.monitor)
+app.command(verb_monitor.monitor)
 app.command(verbs.presets)
 app.command(verbs.demo)
 data.command(verbs.check)

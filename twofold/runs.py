@@ -9,7 +9,6 @@ samples/         000004000-ab.webp: rows of source, translation, and back again
 snapshots/       000004000-ab.safetensors: to ship     states/000004000/: to resume
                  best-ab.safetensors: the best so far on held-out images
 evaluation.json  what `evaluate` or the demo measured   report.html
-evaluations.jsonl  figures on held-out images, one line each time
 """
 
 import json
@@ -65,10 +64,6 @@ class Run:
     @property
     def evaluation(self) -> Path:
         return self.path / "evaluation.json"
-
-    @property
-    def evaluations(self) -> Path:
-        return self.path / "evaluations.jsonl"
 
     @property
     def report(self) -> Path:

@@ -1,8 +1,5 @@
 """The verbs of the command line besides `train`: what they take, what they do, what they say."""
 
-import os
-import sys
-import webbrowser
 from collections.abc import Sequence
 from json import dumps
 from pathlib import Path
@@ -256,48 +253,6 @@ def doctor(run: Path, /, *, json: Flag = False) -> int:
     if not findings and not json:
         emit(paragraph(calm(Run(run))))
     return FAILED if any(each.severity == "trouble" for each in findings) else 0
-
-
-def monitor(
-    *runs: Path,
-    host: str = "127.0.0.1",
-    port: Whole = 8707,
-    open: bool = True,
-) -> None:
-    """Show runs on a live page, while they train and after; Ctrl-C ends it.
-
-    Parameters
-    ----------
-    runs
-        Run folders, and folders of run folders; they are only read.
-    host
-        The address to serve at; 0.0.0.0 lets other machines in, and anyone who reaches this one.
-    port
-        0 for any that is free.
-    open
-        --no-open leaves the browser alone.
-    """
-    from twofold.serving.monitor import serve
-
-    if not runs:
-        raise UsageError("nothing to watch: `twofold monitor RUN`, or a folder of runs")
-    for folder in runs:
-        if not folder.is_dir():
-            raise UsageError(f"there is no folder {folder}; give a run folder, or a folder of runs")
-
-    def ready(address: str, count: int) -> None:
-        emit(f"{address}  {count:,} {'run' if count == 1 else 'runs'}; Ctrl-C ends it")
-        if open:
-            browse(address)
-
-    serve(runs, host, port, ready)
-
-
-def browse(address: str) -> None:
-    """Open a page in the user's browser, where there is a desktop to see it on."""
-    desktop = sys.platform in ("darwin", "win32") or {"DISPLAY", "WAYLAND_DISPLAY"} & os.environ.keys()
-    if desktop and "SSH_CONNECTION" not in os.environ:
-        webbrowser.open(address)
 
 
 def presets(name: str | None = None, /) -> None:

@@ -11,11 +11,17 @@ LOSSES = {  # by the first word of their names
     "cycle": ("Cycle", "How much an image has changed once it is translated and translated back."),
     "idt": ("Identity", "How much a translator changes an image that is already what it should be."),
     "disc": ("Critics", "How far a critic is from telling real from translated; near zero, it has won."),
-    "nce": ("Contrast", "How hard it is to find the patch of the source that a patch of the translation is of."),
+    "nce": (
+        "Contrast",
+        "How hard it is to find the patch of the source that a patch of the translation is of.",
+    ),
     "l1": ("Distance", "How far a translation is from the right answer, pixel by pixel."),
     "l2": ("Distance", "How far a translation is from the right answer, pixel by pixel, squared."),
     "perceptual": ("Likeness", "How far two images that should be alike are in the features of a network."),
-    "rec": ("Critics of the way back", "How far these critics are from telling real from translated and back."),
+    "rec": (
+        "Critics of the way back",
+        "How far these critics are from telling real from translated and back.",
+    ),
     "": ("Other losses", "The rest of what this method minimises."),
 }
 
