@@ -64,7 +64,8 @@ SINGLES = [
 def curves(found: Found) -> str:
     """The curves of one run, each domain's losses in its colour."""
     charts = [_evaluation(name, [("", "c", found)]) for name in _measured([found])]
-    charts += [_losses(kind, found) for kind in LOSSES]
+    names = _names(found.metrics)
+    charts += [_losses(kind, of_kind(kind, names), found) for kind in LOSSES]
     charts += [_single(single, [(single.title, "d", found)]) for single in SINGLES]
     return _together(charts)
 
@@ -72,8 +73,7 @@ def curves(found: Found) -> str:
 def compared(runs: list[tuple[str, Found]]) -> str:
     """The curves of several runs, as many as there are COLOURS: one chart a figure, a colour a run."""
     each = [(name, colour, found) for (name, found), colour in zip(runs, COLOURS, strict=False)]
-    rows = [row for _, _, found in each for row in found.metrics]
-    names = _names(rows)
+    names = _names([row for _, _, found in each for row in found.metrics])
     charts = [_evaluation(name, each) for name in _measured([found for _, _, found in each])]
     charts += [_loss(name, kind, each) for kind in LOSSES for name in of_kind(kind, names)[:MOST]]
     charts += [_single(single, each) for single in SINGLES]
@@ -103,10 +103,10 @@ def words(metrics: Rows) -> dict[str, str]:
     return {", ".join(same): LOSSES[kind][1] for kind, same in kinds.items() if same}
 
 
-def _losses(kind: str, found: Found) -> str:
+def _losses(kind: str, names: list[str], found: Found) -> str:
     title, meaning = LOSSES[kind]
     free, series = list(COLOURS[:4]), []
-    for name in of_kind(kind, _names(found.metrics))[: len(free)]:
+    for name in names[: len(free)]:
         wanted = name[-1:]  # gan_ab makes images of B, disc_b judges them: both wear B's colour
         colour = free.pop(free.index(wanted) if wanted in free else -1)
         series.append(
