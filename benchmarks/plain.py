@@ -5,7 +5,7 @@ steps against the goldens of the original implementations.
 """
 
 from collections.abc import Callable, Iterable, Sequence
-from itertools import chain
+from itertools import chain, pairwise
 from random import random, randrange
 from typing import NamedTuple
 
@@ -112,7 +112,7 @@ def unet(width: int = 64, depth: int = 8) -> UnetLevel:
     """The U-Net generator, without dropout."""
     levels = [width * min(2**level, 8) for level in range(depth)]
     below = None
-    for channels, inner in reversed(list(zip(levels[:-1], levels[1:], strict=True))):
+    for channels, inner in reversed(list(pairwise(levels))):
         below = UnetLevel(channels, inner, below)
     return UnetLevel(3, width, below, outermost=True)
 

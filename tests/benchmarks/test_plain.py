@@ -90,7 +90,7 @@ def before_instance_norms(network):
     found = set()
     for path, module in network.named_modules():
         if isinstance(module, torch.nn.Sequential):
-            for (name, layer), (_, after) in zip(
+            for (name, _), (_, after) in zip(
                 module.named_children(), list(module.named_children())[1:], strict=False
             ):
                 if isinstance(after, torch.nn.InstanceNorm2d):

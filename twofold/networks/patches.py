@@ -26,7 +26,7 @@ class Strided(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None, None]:  # pyright: ignore[reportIncompatibleMethodOverride]
         images, weight = ctx.saved_tensors
         of_images, of_weight, _ = ctx.needs_input_grad
         return (
@@ -47,7 +47,7 @@ class Transposed(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None, None, None]:
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None, None, None]:  # pyright: ignore[reportIncompatibleMethodOverride]
         images, weight = ctx.saved_tensors
         of_images, of_weight, *_ = ctx.needs_input_grad
         return (
@@ -68,7 +68,7 @@ class FromImage(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, gradient: Tensor) -> Grads:
+    def backward(ctx: Any, gradient: Tensor) -> Grads:  # pyright: ignore[reportIncompatibleMethodOverride]
         images, weight = ctx.saved_tensors
         of_images, of_weight = ctx.needs_input_grad
         return (
@@ -90,7 +90,7 @@ class ToImage(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, gradient: Tensor) -> Grads:
+    def backward(ctx: Any, gradient: Tensor) -> Grads:  # pyright: ignore[reportIncompatibleMethodOverride]
         images, weight = ctx.saved_tensors
         n, c, height, width = images.shape
         of_images, of_weight = ctx.needs_input_grad

@@ -54,7 +54,7 @@ class WinogradConv(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None, None]:  # pyright: ignore[reportIncompatibleMethodOverride]
         images, weight = ctx.saved_tensors
         of_images, of_weight, _ = ctx.needs_input_grad
         products = gathered_back(gradient)  # (36, tiles, O)
@@ -88,7 +88,7 @@ def tiles_along(side: int) -> int:
 
 def spread(images: Tensor, reflect: bool) -> Tensor:
     """Bᵀ d B of every tile: (N, C, H, W) to (36, tiles, C)."""
-    n, c, height, width = images.shape
+    _, c, height, width = images.shape
     mode = "reflect" if reflect else "constant"
     padded = F.pad(images, (1, 1, 1, 1), mode)
     down, right = -height % TILE, -width % TILE
