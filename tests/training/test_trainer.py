@@ -69,6 +69,26 @@ def test_updates_are_made_in_order_and_only_in_their_phase():
     assert trainer.images == 1
 
 
+class Halves(Toy):
+    """One phase whose losses come in two parts."""
+
+    def step(self, batch):
+        yield Update("first", {"x": 3 * self.one.weight.sum()}, complete=False)
+        self.seen.append(self.one.weight.item())
+        yield Update("first", {"y": -2 * self.one.weight.sum()})
+
+
+def test_parts_of_an_update_add_up_to_one_step():
+    trainer = Trainer(Halves())
+    for _ in range(2):
+        trainer.step(batch(0), 0.1)
+    assert trainer.method.seen == pytest.approx([1.0, 0.9])  # not moved between the parts, once after them
+    moments = trainer.optimizers["first"].state[trainer.method.one.weight]
+    assert moments["step"].item() == 2
+    assert moments["exp_avg"].item() == pytest.approx((1 - 0.5**2) * 1.0)  # of the gradient 3 - 2
+    assert trainer.sums.report().keys() == {"x", "y"}
+
+
 def test_the_learning_rate_is_the_steps():
     trainer = Trainer(Toy(), lr=5.0)
     trainer.step(batch(0), 0.0)

@@ -25,6 +25,8 @@ class Update(NamedTuple):
 
     phase: str
     losses: dict[str, Tensor]
+    complete: bool = True
+    """Whether to step now; else the gradients wait for those of that phase's next update."""
 
 
 class Method(nn.Module):

@@ -1,6 +1,7 @@
 """CycleGAN: unpaired translation by cycle consistency (Zhu et al. 2017, arXiv 1703.10593)."""
 
 from collections.abc import Iterator
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -10,6 +11,22 @@ from twofold.methods.adversary import LSGAN, Adversary
 from twofold.methods.base import Batch, Method, Update, l1, one_pass
 from twofold.methods.replay import ReplayBuffer
 from twofold.networks.layers import Discriminator, Generator
+
+
+class Way(NamedTuple):
+    """One way, from domain x to domain y and back: networks, and the weights of its losses."""
+
+    x: str
+    y: str
+    there: Generator
+    back: Generator
+    critic: Discriminator
+    """Of y's images."""
+    rec_critic: Discriminator | None
+    """Of x's images that have come back."""
+    gan: float
+    cycle: float
+    identity: float
 
 
 class CycleGAN(Method):
@@ -63,27 +80,11 @@ class CycleGAN(Method):
     def step(self, batch: Batch) -> Iterator[Update]:
         a, b, turn = batch
         if self.adversary.generators_learn(turn):
-            fake_b, same_b = one_pass(self.gen_ab, a, b) if self.idt_b else (self.gen_ab(a), None)
-            fake_a, same_a = one_pass(self.gen_ba, b, a) if self.idt_a else (self.gen_ba(b), None)
-            back_a = self.gen_ba(fake_b) if self.cycle_a else None
-            back_b = self.gen_ab(fake_a) if self.cycle_b else None
-            losses: dict[str, Tensor] = {}
-            if self.gan_ab:
-                losses["gan_ab"] = self.gan_ab * self.adversary.deceive(self.disc_b, fake_b)
-            if self.gan_ba:
-                losses["gan_ba"] = self.gan_ba * self.adversary.deceive(self.disc_a, fake_a)
-            if back_a is not None:
-                losses["cycle_a"] = self.cycle_a * self.unlike(back_a, a, self.rec_disc_a)
-            if back_b is not None:
-                losses["cycle_b"] = self.cycle_b * self.unlike(back_b, b, self.rec_disc_b)
-            if same_a is not None:
-                losses["idt_a"] = self.idt_a * l1(same_a, a)
-            if same_b is not None:
-                losses["idt_b"] = self.idt_b * l1(same_b, b)
-            if self.perceptual and back_a is not None:
-                losses["perceptual_a"] = self.perceptual(back_a, a)
-            if self.perceptual and back_b is not None:
-                losses["perceptual_b"] = self.perceptual(back_b, b)
+            fake_b, back_a, losses = self.travel(self.ways["ab"], a, b)
+            yield Update(
+                "G", losses, complete=False
+            )  # its activations are gone before the other way's are made
+            fake_a, back_b, losses = self.travel(self.ways["ba"], b, a)
             yield Update("G", losses)
         else:
             with torch.no_grad():
@@ -102,6 +103,31 @@ class CycleGAN(Method):
             losses["rec_disc_b"] = self.adversary.judge(self.rec_disc_b, b, back_b)
         if losses:
             yield Update("D", losses)
+
+    @property
+    def ways(self) -> dict[str, Way]:
+        """Both ways: which networks one goes through, and the weights of its losses."""
+        there = (self.gen_ab, self.gen_ba, self.disc_b, self.rec_disc_a)
+        back = (self.gen_ba, self.gen_ab, self.disc_a, self.rec_disc_b)
+        return {
+            "ab": Way("a", "b", *there, self.gan_ab, self.cycle_a, self.idt_b),
+            "ba": Way("b", "a", *back, self.gan_ba, self.cycle_b, self.idt_a),
+        }
+
+    def travel(self, way: Way, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor | None, dict[str, Tensor]]:
+        """The translation of x, what comes back of it, and the generators' losses on the way."""
+        fake, same = one_pass(way.there, x, y) if way.identity else (way.there(x), None)
+        back = way.back(fake) if way.cycle else None
+        losses: dict[str, Tensor] = {}
+        if way.gan:
+            losses[f"gan_{way.x}{way.y}"] = way.gan * self.adversary.deceive(way.critic, fake)
+        if back is not None:
+            losses[f"cycle_{way.x}"] = way.cycle * self.unlike(back, x, way.rec_critic)
+        if same is not None:
+            losses[f"idt_{way.y}"] = way.identity * l1(same, y)
+        if self.perceptual and back is not None:
+            losses[f"perceptual_{way.x}"] = self.perceptual(back, x)
+        return fake.detach(), None if back is None else back.detach(), losses
 
     def unlike(self, back: Tensor, image: Tensor, critic: Discriminator | None) -> Tensor:
         """How far an image has come back from where it started: in L1, or as the cycle's critic sees it."""

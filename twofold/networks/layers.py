@@ -9,6 +9,8 @@ from torch.nn import init as fill
 from torch.nn.utils.parametrizations import spectral_norm
 from torch.nn.utils.parametrize import is_parametrized
 
+from twofold.networks.convolutions import Conv2d, ConvTranspose2d
+
 NormName = Literal["instance", "batch", "none"]
 UpsampleName = Literal["transposed", "resize", "resize-zero", "blur"]
 InitName = Literal["normal", "xavier", "kaiming", "orthogonal"]
@@ -149,16 +151,16 @@ def upscale(
     layers: dict[str, nn.Module]
     match upsample:
         case "transposed":
-            conv = nn.ConvTranspose2d(
+            conv = ConvTranspose2d(
                 channels, to, kernel, stride=2, padding=1, output_padding=4 - kernel, bias=bias
             )
             layers = {"conv": conv}
         case "blur":
-            conv = nn.Conv2d(channels, to, 3, padding=1, bias=bias)
+            conv = Conv2d(channels, to, 3, padding=1, bias=bias)
             layers = {"blur": nn.Upsample(scale_factor=2, mode="bilinear"), "conv": conv}
         case "resize" | "resize-zero":
             edge = "reflect" if upsample == "resize" else "zeros"
-            conv = nn.Conv2d(channels, to, 3, padding=1, padding_mode=edge, bias=bias)
+            conv = Conv2d(channels, to, 3, padding=1, padding_mode=edge, bias=bias)
             layers = {"repeat": nn.Upsample(scale_factor=2, mode="nearest"), "conv": conv}
     if norm is not None:
         before_norm(conv, norm)

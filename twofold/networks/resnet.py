@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from twofold.errors import UsageError
+from twofold.networks.convolutions import Conv2d
 from twofold.networks.layers import (
     BlurDown,
     Generator,
@@ -68,9 +69,9 @@ class ResnetGenerator(Generator):
         }
         self.skips, self.residual = skips, skips and in_channels == out_channels
         self.per_image = norm != "batch"
-        enter = nn.Conv2d(in_channels, width, 7, padding=3, padding_mode="reflect", bias=has_bias(norm))
+        enter = Conv2d(in_channels, width, 7, padding=3, padding_mode="reflect", bias=has_bias(norm))
         reach = 1 if skips else 3
-        leave = nn.Conv2d(width, out_channels, 2 * reach + 1, padding=reach, padding_mode="reflect")
+        leave = Conv2d(width, out_channels, 2 * reach + 1, padding=reach, padding_mode="reflect")
         self.enter = stage({"conv": before_norm(enter, norm)}, width, norm)
         self.down = nn.Sequential(halve(width, norm, antialias), halve(2 * width, norm, antialias))
         self.blocks = nn.Sequential(*[ResidualBlock(4 * width, norm, dropout) for _ in range(blocks)])
@@ -144,7 +145,7 @@ class ResidualBlock(nn.Module):
 
 
 def reflecting(channels: int, norm: NormName) -> nn.Conv2d:
-    conv = nn.Conv2d(channels, channels, 3, padding=1, padding_mode="reflect", bias=has_bias(norm))
+    conv = Conv2d(channels, channels, 3, padding=1, padding_mode="reflect", bias=has_bias(norm))
     return before_norm(conv, norm)
 
 
@@ -155,13 +156,13 @@ def stage(convolve: dict[str, nn.Module], channels: int, norm: NormName) -> nn.S
 
 def join(channels: int) -> nn.Sequential:
     """(N, 2 channels, H, W) to (N, channels, H, W); without a norm, so that levels come through as they are."""
-    conv = nn.Conv2d(2 * channels, channels, 3, padding=1, padding_mode="reflect")
+    conv = Conv2d(2 * channels, channels, 3, padding=1, padding_mode="reflect")
     return nn.Sequential(OrderedDict(conv=conv, relu=nn.ReLU(inplace=True)))
 
 
 def halve(channels: int, norm: NormName, antialias: bool) -> nn.Sequential:
     """(N, channels, H, W) to (N, 2 channels, H/2, W/2)."""
-    conv = nn.Conv2d(channels, 2 * channels, 3, stride=1 if antialias else 2, padding=1, bias=has_bias(norm))
+    conv = Conv2d(channels, 2 * channels, 3, stride=1 if antialias else 2, padding=1, bias=has_bias(norm))
     layers = stage({"conv": before_norm(conv, norm)}, 2 * channels, norm)
     if antialias:
         layers.add_module("blur", BlurDown(2 * channels))

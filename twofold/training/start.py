@@ -147,7 +147,7 @@ def decide(config: Config, index: Index, say: Say) -> Config:
                 "device": chosen.type if config.machine.device == "auto" else config.machine.device,
                 "precision": precision,
                 "threads": config.machine.threads or torch.get_num_threads(),
-                "channels_last": precision == "bf16" if layout is None else layout,
+                "channels_last": chosen.type == "cpu" or precision == "bf16" if layout is None else layout,
                 "fused": chosen.type in ("cpu", "cuda")
                 if config.machine.fused is None
                 else config.machine.fused,

@@ -64,15 +64,18 @@ class Trainer:
         count = len(a) * world()
         updates = self.method.step(batch._replace(a=a, b=b, turn=self.images // count))
         while (update := self._next(updates)) is not None:
-            phase, losses = update
+            phase, losses, complete = update
             params, optimizer = self.params[phase], self.optimizers[phase]
+            if losses:
+                torch.stack(list(losses.values())).sum().backward(inputs=params)
+                self.sums.add(losses, self.images)
+            if not complete:
+                continue
             for group in optimizer.param_groups:
                 group["lr"] = lr
-            optimizer.zero_grad(set_to_none=True)
-            torch.stack(list(losses.values())).sum().backward(inputs=params)
             sync_gradients(params)
             optimizer.step()
-            self.sums.add(losses, self.images)
+            optimizer.zero_grad(set_to_none=True)
         self.images += count
         self._average(count)
 

@@ -1,0 +1,101 @@
+"""Every algorithm of a convolution against torch's own, values and gradients, in both memory layouts."""
+
+import pytest
+import torch
+from torch import nn
+
+from twofold.networks import convolutions
+from twofold.networks.convolutions import Conv2d, ConvTranspose2d
+from twofold.networks.patches import FromImage, Strided, ToImage, Transposed
+from twofold.networks.winograd import WinogradConv
+
+CASES = {
+    "winograd, reflected": (WinogradConv, Conv2d(5, 7, 3, padding=1, padding_mode="reflect"), (2, 5, 8, 12)),
+    "winograd, zeros": (WinogradConv, Conv2d(5, 7, 3, padding=1), (1, 5, 8, 8)),
+    "winograd, odd sides": (WinogradConv, Conv2d(4, 6, 3, padding=1, padding_mode="reflect"), (2, 4, 9, 7)),
+    "winograd, under a tile": (
+        WinogradConv,
+        Conv2d(4, 4, 3, padding=1, padding_mode="reflect"),
+        (1, 4, 2, 3),
+    ),
+    "strided": (Strided, Conv2d(5, 7, 3, stride=2, padding=1), (2, 5, 8, 10)),
+    "strided, odd sides": (Strided, Conv2d(5, 7, 3, stride=2, padding=1), (2, 5, 9, 7)),
+    "strided, even kernel": (Strided, Conv2d(5, 7, 4, stride=2, padding=1), (2, 5, 8, 10)),
+    "transposed": (Transposed, ConvTranspose2d(5, 4, 3, 2, 1, output_padding=1), (2, 5, 4, 6)),
+    "transposed, even kernel": (Transposed, ConvTranspose2d(5, 4, 4, 2, 1), (2, 5, 4, 6)),
+    "from an image": (FromImage, Conv2d(3, 9, 7, padding=3, padding_mode="reflect"), (2, 3, 9, 12)),
+    "to an image": (ToImage, Conv2d(9, 3, 7, padding=3, padding_mode="reflect"), (2, 9, 9, 12)),
+    "to an image, zeros": (ToImage, Conv2d(9, 1, 5, padding=2), (1, 9, 8, 6)),
+}
+
+
+def reference(layer, x):
+    """Of torch alone: the class above ours."""
+    return type(layer).__mro__[1].forward(layer, x)
+
+
+@pytest.fixture(autouse=True)
+def _winograd_always(monkeypatch):
+    torch.manual_seed(0)
+    monkeypatch.setattr(convolutions, "WINOGRAD_FROM", 1)
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize("name", CASES)
+def test_against_torch(name, layout, monkeypatch):
+    algorithm, layer, shape = CASES[name]
+    layer = layer.double().to(memory_format=layout)
+    nn.init.normal_(layer.bias)
+    x = torch.randn(shape, dtype=torch.float64).contiguous(memory_format=layout).requires_grad_()
+    taken = []
+    apply = algorithm.apply
+    monkeypatch.setattr(algorithm, "apply", lambda *args: taken.append(name) or apply(*args))
+    mine, right = layer(x), reference(layer, x)
+    assert taken == [name]
+    torch.testing.assert_close(mine, right)
+    gradient = torch.randn_like(right)
+    wanted = (x, layer.weight, layer.bias)
+    for given in (gradient, gradient.contiguous(), gradient.contiguous(memory_format=torch.channels_last)):
+        for one, other in zip(
+            torch.autograd.grad(mine, wanted, given, retain_graph=True),
+            torch.autograd.grad(right, wanted, given, retain_graph=True),
+            strict=True,
+        ):
+            torch.testing.assert_close(one, other)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_only_the_gradients_that_are_needed(name):
+    _, layer, shape = CASES[name]
+    layer = layer.double()
+    x = torch.randn(shape, dtype=torch.float64)
+    layer.weight.requires_grad_(False)
+    layer(x.requires_grad_()).sum().backward()
+    assert x.grad is not None and layer.weight.grad is None
+    layer.weight.requires_grad_(True)
+    layer(x.detach()).sum().backward()
+    assert layer.weight.grad is not None
+
+
+def test_winograd_in_float32_is_close():
+    """Its numbers grow by the transforms: a hundred times float32's rounding is what is allowed."""
+    layer = Conv2d(64, 64, 3, padding=1, padding_mode="reflect")
+    x = torch.randn(1, 64, 16, 16)
+    with torch.no_grad():
+        right = reference(layer.double(), x.double())
+        mine = layer.float()(x)
+    assert (mine - right).abs().max() < 100 * torch.finfo(torch.float32).eps * right.abs().max()
+
+
+def test_autocast_and_other_devices_keep_torchs_own(monkeypatch):
+    layer = Conv2d(8, 8, 3, padding=1)
+    monkeypatch.setattr(WinogradConv, "apply", None)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert layer(torch.randn(1, 8, 8, 8)).dtype == torch.bfloat16
+    assert layer.to("meta")(torch.empty(1, 8, 8, 8, device="meta")).shape == (1, 8, 8, 8)
+
+
+def test_small_convolutions_keep_torchs_own(monkeypatch):
+    monkeypatch.setattr(convolutions, "WINOGRAD_FROM", 48 * 96)
+    monkeypatch.setattr(WinogradConv, "apply", None)
+    assert Conv2d(32, 96, 3, padding=1)(torch.randn(1, 32, 8, 8)).shape == (1, 96, 8, 8)

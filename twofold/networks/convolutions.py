@@ -1,0 +1,57 @@
+"""Convolution layers that take whichever algorithm is fastest on this machine; the weights are torch's."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from twofold.networks.patches import FromImage, Strided, ToImage, Transposed
+from twofold.networks.winograd import WinogradConv
+
+WINOGRAD_FROM = 48 * 96
+"""Least product of channels in and out from which Winograd's convolution was faster than the library's."""
+
+FEW = 4
+"""Channels of an image."""
+
+
+class Conv2d(nn.Conv2d):
+    """torch's convolution, with square kernels; on a CPU in float32 by matrix products where these are faster.
+
+    There gradients of gradients are not offered.
+    """
+
+    def forward(self, input: Tensor) -> Tensor:
+        if not computed_here(input):
+            return super().forward(input)
+        inner, outer = self.in_channels, self.out_channels
+        kernel, stride, padding = self.kernel_size[0], self.stride[0], int(self.padding[0])
+        reflect = self.padding_mode == "reflect"
+        if (kernel, stride, padding) == (3, 1, 1) and inner * outer >= WINOGRAD_FROM:
+            return with_bias(WinogradConv.apply(input, self.weight, reflect), self.bias)
+        if stride == 2 and not reflect:
+            return with_bias(Strided.apply(input, self.weight, padding), self.bias)
+        if stride == 1 and kernel > 3 and min(inner, outer) <= FEW:
+            padded = F.pad(input, (padding,) * 4, "reflect" if reflect else "constant")
+            algorithm = FromImage if inner <= FEW else ToImage
+            return with_bias(algorithm.apply(padded, self.weight), self.bias)
+        return super().forward(input)
+
+
+class ConvTranspose2d(nn.ConvTranspose2d):
+    """torch's transposed convolution of stride 2, likewise."""
+
+    def forward(self, input: Tensor, output_size: list[int] | None = None) -> Tensor:
+        if not computed_here(input):
+            return super().forward(input, output_size)
+        padding, more = int(self.padding[0]), self.output_padding[0]
+        return with_bias(Transposed.apply(input, self.weight, padding, more), self.bias)
+
+
+def computed_here(input: Tensor) -> bool:
+    """Whether the input is one for which the library is not known to be best."""
+    return input.device.type == "cpu" and not torch.is_autocast_enabled("cpu")
+
+
+def with_bias(made: Tensor | None, bias: Tensor | None) -> Tensor:
+    assert made is not None
+    return made if bias is None else made + bias[:, None, None]
