@@ -116,7 +116,12 @@ def test_a_healthy_run_gets_one_calm_line(clinic, capsys):
 
 
 def test_every_option_in_the_advice_exists():
-    known = {f"{room}.{field}" for room, fields in config.schema().items() if isinstance(fields, dict) for field in fields}
+    known = {
+        f"{room}.{field}"
+        for room, fields in config.schema().items()
+        if isinstance(fields, dict)
+        for field in fields
+    }
     for module in (symptoms, appearance):
         said = re.findall(r"--([a-z]+\.[a-z0-9-]+)", Path(module.__file__).read_text())
         assert said and {option.replace("-", "_") for option in said} <= known
