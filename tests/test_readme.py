@@ -4,15 +4,22 @@ import re
 import shlex
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
-from twofold import cli
+from twofold import cli, images
 from twofold.data import seasons
 from twofold.exchange.original import to_original
 from twofold.networks.resnet import ResnetGenerator
 
 README = (Path(__file__).parents[1] / "README.md").read_text()
+UNENDING = ("monitor",)
+"""Commands that go on until somebody stops them; tests/serving has them."""
+
+FROM_ELSEWHERE = (["data", "download"],)
+"""Commands that need a network; tests/data/test_download.py has them."""
+
 TINY = {
     "DATA__SIZE": "32",
     "GENERATOR__WIDTH": "2",
@@ -37,8 +44,13 @@ def commands() -> list[list[str]]:
 def folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A working folder with what the README takes for granted: horses, zebras, photos, a checkpoint."""
     seasons.make(tmp_path / "made", 8, 36, 0, lambda line: None)
-    for source, name in (("trainA", "horses"), ("trainB", "zebras"), ("testA", "photos")):
+    for source, name in (("trainA", "horses"), ("trainB", "zebras"), ("valA", "photos")):
         (tmp_path / "made" / source).rename(tmp_path / name)
+    for source, name in (("testA", "test-horses"), ("testB", "test-zebras")):
+        (tmp_path / "made" / source).rename(tmp_path / name)
+    for source in images.find(tmp_path / "test-horses"):
+        halves = [images.read(source), images.read(tmp_path / "test-zebras" / source.name)]
+        images.write(np.concatenate(halves, 1), tmp_path / "pairs" / source.name)
     next((tmp_path / "photos").iterdir()).rename(tmp_path / "horse.jpg")
     torch.save(to_original(ResnetGenerator(width=2, blocks=6)), tmp_path / "latest_net_G_A.pth")
     monkeypatch.chdir(tmp_path)
@@ -51,8 +63,11 @@ def test_commands(folders: Path) -> None:
     ran = commands()
     assert {"train", "translate", "info", "import", "report", "presets", "data"} <= {each[0] for each in ran}
     for tokens in ran:
+        if tokens[0] in UNENDING or tokens[:2] in FROM_ELSEWHERE:
+            continue
         small = ["--count", "2", "--size", "16"] if tokens[:2] == ["data", "make"] else []
-        assert cli.run(tokens + small) == 0, tokens
+        ill = (0, 1) if tokens[0] == "doctor" else (0,)  # a run of one step may well be called ill
+        assert cli.run(tokens + small) in ill, tokens
     assert len(list((folders / "as-zebras").rglob("*.png"))) == 3
     assert (folders / "runs/h2z/report.html").stat().st_size > 10_000
     assert (folders / "model.safetensors").is_file()
