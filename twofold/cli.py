@@ -107,6 +107,8 @@ def train(
     labels_a: bool | None = None,
     labels_b: bool | None = None,
     val: Annotated[list[str] | None, Parameter(consume_multiple=True)] = None,
+    eval_every: MaybeWhole = None,
+    early_stop: MaybeWhole = None,
     cache: bool | None = None,
     log: Annotated[list[LogName] | None, Parameter(consume_multiple=True)] = None,
     dry_run: Flag = False,
@@ -154,6 +156,10 @@ def train(
         Whether these are label maps, which are resized without mixing colours; found out if not given.
     val
         Two folders of held-out images, of pairs maybe one, or `none` to train on everything.
+    eval_every
+        Images between evaluations on held-out images; a few times a run if not given, 0 for never.
+    early_stop
+        End after so many evaluations without a better one.
     cache
         --no-cache decodes each image whenever it is used.
     log
@@ -173,6 +179,8 @@ def train(
         "training.batch": batch,
         "training.log": log,
         "machine.device": device,
+        "evaluation.every": eval_every,
+        "evaluation.patience": early_stop,
         "data.pairs": pairs,
         "data.direction": direction,
         "data.labels_a": labels_a,
@@ -213,8 +221,10 @@ def what_next(run: Path, finished: bool) -> list[str]:
     """What to type after a training."""
     if not finished:
         return [f"go on:      twofold train --resume {run}"]
+    best = ["best:       add --best, the best on held-out images"] if Run(run).best("ab").is_file() else []
     return [
         f"translate:  twofold translate {run} IMAGES -o translated",
+        *best,
         f"look:       {run / 'report.html'}",
     ]
 

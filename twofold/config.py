@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from twofold.data.settings import DataSettings
 from twofold.errors import UsageError
+from twofold.evaluation.settings import EvaluationSettings
 from twofold.losses.settings import AdversarialSettings, PerceptualSettings
 from twofold.methods.settings import DEFAULTS, CUTSettings, CycleGANSettings, MethodName, Pix2PixSettings
 from twofold.networks.settings import DiscriminatorSettings, GeneratorSettings
@@ -45,6 +46,7 @@ class Settings(BaseModel):
     perceptual: PerceptualSettings = PerceptualSettings()
     optim: OptimSettings = OptimSettings()
     training: TrainingSettings = TrainingSettings()
+    evaluation: EvaluationSettings = EvaluationSettings()
     machine: MachineSettings = MachineSettings()
 
 
@@ -85,7 +87,7 @@ class Config(Settings):
 FREE = {
     *("training.epochs", "training.decay_epochs", "training.report_every", "training.sample_every"),
     *("training.snapshot_every", "training.state_every", "data.workers", "data.cache", "data.cache_dir"),
-    *("data.cache_limit_gb", "training.log"),
+    *("data.cache_limit_gb", "training.log", "evaluation.patience"),
 }
 """What a resumed run may change: how long it goes on, what it writes and how images are fetched."""
 

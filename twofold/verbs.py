@@ -67,6 +67,7 @@ def translate(
     format: Literal["png", "jpg", "webp", "npy"] | None = None,
     noise: Annotated[bool | None, Parameter(negative="--no-noise")] = None,
     seed: Whole = 0,
+    best: Flag = False,
     device: str = "auto",
 ) -> int:
     """Translate images and folders of images; each comes back at its own size.
@@ -90,6 +91,8 @@ def translate(
         Whether the network's dropout is on; it is for pix2pix models, whose noise it is.
     seed
         Of that noise.
+    best
+        A run's best snapshot on held-out images, in place of the newest.
     device
         auto, cpu, cuda, cuda:1, mps.
     """
@@ -100,7 +103,7 @@ def translate(
 
     if not inputs:
         raise UsageError(f"nothing to translate: `twofold translate {model} IMAGES -o {out}`")
-    translator = Translator.load(model, direction=direction, device=device, noise=noise, seed=seed)
+    translator = Translator.load(model, direction=direction, device=device, noise=noise, seed=seed, best=best)
     suffix = format or ("png" if translator.out_channels in (1, 3, 4) else "npy")
     jobs = plan(inputs, out, f".{suffix}")
     jobs[0].target.parent.mkdir(parents=True, exist_ok=True)

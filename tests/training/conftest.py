@@ -128,6 +128,7 @@ class Lab:
         """What equal runs share byte for byte: all but the clocks, the machine and the report that shows them."""
         run = Run(out)
         files = [run.metrics, run.data, *(out / "snapshots").iterdir(), *(out / "samples").iterdir()]
+        files += [run.evaluations] if run.evaluations.is_file() else []
         files += [file for _, folder in run.states() for file in folder.glob("*.safetensors")]
         return {str(file.relative_to(out)): file.read_bytes() for file in files}
 

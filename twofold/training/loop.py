@@ -17,7 +17,7 @@ from twofold.methods.base import Batch
 from twofold.runs import Run
 from twofold.training import exporters, memory, start, state
 from twofold.training.build import build
-from twofold.training.records import Records
+from twofold.training.records import NOTHING_YET, Records, over
 from twofold.training.session import interruptible, locked, own_torch_state
 from twofold.training.start import Say, Start
 from twofold.training.trainer import Trainer
@@ -86,6 +86,9 @@ def follow(run: Run, begun: Start, watcher: Watcher, say: Say) -> bool:
                 f"{run.path} is finished with {trainer.images} images; --epochs or --decay-epochs makes it longer"
             )
             return True
+        if progress and over(progress.get("best", NOTHING_YET), config.evaluation.patience):
+            say(stopped_early(run, trainer.images))
+            return True
         say(started(begun, trainer))
         if distributed.rank() == 0:
             start.replace(run.config, configs.to_yaml(config))
@@ -113,7 +116,9 @@ def follow(run: Run, begun: Start, watcher: Watcher, say: Say) -> bool:
                 records.after_step(before)
                 if distributed.rank() == 0:
                     watcher.progress(trainer.images, total, records.rate(), records.losses)
-                if trainer.images >= total:
+                if records.ended:
+                    if trainer.images < total:
+                        say(stopped_early(run, trainer.images))
                     break
                 if asked_to_stop(stop.asked, steps, trainer.device):
                     records.save_state()
@@ -135,6 +140,13 @@ def trainer_for(begun: Start) -> Trainer:
         channels_last=bool(machine.channels_last),
         ema=config.training.ema,
         seed=config.seed,
+    )
+
+
+def stopped_early(run: Run, images: int) -> str:
+    return (
+        f"{run.path} stopped early at {images} images: no evaluation was better for too long; a higher --early-stop"
+        " goes on"
     )
 
 

@@ -6,7 +6,7 @@ import time
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
@@ -17,6 +17,7 @@ from twofold.data.loader import Loader, load_plain_batch
 from twofold.errors import TwofoldError
 from twofold.evaluation.doctor import examine, of_data
 from twofold.images import to_float
+from twofold.networks.layers import Generator
 from twofold.runs import Run
 from twofold.training import exporters, samples, state
 from twofold.training.report import write_report
@@ -24,8 +25,14 @@ from twofold.training.start import Say, Start
 from twofold.training.trainer import Trainer
 from twofold.translation import model
 
+if TYPE_CHECKING:
+    from twofold.evaluation.heldout import Judge
+
 FIRST_LOOKS = [100 * 2**k for k in range(12)]
 """Image counts of early sample grids, so that one sees within minutes whether it works."""
+
+NOTHING_YET: dict[str, Any] = {"value": None, "images": 0, "since": 0}
+"""The best of a run before its first evaluation: the metric, when it was, and how many evaluations ago."""
 
 
 class Records:
@@ -46,6 +53,9 @@ class Records:
         if self.writes:
             cut(run.metrics, progress.get("metrics_bytes", 0))
             cut(run.timing, progress.get("timing_bytes", 0))
+            cut(run.evaluations, progress.get("evaluations_bytes", 0))
+        self.best: dict[str, Any] = progress.get("best", NOTHING_YET)
+        self.ended = False
         self.exporters = exporters.start(begun.config.training.log if self.writes else (), run)
 
     def close(self) -> None:
@@ -61,7 +71,16 @@ class Records:
     def after_step(self, before: int) -> None:
         """Write whatever is due between `before` and the images seen now; everything at the end of the run."""
         now, due = self.trainer.images, self.begun.config.training
+        evaluation = self.begun.config.evaluation
         last = now >= self.begun.schedule.total
+        if (
+            evaluation.metric != "none"
+            and evaluation.every
+            and (last or crossed(before, now, evaluation.every))
+        ):
+            self.evaluate()
+            last = last or distributed.any_rank(over(self.best, evaluation.patience), self.trainer.device)
+        self.ended = last
         with state.room_left(self.run.path):
             if last or crossed(before, now, due.report_every):
                 self.report()
@@ -74,6 +93,39 @@ class Records:
                 write_report(self.run)
             if last or crossed(before, now, due.state_every):  # after all the rest, which a kill then repeats
                 self.save_state()
+
+    def evaluate(self) -> None:
+        """A line of figures on held-out images, and the snapshot if none was better."""
+        self.check_finite()
+        if not self.writes:
+            return
+        images, method = self.trainer.images, self.trainer.method
+        generator = self.trainer.generator("ab")
+        values = self.judge.figures(generator, method.noise)
+        value = values[self.judge.metric]
+        better = self.judge.better(value, self.best["value"])
+        if better:
+            self.best = {"value": value, "images": images, "since": 0}
+            self.ship(generator, "ab", self.run.best("ab"))
+        else:
+            self.best = self.best | {"since": self.best["since"] + 1}
+        append(self.run.evaluations, {"images": images, "values": values, "best": better})
+
+    @cached_property
+    def judge(self) -> "Judge":
+        from twofold.evaluation.heldout import Judge  # torchmetrics takes a second to import
+
+        chosen, a, b = self.begun.config.evaluation, self.stores.held_out_a, self.stores.held_out_b
+        sides = [self.side(store, range(min(chosen.images, len(store)))) for store in (a, b)]
+        return Judge(
+            chosen.metric,
+            a,
+            b,
+            most=chosen.images,
+            size=min(sides),
+            network=chosen.features,
+            device=self.trainer.device,
+        )
 
     def report(self) -> None:
         """One line of metrics and one of timing; the one place that waits for the device."""
@@ -167,15 +219,18 @@ class Records:
         self.check_finite()
         if not self.writes:
             return
+        for direction in self.trainer.method.translators:
+            generator = self.trainer.generator(direction)
+            self.ship(generator, direction, self.run.snapshot(self.trainer.images, direction))
+
+    def ship(self, generator: Generator, direction: str, path: Path) -> None:
+        """Write a model file."""
         config = self.begun.config
         size = None if config.data.resize in ("crop", "none") else config.data.size
         origin = {"method": config.method, "images": self.trainer.images}
-        for direction in self.trainer.method.translators:
-            generator = self.trainer.generator(direction)
-            labels = config.data.labels_a if direction == "ab" else config.data.labels_b
-            header = model.header_of(generator, direction, size, origin, self.trainer.method.noise)
-            header = replace(header, lab=config.data.lab, labels=bool(labels))
-            model.save(generator, header, self.run.snapshot(self.trainer.images, direction))
+        labels = config.data.labels_a if direction == "ab" else config.data.labels_b
+        header = model.header_of(generator, direction, size, origin, self.trainer.method.noise)
+        model.save(generator, replace(header, lab=config.data.lab, labels=bool(labels)), path)
 
     def save_state(self) -> None:
         """All that resuming needs."""
@@ -185,6 +240,8 @@ class Records:
         progress = {
             "metrics_bytes": settled(self.run.metrics),
             "timing_bytes": settled(self.run.timing),
+            "evaluations_bytes": settled(self.run.evaluations),
+            "best": self.best,
             "losses": self.losses,
             "seconds": round(self.seconds(), 2),
         }
@@ -197,6 +254,11 @@ class Records:
     def rate(self) -> float:
         """Images per second since this start."""
         return (self.trainer.images - self.first_images) / max(time.perf_counter() - self.started, 1e-9)
+
+
+def over(best: dict[str, Any], patience: int | None) -> bool:
+    """Whether a run ends early: so many evaluations have passed since the best one."""
+    return patience is not None and best["since"] >= patience
 
 
 def crossed(before: int, now: int, every: int | None) -> bool:

@@ -19,6 +19,7 @@ from twofold.data import index as indexes
 from twofold.data.index import Index
 from twofold.distributed import local_rank, world
 from twofold.errors import TwofoldError, UsageError
+from twofold.evaluation.settings import HeldOutMetric
 from twofold.networks.registry import automatic_generator
 from twofold.runs import Run
 from twofold.training import build
@@ -26,6 +27,9 @@ from twofold.training.schedule import Schedule, schedule
 from twofold.training.state import store_bytes
 
 Say = Callable[[str], None]
+
+FEWEST = 8
+"""Held-out images of each side that a KID needs."""
 
 
 class Start(NamedTuple):
@@ -114,7 +118,7 @@ def settle(config: Config, index: Index) -> Start:
     plan = schedule(config.optim.lr, config.training.epochs, config.training.decay_epochs, index.epoch)
     if plan.total == 0:
         raise UsageError("0 epochs leave nothing to train; raise --epochs or --decay-epochs")
-    return Start(with_intervals(config, plan.total, index.epoch), index, plan)
+    return Start(with_intervals(config, plan.total, index), index, plan)
 
 
 def decide(config: Config, index: Index, say: Say) -> Config:
@@ -142,6 +146,7 @@ def decide(config: Config, index: Index, say: Say) -> Config:
                 **{"labels_a": index.a.labels, "labels_b": index.b.labels},
             },
             "generator": {"network": automatic_generator(size)} if config.generator.network == "auto" else {},
+            "evaluation": {"metric": metric_for(config, index, say), "features": features(config)},
             "cyclegan": {"identity": (0.5 if a == b else 0.0) if identity is None else identity},
             "machine": {
                 "device": chosen.type if config.machine.device == "auto" else config.machine.device,
@@ -156,18 +161,61 @@ def decide(config: Config, index: Index, say: Say) -> Config:
     )
 
 
-def with_intervals(config: Config, total: int, epoch_images: int) -> Config:
-    """Fill in how often to report, sample, snapshot and save; about 20 snapshots a run, at most 100 images a report."""
+def metric_for(config: Config, index: Index, say: Say) -> HeldOutMetric:
+    """What the best snapshot is chosen by: as asked, or what the held-out images allow.
+
+    Raises:
+        UsageError: they do not allow what was asked for.
+    """
+    wanted, network = config.evaluation.metric, config.evaluation.features
+    a, b = (list(side.held_out) for side in (index.a, index.b))
+    same = [Path(x.name).with_suffix("") for x in a] == [Path(y.name).with_suffix("") for y in b]
+    known = bool(a) and (index.paired or (index.a.val is not None and same))
+    possible = min(len(a), len(b)) >= FEWEST and network is not None
+    if wanted == "auto":
+        found = "psnr" if known else "kid" if possible else "none"
+        if found == "none" and config.evaluation.every != 0:
+            say(
+                "no best snapshot is kept: "
+                + ("no images are held out" if not a else "the held-out images have no known answers")
+                + (" (--evaluation.features NETWORK judges without)" if a and network is None else "")
+            )
+        return found
+    if wanted in ("psnr", "ssim") and not known:
+        raise UsageError(
+            f"evaluation.metric {wanted} needs held-out images with answers: pairs, or --val with equal names"
+        )
+    if wanted == "kid" and not possible:
+        raise UsageError(
+            f"evaluation.metric kid needs evaluation.features, a network, and {FEWEST} held-out images a side"
+        )
+    return wanted
+
+
+def features(config: Config) -> Path | None:
+    return config.evaluation.features and config.evaluation.features.absolute()
+
+
+def with_intervals(config: Config, total: int, index: Index) -> Config:
+    """Fill in how often to report, sample, snapshot, save and evaluate.
+
+    About 20 snapshots a run, at most 100 images a report. Translating a held-out image costs at most a fifth of
+    training on one, so that evaluations stay below 4 % of the time.
+    """
     step = config.training.batch * world()
     chosen = {
         "report_every": max(step, min(100, math.ceil(total / 200))),
         "sample_every": max(step, 25, math.ceil(total / 40)),
         "snapshot_every": max(step, math.ceil(total / 20)),
-        "state_every": max(step, min(2000, epoch_images)),
+        "state_every": max(step, min(2000, index.epoch)),
     }
     given = config.training.model_dump()
     missing = {name: value for name, value in chosen.items() if given[name] is None}
-    return configs.compose(config.model_dump(), {"training": missing})
+    looked_at = min(len(index.a.held_out), config.evaluation.images)
+    every = config.evaluation.every
+    if every is None:
+        every = max(step, math.ceil(total / 20), 6 * looked_at)
+    return configs.compose(config.model_dump(), {"training": missing, "evaluation": {"every": every}})
 
 
 def write(run: Run, start: Start) -> None:

@@ -1,0 +1,90 @@
+"""A run's own judge: figures of its translations of held-out images while it trains."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from twofold.data.dataset import ImageStore
+from twofold.data.loader import load_plain
+from twofold.evaluation.features import features, own_network
+from twofold.evaluation.metrics import kid
+from twofold.evaluation.paired import psnr, ssim
+from twofold.images import to_float, to_uint8
+from twofold.translation.noise import at_test_time
+
+Uint8 = NDArray[np.uint8]
+
+LOWER = ("kid",)
+"""The figures of which less is better."""
+
+
+class Judge:
+    """Translates held-out images of A and compares with B; the same figures from the same weights.
+
+    Args:
+        metric: "psnr" or "ssim" where image i of `b` is the answer to image i of `a`, else "kid".
+        a, b: held-out images. most: how many of them are looked at.
+        size: the middle square of each, in pixels.
+        network: the feature network's file, for "kid".
+    """
+
+    def __init__(
+        self,
+        metric: str,
+        a: ImageStore,
+        b: ImageStore,
+        *,
+        most: int,
+        size: int,
+        network: Path | None,
+        device: torch.device,
+    ) -> None:
+        self.metric, self.device = metric, device
+        self.sources = [load_plain(a, i, size) for i in range(min(most, len(a)))]
+        answers = [load_plain(b, i, size) for i in range(min(most, len(b)))]
+        self.answers = [array(answer) for answer in answers]
+        if metric == "kid":
+            assert network is not None
+            self.network = own_network(network, None, device)
+            self.reference = self._features(self.answers)
+
+    def figures(self, generator: nn.Module, noise: bool) -> dict[str, float]:
+        """What is written down, to six digits; the metric that the best is chosen by comes first."""
+        outputs = [array(translated(generator, source.to(self.device), noise)) for source in self.sources]
+        if self.metric == "kid":
+            found = {"kid": kid(self._features(outputs), self.reference).value}
+        else:
+            both = {"psnr": mean(psnr, outputs, self.answers), "ssim": mean(ssim, outputs, self.answers)}
+            found = {self.metric: both.pop(self.metric)} | both
+        return {name: float(f"{value:.6g}") for name, value in found.items()}
+
+    def _features(self, pictures: Sequence[Uint8]) -> NDArray[np.float64]:
+        return features(self.network, pictures, self.device).astype(np.float64)
+
+    def better(self, value: float, than: float | None) -> bool:
+        """Whether a figure of the metric beats the best so far; one that is not finite beats nothing."""
+        if not np.isfinite(value):
+            return False
+        return than is None or (value < than if self.metric in LOWER else value > than)
+
+
+@torch.inference_mode()
+def translated(generator: nn.Module, source: Tensor, noise: bool) -> Tensor:
+    """uint8 (C, H, W) to its translation."""
+    with at_test_time(generator, noise):
+        return to_uint8(generator(to_float(source[None])))[0]
+
+
+def array(image: Tensor) -> Uint8:
+    """(C, H, W) as an array (H, W, C)."""
+    return np.ascontiguousarray(image.permute(1, 2, 0).cpu().numpy())
+
+
+def mean(
+    figure: Callable[[Uint8, Uint8], float], outputs: Sequence[Uint8], answers: Sequence[Uint8]
+) -> float:
+    return float(np.mean([figure(x, y) for x, y in zip(outputs, answers, strict=True)]))
