@@ -54,7 +54,7 @@ def examine(run: Run, *, models: bool = False) -> list[Finding]:
 
     Args:
         models: also try the newest models and critics on a few images, which takes seconds; without, the logs, the
-            file list and the sample grids are read, in some 50 ms, or less where they have not changed.
+            file list and the sample grids are read, in 0.2 s on a busy slow core, or 0.02 s where no grid is new.
     """
     case = read(run)
     found = [*of_folder(case), *of_logs(case), *of_data(run), *of_pictures(case)]
