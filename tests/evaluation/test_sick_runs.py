@@ -28,7 +28,8 @@ def pictures(sick_runs, tmp_path_factory):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("name", "expected"), [("healthy", set()), ("copies", {"A→B copies"}), ("checkerboard", {"A→B checkerboard"})]
+    ("name", "expected"),
+    [("healthy", set()), ("copies", {"A→B copies"}), ("checkerboard", {"A→B checkerboard"})],
 )
 def test_a_training_of_the_guide(sick_runs, pictures, tmp_path, name, expected):
     found = {finding.name for finding in examine(sick_runs.train(name, tmp_path, pictures), models=True)}
