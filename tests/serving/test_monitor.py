@@ -14,7 +14,7 @@ import pytest
 from twofold import cli
 from twofold.errors import TwofoldError
 from twofold.runs import Run
-from twofold.serving import monitor, views, watch
+from twofold.serving import checkup, monitor, views, watch
 
 EVIL = "</script><script>alert('x')</script>\"'><img src=x onerror=alert(1)>"
 
@@ -99,6 +99,16 @@ def test_a_run_that_falls_silent_is_news(serve, run, monkeypatch):
     answer, body = served.ask("/", if_none_match=tag)
     assert answer.status == 200
     assert "quiet · last report <time data-at=1000000000>" in body.decode()
+
+
+def test_the_doctors_words_are_shown_and_news(serve, run, monkeypatch):
+    served = serve(run.path)
+    answer, body = served.ask("/")
+    assert "How it is going The doctor is looking…" in Seen(body.decode()).text
+    monkeypatch.setattr(checkup.Checkups, "words", lambda self, each: "<p>The critic has won.</p>")
+    answer, body = served.ask("/", if_none_match=answer.headers["ETag"])
+    assert answer.status == 200
+    assert "How it is going The critic has won." in Seen(body.decode()).text
 
 
 def test_half_a_line_waits_for_its_other_half(serve, run):

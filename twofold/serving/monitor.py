@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 from twofold.errors import TwofoldError, UsageError
 from twofold.runs import DIRECTIONS
 from twofold.serving import views
+from twofold.serving.checkup import Checkups
 from twofold.serving.watch import Watch, Watched, glance, trace
 
 try:
@@ -107,11 +108,12 @@ def address(host: str, port: int) -> str:
 
 def application(watch: Watch, hosts: set[str] | None) -> ASGIApp:
     """The pages as an ASGI application that answers to `hosts` alone; to any name if that is None."""
+    checkups = Checkups()
 
     def start(request: Request) -> Response:
         runs, asked = list(watch.runs().values()), request.query_params
         if len(runs) == 1:
-            return run_page(request, runs[0], alone=True)
+            return run_page(request, runs[0], checkups, alone=True)
         page = int(asked["page"]) if re.fullmatch(r"[0-9]{1,6}", asked.get("page", "")) else 1
         shown = views.listing(runs, asked.getlist("run"), asked.get("find", "")[:200], page)
         here = [*shown.ticked, *shown.found]
@@ -119,7 +121,7 @@ def application(watch: Watch, hosts: set[str] | None) -> ASGIApp:
 
     def run(request: Request) -> Response:
         found = watch.runs().get(request.path_params["key"])
-        return run_page(request, found, alone=len(watch.runs()) == 1) if found else lost()
+        return run_page(request, found, checkups, alone=len(watch.runs()) == 1) if found else lost()
 
     def compare(request: Request) -> Response:
         runs, keys = watch.runs(), dict.fromkeys(request.query_params.getlist("run"))
@@ -192,8 +194,9 @@ def hostname(headers: Headers) -> str | None:
         return None
 
 
-def run_page(request: Request, found: Watched, *, alone: bool) -> Response:
-    return fresh(request, [found], lambda: views.one(found, alone), str(alone))
+def run_page(request: Request, found: Watched, checkups: Checkups, *, alone: bool) -> Response:
+    words = checkups.words(found)
+    return fresh(request, [found], lambda: views.one(found, words, alone), f"{alone} {words}")
 
 
 def fresh(request: Request, runs: Sequence[Watched], body: Callable[[], str], more: str = "") -> Response:

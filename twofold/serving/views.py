@@ -23,8 +23,8 @@ MOST = len(COLOURS)
 """Runs that can be compared."""
 
 
-def one(each: Watched, alone: bool) -> str:
-    """The page of a run; `alone` if there is no other to go back to."""
+def one(each: Watched, doctor: str, alone: bool) -> str:
+    """The page of a run; `doctor` is HTML of the doctor's words, `alone` if there is no other to go back to."""
     found, run = read(each.run), each.run
     if problem := too_new(found.config):
         return trouble(each.name, problem)
@@ -43,6 +43,7 @@ def one(each: Watched, alone: bool) -> str:
     body = [
         "" if alone else "<nav class=trail><a href=/>← All runs</a></nav>",
         part("head", headline(found, folders, facts, status(seen, touched(run)))),
+        section("How it is going", part("doctor", doctor)),
         part("evaluation", evaluation(found.evaluation)),
         section("Pictures", part("pictures", gallery(frames) or NOTHING_YET)),
         section("Curves", part("curves", curves(found))),

@@ -17,8 +17,8 @@ State = Literal["starting", "training", "quiet", "finished"]
 DEEP = 2
 """Levels of a given folder that are searched for runs."""
 
-RESCAN = 2.0
-"""Seconds between searches; more where a search takes long, so that it takes a tenth of the time at most."""
+RESCAN, BUSY = 2.0, 0.1
+"""Seconds between searches, at least; and the share of the time that searching may take."""
 
 PATIENCE = 120.0
 """Seconds without a word after which a run is quiet, if that is more than five usual reports."""
@@ -47,7 +47,7 @@ class Watch:
         if begun >= self._due:
             self._found = {each.key: each for each in sorted(self._search(), key=_newest)}
             took = time.monotonic() - begun
-            self._due = begun + took + max(RESCAN, 10 * took)
+            self._due = begun + took + max(RESCAN, took / BUSY)
         return self._found
 
     def _search(self) -> Iterator[Watched]:
