@@ -241,6 +241,7 @@ def test_held_out_images_of_ones_own(call, folders, made):
     said = call("train", "A", "B", "--out", "all", *tiny(), "--val", "none", "--dry-run")
     assert "hold_out: false" in said.out and "5 to train on, 0 held out" in said.out
     assert "--val takes two folders" in call("train", "A", "B", "--val", "A").line
+    assert "--val takes two folders" in call("train", "A", "B", "--val", "A", "B", "C").line
     assert "--val takes two folders" in call("train", "--val", "none", "A", "B").line
 
 
@@ -560,7 +561,7 @@ def test_import_refuses_what_it_should(call, tmp_path, monkeypatch):
     ("tokens", "message"),
     [
         ("trian A B", 'Did you mean "train"'),
-        ("train A", "two folders are needed"),
+        ("train A", "cyclegan takes two folders: `twofold train A B`"),
         ("train A B C", "too many arguments: C; see `twofold train --help`"),
         ("train --resume run --out run", "leave out --out"),
         ("train --resume nowhere", "there is no run in nowhere"),

@@ -26,7 +26,7 @@ LAYERS = [
     {"training", "serving"},
     {"demo", "terminal"},
     {"verbs"},
-    {"verb_evaluate", "verb_monitor"},
+    {"verb_data", "verb_evaluate", "verb_monitor"},
     {"cli"},
     {"__init__", "__main__"},
 ]
@@ -36,7 +36,7 @@ RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}
 
 OWNERS = {
     "torchmetrics": {"evaluation"},
-    "cyclopts": {"cli", "verbs", "verb_evaluate"},
+    "cyclopts": {"cli", "verbs", "verb_data", "verb_evaluate"},
     "rich": {"terminal"},
     "yaml": {"config", "pages", "cli", "evaluation"},
     "pydantic": {"config", "evaluation"},

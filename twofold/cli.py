@@ -10,7 +10,7 @@ import yaml
 from cyclopts import App, CycloptsError, Group, MissingArgumentError, Parameter, UnusedCliTokensError
 
 from twofold import config as configs
-from twofold import verb_evaluate, verb_monitor, verbs
+from twofold import verb_data, verb_evaluate, verb_monitor, verbs
 from twofold.config import Settings
 from twofold.errors import TwofoldError, UsageError
 from twofold.methods.settings import MethodName
@@ -259,6 +259,6 @@ app.command(verbs.doctor)
 app.command(verb_monitor.monitor)
 app.command(verbs.presets)
 app.command(verbs.demo)
-data.command(verbs.check)
-data.command(verbs.make)
-data.command(verbs.download)
+data.command(verb_data.check)
+data.command(verb_data.make)
+data.command(verb_data.download)

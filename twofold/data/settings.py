@@ -111,7 +111,9 @@ class DataSettings(BaseModel):
             )
         alone = self.val_b is not None or not (self.paired or self.lab)
         if (self.val_a is None) != (self.val_b is None) and alone:
-            raise ValueError("val_a and val_b go together; give both or neither")
+            raise ValueError(
+                "val_a and val_b go together: --val takes two folders, of A and of B; one alone is for pairs"
+            )
         if self.pairs and self.lab:
             raise ValueError(
                 "lab makes the pairs itself, of each image's lightness and colour; leave out pairs"
