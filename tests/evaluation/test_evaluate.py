@@ -1,0 +1,262 @@
+"""`twofold evaluate` end to end: what it finds, what it writes, what it refuses in one line."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from twofold import cli, images
+from twofold.evaluation import inception
+from twofold.evaluation.features import inception_home
+from twofold.evaluation.paired import psnr
+from twofold.networks.layers import initialise
+from twofold.networks.registry import describe
+from twofold.networks.resnet import ResnetGenerator
+from twofold.runs import Run
+from twofold.translation.model import Header
+from twofold.translation.translator import Translator
+
+COLOURS = np.array([[0, 0, 255], [255, 85, 0], [170, 255, 85]], np.uint8)
+
+
+def translator(seed, direction):
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        network = ResnetGenerator(width=2, blocks=1)
+        initialise(network, "normal", 0.2)
+    return Translator(network, Header(describe(network), direction, 16, {"method": "cyclegan", "images": 8}))
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory):
+    """home/A, home/B: ten photographs each of equal names; home/labels; home/model.safetensors; home/run."""
+    home = tmp_path_factory.mktemp("evaluate")
+    rng = np.random.default_rng(0)
+    for i in range(10):
+        a = rng.integers(0, 256, (20, 18, 3), dtype=np.uint8)
+        images.write(a, home / "A" / f"{i}.png")
+        images.write((a // 2) + rng.integers(0, 60, a.shape, dtype=np.uint8), home / "B" / f"{i}.png")
+        images.write(COLOURS[rng.integers(0, 3, (20, 18)) // (1 + i % 2)], home / "labels" / f"{i}.png")
+    translator(1, "ab").save(home / "model.safetensors")
+    for k, way in enumerate(("ab", "ba")):
+        translator(k, way).save(Run(home / "run").snapshot(8, way))
+    return home
+
+
+@pytest.fixture
+def call(capsys):
+    """Run `twofold evaluate`: its exit code, its lines, its complaint."""
+
+    def make(*tokens):
+        code = cli.run(["evaluate", *(str(token) for token in tokens)])
+        said = capsys.readouterr()
+        return code, said.out, said.err
+
+    return make
+
+
+def figures(path, row=0):
+    """A row of evaluation.json: name of the measure to (value, low, high)."""
+    found = json.loads(path.read_text())
+    one = found["rows"][row]
+    return dict(zip(found["columns"], zip(one["values"], one["low"], one["high"], strict=True), strict=True))
+
+
+def test_a_model_against_known_answers(call, home, tmp_path):
+    code, said, _ = call(home / "model.safetensors", home / "A", home / "B", "-o", tmp_path / "e.json")
+    assert code == 0
+    assert "10 images have the name of an answer" in said
+    network = Translator.load(home / "model.safetensors", device="cpu")
+    hand = [
+        psnr(network(images.read(p, 3)), images.read(home / "B" / p.name, 3)) for p in images.find(home / "A")
+    ]
+    value, low, high = figures(tmp_path / "e.json")["PSNR (dB)"]
+    assert value == pytest.approx(np.mean(hand), rel=1e-5)
+    assert low < value < high
+    floor = [psnr(images.read(p, 3), images.read(home / "B" / p.name, 3)) for p in images.find(home / "A")]
+    assert figures(tmp_path / "e.json", 1)["PSNR (dB)"][0] == pytest.approx(np.mean(floor), rel=1e-5)
+    assert max(len(line) for line in said.splitlines() if str(tmp_path) not in line) <= 80
+
+
+def test_ready_translations_are_measured_as_the_model_is(call, home, tmp_path):
+    network = Translator.load(home / "model.safetensors", device="cpu")
+    for path in images.find(home / "A"):
+        images.write(network(images.read(path, 3)), tmp_path / "made" / path.name)
+    for subject, name in ((home / "model.safetensors", "model"), (tmp_path / "made", "ready")):
+        assert call(subject, home / "A", home / "B", "-o", tmp_path / f"{name}.json")[0] == 0
+    assert figures(tmp_path / "model.json") == figures(tmp_path / "ready.json")
+
+
+def test_other_names_leave_the_distribution(call, home, tmp_path, scripted, small):
+    shutil.copytree(home / "B", tmp_path / "B")
+    for path in images.find(tmp_path / "B"):
+        path.rename(path.with_name(f"other-{path.name}"))
+    tokens = [home / "model.safetensors", home / "A", tmp_path / "B", "--features", scripted(small, "toy")]
+    code, said, _ = call(*tokens, "-o", tmp_path / "e.json")
+    assert code == 0 and "have the name of an answer" not in said
+    assert list(figures(tmp_path / "e.json")) == ["FID (toy)", "KID (toy)", "luminance kept", "edges kept"]
+    assert "FIDs of 10 images are biased upwards" in json.loads((tmp_path / "e.json").read_text())["note"]
+    assert call(*tokens, "--paired")[0] == 2
+
+
+def test_the_pairing_can_be_said(call, home, tmp_path, scripted, small):
+    tokens = [home / "model.safetensors", home / "A", home / "B", "-o", tmp_path / "e.json"]
+    assert call(*tokens, "--unpaired", "--features", scripted(small))[0] == 0
+    assert "PSNR (dB)" not in figures(tmp_path / "e.json")
+    (tmp_path / "one").mkdir()
+    shutil.copy(home / "B" / "3.png", tmp_path / "one" / "3.png")
+    tokens[2] = tmp_path / "one"
+    assert "1 images have the name of an answer, 9 left out" in call(*tokens, "--paired")[1]
+
+
+def test_a_run_has_a_cycle_and_keeps_its_figures(call, home, tmp_path):
+    run = shutil.copytree(home / "run", tmp_path / "run")
+    (run / "config.yaml").write_text("format: 1\nmethod: cyclegan\na: A\nb: B\n")
+    code, said, _ = call(run, home / "A", home / "B")
+    assert code == 0, said
+    found = figures(run / "evaluation.json")
+    assert found["cycle error (of 255)"][0] > 0
+    assert {name for name in found if name.startswith("cycle error,")} == {
+        *("cycle error, 8 bits", "cycle error, JPEG 75", "cycle error, noise of 2"),
+    }
+    assert (run / "evaluation.webp").is_file()
+    assert "The cycle" in json.loads((run / "evaluation.json").read_text())["summary"]
+    page = (run / "report.html").read_text()
+    assert "PSNR (dB)" in page and "data:image/webp" in page
+
+
+def test_the_direction_turns_the_folders_around(call, home, tmp_path):
+    tokens = [home / "run", home / "A", home / "B", "--metrics", "psnr", "-o", tmp_path / "e.json"]
+    assert call(*tokens, "--direction", "ba")[0] == 0
+    network = Translator.load(home / "run", direction="ba", device="cpu")
+    hand = [
+        psnr(network(images.read(p, 3)), images.read(home / "A" / p.name, 3)) for p in images.find(home / "B")
+    ]
+    assert figures(tmp_path / "e.json")["PSNR (dB)"][0] == pytest.approx(np.mean(hand), rel=1e-5)
+
+
+def test_label_maps_are_found_and_scored(call, home, tmp_path):
+    made = tmp_path / "made"
+    for path in images.find(home / "labels"):
+        image = images.read(path, 3)
+        image[:5] = COLOURS[0]
+        images.write(image, made / path.name)
+    code, said, _ = call(made, home / "A", home / "labels", "-o", tmp_path / "e.json")
+    assert code == 0 and "Labels are the nearest of 3 colours" in said
+    truth = [images.read(p, 3) for p in images.find(home / "labels")]
+    right = np.mean([(images.read(made / f"{i}.png", 3) == t).all(-1).mean() for i, t in enumerate(truth)])
+    assert figures(tmp_path / "e.json")["pixel accuracy"][0] == pytest.approx(right, rel=1e-5)
+    rows = json.loads((tmp_path / "e.json").read_text())
+    names = [row["name"] for row in rows["rows"]]
+    counts = [sum((t == c).all(-1).sum() for t in truth) for c in COLOURS]
+    floor = figures(tmp_path / "e.json", names.index("one label"))
+    assert floor["pixel accuracy"][0] == pytest.approx(max(counts) / sum(counts), rel=1e-5)
+    assert len(rows["classes"]) == 3
+
+
+class ByColour(nn.Module):
+    """Scores of three classes: how near each pixel is to each of COLOURS."""
+
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("colours", torch.from_numpy(COLOURS).float() / 127.5 - 1)
+
+    def forward(self, x):
+        return -(x[:, None] - self.colours[None, :, :, None, None]).square().sum(2)
+
+
+def test_the_fcn_score_is_of_the_source(call, home, tmp_path, scripted):
+    """Label maps "translated" to themselves, segmented by their colours, are all right."""
+    palette = tmp_path / "palette.txt"
+    palette.write_text("\n".join(" ".join(map(str, colour)) for colour in COLOURS))
+    tokens = [home / "labels", home / "labels", home / "B", "--metrics", "segmentation"]
+    asked = [*tokens, "--segmentation", scripted(ByColour(), "fcn"), "-o", tmp_path / "e.json"]
+    assert call(*asked, "--labels", palette)[0] == 0
+    assert [value for value, _, _ in figures(tmp_path / "e.json").values()] == [1, 1, 1]
+    code, _, complaint = call(*asked)
+    assert code == 2 and "give --labels a file" in complaint
+
+
+class Bright(nn.Module):
+    """A classifier: class 1 if an image is brighter than grey, else class 0; of seven."""
+
+    def forward(self, x):
+        brightness = x.mean((1, 2, 3))
+        return torch.stack([-brightness, brightness, *[brightness * 0 - 9 - i for i in range(5)]], 1)
+
+
+def test_a_classifiers_verdict(call, home, tmp_path, scripted):
+    tokens = [
+        home / "A",
+        home / "A",
+        home / "B",
+        "--classifier",
+        scripted(Bright(), "bright"),
+        "--class",
+        "1",
+    ]
+    assert call(*tokens, "--metrics", "classifier", "-o", tmp_path / "e.json")[0] == 0
+    for row, folder in ((0, "A"), (2, "B")):
+        share = np.mean([images.read(p, 3).mean() > 127.5 for p in images.find(home / folder)])
+        assert figures(tmp_path / "e.json", row)["bright says so"][0] == pytest.approx(share)
+        assert figures(tmp_path / "e.json", row)["bright, in its first 5"][0] == 1
+
+
+def test_json_alone_goes_to_standard_output(call, home):
+    code, said, _ = call(home / "model.safetensors", home / "A", home / "B", "--metrics", "psnr", "--json")
+    assert code == 0
+    assert json.loads(said)["columns"] == ["PSNR (dB)"]
+
+
+def refused(call, *tokens):
+    """The one line that a wrong command gets."""
+    code, _, complaint = call(*tokens)
+    assert code == 2 and complaint.count("\n") == 1, complaint
+    return complaint
+
+
+def test_what_is_missing_is_named_in_one_line(call, home, tmp_path, scripted, small):
+    model, a, b = home / "model.safetensors", home / "A", home / "B"
+    assert "three are needed" in refused(call, model, a)
+    assert "does not exist" in refused(call, model, a, tmp_path / "none")
+    assert "did you mean" in refused(call, model, a, b, "--metrics", "pnsr").lower()
+    assert "not at" in refused(call, model, a, b, "--inception", tmp_path / "w.pth")
+    gone = refused(call, model, a, b, "--metrics", "fid")
+    assert str(inception_home()) in gone and inception.ADDRESS in gone and "--download-weights" in gone
+    assert "lpips" in refused(call, model, a, b, "--metrics", "lpips")
+    assert "needs 161 pixels" in refused(call, model, a, b, "--metrics", "ms-ssim")
+    assert "a run with both directions" in refused(call, model, a, b, "--metrics", "cycle")
+    assert "chosen no best" in refused(call, home / "run", a, b, "--best")
+    assert "--class" in refused(call, model, a, b, "--classifier", scripted(small))
+    assert "no class 12" in refused(call, model, a, b, "--classifier", scripted(small), "--class", "12")
+
+
+def test_too_few_images(call, home, tmp_path, scripted, small):
+    for name in ("A", "B"):
+        (tmp_path / name).mkdir()
+        shutil.copy(home / name / "1.png", tmp_path / name / f"{name}.png")
+    tokens = [home / "model.safetensors", tmp_path / "A", tmp_path / "B", "--features", scripted(small)]
+    assert "at least 8 images of each, there are 1" in refused(call, *tokens, "--metrics", "kid")
+    assert "no answers are known" in refused(call, *tokens, "--metrics", "psnr")
+    code, said, _ = call(*tokens)
+    assert code == 0 and "at least 8 images" in said
+
+
+def test_answers_of_another_size(call, home, tmp_path):
+    for path in images.find(home / "B"):
+        images.write(images.read(path, 3)[:10], tmp_path / "B" / path.name)
+    complaint = refused(call, home / "model.safetensors", home / "A", tmp_path / "B")
+    assert "comes out at 18×20 pixels" in complaint and "has 18×10" in complaint and "--unpaired" in complaint
+
+
+def test_weights_are_fetched_when_asked_and_kept(call, tmp_path, monkeypatch):
+    monkeypatch.setenv("TWOFOLD_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(
+        inception, "download", lambda path: images._write_aside(path, lambda file: file.write(b"w"))
+    )
+    assert call("--download-weights")[0] == 0
+    assert inception_home().read_bytes() == b"w"
+    assert "is there already" in call("--download-weights")[1]
