@@ -27,21 +27,20 @@ def main() -> None:
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory() as home:
         pictures = Path(home) / "seasons"
-        seasons.make(pictures, 100, asked.size, 0, lambda line: None)
+        seasons.make(pictures, 100, asked.size, 0, lambda _: None)
         print(f"{'method':<10}{'images':>8}{'run':>10}{'evaluations':>14}{'share':>8}")
         for method in asked.methods:
             report(method, pictures, Run(Path(home) / method), asked)
 
 
 def report(method: str, pictures: Path, run: Run, asked: argparse.Namespace) -> None:
-    spent = 0.0
+    clock = [0.0]
     evaluate = Records.evaluate
 
     def timed(records: Records) -> None:
-        nonlocal spent
         began = time.perf_counter()
         evaluate(records)
-        spent += time.perf_counter() - began
+        clock[0] += time.perf_counter() - began
 
     # The seasons' places differ from summer to winter: as pairs they teach nothing, but cost as much.
     folders = ("valA", "valB") if method == "pix2pix" else ("trainA", "trainB")
@@ -55,12 +54,15 @@ def report(method: str, pictures: Path, run: Run, asked: argparse.Namespace) -> 
     }
     Records.evaluate = timed
     began = time.perf_counter()
-    loop.train(run.path, said, Speaker(lambda line: None))
+    loop.train(run.path, said, Speaker(lambda _: None))
     took = time.perf_counter() - began
     Records.evaluate = evaluate
+    spent = clock[0]
     rows = read_lines(run.evaluations)
     seen = read_lines(run.metrics)[-1]["images"]
-    print(f"{method:<10}{seen:>8}{took:>8.1f} s{len(rows):>6} × {spent / max(1, len(rows)):.2f} s{spent / took:>8.1%}")
+    print(
+        f"{method:<10}{seen:>8}{took:>8.1f} s{len(rows):>6} × {spent / max(1, len(rows)):.2f} s{spent / took:>8.1%}"
+    )
 
 
 if __name__ == "__main__":

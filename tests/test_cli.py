@@ -593,6 +593,7 @@ def test_a_wrong_command_is_one_line_and_code_2(call, tmp_path, monkeypatch, tok
         "",
         "train",
         "translate",
+        "evaluate",
         "info",
         "import",
         "report",

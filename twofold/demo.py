@@ -1,19 +1,20 @@
 """`twofold demo`: the main job from nothing. Pictures, a training, translations, and figures for what came out."""
 
-import json
 from pathlib import Path
-from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from twofold import config as configs
 from twofold import images
 from twofold.data import seasons
-from twofold.evaluation.paired import Score, match_histogram, score
+from twofold.evaluation.evaluate import evaluate, measured
+from twofold.evaluation.measures import Shot, against_answers
+from twofold.evaluation.paired import match_histogram
+from twofold.evaluation.subject import Request
+from twofold.evaluation.table import Table
 from twofold.presets import layer
-from twofold.runs import Run
+from twofold.runs import Run, read_lines
 from twofold.training import loop, start
 from twofold.training.loop import Watcher
 from twofold.training.report import write_report
@@ -27,13 +28,6 @@ QUICK = {"training": {"epochs": 0.2, "decay_epochs": 0.2, "samples": 2}}
 """Few pictures and few steps, for those who only want to see that everything works."""
 
 Uint8 = NDArray[np.uint8]
-
-
-class Judged(NamedTuple):
-    """One way to make winter out of summer, and how near it comes to the true winter."""
-
-    name: str
-    score: Score
 
 
 def demonstrate(out: Path, quick: bool, watcher: Watcher) -> bool:
@@ -56,91 +50,76 @@ def demonstrate(out: Path, quick: bool, watcher: Watcher) -> bool:
         watcher.say(f"go on:      twofold demo --out {out}")
         return False
     watcher.say("3. translating summers that were not trained on, and comparing with their true winters")
-    summers, winters = (read_all(pictures / name) for name in ("testA", "testB"))
     translator = Translator.load(run.path)
-    translated = [translator.array(summer) for summer in summers]
-    for path, result in zip(images.find(pictures / "testA"), translated, strict=True):
-        images.write(result, out / "winter" / path.name)
-    matched = match_histogram(summers, read_all(pictures / "trainA"), read_all(pictures / "trainB"))
-    rows = [
-        Judged("translated", score(translated, winters)),
-        Judged("colours matched", score(matched, winters)),
-        Judged("untouched", score(summers, winters)),
-    ]
-    write_evaluation(run, rows, [summers, translated, winters], quick)
-    for line in [*table(rows), *verdict(rows, quick), "", *what_next(out, run)]:
+    for path in images.find(pictures / "testA"):
+        images.write(translator.array(images.read(path, 3)), out / "winter" / path.name)
+    table = judge(out / "winter", pictures)
+    table.summary = " ".join(verdict(table, quick))
+    table.picture_in(run.path)
+    start.replace(run.evaluation, table.to_json())
+    write_report(run)
+    for line in [*lines(table), *verdict(table, quick), "", *what_next(out, run)]:
         watcher.say(line)
     return True
+
+
+def judge(translated: Path, pictures: Path) -> Table:
+    """The translations, the best change of colours alone, and the untouched summers, against the true winters."""
+    measures = ("psnr", "ssim")
+    request = Request(translated, pictures / "testA", pictures / "testB", pairs=True, metrics=measures)
+    table = evaluate(request, lambda line: None)  # noqa: ARG005
+    summers, winters = (read_all(pictures / name) for name in ("testA", "testB"))
+    matched = match_histogram(summers, read_all(pictures / "trainA"), read_all(pictures / "trainB"))
+    shots = (Shot(i, *images) for i, images in enumerate(zip(summers, matched, winters, strict=True)))
+    table.rows.insert(1, measured("colours matched", shots, [against_answers(measures)]))
+    table.title = "Summer to winter, against the true winter"
+    table.caption = "summer, translated, true winter"
+    table.notes = [
+        "Means over testA, whose places were not in training. Colours matched: each channel's histogram carried"
+        " from all of trainA to all of trainB."
+    ]
+    return table
 
 
 def read_all(folder: Path) -> list[Uint8]:
     return [images.read(path, 3) for path in images.find(folder)]
 
 
-def table(rows: list[Judged]) -> list[str]:
+def lines(table: Table) -> list[str]:
     """The figures, in plain columns."""
     header = f"{'against the true winter':<26}{'PSNR':>9}{'SSIM':>9}"
-    return ["", header, *(f"{name:<26}{each.psnr:>6.2f} dB{each.ssim:>9.3f}" for name, each in rows)]
+    values = ((row.name, *(figure.value for figure in row.figures.values())) for row in table.rows)
+    return ["", header, *(f"{name:<26}{psnr:>6.2f} dB{ssim:>9.3f}" for name, psnr, ssim in values)]
 
 
-def gains(rows: list[Judged]) -> tuple[float, float, float]:
+def gains(table: Table) -> tuple[float, float, float]:
     """PSNR over the untouched and over the matched picture, and the share of the better floor's 1 - SSIM gone."""
-    made, matched, untouched = (row.score for row in rows)
-    floor = max(matched.ssim, untouched.ssim)
-    return made.psnr - untouched.psnr, made.psnr - matched.psnr, (made.ssim - floor) / (1 - floor)
+    made, matched, untouched = ([figure.value for figure in row.figures.values()] for row in table.rows)
+    floor = max(matched[1], untouched[1])
+    return made[0] - untouched[0], made[0] - matched[0], (made[1] - floor) / (1 - floor)
 
 
-def verdict(rows: list[Judged], quick: bool) -> list[str]:
+def verdict(table: Table, quick: bool) -> list[str]:
     """What the figures say, in words."""
-    over_untouched, over_matched, structure = gains(rows)
-    lines = [
+    over_untouched, over_matched, structure = gains(table)
+    words = [
         f"The translations are {over_untouched:+.1f} dB nearer to the true winter than the summers are, and"
         f" {over_matched:+.1f} dB nearer than any change of colour alone; {structure:.0%} of the error in"
         " structure is gone."
     ]
-    return lines + ["(--quick trained for a few steps only: these figures mean nothing.)"] * quick
+    return words + ["(--quick trained for a few steps only: these figures mean nothing.)"] * quick
 
 
 def what_next(out: Path, run: Run) -> list[str]:
+    best = [row for row in read_lines(run.evaluations) if row.get("best")][-1:]
     return [
         f"look:      {run.report} in a browser; {out / 'winter'} holds the translations",
+        *(
+            f"best:      {run.best('ab')}, of {row['images']} images: {row['values']['psnr']:.2f} dB on held-out"
+            " images"
+            for row in best
+        ),
         f"translate: twofold translate {run.path} {out / 'seasons' / 'testB'} --direction ba -o {out / 'summer'}",
+        f"evaluate:  twofold evaluate {run.path} {out / 'seasons' / 'testA'} {out / 'seasons' / 'testB'}",
         "your own:  twofold train FOLDER_A FOLDER_B",
     ]
-
-
-def write_evaluation(run: Run, rows: list[Judged], columns: list[list[Uint8]], quick: bool) -> None:
-    """evaluation.json and its picture, and the report with both."""
-    picture = contact_sheet(columns)
-    picture.save(run.path / "evaluation.webp", "WEBP", quality=92)
-    best = max(rows, key=lambda row: row.score.psnr)
-    content: dict[str, Any] = {
-        "title": "Summer to winter, against the true winter",
-        "summary": " ".join(verdict(rows, quick)),
-        "columns": ["PSNR (dB)", "SSIM"],
-        "rows": [
-            {
-                "name": row.name,
-                "values": [round(row.score.psnr, 2), round(row.score.ssim, 3)],
-                "best": row is best,
-            }
-            for row in rows
-        ],
-        "note": "Means over testA, whose places were not in training. Colours matched: each channel's histogram"
-        " carried from all of trainA to all of trainB.",
-        "pictures": [{"caption": "summer, translated, true winter", "path": "evaluation.webp"}],
-    }
-    start.replace(run.evaluation, json.dumps(content, indent=1))
-    write_report(run)
-
-
-def contact_sheet(columns: list[list[Uint8]], rows: int = 4, across: int = 2) -> Image.Image:
-    """The first images side by side with what became of them, `across` groups in each of `rows` rows."""
-    groups = [np.concatenate(group, 1) for group in list(zip(*columns, strict=True))[: rows * across]]
-    gap = np.full((groups[0].shape[0], 8, 3), 255, np.uint8)
-    lines = [
-        np.concatenate([part for group in groups[i : i + across] for part in (group, gap)][:-1], 1)
-        for i in range(0, len(groups) - across + 1, across)
-    ]
-    sheet = np.concatenate(lines)
-    return Image.fromarray(images.resize(sheet, *(2 * side for side in sheet.shape[:2])))

@@ -246,6 +246,8 @@ def cycles(names: list[str], request: Request, setup: Setup, notes: list[str]) -
     there, back = setup.there, setup.back
     if there is None or back is None:
         raise Refusal("a cycle needs a run with both directions" if request.metrics else "")
+    if there.header.lab:
+        raise Refusal("lightness and colour are not each other's translations" if request.metrics else "")
     notes.append(
         "Cycle errors with 8 bits, JPEG and noise: the translation was stored so before it was translated back."
     )

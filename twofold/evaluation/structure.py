@@ -81,7 +81,8 @@ class Cycle(NamedTuple):
 def cycle(image: Uint8, there: Translator, back: Translator, number: int) -> Cycle:
     """The cycle of one image (H, W, C) at the size that the networks work at; `number` keys the noise."""
     rows, columns = there.working_size(image.shape[0], image.shape[1], "trained")
-    padded = there.pad(back.pad(images.resize(np.require(image, requirements=["C", "W"]), rows, columns)))
+    image = np.require(image, requirements=["C", "W"])  # torch warns of read-only memory
+    padded = there.pad(back.pad(images.resize(image, rows, columns, nearest=there.header.labels)))
     pixels = torch.from_numpy(padded).permute(2, 0, 1)[None].to(there.device)  # (1, C, H, W)
     source = images.to_float(pixels)
     made = there.generator(source)
