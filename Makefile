@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/ready
 
-.PHONY: setup demo test test-all check bench clean
+.PHONY: setup demo test test-all check bench bench-all clean
 
 setup: $(READY)
 
@@ -27,7 +27,11 @@ check: setup
 	$(BIN)/basedpyright
 
 bench: setup
-	$(BIN)/python benchmarks/train_step.py
+	for method in cyclegan cut pix2pix; do $(BIN)/python benchmarks/train_step.py --method $$method; done
+
+bench-all: bench
+	$(BIN)/python benchmarks/train_step.py --size 256
+	$(BIN)/python benchmarks/train_step.py --size 256 --memory
 
 clean:
 	rm -rf .venv .pytest_cache .ruff_cache .hypothesis demo
