@@ -79,9 +79,22 @@ class Config(Settings):
             raise ValueError(
                 f"{self.method} contrasts a ResNet's layers: set generator.network to resnet-9 or resnet-6"
             )
+        self.check_masks()
         if (self.perceptual.network is None) != (self.perceptual.weight == 0):
             raise ValueError("perceptual.network and perceptual.weight go together; give both or neither")
         return self
+
+    def check_masks(self) -> None:
+        weights = {"cyclegan": self.cyclegan.mask, "cut": self.cut.mask, "fastcut": self.cut.mask}
+        if self.method not in weights or (self.data.masks_b and self.method != "cyclegan"):
+            if self.data.masks_a or self.data.masks_b:
+                raise ValueError(
+                    f"{self.method} does not translate what these masks would keep; leave them out"
+                )
+            return
+        if (weights[self.method] > 0) != bool(self.data.masks_a or self.data.masks_b):
+            room = "cyclegan" if self.method == "cyclegan" else "cut"
+            raise ValueError(f"{room}.mask and masks go together: give data.masks_a and a weight, or neither")
 
 
 FREE = {

@@ -107,7 +107,7 @@ def test_no_gradient_of_the_critics_loss_reaches_the_translation():
 def test_both_inputs_in_one_call_are_what_two_calls_give(norm):
     torch.manual_seed(0)
     disc = Critics([[critic(norm=norm), critic(norm=norm)], [critic(norm=norm)]])
-    real, fake, _ = images(2)
+    real, fake, *_ = images(2)
     mine = both_logits(disc, real, fake)
     for found, expected in zip(mine, (disc(real), disc(fake)), strict=True):
         assert len(found) == 3

@@ -132,6 +132,33 @@ def test_broken_pairs_are_refused_and_checked(lab, halves, tmp_path, command):
     assert found["a"]["tested"][0] == ["0.png", str(halves / "0.png")]
 
 
+@pytest.mark.parametrize("method", ["cyclegan", "fastcut"])
+def test_masks_from_the_command_line(lab, many, tmp_path, method):
+    masks, out, undisturbed = many(tmp_path / "masks", 3), tmp_path / "run", tmp_path / "undisturbed"
+    room = "cyclegan" if method == "cyclegan" else "cut"
+    changes = {"data__masks_a": masks, f"{room}__mask": 5, "method": method, "cut__layers": "0,4"}
+    assert lab.run(lab.tokens(undisturbed, **changes)).code == 0
+    assert lab.run(lab.tokens(out, **changes), ("after step", 5)).code == -signal.SIGKILL
+    assert lab.run(["train", "--resume", str(out)]).code == 0
+    assert lab.outcome(out) == lab.outcome(undisturbed)
+    last = json.loads((out / "metrics.jsonl").read_text().splitlines()[-1])
+    assert last["losses"]["mask_a"] > 0
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"cyclegan__mask": 1}, "cyclegan.mask and masks go together"),
+        ({"data__masks_a": "M"}, "cyclegan.mask and masks go together"),
+        ({"data__masks_b": "M", "method": "cut"}, "cut does not translate what these masks would keep"),
+        ({"data__masks_a": "M", "method": "pix2pix", "size": 32}, "pix2pix does not translate"),
+    ],
+)
+def test_masks_without_a_use_are_refused(lab, tmp_path, command, changes, message):
+    ended = command(*lab.tokens(tmp_path / "run", **changes))
+    assert ended.code == 2 and message in ended.output, ended.output
+
+
 def test_two_folders_without_a_name_in_common(lab, many, tmp_path, command):
     a, b = many(tmp_path / "x", 2), many(tmp_path / "y", 2)
     for i in range(2):

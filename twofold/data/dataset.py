@@ -104,6 +104,7 @@ class ImageStore:
         rule: how they are loaded.
         pixels: a cache's bytes, uint8 (bytes,), or None to decode.
         places: where each file's pixels lie in them.
+        masks: what is to be kept of each image, by its number.
     """
 
     def __init__(
@@ -112,11 +113,13 @@ class ImageStore:
         rule: LoadRule,
         pixels: Tensor | None = None,
         places: Sequence[Place] = (),
+        masks: "ImageStore | None" = None,
     ) -> None:
         self.paths = list(paths)
         self.rule = rule
         self.pixels = pixels
         self.places = list(places)
+        self.masks = masks
 
     def __len__(self) -> int:
         return len(self.paths)

@@ -9,6 +9,7 @@ from twofold.data import cache, pairs
 from twofold.data.cache import Entry, Job, Listed, Scan, loaded_pixels
 from twofold.data.dataset import ImageStore, LoadRule
 from twofold.data.listing import Index, Listing, Side
+from twofold.data.masks import find_masks, mask_rule, masks_of
 from twofold.data.sampler import Domain
 from twofold.data.settings import DataSettings
 from twofold.data.survey import (
@@ -61,14 +62,16 @@ def build(
     surveys = _surveys(folder_a, folder_b, settings, say)
     rules = _rules(surveys, settings, multiple_of, say)
     _refuse_jitter(rules, paired, settings)
-    listings: dict[str, list[Listing]] = {"A": [], "B": []}
+    surveys = _with_masks(surveys, settings)
+    rules |= {masks_of(label): mask_rule(settings, multiple_of) for label in "AB"}
     jobs = [found.job(rules[found.label]) for found in surveys]
     scans = cache.open_all(jobs, settings, say, verify=True)
+    listings: dict[str, list[Listing]] = {label: [] for label in rules}
     for found, scan in zip(surveys, scans, strict=True):
         listings[found.label].append(_listing(found, scan))
     if paired:
         together = [_judge_pairs(a, b, say) for a, b in zip(listings["A"], listings["B"], strict=True)]
-        listings = {"A": [a for a, _ in together], "B": [b for _, b in together]}
+        listings |= {"A": [a for a, _ in together], "B": [b for _, b in together]}
     else:
         for label in "AB":
             for listing in listings[label]:
@@ -77,6 +80,7 @@ def build(
     b = _make_side("b", listings["B"], rules["B"], settings, seed)
     if paired:
         b = replace(b, drawn=_partners(a.drawn, a.listing, b.listing))
+    a, b = (replace(side, masks=_readable(listings[masks_of(label)])) for label, side in (("A", a), ("B", b)))
     _say_duplicates(a.listing, b.listing, say)
     return Index(a, b, multiple_of, paired, tuple(scans))
 
@@ -85,7 +89,8 @@ def _surveys(
     folder_a: Path, folder_b: Path | None, settings: DataSettings, say: Callable[[str], None]
 ) -> list[Survey]:
     """Every folder with its domain: A, what is held out of A, B, what is held out of B."""
-    given = [folder_a, folder_b, settings.val_a, settings.val_b]
+    masks = dict.fromkeys((settings.masks_a, settings.masks_b))  # maybe the same for both
+    given = [folder_a, folder_b, settings.val_a, settings.val_b, *masks]
     refuse_nesting([folder for folder in given if folder is not None])
     if settings.paired or folder_b is None:
         found = [_pairs(folder_a, folder_b, settings)]
@@ -98,6 +103,22 @@ def _surveys(
     domains = zip("AB", every if settings.direction == "ab" else every[::-1], strict=True)
     surveys = [survey(label, folder) for label, domain in domains for folder in domain if folder is not None]
     return [pairs.one_side(found) for found in surveys] if settings.lab else surveys
+
+
+def _with_masks(surveys: Sequence[Survey], settings: DataSettings) -> list[Survey]:
+    """Every folder, the masks of a domain after its images: in the order of `Index.listings`."""
+    ordered = []
+    for label, folder in (("A", settings.masks_a), ("B", settings.masks_b)):
+        mine = [found for found in surveys if found.label == label]
+        ordered += mine if folder is None else [*mine, find_masks(folder, mine[0], settings)]
+    return ordered
+
+
+def _readable(masks: Sequence[Listing]) -> Listing | None:
+    for listing in masks:
+        if bad := [f"{file.name} ({file.error})" for file in listing.skipped]:
+            raise UsageError(f"{counted(bad)} in {listing.folder} cannot be a mask: {some(bad, 10)}")
+    return masks[0] if masks else None
 
 
 def _pairs(a: Path, b: Path | None, settings: DataSettings) -> pairs.Pairs:
@@ -252,33 +273,27 @@ def open_stores(index: Index, settings: DataSettings, say: Callable[[str], None]
     Raises:
         TwofoldError: the cache had to be built again, and files that once decoded no longer do.
     """
-    rules = [
-        LoadRule(settings, side.channels, index.multiple_of, side.labels, listing.part)
-        for _, listing, side in index.listings
-    ]
-    jobs = [_job(listing, rule) for (_, listing, _), rule in zip(index.listings, rules, strict=True)]
+    listings = index.listings
+    rules = [side.rule(listing, settings, index.multiple_of) for _, listing, side in listings]
+    jobs = [_job(listing, rule) for (_, listing, _), rule in zip(listings, rules, strict=True)]
     scans = index.scans or cache.open_all(jobs, settings, say, verify=False)
-    found = {
-        (label, listing is side.val): (rule, scan)
-        for (label, listing, side), rule, scan in zip(index.listings, rules, scans, strict=True)
-    }
+    found = {id(each[1]): (rule, scan) for each, rule, scan in zip(listings, rules, scans, strict=True)}
 
-    def store(label: str, side: Side, files: Sequence[Entry], *, held_out: bool = False) -> ImageStore:
-        listing = side.val if held_out and side.val is not None else side.listing
-        rule, scan = found[label, listing is side.val]
+    def store(listing: Listing, files: Sequence[Entry], masks: ImageStore | None = None) -> ImageStore:
+        rule, scan = found[id(listing)]
         missing = [file.name for file in files if file.name not in scan.places]
         if scan.pixels is not None and missing:
             raise TwofoldError(f"{listing.folder}: {some(missing)} no longer decodes; restore it")
         places = [scan.places[file.name] for file in files] if scan.pixels is not None else []
-        return ImageStore([listing.folder / file.name for file in files], rule, scan.pixels, places)
+        return ImageStore([listing.folder / file.name for file in files], rule, scan.pixels, places, masks)
+
+    def train(side: Side) -> ImageStore:
+        masks = store(side.masks, side.train_masks) if side.masks else None
+        return store(side.listing, side.train, masks)
 
     a, b = index.a, index.b
-    return Stores(
-        store("A", a, a.train),
-        store("B", b, b.train),
-        store("A", a, a.held_out, held_out=True),
-        store("B", b, b.held_out, held_out=True),
-    )
+    held_out = [store(side.val or side.listing, side.held_out) for side in (a, b)]
+    return Stores(train(a), train(b), *held_out)
 
 
 def _job(listing: Listing, rule: LoadRule) -> Job:
@@ -292,10 +307,15 @@ def changes(index: Index) -> list[str]:
 
     A file whose time alone differs is read, and counts as altered only if its content differs.
     """
-    return [line for label, listing, _ in index.listings for line in _changes(label, listing)]
+    return [
+        line
+        for label, listing, side in index.listings
+        for line in _changes(label, listing, whole=listing is not side.masks)
+    ]
 
 
-def _changes(label: str, listing: Listing) -> list[str]:
+def _changes(label: str, listing: Listing, whole: bool) -> list[str]:
+    """Of one folder; not `whole`: files that are not listed do not matter."""
     try:
         now = {file.name: file for file in _now(listing)}
     except (UsageError, OSError) as error:
@@ -303,7 +323,7 @@ def _changes(label: str, listing: Listing) -> list[str]:
     if listing.source and cache.hash_file(listing.folder / listing.source) != listing.source_hash:
         return [f"{label}: {listing.source} was altered"]
     then = {file.name: file for file in listing.files}
-    lines = [f"{label}: {name} was added" for name in now if name not in then]
+    lines = [f"{label}: {name} was added" for name in now if whole and name not in then]
     lines += [f"{label}: {name} was removed" for name in then if name not in now]
     both = [(now[name], then[name]) for name in then if name in now]
     altered = [new.name for new, old in both if _altered(listing.folder, new, old)]

@@ -6,7 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from twofold.data.cache import Entry, Scan
-from twofold.data.dataset import Part
+from twofold.data.dataset import LoadRule, Part
+from twofold.data.masks import mask_rule, masks_of
+from twofold.data.settings import DataSettings
 from twofold.errors import TwofoldError
 
 FORMAT = 1
@@ -50,6 +52,8 @@ class Side:
     """A folder of its own that is held out."""
     labels: bool = False
     """Whether these are label maps."""
+    masks: Listing | None = None
+    """What is to be kept of each of `listing.files`, in their order."""
 
     @property
     def train(self) -> tuple[Entry, ...]:
@@ -64,8 +68,21 @@ class Side:
         return tuple(file for file in self.listing.good if file.name in self.drawn)
 
     @property
+    def train_masks(self) -> tuple[Entry, ...]:
+        """The masks of `train`, in its order."""
+        assert self.masks is not None
+        by_name = dict(zip((file.name for file in self.listing.files), self.masks.files, strict=True))
+        return tuple(by_name[file.name] for file in self.train)
+
+    @property
     def listings(self) -> list[Listing]:
-        return [self.listing] if self.val is None else [self.listing, self.val]
+        return [listing for listing in (self.listing, self.val, self.masks) if listing is not None]
+
+    def rule(self, listing: Listing, settings: DataSettings, multiple_of: int) -> LoadRule:
+        """How the files of one of its listings are loaded."""
+        if listing is self.masks:
+            return mask_rule(settings, multiple_of)
+        return LoadRule(settings, self.channels, multiple_of, self.labels, listing.part)
 
 
 @dataclass(frozen=True)
@@ -90,7 +107,11 @@ class Index:
     def listings(self) -> list[tuple[str, Listing, Side]]:
         """(label, listing, side) of every folder, in the order of `scans`."""
         sides = (("A", self.a), ("B", self.b))
-        return [(label, listing, side) for label, side in sides for listing in side.listings]
+        return [
+            (masks_of(label) if listing is side.masks else label, listing, side)
+            for label, side in sides
+            for listing in side.listings
+        ]
 
     def to_json(self) -> str:
         """The text of data.json."""
@@ -118,7 +139,9 @@ def _side(side: Side) -> dict[str, Any]:
     val = None if side.val is None else _listing(side.val)
     labels = {"labels": True} if side.labels else {}
     held_out = sorted(side.drawn)
-    return {"channels": side.channels, **labels, **_listing(side.listing), "held_out": held_out, "val": val}
+    masks = {"masks": _listing(side.masks)} if side.masks else {}
+    head = {"channels": side.channels, **labels, **_listing(side.listing)}
+    return head | {"held_out": held_out, "val": val} | masks
 
 
 def _listing(listing: Listing) -> dict[str, Any]:
@@ -131,8 +154,9 @@ def _listing(listing: Listing) -> dict[str, Any]:
 
 def _read_side(document: dict[str, Any]) -> Side:
     val = None if document["val"] is None else _read_listing(document["val"])
+    masks = _read_listing(document["masks"]) if "masks" in document else None
     listing, drawn = _read_listing(document), frozenset(document["held_out"])
-    return Side(listing, document["channels"], drawn, val, document.get("labels", False))
+    return Side(listing, document["channels"], drawn, val, document.get("labels", False), masks)
 
 
 def _read_listing(document: dict[str, Any]) -> Listing:

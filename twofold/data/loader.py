@@ -11,6 +11,7 @@ from torch import Tensor
 from twofold.data.ahead import ahead
 from twofold.data.augment import augment
 from twofold.data.dataset import ImageStore
+from twofold.data.masks import KEPT
 from twofold.data.sampler import Domain, offset, pick, placement
 from twofold.data.settings import DataSettings
 from twofold.errors import UsageError
@@ -24,11 +25,21 @@ class _Crops(NamedTuple):
     jitter: Tensor  # float32 (N, 3)
 
 
+class Drawn(NamedTuple):
+    """One batch, as `methods.base.Batch` wants it."""
+
+    a: Tensor
+    b: Tensor
+    mask_a: Tensor | None
+    """(batch, 1, size, size), 1 where A is to be kept and 0 elsewhere; None where A has no masks."""
+    mask_b: Tensor | None
+
+
 class Loader:
     """Batches of both domains as a function of the position in the stream.
 
     Without pairs the domains are drawn independently. Of pairs both images get the same crop, flip and jitter.
-    Iterating yields ``(a, b)`` forever: float32 (batch, C, size, size) in [-1, 1] on the device. With
+    Iterating yields `Drawn` forever: float32 (batch, C, size, size) in [-1, 1] on the device. With
     ``resize="none"`` the images are whole, of any size. At step k, rank r sees the global positions from
     ``start + k * batch * world + r * batch``. Use it as a context manager, or call `close`.
 
@@ -87,21 +98,26 @@ class Loader:
         """End the threads; iterating afterwards yields nothing."""
         self.batches.close()
 
-    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+    def __iter__(self) -> Iterator[Drawn]:
         return self
 
-    def __next__(self) -> tuple[Tensor, Tensor]:
+    def __next__(self) -> Drawn:
         began = time.perf_counter()
-        a, b = next(self.batches)
+        crops = iter(next(self.batches))
         self.waiting += time.perf_counter() - began
-        return self._finish(a, self.stores[0]), self._finish(b, self.stores[1])
+        (a, mask_a), (b, mask_b) = (
+            (self._finish(next(crops), store), self._mask(next(crops)) if store.masks else None)
+            for store in self.stores
+        )
+        return Drawn(a, b, mask_a, mask_b)
 
     def _prepare(self, first: int) -> list[_Crops]:
+        """A, its masks, B, its masks, as far as there are masks: an image and its mask, or a pair, are cut alike."""
         positions = range(first, first + self.batch)
-        a, b = self.stores
+        a, b = ([store, store.masks] if store.masks else [store] for store in self.stores)
         if self.paired:
-            return self._crops("a", (a, b), positions)
-        return self._crops("a", (a,), positions) + self._crops("b", (b,), positions)
+            return self._crops("a", [*a, *b], positions)
+        return self._crops("a", a, positions) + self._crops("b", b, positions)
 
     def _crops(self, domain: Domain, stores: Sequence[ImageStore], positions: range) -> list[_Crops]:
         """Of each store the same images in the same places; `domain` is the key of what is drawn."""
@@ -118,6 +134,11 @@ class Loader:
             planes = [plane.pin_memory() for plane in planes]
         drawn = torch.tensor(flips), torch.tensor(jitter, dtype=torch.float32)
         return [_Crops(plane, *drawn) for plane in planes]
+
+    def _mask(self, crops: _Crops) -> Tensor:
+        pixels, flips = (part.to(self.device, non_blocking=True) for part in crops[:2])
+        kept = (pixels > KEPT).float()
+        return torch.where(flips[:, None, None, None], kept.flip(3), kept) if self.settings.flip else kept
 
     def _finish(self, crops: _Crops, store: ImageStore) -> Tensor:
         pixels, flips, jitter = (part.to(self.device, non_blocking=True) for part in crops)

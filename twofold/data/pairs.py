@@ -225,17 +225,20 @@ def one_side(found: Survey) -> Survey:
 
 def unlike(found: Pairs, exactly: bool) -> list[Broken]:
     """The pairs whose images are not one scaled to the other, within a pixel; with `exactly`, not of one size."""
-    if found.kind in (HALVES, "lab"):
-        return []
+    return [] if found.kind in (HALVES, "lab") else shapes(found.a, found.b, exactly)
+
+
+def shapes(one: Survey, other: Survey, exactly: bool) -> list[Broken]:
+    """The same of two surveys in one order."""
     names = []
-    for file_a, file_b in zip(found.a.listed, found.b.listed, strict=True):
-        a, b = found.a.facts.get(file_a.name), found.b.facts.get(file_b.name)
+    for file_a, file_b in zip(one.listed, other.listed, strict=False):
+        a, b = one.facts.get(file_a.name), other.facts.get(file_b.name)
         if a is None or b is None:  # unreadable, which the reading of all files will say
             continue
         skew = abs(a.width * b.height - a.height * b.width)
         alike = skew <= max(a.width, a.height, b.width, b.height)
         if (a.width, a.height) != (b.width, b.height) if exactly else not alike:
-            names.append(f"{sized(found.a, file_a.name)} with {sized(found.b, file_b.name)}")
+            names.append(f"{sized(one, file_a.name)} with {sized(other, file_b.name)}")
     return some_of([Broken("sizes that differ" if exactly else "shapes that differ", names)])
 
 

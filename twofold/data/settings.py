@@ -54,6 +54,11 @@ class DataSettings(BaseModel):
         description="Whether A are label maps, resized without mixing colours; found out if not given.",
     )
     labels_b: bool | None = Field(default=None, description="Whether B are label maps; as for A.")
+    masks_a: Path | None = Field(
+        default=None,
+        description="Folder of grey masks named as the images of A; what is over 127 is to be kept.",
+    )
+    masks_b: Path | None = Field(default=None, description="Folder of masks of B; as for A.")
     channels_a: int | None = Field(
         default=None,
         ge=1,

@@ -18,6 +18,9 @@ class Batch(NamedTuple):
     b: Tensor
     turn: int = 0
     """How many batches came before it in the run."""
+    mask_a: Tensor | None = None
+    """(N, 1, H, W), 1 where translation is to leave A as it is and 0 elsewhere; None: anything may change."""
+    mask_b: Tensor | None = None
 
 
 class Update(NamedTuple):
@@ -66,6 +69,11 @@ def one_pass(network: Generator, *inputs: Tensor) -> tuple[Tensor, ...]:
     if network.per_image and all(x.shape[1:] == inputs[0].shape[1:] for x in inputs):
         return network(torch.cat(inputs)).split([len(x) for x in inputs])
     return tuple(network(x) for x in inputs)
+
+
+def change(translated: Tensor, source: Tensor, mask: Tensor) -> Tensor:
+    """How much translation has changed what `mask` says it must keep: the mean over all pixels of mask * |y - x|."""
+    return l1(translated * mask, source * mask)
 
 
 def l1(x: Tensor, y: Tensor) -> Tensor:

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from twofold.losses.patchnce import PatchHeads, patch_contrast
 from twofold.methods.adversary import LSGAN, Adversary
-from twofold.methods.base import Batch, Method, Update, one_pass
+from twofold.methods.base import Batch, Method, Update, change, one_pass
 from twofold.methods.replay import ReplayBuffer
 from twofold.networks.layers import Discriminator
 from twofold.networks.resnet import ResnetGenerator
@@ -31,6 +31,7 @@ class CUT(Method):
         head_width: of the networks that the features pass through.
         flip: FastCUT's flip equivariance: half of the time the generator translates the mirrored images, and
             the contrast compares places across the mirror.
+        mask: weight of |gen_ab(a) - a| where the batch's masks say that images are to be kept.
         replay: capacity of the critic's replay buffer; the paper has none.
     """
 
@@ -48,6 +49,7 @@ class CUT(Method):
         patches: int = 256,
         head_width: int = 256,
         flip: bool = False,
+        mask: float = 0.0,
         replay: int = 0,
     ) -> None:
         super().__init__()
@@ -55,7 +57,7 @@ class CUT(Method):
         self.gen_ab, self.disc_b = gen_ab, disc_b
         self.heads = PatchHeads(gen_ab.feature_channels(layers), head_width)
         self.layers, self.adversary = tuple(layers), adversary
-        self.gan, self.nce, self.nce_identity = gan, nce, nce_identity
+        self.gan, self.nce, self.nce_identity, self.mask = gan, nce, nce_identity, mask
         self.temperature, self.patches, self.flip = temperature, patches, flip
         self.replay_b = ReplayBuffer(replay)
         for (
@@ -66,7 +68,7 @@ class CUT(Method):
                 conv.bias.requires_grad_()
 
     def step(self, batch: Batch) -> Iterator[Update]:
-        a, b, turn = batch
+        a, b, turn, mask_a, _ = batch
         learns = self.adversary.generators_learn(turn)
         mirrored = self.flip and torch.rand(()).item() < 0.5
         shown_a, shown_b = (x.flip(3) if mirrored else x for x in (a, b))
@@ -84,6 +86,8 @@ class CUT(Method):
         losses: dict[str, Tensor] = {}
         if self.gan:
             losses["gan_ab"] = self.gan * self.adversary.deceive(self.disc_b, fake_b)
+        if self.mask and mask_a is not None:
+            losses["mask_a"] = self.mask * change(fake_b, shown_a, mask_a.flip(3) if mirrored else mask_a)
         weight = self.nce / len(translated)
         for name, source, result in zip(("nce_a", "nce_b"), (a, b), translated, strict=False):
             losses[name] = weight * self.contrast(source, result, mirrored)

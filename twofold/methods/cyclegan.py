@@ -8,7 +8,7 @@ from torch import Tensor
 
 from twofold.losses.perceptual import Perceptual
 from twofold.methods.adversary import LSGAN, Adversary
-from twofold.methods.base import Batch, Method, Update, l1, one_pass
+from twofold.methods.base import Batch, Method, Update, change, l1, one_pass
 from twofold.methods.replay import ReplayBuffer
 from twofold.networks.layers import Discriminator, Generator
 
@@ -42,6 +42,7 @@ class CycleGAN(Method):
         cycle_a, cycle_b: weights of |gen_ba(gen_ab(a)) - a| and |gen_ab(gen_ba(b)) - b|, equation 2; of the
             adversarial cycles' terms, where those have critics.
         identity: weight of |gen_ba(a) - a| and |gen_ab(b) - b|, as a share of the domain's cycle weight.
+        mask: weight of |gen_ab(a) - a| and |gen_ba(b) - b| where the batch's masks say that images are to be kept.
         replay: capacity of each domain's replay buffer.
         perceptual: compares images with what came back of them once more, in a network's features.
     """
@@ -61,6 +62,7 @@ class CycleGAN(Method):
         cycle_a: float = 10.0,
         cycle_b: float = 10.0,
         identity: float = 0.5,
+        mask: float = 0.0,
         replay: int = 50,
         perceptual: Perceptual | None = None,
     ) -> None:
@@ -75,16 +77,16 @@ class CycleGAN(Method):
         self.cycle_a, self.cycle_b = cycle_a, cycle_b
         self.idt_a, self.idt_b = identity * cycle_a, identity * cycle_b
         self.replay_a, self.replay_b = ReplayBuffer(replay), ReplayBuffer(replay)
-        self.perceptual = perceptual
+        self.mask, self.perceptual = mask, perceptual
 
     def step(self, batch: Batch) -> Iterator[Update]:
-        a, b, turn = batch
+        a, b, turn, mask_a, mask_b = batch
         if self.adversary.generators_learn(turn):
-            fake_b, back_a, losses = self.travel(self.ways["ab"], a, b)
+            fake_b, back_a, losses = self.travel(self.ways["ab"], a, b, mask_a)
             yield Update(
                 "G", losses, complete=False
             )  # its activations are gone before the other way's are made
-            fake_a, back_b, losses = self.travel(self.ways["ba"], b, a)
+            fake_a, back_b, losses = self.travel(self.ways["ba"], b, a, mask_b)
             yield Update("G", losses)
         else:
             with torch.no_grad():
@@ -114,7 +116,9 @@ class CycleGAN(Method):
             "ba": Way("b", "a", *back, self.gan_ba, self.cycle_b, self.idt_a),
         }
 
-    def travel(self, way: Way, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor | None, dict[str, Tensor]]:
+    def travel(
+        self, way: Way, x: Tensor, y: Tensor, keep: Tensor | None
+    ) -> tuple[Tensor, Tensor | None, dict[str, Tensor]]:
         """The translation of x, what comes back of it, and the generators' losses on the way."""
         fake, same = one_pass(way.there, x, y) if way.identity else (way.there(x), None)
         back = way.back(fake) if way.cycle else None
@@ -125,6 +129,8 @@ class CycleGAN(Method):
             losses[f"cycle_{way.x}"] = way.cycle * self.unlike(back, x, way.rec_critic)
         if same is not None:
             losses[f"idt_{way.y}"] = way.identity * l1(same, y)
+        if self.mask and keep is not None:
+            losses[f"mask_{way.x}"] = self.mask * change(fake, x, keep)
         if self.perceptual and back is not None:
             losses[f"perceptual_{way.x}"] = self.perceptual(back, x)
         return fake.detach(), None if back is None else back.detach(), losses

@@ -52,7 +52,7 @@ class Pix2Pix(Method):
         self.perceptual = perceptual
 
     def step(self, batch: Batch) -> Iterator[Update]:
-        a, b, turn = batch
+        a, b, turn, *_ = batch
         learns = self.adversary.generators_learn(turn)
         with torch.set_grad_enabled(learns):
             fake_b = self.gen_ab(a)

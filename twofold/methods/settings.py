@@ -54,6 +54,11 @@ class CycleGANSettings(BaseModel):
         ge=0,
         description="Identity loss as a share of the cycle weights; 0.5 unless the channel counts differ.",
     )
+    mask: float = Field(
+        default=0.0,
+        ge=0,
+        description="Weight of leaving images as they are inside the masks of data.masks-a and -b.",
+    )
     replay: int = Field(
         default=50, ge=0, description="Past translations that a critic also sees; 0 turns it off."
     )
@@ -101,6 +106,9 @@ class CUTSettings(BaseModel):
     patches: int = Field(default=256, ge=2, description="Places contrasted in each layer.")
     head_width: int = Field(default=256, ge=1, le=4096, description="Width of the networks on the features.")
     flip: bool = Field(default=False, description="FastCUT's flip equivariance.")
+    mask: float = Field(
+        default=0.0, ge=0, description="Weight of leaving A as it is inside the masks of data.masks-a."
+    )
     replay: int = Field(
         default=0, ge=0, description="Past translations that the critic also sees; 0 turns it off."
     )

@@ -52,6 +52,7 @@ def cyclegan(config: Config) -> CycleGAN:
         cycle_a=chosen.cycle_a,
         cycle_b=chosen.cycle_b,
         identity=(0.5 if a == b else 0.0) if chosen.identity is None else chosen.identity,
+        mask=chosen.mask,
         replay=chosen.replay,
         perceptual=perceptual(config),
     )
@@ -87,6 +88,7 @@ def cut(config: Config) -> CUT:
         patches=chosen.patches,
         head_width=chosen.head_width,
         flip=chosen.flip,
+        mask=chosen.mask,
         replay=chosen.replay,
     )
     fill(method.heads, config.generator.init)

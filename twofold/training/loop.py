@@ -110,9 +110,9 @@ def follow(run: Run, begun: Start, watcher: Watcher, say: Say) -> bool:
             ) as batches,
         ):
             records.start_clock(batches)
-            for steps, (a, b) in enumerate(batches, 1):
+            for steps, (a, b, mask_a, mask_b) in enumerate(batches, 1):
                 before = trainer.images
-                trainer.step(Batch(a, b), begun.schedule.rate(before))
+                trainer.step(Batch(a, b, mask_a=mask_a, mask_b=mask_b), begun.schedule.rate(before))
                 records.after_step(before)
                 if distributed.rank() == 0:
                     watcher.progress(trainer.images, total, records.rate(), records.losses)

@@ -129,6 +129,10 @@ def decide(config: Config, index: Index, say: Say) -> Config:
         raise UsageError(
             f"an identity loss needs as many channels in A ({a}) as in B ({b}); leave out --cyclegan.identity"
         )
+    if a != b and (config.data.masks_a or config.data.masks_b):
+        raise UsageError(
+            f"masks keep images as they are, which {a} and {b} channels cannot be; leave them out"
+        )
     if a != b and identity is None and config.method == "cyclegan":
         say(f"A has {a} channels and B {b}: trained without the identity loss")
     chosen = hardware.pick_device(config.machine.device, local_rank())
