@@ -1,7 +1,7 @@
 """Tables of a run: its evaluation, and its settings, each part folded away."""
 
 from collections.abc import Iterator
-from itertools import islice
+from itertools import islice, zip_longest
 from typing import Any
 
 from twofold.pages.folder import as_dict, as_list
@@ -25,7 +25,11 @@ def evaluation(found: dict[Any, Any], album: str = "") -> str:
 
 
 def _verdict(row: dict[Any, Any]) -> str:
-    cells = "".join(f"<td>{text(_figure(value))}</td>" for value in as_list(row.get("values")))
+    sides = [as_list(row.get(key)) for key in ("low", "high")]
+    cells = "".join(
+        f"<td>{text(_figure(value))}{_interval(*interval)}</td>"
+        for value, *interval in zip_longest(as_list(row.get("values")), *sides)
+    )
     best, mark = (" class=best", " <small>best</small>") if row.get("best") else ("", "")
     return f"<tr{best}><th scope=row>{text(row.get('name') or '')}{mark}</th>{cells}</tr>"
 
@@ -33,7 +37,14 @@ def _verdict(row: dict[Any, Any]) -> str:
 def _figure(value: object) -> object:
     if not isinstance(value, float):
         return "–" if value is None else value
-    return f"{value:.2f}" if abs(value) >= 10 else f"{value:.3f}"
+    return f"{value:.2f}" if abs(value) >= 10 else f"{value:.3f}" if abs(value) >= 0.1 else f"{value:.2g}"
+
+
+def _interval(low: object, high: object) -> str:
+    """Half the 95 % interval, where there is one."""
+    if not (isinstance(low, float) and isinstance(high, float)):
+        return ""
+    return f" <small>± {(high - low) / 2:.2g}</small>"
 
 
 def settings(config: dict[Any, Any]) -> str:
