@@ -4,7 +4,7 @@ from itertools import pairwise
 import pytest
 
 from twofold import runs
-from twofold.runs import last_row, read_evenly
+from twofold.runs import last_row, read_evenly, read_lines
 
 
 def write(log, count, width=0):
@@ -42,6 +42,14 @@ def test_the_time_does_not_grow_with_the_log(tmp_path, monkeypatch):
     monkeypatch.setattr(runs, "_row", lambda line: parsed.append(line) or json.loads(line))
     read_evenly(write(tmp_path / "metrics.jsonl", 50_000), 50)
     assert len(parsed) <= 51
+
+
+@pytest.mark.parametrize("count", [0, 3, 400, 20_000])
+@pytest.mark.parametrize("newest", [1, 300, 5000, 1_000_000])
+def test_the_newest_lines_are_the_last_of_all(tmp_path, count, newest):
+    log = write(tmp_path / "metrics.jsonl", count, width=9)
+    assert images(read_lines(log, newest)) == list(range(count))[-newest:]
+    assert images(read_lines(log)) == list(range(count))
 
 
 def test_a_torn_last_line_is_left_out(tmp_path):

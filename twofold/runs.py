@@ -141,11 +141,22 @@ def read_lines(path: Path, newest: int | None = None) -> list[dict[str, Any]]:
     A torn last line (a run killed while writing) is left out; a missing file is an empty log.
     """
     try:
-        lines = path.read_bytes().splitlines()
+        lines = path.read_bytes().splitlines() if newest is None else _newest(path, newest)
     except OSError:
         return []
-    rows = map(_row, lines if newest is None else lines[-newest:])
-    return [row for row in rows if row is not None]
+    return [row for row in map(_row, lines) if row is not None]
+
+
+def _newest(path: Path, count: int) -> list[bytes]:
+    """The last lines of a file; not much more of it is read."""
+    with path.open("rb") as file:
+        size, block = file.seek(0, 2), 1 << 18
+        while True:
+            file.seek(max(0, size - block))
+            lines = file.read().splitlines()
+            if block >= size or len(lines) > count:  # the first may be the end of a longer one
+                return lines[-count:]
+            block *= 4
 
 
 def read_evenly(path: Path, most: int = 600) -> list[dict[str, Any]]:

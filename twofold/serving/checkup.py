@@ -10,6 +10,9 @@ from twofold.pages.folder import Mark
 from twofold.runs import Run
 from twofold.serving.watch import Watched, trace
 
+PAUSE = 0.5
+"""Seconds before a visit, in which the page that asked for it is sent."""
+
 LOOKING = findings_list([], "The doctor is looking…")
 
 REST = 5.0
@@ -38,7 +41,9 @@ class Checkups:
         due = last is None or (last.trace != trace(each.run) and self._clock() >= last.again)
         if due and each.key not in self._asking:
             self._asking.add(each.key)
-            threading.Thread(target=self._visit, args=(each,), daemon=True).start()
+            visit = threading.Timer(PAUSE, self._visit, args=(each,))
+            visit.daemon = True
+            visit.start()
         return last.words if last else LOOKING
 
     def _visit(self, each: Watched) -> None:

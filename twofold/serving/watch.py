@@ -107,10 +107,10 @@ class Glance(NamedTuple):
 
     @property
     def left(self) -> float:
-        """Seconds until the run is done; 0 if that cannot be said."""
+        """Seconds until a run that trains is done; 0 if that cannot be said."""
         total, _ = goal(self.config, self.last)
         more = total - self.last.get("images", 0)
-        return more / self.speed if self.speed and more > 0 and self.state in ("training", "quiet") else 0.0
+        return more / self.speed if self.speed and more > 0 and self.state == "training" else 0.0
 
 
 def glance(each: Watched) -> Glance:
