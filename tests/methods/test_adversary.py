@@ -83,7 +83,7 @@ def test_generators_learn_from_every_kth_batch_and_critics_from_each(method):
 
 def test_the_critics_loss_is_the_loss_with_its_penalties():
     torch.manual_seed(0)
-    disc, (real, fake, _) = critic(), images()
+    disc, (real, fake, *_) = critic(), images()
     plain = Adversary("wgan", gradient_penalty=0).judge(disc, real, fake)
     torch.manual_seed(1)
     whole = Adversary("wgan", gradient_penalty=10, r1=2).judge(disc, real, fake)

@@ -155,7 +155,7 @@ def test_loss_sums_keep_their_order_through_a_file():
 def test_first_bad_image_and_its_losses(tiny):
     trainer = Trainer(tiny())
     for step in range(5):
-        a, b, _ = batch(step)
+        a, b, *_ = batch(step)
         trainer.step(Batch(a * math.nan if step == 3 else a, b), 1e-3)
     images, names = trainer.sums.broken() or (0, [])
     assert images == 3
