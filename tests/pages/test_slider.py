@@ -22,6 +22,7 @@ def test_a_switch_stands_where_there_are_two_directions():
 
 def test_the_third_column_is_the_change_where_nothing_translates_back():
     assert "<span class=a>change</span>" in gallery({"ab": FRAMES})
+    assert "<span class=a>true B</span>" in gallery({"ab": FRAMES}, paired=True)
     assert "A, A→B and change after 300 images" in gallery({"ab": FRAMES})
 
 

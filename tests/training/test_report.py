@@ -85,14 +85,14 @@ def full(run) -> Run:
         "method: cyclegan\nseed: 7\ngenerator: {name: resnet-9, norm: instance}\n"
         "training: {epochs: 10, decay_epochs: 10, deep: {er: 1}}\n"
     )
-    skipped = [{"name": "torn.jpg", "reason": "truncated JPEG"}]
-    horses = {"folder": "/data/horses", "files": [{"name": "1.jpg", "bytes": 2_500_000}] * 40}
+    torn = {"name": "torn.jpg", "bytes": 0, "error": "truncated JPEG"}
+    horses = {"folder": "/data/horses", "files": [{"name": "1.jpg", "bytes": 2_500_000}] * 40 + [torn]}
     zebras = {
         "folder": "/data/zebras",
         "files": [{"name": "2.jpg", "bytes": 1}] * 1200,
         "held_out": ["9.jpg"],
     }
-    run.data.write_text(json.dumps({"a": horses | {"skipped": skipped}, "b": zebras}))
+    run.data.write_text(json.dumps({"a": horses, "b": zebras}))
     first = {"started": "2025-11-22T09:00:00+00:00", "images": 0, "command": "twofold train horses zebras"}
     again = {"started": "2025-11-23T09:00:00+00:00", "images": 3000, "command": "twofold train --resume x"}
     run.env.write_text(json.dumps([first | {"torch": "2.13.0", "device": "cpu"}, again | {"device": "H100"}]))
@@ -227,7 +227,7 @@ def test_junk_in_every_file_makes_a_page(run, junk):
 
 
 @pytest.mark.parametrize(
-    "junk", [None, 1.5, "text", [None], {"x": None}, {"folder": 3, "files": 4, "skipped": [5]}]
+    "junk", [None, 1.5, "text", [None], {"x": None}, {"folder": 3, "files": [5], "held_out": 4}]
 )
 def test_wrong_types_make_a_page(run, junk):
     run.config.write_text(json.dumps({"training": junk, "method": junk, "x": junk}))
@@ -286,7 +286,7 @@ def test_hostile_names_stay_text(tmp_path):
     run.config.write_text(
         json.dumps({"method": EVIL, EVIL: {EVIL: EVIL}, "list": [EVIL], "x": {"y": [EVIL]}})
     )
-    side = {"folder": EVIL, "files": [{"name": EVIL}], "skipped": [{"name": EVIL + "\udc80", "reason": EVIL}]}
+    side = {"folder": EVIL, "files": [{"name": EVIL + "\udc80", "error": EVIL}]}
     run.data.write_text(json.dumps({"a": side, "b": side}))
     run.env.write_text(json.dumps([{"command": EVIL, "device": EVIL, "images": EVIL, EVIL: EVIL}]))
     losses = {EVIL: 1.0, f"gan_{EVIL}": 2.0}

@@ -171,6 +171,11 @@ def progress(found: Found) -> dict[str, str]:
     }
 
 
+def paired(found: Found) -> bool:
+    """Whether the run has the right answers to its images."""
+    return bool(as_dict(found.config.get("data")).get("paired"))
+
+
 def device(found: Found) -> str:
     """Where the run trains, by its newest start that says."""
     return text(next((start["device"] for start in reversed(found.starts) if start.get("device")), ""))

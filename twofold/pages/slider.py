@@ -19,10 +19,13 @@ class Frame(NamedTuple):
     address: str
 
 
-def gallery(frames: dict[str, list[Frame]]) -> str:
-    """Both views for each direction ("ab", "ba") that has frames, oldest first; a switch if both have."""
+def gallery(frames: dict[str, list[Frame]], paired: bool = False) -> str:
+    """Both views for each direction ("ab", "ba") that has frames, oldest first; a switch if both have.
+
+    With pairs, a one-way method's grids show the right answers in their third column.
+    """
     shown = {direction: found for direction, found in frames.items() if found}
-    panels = (_panel(direction, found, len(shown) > 1) for direction, found in shown.items())
+    panels = (_panel(direction, found, len(shown) > 1, paired) for direction, found in shown.items())
     return switch(list(shown)) + "".join(panels)
 
 
@@ -41,10 +44,10 @@ def _arrow(direction: str) -> str:
     return "→".join(direction.upper())
 
 
-def _panel(direction: str, frames: list[Frame], both_ways: bool) -> str:
+def _panel(direction: str, frames: list[Frame], both_ways: bool, paired: bool) -> str:
     a, b = direction
     name, arrow, last = a.upper(), _arrow(direction), len(frames) - 1
-    third = f"back to {name}" if both_ways else "change"
+    third = f"back to {name}" if both_ways else f"true {b.upper()}" if paired else "change"
     pictures = "".join(
         f'<img alt="{name}, {arrow} and {third} after {text(label)}" data-label="{text(label)}"'
         f' src="{text(address)}"{"" if place == last else " loading=lazy hidden"}>'

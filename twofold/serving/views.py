@@ -10,7 +10,19 @@ from urllib.parse import urlencode
 
 from twofold.pages.charts import COLOURS, evenly
 from twofold.pages.curves import compared, curves
-from twofold.pages.folder import bar, device, duration, goal, headline, mark, number, pace, progress, read
+from twofold.pages.folder import (
+    bar,
+    device,
+    duration,
+    goal,
+    headline,
+    mark,
+    number,
+    pace,
+    paired,
+    progress,
+    read,
+)
 from twofold.pages.html import page, section, text
 from twofold.pages.slider import NOTHING_YET, Frame, gallery, switch
 from twofold.pages.tables import evaluation, settings
@@ -45,7 +57,7 @@ def one(each: Watched, doctor: str, alone: bool) -> str:
         part("head", headline(found, folders, facts, status(seen, touched(run)))),
         section("How it is going", part("doctor", doctor)),
         part("evaluation", evaluation(found.evaluation)),
-        section("Pictures", part("pictures", gallery(frames) or NOTHING_YET)),
+        section("Pictures", part("pictures", gallery(frames, paired(found)) or NOTHING_YET)),
         section("Curves", part("curves", curves(found))),
         section("Settings", part("settings", settings(found.config))),
     ]

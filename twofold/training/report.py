@@ -23,6 +23,7 @@ from twofold.pages.folder import (
     headline,
     number,
     pace,
+    paired,
     parse_file,
     progress,
     read,
@@ -65,7 +66,7 @@ def _report(run: Run) -> str:
         _headline(found, data),
         section("How it is going", _doctor(run)),
         evaluation(found.evaluation, "".join(_pictures(run, as_list(found.evaluation.get("pictures"))))),
-        section("Pictures", _samples(run)),
+        section("Pictures", _samples(run, paired(found))),
         section("Curves", curves(found)),
         section("Settings", settings(found.config)),
         section("Images", _images(data)),
@@ -108,9 +109,9 @@ def _pictures(run: Run, pictures: list[Any]) -> Iterator[str]:
             yield f'<figure><img alt="{caption}" src="{address}"><figcaption>{caption}</figcaption></figure>'
 
 
-def _samples(run: Run) -> str:
+def _samples(run: Run, answered: bool) -> str:
     frames = {direction: list(_frames(run.samples(direction))) for direction in DIRECTIONS}
-    return gallery(frames) or NOTHING_YET
+    return gallery(frames, answered) or NOTHING_YET
 
 
 def _frames(samples: list[tuple[int, Path]]) -> Iterator[Frame]:
@@ -132,15 +133,16 @@ def _images(data: dict[Any, Any]) -> str:
 
 
 def _side(side: str, found: dict[Any, Any]) -> str:
-    files, held, skipped = (as_list(found.get(key)) for key in ("files", "held_out", "skipped"))
-    size = sum(number(as_dict(file).get("bytes")) or 0 for file in files)
+    files, held = [*map(as_dict, as_list(found.get("files")))], as_list(found.get("held_out"))
+    skipped = [file for file in files if file.get("error")]
+    size = sum(number(file.get("bytes")) or 0 for file in files)
     counts = [
         ("folder", found.get("folder") or "–"),
-        ("images", f"{len(files):,} ({size / 1e6:,.1f} MB)"),
+        ("images", f"{len(files) - len(skipped):,} ({size / 1e6:,.1f} MB)"),
         ("held out", f"{len(held):,}"),
         ("skipped", f"{len(skipped):,}"),
     ]
-    reasons = [(file.get("name", "?"), file.get("reason", "")) for file in map(as_dict, skipped[:ROWS])]
+    reasons = [(file.get("name", "?"), file.get("error", "")) for file in skipped[:ROWS]]
     rest = [("…", f"and {len(skipped) - ROWS:,} more")] if len(skipped) > ROWS else []
     why = details("Skipped, and why", table(reasons + rest)) if reasons else ""
     return f"<div><h3 class={side}>Domain {side.upper()}</h3>{table(counts)}{why}</div>"
