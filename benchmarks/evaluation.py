@@ -42,9 +42,8 @@ def report(method: str, pictures: Path, run: Run, asked: argparse.Namespace) -> 
         evaluate(records)
         clock[0] += time.perf_counter() - began
 
-    # The seasons' places differ from summer to winter: as pairs they teach nothing, but cost as much.
-    folders = ("valA", "valB") if method == "pix2pix" else ("trainA", "trainB")
-    a, b = (pictures / name for name in folders)
+    # For pix2pix as well: as pairs, places that differ from summer to winter teach nothing, but cost as much.
+    a, b = pictures / "trainA", pictures / "trainB"
     held = {"val_a": pictures / "testA", "val_b": pictures / "testB"}
     epochs = asked.images / 100
     said = {

@@ -140,6 +140,18 @@ def test_the_direction_turns_the_folders_around(call, home, tmp_path):
     assert figures(tmp_path / "e.json")["PSNR (dB)"][0] == pytest.approx(np.mean(hand), rel=1e-5)
 
 
+def test_the_best_snapshot_can_be_asked_for(call, home, tmp_path):
+    run = shutil.copytree(home / "run", tmp_path / "run")
+    translator(7, "ab").save(Run(run).best("ab"))
+    said = []
+    for subject, more in ((run, ["--best"]), (Run(run).best("ab"), []), (run, [])):
+        tokens = [subject, home / "A", home / "B", "-o", tmp_path / "e.json", *more]
+        assert call(*tokens)[0] == 0
+        said.append(figures(tmp_path / "e.json"))
+    assert said[0] == said[1]  # no cycle: the way back was not chosen at that moment
+    assert said[0]["PSNR (dB)"] != said[2]["PSNR (dB)"] and "cycle error (of 255)" in said[2]
+
+
 def test_label_maps_are_found_and_scored(call, home, tmp_path):
     made = tmp_path / "made"
     for path in images.find(home / "labels"):

@@ -96,13 +96,7 @@ def set_up(request: Request, say: Say) -> Setup:
             subject, direction=request.direction, device=request.device, best=request.best
         )
         direction = there.header.direction
-        other = direction[::-1]
-        has_other = subject.is_dir() and run.snapshots(other)
-        back = (
-            Translator.load(subject, direction=other, device=request.device, best=request.best)
-            if has_other
-            else None
-        )
+        back = way_back(request, direction[::-1])
     source_folder, answer_folder = (request.a, request.b) if direction == "ab" else (request.b, request.a)
     sources, references = named(source_folder), named(answer_folder)
     if there is None:
@@ -112,6 +106,15 @@ def set_up(request: Request, say: Say) -> Setup:
     channels = (there.channels, there.out_channels) if there else (3, 3)
     paired = with_answers(items, references, request, say)
     return Setup(direction, paired, list(references.values()), there, back, device, channels)
+
+
+def way_back(request: Request, direction: str) -> Translator | None:
+    """The run's other direction; a best snapshot has one if that was chosen too."""
+    run = Run(request.subject)
+    there = run.best(direction).is_file() if request.best else bool(run.snapshots(direction))
+    if not request.subject.is_dir() or not there:
+        return None
+    return Translator.load(run.path, direction=direction, device=request.device, best=request.best)
 
 
 def named(folder: Path) -> dict[str, Path]:
