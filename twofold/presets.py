@@ -207,7 +207,7 @@ PRESETS: dict[str, Preset] = {
                 "data.size": 64,
                 "data.load_size": 64,
                 "generator.network": "resnet-6",
-                "generator.width": 24,
+                "generator.width": 16,
                 "generator.upsample": "resize",
                 "generator.skips": True,
                 "discriminator.width": 32,
