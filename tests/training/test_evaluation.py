@@ -93,6 +93,17 @@ def test_a_run_ends_when_nothing_gets_better(lab, val, tmp_path, command, monkey
     assert [row["best"] for row in read_lines(Run(out).evaluations)] == [True, False, False, False, False]
 
 
+def test_a_run_begun_before_runs_judged_themselves_goes_on_without(lab, val, tmp_path, command):
+    out = tmp_path / "run"
+    assert command(*lab.tokens(out, evaluation__every=0), *val).code == 0
+    config = Run(out).config.read_text()
+    Run(out).config.write_text(config.replace("metric: psnr", "metric: auto").replace("every: 0", "every: 4"))
+    assert Run(out).config.read_text().count("metric: auto") == 1
+    assert command("train", "--resume", out, "--epochs", "3").code == 0
+    assert read_lines(Run(out).metrics)[-1]["images"] == 15
+    assert not Run(out).evaluations.exists()
+
+
 class Features(nn.Module):
     def forward(self, x):
         return torch.stack([x.mean((1, 2, 3)), x.std((1, 2, 3)), x.amax((1, 2, 3))], 1)

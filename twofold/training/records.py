@@ -74,7 +74,7 @@ class Records:
         evaluation = self.begun.config.evaluation
         last = now >= self.begun.schedule.total
         if (
-            evaluation.metric != "none"
+            evaluation.metric not in ("none", "auto")  # auto: begun before runs judged themselves
             and evaluation.every
             and (last or crossed(before, now, evaluation.every))
         ):
