@@ -67,6 +67,18 @@ def test_command_line_over_environment_over_file_over_preset(tmp_path, monkeypat
     assert found.preset == "seasons"
 
 
+def test_the_preset_that_is_asked_for_is_the_one_that_is_noted(tmp_path, monkeypatch):
+    file = tmp_path / "settings.yaml"
+    file.write_text("preset: seasons\ndata: {size: 32}\n")
+    heard = []
+    monkeypatch.setattr(loop, "train", lambda out, said, watcher: heard.append(compose(said)) or True)
+    for preset in ([], ["--preset", "horse2zebra"]):
+        assert cli.run(["train", "A", "B", "-c", str(file), *preset]) == 0
+    assert [found.preset for found in heard] == ["seasons", "horse2zebra"]
+    assert [found.generator.width for found in heard] == [16, 64]
+    assert [found.data.size for found in heard] == [32, 32]
+
+
 def test_environment():
     environ = {
         "TWOFOLD_SET_OPTIM__LR": "1e-4",

@@ -80,6 +80,10 @@ CONTRADICTIONS = {
     "A B --cyclegan.gan-ab 0 --cyclegan.gan-ba 0 --cyclegan.cycle-a 0 --cyclegan.cycle-b 0": "are all 0",
     "pairs --method pix2pix --pix2pix.gan 0 --pix2pix.distance 0": "gan and distance are both 0",
     "A B --discriminator.scales 4": "needs a height and width",
+    "A B --method cut --perceptual.network net.pt --perceptual.weight 1": "nothing to compare in features",
+    "A B --cut.nce 5": "cyclegan has no setting cut.nce; leave it out, or take --method cut",
+    "A B --method fastcut --cyclegan.identity 0": "fastcut has no setting cyclegan.identity; leave it out",
+    "A B --preset cut-cat2dog --pix2pix.gan 0": "cut has no setting pix2pix.gan; leave it out, or take --method",
     "A --method cut": "two folders",
     "A": "two folders",
 }
@@ -117,6 +121,28 @@ def test_an_identity_loss_needs_equal_channels(refused):
     assert refused("A grey --cyclegan.identity 0.5") == message
     assert refused("A grey --preset monet2photo") == message
     assert refused("A grey --preset pytorch-gan") == message
+
+
+@pytest.mark.parametrize("words", ["", " --cut.no-nce-identity", " --cut.nce-identity"])
+def test_a_contrast_needs_equal_channels(refused, words):
+    """Of images and their translations, so without the contrast of identities as well."""
+    message = (
+        " shows the generator what it made as well, which takes as many channels in B (1) as in A (3): take"
+    )
+    assert refused(f"A grey --method cut{words}") == f"cut{message} --method cyclegan"
+    assert refused(f"A grey --method fastcut{words}") == f"fastcut{message} --method cyclegan"
+
+
+def test_a_file_may_hold_the_settings_of_every_method(capsys, folders):
+    """As the config.yaml of a run does, an identity loss among them that the run had no use for."""
+    assert cli.run(["train", "A", "B", *TINY, "--method", "cut", "--cut.nce", "2", "--dry-run"]) == 0
+    file = folders / "settings.yaml"
+    plan = capsys.readouterr().out
+    file.write_text(plan[plan.index("format:") : plan.index("evaluation:")])
+    assert "identity: 0.5\n" in file.read_text() and "nce: 2.0\n" in file.read_text()
+    words = ["-c", str(file), *TINY, "--dry-run"]
+    assert cli.run(["train", "A", "B", *words, "--method", "cyclegan"]) == 0
+    assert cli.run(["train", "A", "grey", *words, "--method", "pix2pix", "--data.paired"]) == 0
 
 
 def test_no_identity_loss_where_none_was_asked_for(capsys, folders):

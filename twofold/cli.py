@@ -171,6 +171,7 @@ def train(
     """
     short = {
         "method": method,
+        "preset": preset,
         "seed": seed,
         "data.size": size,
         "data.cache": cache,
@@ -188,11 +189,12 @@ def train(
         **held_out(val),
     }
     file = configs.from_file(config) if config else {}
+    spoken = settings.model_dump(exclude_unset=True) if settings else {}
     said = configs.merge(
         preset_layer(preset or file.get("preset")),
         file,
         configs.from_environment(),
-        settings.model_dump(exclude_unset=True) if settings else {},
+        spoken,
         configs.nest({path: value for path, value in short.items() if value is not None}),
     )
     said |= {name: path.absolute() for name, path in (("a", a), ("b", b)) if path is not None}
@@ -203,6 +205,8 @@ def train(
     if resume is None and a is None:
         raise UsageError("two folders are needed: `twofold train A B`; or `twofold train --resume RUN`")
     run_folder = resume or out or configs.default_out(said)
+    if resume is None:
+        configs.refuse_others(said.get("method", Settings().method), spoken)
     from twofold.training import loop
 
     with watcher(json) as watching:

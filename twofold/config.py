@@ -9,7 +9,7 @@ import os
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -80,6 +80,10 @@ class Config(Settings):
                 f"{self.method} contrasts a ResNet's layers: set generator.network to resnet-9 or resnet-6"
             )
         self.check_masks()
+        if self.method in ("cut", "fastcut") and self.perceptual.network:
+            raise ValueError(
+                f"{self.method} has nothing to compare in features; leave out perceptual.network"
+            )
         if (self.perceptual.network is None) != (self.perceptual.weight == 0):
             raise ValueError("perceptual.network and perceptual.weight go together; give both or neither")
         return self
@@ -119,6 +123,14 @@ def compose(*layers: Layer) -> Config:
         return Config.model_validate(merge(DEFAULTS[method], said))
     except ValidationError as error:
         raise UsageError(explain(error)) from error
+
+
+def refuse_others(method: str, said: Layer) -> None:
+    """UsageError where a setting of a method that was not chosen was said; a file may hold those of all."""
+    others = {*get_args(MethodName)} & Settings.model_fields.keys() - {method.removeprefix("fast")}
+    for path, _ in flatten(said):
+        if (room := path.split(".")[0]) in others:
+            raise UsageError(f"{method} has no setting {path}; leave it out, or take --method {room}")
 
 
 def merge(*layers: Layer) -> dict[str, Any]:

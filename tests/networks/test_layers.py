@@ -35,6 +35,20 @@ def test_batch_norm_in_eval_mode_uses_each_images_own_statistics():
     torch.testing.assert_close(norm.eval()(x), expected)
 
 
+def test_what_is_added_to_the_image_is_a_number_outside_its_range_too():
+    network = ResnetGenerator(3, 3, width=2, blocks=1, skips=True)
+    for bias in (network.leave[0].bias, network.leave[0].weight):
+        nn.init.zeros_(bias)  # no change at all: what comes out is what goes in, but for NEARLY
+    x = torch.linspace(-1.5, 1.5, 3 * 64).view(1, 3, 8, 8).requires_grad_()
+    y = network(x)
+    torch.testing.assert_close(y, 0.99 * x.detach().clamp(-1, 1))
+    y.sum().backward()
+    assert x.grad is not None and x.grad.isfinite().all()
+    ends = torch.tensor([-1.0, 1.0]).expand(1, 3, 8, 2).repeat(1, 1, 1, 4).requires_grad_()
+    network(ends).sum().backward()
+    torch.testing.assert_close(ends.grad, torch.full_like(ends, 0.99))  # white and black still learn
+
+
 @pytest.mark.parametrize("images", [1, 2])
 @pytest.mark.parametrize("norm", [layers.InstanceNorm(5), BatchNorm(5), BatchNorm(5).eval()])
 def test_a_norms_gradient_is_the_same_in_every_memory_layout(norm, images):

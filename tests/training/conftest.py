@@ -47,8 +47,15 @@ class Lab:
         self.process: subprocess.Popen[str] | None = None
 
     def tokens(self, out: Path, **changes: object) -> list[str]:
-        """The command line of a tiny training, other than `TINY` by `changes`: optim__lr=1e-3."""
+        """The command line of a tiny training, other than `TINY` by `changes`: optim__lr=1e-3.
+
+        Of the methods' own settings it has those of its method.
+        """
         settings = TINY | {name.replace("__", "."): value for name, value in changes.items()}
+        others = {"cyclegan", "pix2pix", "cut"} - {
+            str(settings.get("method", "cyclegan")).removeprefix("fast")
+        }
+        settings = {name: value for name, value in settings.items() if name.split(".")[0] not in others}
         flags = [f"--{name.replace('_', '-')}={value}" for name, value in settings.items()]
         return ["train", str(self.a), str(self.b), "--out", str(out), *flags]
 

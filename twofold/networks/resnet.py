@@ -88,7 +88,7 @@ class ResnetGenerator(Generator):
         x = self.up[1](x)  # (N, width, H, W)
         x = self.join[1](torch.cat((x, full), 1)) if self.skips else x
         x = self.leave(x)
-        return torch.tanh(x + torch.atanh(NEARLY * images)) if self.residual else torch.tanh(x)
+        return torch.tanh(x + torch.atanh(NEARLY * images.clamp(-1, 1))) if self.residual else torch.tanh(x)
 
     def encoder(self) -> list[nn.Module]:
         """The layers that `features` can show, from number 1 on: to the last block."""

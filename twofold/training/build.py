@@ -83,7 +83,7 @@ def cut(config: Config) -> CUT:
         adversary=adversary(config),
         gan=chosen.gan,
         nce=chosen.nce,
-        nce_identity=chosen.nce_identity and a == b,
+        nce_identity=chosen.nce_identity,
         temperature=chosen.temperature,
         patches=chosen.patches,
         head_width=chosen.head_width,

@@ -125,7 +125,12 @@ def decide(config: Config, index: Index, say: Say) -> Config:
     """Replace every `auto` and `null` that depends on the data or the machine."""
     a, b = index.a.channels, index.b.channels
     identity = config.cyclegan.identity
-    if a != b and identity:
+    if a != b and config.method in ("cut", "fastcut"):
+        raise UsageError(
+            f"{config.method} shows the generator what it made as well, which takes as many channels in B ({b})"
+            f" as in A ({a}): take --method cyclegan"
+        )
+    if a != b and identity and config.method == "cyclegan":
         raise UsageError(
             f"an identity loss needs as many channels in A ({a}) as in B ({b}); leave out --cyclegan.identity"
         )
