@@ -76,6 +76,7 @@ CONTRADICTIONS = {
     "A B --method cut --generator.network unet": "cut contrasts a ResNet's layers: set generator.network to",
     "A B --method fastcut --generator.network encoder-decoder": "fastcut contrasts a ResNet's layers",
     "A B --generator.network unet --generator.antialias": "generator.antialias is for ResNets, and unet is none",
+    "A B --generator.network unet --generator.halvings 1": "for ResNets, and unet is none",
     "A B --perceptual.weight 1": "perceptual.network and perceptual.weight go together",
     "A B --cyclegan.gan-ab 0 --cyclegan.gan-ba 0 --cyclegan.cycle-a 0 --cyclegan.cycle-b 0": "are all 0",
     "pairs --method pix2pix --pix2pix.gan 0 --pix2pix.distance 0": "gan and distance are both 0",

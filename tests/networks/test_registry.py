@@ -198,6 +198,7 @@ def test_image_gan_is_five_layers_averaged():
 DESCRIBABLE = [
     ResnetGenerator(1, 2, width=3, blocks=4, norm="none", dropout=True, upsample="resize"),
     ResnetGenerator(3, 3, width=2, blocks=1, skips=True),
+    ResnetGenerator(3, 3, width=2, blocks=3, skips=True, halvings=3),
     UnetGenerator(4, 1, width=2, depth=6, norm="batch", dropout=True, skips=False, upsample="resize"),
 ]
 
@@ -218,6 +219,9 @@ def test_a_description_rebuilds_the_network(network):
         {"network": "diffusion"},
         {"network": ["resnet"]},
         {"network": "resnet", "antialias": 1},
+        {"network": "resnet", "halvings": 0},
+        {"network": "resnet", "halvings": 64},
+        {"network": "unet", "halvings": 2},
         {"network": "unet", "antialias": True},
         {"network": "resnet", "width": 0},
         {"network": "resnet", "width": True},
@@ -275,6 +279,46 @@ def test_several_critics_have_weights_of_their_own_and_halved_images():
     smaller = torch.nn.functional.avg_pool2d(image, 3, 2, 1, count_include_pad=False)
     torch.testing.assert_close(critics.scales[1][0](smaller), logits[2])
     assert critics.minimum == 2 * critics.scales[0][0].minimum
+
+
+@pytest.mark.parametrize("halvings", [1, 2, 3])
+@pytest.mark.parametrize("skips", [False, True])
+def test_a_resnet_halves_as_often_as_it_is_told(halvings, skips):
+    network = build_generator(
+        "resnet-6",
+        in_channels=3,
+        out_channels=3,
+        width=2,
+        norm="instance",
+        dropout=False,
+        upsample="resize",
+        skips=skips,
+        antialias=False,
+        size=32,
+        blocks=2,
+        halvings=halvings,
+    )
+    assert isinstance(network, ResnetGenerator)
+    side, seen = network.minimum, []
+    assert network.multiple_of == 2**halvings
+    network.blocks.register_forward_hook(lambda module, given, out: seen.append(tuple(out.shape)))
+    assert network(torch.rand(1, 3, side, 2 * side)).shape == (1, 3, side, 2 * side)
+    assert seen == [(1, 2 * 2**halvings, 2, 4)]
+    assert len(network.blocks) == 2 and len(network.join) == skips * halvings
+    with pytest.raises(UsageError, match=f"multiples of {2**halvings}"):
+        build_generator(
+            "resnet-6",
+            in_channels=3,
+            out_channels=3,
+            width=2,
+            norm="instance",
+            dropout=False,
+            upsample="resize",
+            skips=skips,
+            antialias=False,
+            size=33,
+            halvings=halvings,
+        )
 
 
 def test_options_that_a_network_does_not_have_are_refused():

@@ -95,6 +95,18 @@ def test_the_learning_rate_is_the_steps():
     assert trainer.method.one.weight.item() == 1.0
 
 
+def test_critics_have_a_rate_of_their_own(tiny):
+    """Of Adam's first step, which is as long as its rate."""
+    made = tiny()
+    trainer = Trainer(made, lr=1e-3, critic_lr=3.0)
+    before = weights(trainer)
+    trainer.step(batch(0), 1e-3)
+    after = weights(trainer)
+    moved = {name: (after[name] - before[name]).abs().max().item() for name in before}
+    for name, rate in (("gen_ab", 1e-3), ("gen_ba", 1e-3), ("disc_a", 3e-3), ("disc_b", 3e-3)):
+        assert max(x for key, x in moved.items() if key.startswith(name)) == pytest.approx(rate, rel=1e-3)
+
+
 @pytest.mark.parametrize("count", [1, 2])
 def test_average_against_a_loop(tiny, count):
     ema = 1.5

@@ -242,7 +242,7 @@ def keys(network: nn.Module) -> dict[str, str]:
 def layer_names(network: nn.Module) -> dict[str, str]:
     """Our name of each layer with weights to the original's; of some without, too."""
     match network:
-        case ResnetGenerator(arguments={"upsample": "transposed" | "blur", "skips": False}):
+        case ResnetGenerator(arguments={"upsample": "transposed" | "blur", "skips": False, "halvings": 2}):
             return resnet_names(network)
         case UnetGenerator(arguments={"upsample": "transposed", "skips": True}):
             return unet_names(network)

@@ -54,7 +54,7 @@ DESCRIBED: dict[str, type[Generator]] = {"resnet": ResnetGenerator, "unet": Unet
 LARGEST = 4096
 """No channel count in a description is larger: a damaged one must not fill the memory."""
 
-DEEPEST = {"blocks": range(1, 65), "depth": range(2, 17)}
+DEEPEST = {"blocks": range(1, 65), "halvings": range(1, 6), "depth": range(2, 17)}
 """What a description's other whole numbers can be."""
 
 
@@ -70,6 +70,8 @@ def build_generator(
     skips: bool,
     antialias: bool,
     size: int,
+    blocks: int | None = None,
+    halvings: int = 2,
 ) -> Generator:
     """A generator to train on squares of `size` pixels.
 
@@ -78,6 +80,7 @@ def build_generator(
     Args:
         skips: gives a ResNet the skips that its paper does not; the U-Nets have theirs anyway.
         antialias: blurs before a ResNet's halvings.
+        blocks, halvings: of a ResNet; None is as many blocks as its name says.
 
     Raises:
         UsageError: the network cannot take the size, or has no such option.
@@ -85,7 +88,10 @@ def build_generator(
     resnet = name in ("resnet-9", "resnet-6", "pytorch-gan")
     if antialias and not resnet:
         raise UsageError(f"generator.antialias is for ResNets, and {name} is none; leave it out")
-    extra = {"skips": skips, "antialias": antialias} if resnet else {}
+    if not resnet and (blocks is not None or halvings != 2):
+        raise UsageError(f"generator.blocks and generator.halvings are for ResNets, and {name} is none")
+    extra = {"skips": skips, "antialias": antialias, "halvings": halvings} if resnet else {}
+    extra |= {} if blocks is None else {"blocks": blocks}
     generator = GENERATORS[name](size)(
         in_channels,
         out_channels,

@@ -25,23 +25,21 @@ NEARLY = 0.99
 
 
 class ResnetGenerator(Generator):
-    """A 7×7 convolution, two halvings, `blocks` residual blocks, two doublings, a 7×7 convolution, tanh.
+    """A 7×7 convolution, halvings, `blocks` residual blocks, as many doublings, a 7×7 convolution, tanh.
 
     Args:
         in_channels, out_channels: of the images.
-        width: channels after the first convolution; the blocks have four times as many.
+        width: channels after the first convolution; each halving doubles them.
         blocks: residual blocks; the paper has 9 from 256 px on and 6 below.
         norm: after every convolution but the last.
         dropout: 0.5 in every block.
         upsample: how the doublings are made; see `layers.upscale`.
+        halvings: of the sides, before the blocks; the paper has two.
         antialias: halve by blurring, after a convolution of stride 1, as CUT does.
         skips: hand detail around the bottleneck, as the papers' network does not: each doubling is joined with
             what the halving of its size was given, and with as many channels out as in, the network makes a
             change that is added to the image. Contents come through clean, and training starts from a copy.
     """
-
-    multiple_of = 4
-    minimum = 8  # the blocks reflect one pixel, so a quarter of the side must be two at least
 
     def __init__(
         self,
@@ -54,6 +52,7 @@ class ResnetGenerator(Generator):
         upsample: UpsampleName = "transposed",
         skips: bool = False,
         antialias: bool = False,
+        halvings: int = 2,
     ) -> None:
         super().__init__()
         self.arguments = {
@@ -66,33 +65,40 @@ class ResnetGenerator(Generator):
             "upsample": upsample,
             "skips": skips,
             "antialias": antialias,
+            "halvings": halvings,
         }
+        self.multiple_of = 2**halvings
+        self.minimum = 2 * self.multiple_of  # the blocks reflect a pixel, of two at least
         self.skips, self.residual = skips, skips and in_channels == out_channels
         self.per_image = norm != "batch"
         enter = Conv2d(in_channels, width, 7, padding=3, padding_mode="reflect", bias=has_bias(norm))
         reach = 1 if skips else 3
         leave = Conv2d(width, out_channels, 2 * reach + 1, padding=reach, padding_mode="reflect")
         self.enter = stage({"conv": before_norm(enter, norm)}, width, norm)
-        self.down = nn.Sequential(halve(width, norm, antialias), halve(2 * width, norm, antialias))
-        self.blocks = nn.Sequential(*[ResidualBlock(4 * width, norm, dropout) for _ in range(blocks)])
-        self.up = nn.Sequential(double(4 * width, norm, upsample), double(2 * width, norm, upsample))
-        self.join = nn.ModuleList([join(2 * width), join(width)] if skips else [])
+        widths = [width * 2**level for level in range(halvings)]
+        self.down = nn.Sequential(*[halve(channels, norm, antialias) for channels in widths])
+        deepest = width * 2**halvings
+        self.blocks = nn.Sequential(*[ResidualBlock(deepest, norm, dropout) for _ in range(blocks)])
+        self.up = nn.Sequential(*[double(2 * channels, norm, upsample) for channels in reversed(widths)])
+        self.join = nn.ModuleList([join(channels) for channels in reversed(widths)] if skips else [])
         self.leave = nn.Sequential(OrderedDict(conv=leave))
 
     def forward(self, images: Tensor) -> Tensor:
-        full = self.enter(images)  # (N, width, H, W)
-        half = self.down[0](full)  # (N, 2 width, H/2, W/2)
-        x = self.blocks(self.down[1](half))  # (N, 4 width, H/4, W/4)
-        x = self.up[0](x)
-        x = self.join[0](torch.cat((x, half), 1)) if self.skips else x
-        x = self.up[1](x)  # (N, width, H, W)
-        x = self.join[1](torch.cat((x, full), 1)) if self.skips else x
+        x, passed = self.enter(images), list[Tensor]()  # (N, width, H, W)
+        for down in self.down:
+            passed += [x] * self.skips
+            x = down(x)
+        x = self.blocks(x)  # (N, 2^h width, H/2^h, W/2^h) after h halvings
+        for level, up in enumerate(self.up):
+            x = up(x)
+            x = self.join[level](torch.cat((x, passed.pop()), 1)) if self.skips else x
         x = self.leave(x)
         return torch.tanh(x + torch.atanh(NEARLY * images.clamp(-1, 1))) if self.residual else torch.tanh(x)
 
     def encoder(self) -> list[nn.Module]:
         """The layers that `features` can show, from number 1 on: to the last block."""
-        return [*self.enter, *self.down[0], *self.down[1], *self.blocks]  # pyright: ignore[reportGeneralTypeIssues]
+        halvings = [layer for down in self.down for layer in down]  # pyright: ignore[reportGeneralTypeIssues]
+        return [*self.enter, *halvings, *self.blocks]
 
     def features(self, images: Tensor, layers: Sequence[int]) -> list[Tensor]:
         """What some layers give of images (N, in_channels, H, W), in the order of `layers`, which rises.

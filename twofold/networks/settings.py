@@ -27,6 +27,12 @@ class GeneratorSettings(BaseModel):
         " mirrored or zero; or bilinear and convolve, as CUT does.",
     )
     antialias: bool = Field(default=False, description="Blur before a ResNet's halvings, as CUT does.")
+    blocks: int | None = Field(
+        default=None, ge=1, le=64, description="Residual blocks of a ResNet, in place of its name's 6 or 9."
+    )
+    halvings: int = Field(
+        default=2, ge=1, le=5, description="Halvings of the sides before a ResNet's blocks; the paper has 2."
+    )
     skips: bool = Field(
         default=False,
         description="Hand detail around a ResNet's bottleneck, and learn the change of the image alone.",

@@ -144,6 +144,8 @@ def generator(config: Config, in_channels: int, out_channels: int) -> Generator:
         upsample=chosen.upsample,
         skips=chosen.skips,
         antialias=chosen.antialias,
+        blocks=chosen.blocks,
+        halvings=chosen.halvings,
         size=size,
     )
     fill(network, chosen.init)

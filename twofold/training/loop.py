@@ -135,6 +135,7 @@ def trainer_for(begun: Start) -> Trainer:
         device=hardware.pick_device(machine.device, distributed.local_rank()),
         precision=machine.precision,
         lr=optim.lr,
+        critic_lr=optim.critic_lr,
         betas=(optim.beta1, optim.beta2),
         fused=bool(machine.fused),
         channels_last=bool(machine.channels_last),

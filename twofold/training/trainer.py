@@ -23,6 +23,7 @@ class Trainer:
     Args:
         method: its networks, on any device; moved to `device`.
         precision: "float32", or "bf16" to run the networks under autocast; weights and moments stay as they are.
+        critic_lr: rate of the phase "D" as a multiple of the others' (Heusel et al. 2017, arXiv 1706.08500).
         ema: half-life in images of the averaged generators; 0 keeps none.
         seed: with the rank and the image count, the key of each step's random draws.
     """
@@ -34,6 +35,7 @@ class Trainer:
         device: torch.device | str = "cpu",
         precision: str = "float32",
         lr: float = 2e-4,
+        critic_lr: float = 1.0,
         betas: tuple[float, float] = (0.5, 0.999),
         fused: bool = False,
         channels_last: bool = False,
@@ -44,6 +46,7 @@ class Trainer:
         self.layout = torch.channels_last if channels_last else torch.contiguous_format
         self.method = method.to(self.device, memory_format=self.layout).train()  # pyright: ignore[reportCallIssue]
         self.precision, self.seed, self.ema = precision, seed, ema
+        self.rates = {phase: critic_lr if phase == "D" else 1.0 for phase in method.phases}
         self.images = 0
         self.params = {phase: trainable(method, names) for phase, names in method.phases.items()}
         self.optimizers = {
@@ -58,7 +61,7 @@ class Trainer:
         self.sums = LossSums(self.device)
 
     def step(self, batch: Batch, lr: float) -> None:
-        """Train on one batch (this rank's share of it) at learning rate `lr`."""
+        """Train on one batch (this rank's share of it); the generators' learning rate is `lr`."""
         torch.manual_seed(seed32("step", self.seed, rank(), self.images))
         a, b = (x.contiguous(memory_format=self.layout) for x in (batch.a, batch.b))
         count = len(a) * world()
@@ -72,7 +75,7 @@ class Trainer:
             if not complete:
                 continue
             for group in optimizer.param_groups:
-                group["lr"] = lr
+                group["lr"] = lr * self.rates[phase]
             sync_gradients(params)
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
