@@ -4,8 +4,10 @@ import math
 
 import numpy as np
 import pytest
+from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
-from twofold.evaluation.paired import match_histogram, score
+from twofold.evaluation import paired
+from twofold.evaluation.paired import MS_SSIM_SIDE, match_histogram, ms_ssim, score, ssim_map
 
 
 @pytest.fixture
@@ -52,6 +54,23 @@ def test_figures_equal_their_twins(rng, channels):
     assert found.ssim == pytest.approx(
         np.mean([ssim(*pair) for pair in zip(results, answers, strict=True)]), abs=1e-6
     )
+
+
+def test_figures_are_those_of_scikit_image(rng):
+    """Which mirrors edges differently, so that only pixels beyond their reach are compared."""
+    x, y = noise(rng, 40, 33, 3), noise(rng, 40, 33, 3)
+    y = (x // 2 + y // 2).astype(np.uint8)
+    options = {"gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False, "data_range": 255}
+    _, full = structural_similarity(x, y, channel_axis=2, full=True, **options)
+    inner = np.s_[5:-5, 5:-5]
+    assert np.allclose(np.moveaxis(ssim_map(x, y), 0, 2)[inner], full[inner], atol=1e-9)
+    assert paired.psnr(x, y) == pytest.approx(peak_signal_noise_ratio(x, y, data_range=255), rel=1e-12)
+
+
+def test_ms_ssim_needs_five_scales(rng):
+    x = noise(rng, MS_SSIM_SIDE, MS_SSIM_SIDE + 9, 3)
+    assert ms_ssim(x, x) == pytest.approx(1)
+    assert 0 <= ms_ssim(x, noise(rng, *x.shape)) < ms_ssim(x, (x * 0.9).astype(np.uint8)) < 1
 
 
 def test_an_equal_picture_is_perfect(rng):

@@ -113,7 +113,7 @@ class Records:
 
     @cached_property
     def judge(self) -> "Judge":
-        from twofold.evaluation.heldout import Judge  # torchmetrics takes a second to import
+        from twofold.evaluation.heldout import Judge
 
         chosen, a, b = self.begun.config.evaluation, self.stores.held_out_a, self.stores.held_out_b
         sides = [self.side(store, range(min(chosen.images, len(store)))) for store in (a, b)]
