@@ -243,7 +243,7 @@ def test_what_is_missing_is_named_in_one_line(call, home, tmp_path, scripted, sm
     gone = refused(call, model, a, b, "--metrics", "fid")
     assert str(inception_home()) in gone and inception.ADDRESS in gone and "--download-weights" in gone
     assert "lpips" in refused(call, model, a, b, "--metrics", "lpips")
-    assert "needs 161 pixels" in refused(call, model, a, b, "--metrics", "ms-ssim")
+    assert "needs 176 pixels" in refused(call, model, a, b, "--metrics", "ms-ssim")
     assert "a run with both directions" in refused(call, model, a, b, "--metrics", "cycle")
     assert "chosen no best" in refused(call, home / "run", a, b, "--best")
     assert "--class" in refused(call, model, a, b, "--classifier", scripted(small))

@@ -64,7 +64,7 @@ def smoothing(side: int) -> NDArray[np.float64]:
 REACH = 5
 """Pixels of a window on each side of its middle."""
 
-MS_SSIM_SIDE = 161
+MS_SSIM_SIDE = 176
 """Five scales of an 11 pixel window: fewer pixels a side have no MS-SSIM."""
 
 
