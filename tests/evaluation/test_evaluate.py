@@ -268,6 +268,25 @@ def test_answers_of_another_size(call, home, tmp_path):
     assert "comes out at 18×20 pixels" in complaint and "has 18×10" in complaint and "--unpaired" in complaint
 
 
+@pytest.mark.parametrize("side", [161, 175, 176])
+def test_ms_ssim_is_measured_or_left_out_with_a_word(call, tmp_path, side):
+    """One image of three is small, and not the first."""
+    rng = np.random.default_rng(0)
+    for name in ("A", "B"):
+        for number, width in enumerate((180, side, 190)):
+            image = rng.integers(0, 256, (180, width, 3), dtype=np.uint8)
+            images.write(image, tmp_path / name / f"{number}.png")
+    tokens = [tmp_path / "A", tmp_path / "A", tmp_path / "B"]
+    code, said, _ = call(*tokens, "-o", tmp_path / "e.json")
+    assert code == 0 and "SSIM" in figures(tmp_path / "e.json")
+    if side < 176:
+        assert f"MS-SSIM needs 176 pixels a side, 1.png has {side}×180" in said
+        assert "MS-SSIM" not in figures(tmp_path / "e.json")
+        assert f"1.png has {side}×180" in refused(call, *tokens, "--metrics", "ms-ssim")
+    else:
+        assert "MS-SSIM" in figures(tmp_path / "e.json")
+
+
 def test_weights_are_fetched_when_asked_and_kept(call, tmp_path, monkeypatch):
     monkeypatch.setenv("TWOFOLD_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(

@@ -4,7 +4,12 @@ import math
 
 import numpy as np
 import pytest
+import torch
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
+from torchmetrics.functional.image import (
+    multiscale_structural_similarity_index_measure,
+    structural_similarity_index_measure,
+)
 
 from twofold.evaluation import paired
 from twofold.evaluation.paired import MS_SSIM_SIDE, match_histogram, ms_ssim, score, ssim_map
@@ -67,10 +72,34 @@ def test_figures_are_those_of_scikit_image(rng):
     assert paired.psnr(x, y) == pytest.approx(peak_signal_noise_ratio(x, y, data_range=255), rel=1e-12)
 
 
-def test_ms_ssim_needs_five_scales(rng):
-    x = noise(rng, MS_SSIM_SIDE, MS_SSIM_SIDE + 9, 3)
+@pytest.fixture
+def shades(rng):
+    """Two images that are alike at every scale, and more so at coarse ones."""
+
+    def make(high, wide, channels):
+        hills = np.add.outer(np.sin(np.arange(high) / 9), np.cos(np.arange(wide) / 7))[..., None]
+        x = np.clip(128 + 50 * hills + rng.normal(0, 20, (high, wide, channels)), 0, 255)
+        y = np.clip(0.8 * x + rng.normal(10, 20, x.shape), 0, 255)
+        return x.astype(np.uint8), y.astype(np.uint8)
+
+    return make
+
+
+@pytest.mark.parametrize("shape", [(MS_SSIM_SIDE, MS_SSIM_SIDE + 9, 3), (201, 190, 1)])
+def test_ssim_and_ms_ssim_are_those_of_torchmetrics(shades, shape):
+    x, y = shades(*shape)
+    levels = [torch.from_numpy(image).permute(2, 0, 1)[None].double() for image in (x, y)]
+    theirs = structural_similarity_index_measure(*levels, data_range=255.0)
+    assert paired.ssim(x, y) == pytest.approx(float(theirs), rel=1e-9)
+    theirs = multiscale_structural_similarity_index_measure(*levels, data_range=255.0, normalize="relu")
+    assert ms_ssim(x, y) == pytest.approx(float(theirs), rel=1e-6)  # whose exponents are float32
+
+
+def test_the_coarse_scales_of_ms_ssim_forgive_noise(shades, rng):
+    x, y = shades(MS_SSIM_SIDE, MS_SSIM_SIDE, 3)
     assert ms_ssim(x, x) == pytest.approx(1)
-    assert 0 <= ms_ssim(x, noise(rng, *x.shape)) < ms_ssim(x, (x * 0.9).astype(np.uint8)) < 1
+    assert paired.ssim(x, y) < ms_ssim(x, y) < 1
+    assert ms_ssim(x, 255 - x) == 0  # whose structure is the opposite
 
 
 def test_an_equal_picture_is_perfect(rng):

@@ -110,20 +110,26 @@ def offered(request: Request, name: str) -> bool:
     return bool(request.classifier) and (not request.metrics or name in request.metrics)
 
 
-def answered(names: list[str], request: Request, setup: Setup, notes: list[str]) -> list[Plan]:  # noqa: ARG001
+def answered(names: list[str], request: Request, setup: Setup, notes: list[str]) -> list[Plan]:
     """PSNR, SSIM, MS-SSIM."""
     if not setup.known:
         raise Refusal(UNKNOWN if request.metrics else "")
-    first = setup.items[0].answer
-    assert first is not None
-    facts = images.inspect(first)
-    if min(facts.width, facts.height) < MS_SSIM_SIDE and "ms-ssim" in names:
+    if "ms-ssim" in names and (small := too_small(setup)):
         if "ms-ssim" in request.metrics:
-            raise Refusal(
-                f"MS-SSIM needs {MS_SSIM_SIDE} pixels a side, {first} has {facts.width}×{facts.height}"
-            )
+            raise Refusal(small)
+        notes.append(f"Left out: {small}.")
         names = [name for name in names if name != "ms-ssim"]
     return [everywhere(setup, lambda: against_answers(names))]
+
+
+def too_small(setup: Setup) -> str:
+    """Why there is no MS-SSIM, if an answer is too small for one."""
+    for item in setup.items:
+        assert item.answer is not None
+        facts = images.inspect(item.answer)
+        if min(facts.width, facts.height) < MS_SSIM_SIDE:
+            return f"MS-SSIM needs {MS_SSIM_SIDE} pixels a side, {item.answer.name} has {facts.width}×{facts.height}"
+    return ""
 
 
 UNKNOWN = "no answers are known: the images of A and B have other names (--paired, if they are pairs)"

@@ -5,10 +5,10 @@ from functools import cache
 from typing import NamedTuple
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 Uint8 = NDArray[np.uint8]
+Float = NDArray[np.float64]
 
 
 class Score(NamedTuple):
@@ -35,20 +35,29 @@ def ssim(result: Uint8, answer: Uint8) -> float:
     return float(ssim_map(result, answer).mean())
 
 
-def ssim_map(result: Uint8, answer: Uint8) -> NDArray[np.float64]:
+def ssim_map(result: Uint8, answer: Uint8) -> Float:
     """The SSIM (C, H, W) of the window around each pixel, an 11×11 Gaussian of σ 1.5; edges are mirrored."""
-    x, y = (np.moveaxis(image.astype(np.float64), 2, 0) for image in (result, answer))  # (C, H, W)
+    luminance, structure = terms(*map(planes, (result, answer)))
+    return luminance * structure
+
+
+def planes(image: Uint8) -> Float:
+    """(H, W, C) as float64 (C, H, W), still 0 to 255."""
+    return np.moveaxis(image.astype(np.float64), 2, 0)
+
+
+def terms(x: Float, y: Float) -> tuple[Float, Float]:
+    """SSIM's two factors around each pixel, l and c·s of equations 6, 9 and 10, each (C, H, W)."""
     down, across = (smoothing(side) for side in x.shape[1:])
-    planes = np.stack([x, y, x * x, y * y, x * y])
-    mean_x, mean_y, square_x, square_y, both = down @ planes @ across.T
+    mean_x, mean_y, square_x, square_y, both = down @ np.stack([x, y, x * x, y * y, x * y]) @ across.T
     c1, c2 = (0.01 * 255) ** 2, (0.03 * 255) ** 2
-    alike = (2 * mean_x * mean_y + c1) * (2 * (both - mean_x * mean_y) + c2)
-    most = (mean_x**2 + mean_y**2 + c1) * (square_x - mean_x**2 + square_y - mean_y**2 + c2)
-    return alike / most
+    luminance = (2 * mean_x * mean_y + c1) / (mean_x**2 + mean_y**2 + c1)
+    structure = (2 * (both - mean_x * mean_y) + c2) / (square_x - mean_x**2 + square_y - mean_y**2 + c2)
+    return luminance, structure
 
 
 @cache
-def smoothing(side: int) -> NDArray[np.float64]:
+def smoothing(side: int) -> Float:
     """The matrix (side, side) that weighs a line's pixels by the Gaussian around each, the line mirrored at its ends.
 
     As a matrix product an SSIM takes a twentieth of the time that a convolution in float64 takes.
@@ -64,18 +73,33 @@ def smoothing(side: int) -> NDArray[np.float64]:
 REACH = 5
 """Pixels of a window on each side of its middle."""
 
-MS_SSIM_SIDE = 176
-"""Five scales of an 11 pixel window: fewer pixels a side have no MS-SSIM."""
+SCALES = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
+"""Exponents of MS-SSIM's scales, the finest first (Wang et al. 2003, §3.2)."""
+
+MS_SSIM_SIDE = (2 * REACH + 1) << len(SCALES) - 1
+"""Fewer pixels a side have no whole window at the coarsest scale, and so no MS-SSIM."""
 
 
 def ms_ssim(result: Uint8, answer: Uint8) -> float:
-    """SSIM over five scales (Wang et al. 2003), of images of at least `MS_SSIM_SIDE` pixels a side."""
-    from torchmetrics.functional.image import (  # which takes seconds to import
-        multiscale_structural_similarity_index_measure as measure,
-    )
+    """SSIM over five scales (Wang et al. 2003), of images of at least `MS_SSIM_SIDE` pixels a side.
 
-    x, y = (torch.from_numpy(image).permute(2, 0, 1)[None].double() for image in (result, answer))
-    return float(measure(x, y, data_range=255.0, normalize="relu"))
+    As torchmetrics has it: structure is counted where windows are whole, the coarsest scale up to its edges, and a
+    negative factor as 0.
+    """
+    x, y = map(planes, (result, answer))
+    factors = []
+    for _ in SCALES[:-1]:
+        factors.append(terms(x, y)[1][:, REACH:-REACH, REACH:-REACH].mean())
+        x, y = map(halved, (x, y))
+    luminance, structure = terms(x, y)
+    factors.append((luminance * structure).mean())
+    return float(np.prod(np.maximum(factors, 0.0) ** np.array(SCALES)))
+
+
+def halved(image: Float) -> Float:
+    """Means of 2×2 pixels of (C, H, W); an odd last row or column is left out."""
+    channels, high, wide = image.shape[0], image.shape[1] // 2, image.shape[2] // 2
+    return image[:, : 2 * high, : 2 * wide].reshape(channels, high, 2, wide, 2).mean((2, 4))
 
 
 def match_histogram(images: list[Uint8], source: list[Uint8], target: list[Uint8]) -> list[Uint8]:
