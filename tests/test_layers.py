@@ -44,6 +44,8 @@ OWNERS = {
     "safetensors": {"translation", "training", "evaluation"},
     "starlette": {"serving"},
     "uvicorn": {"serving"},
+    "wandb": {"training"},
+    "mlflow": {"training"},
 }
 """Packages that only some rooms import; settings files may import pydantic everywhere."""
 

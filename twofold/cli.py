@@ -163,7 +163,8 @@ def train(
     cache
         --no-cache decodes each image whenever it is used.
     log
-        csv, tensorboard: write the reports for other programs as well, into the run folder.
+        csv, tensorboard, wandb, mlflow: write the reports for other programs as well, into the run folder; the last
+        two elsewhere if WANDB_MODE=online or MLFLOW_TRACKING_URI says so.
     dry_run
         Print what would be trained, and write nothing.
     json

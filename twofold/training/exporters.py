@@ -11,9 +11,11 @@ from typing import Any, Protocol
 import numpy as np
 from PIL import Image
 
-from twofold.errors import UsageError
+from twofold.errors import TwofoldError, UsageError
 from twofold.runs import Run, read_lines
 from twofold.training.settings import LogName
+from twofold.training.start import Say
+from twofold.training.trackers import MLflow, WandB
 
 Values = dict[str, float]
 """One report, flat: "images", "epoch", "lr", "losses/gan_ab", "images_per_s", "waiting", "seconds"."""
@@ -105,9 +107,44 @@ class TensorBoard:
         self.writer.close()
 
 
+class Careful:
+    """A target that may fail, such as a server out of reach: said once, and no more is sent; the training goes on."""
+
+    def __init__(self, name: LogName, target: Exporter, say: Say) -> None:
+        self.name, self.target, self.say = name, target, say
+        self.failed = False
+
+    def report(self, values: Values) -> None:
+        self._try(lambda: self.target.report(values))
+
+    def picture(self, images: int, direction: str, picture: Image.Image) -> None:
+        self._try(lambda: self.target.picture(images, direction, picture))
+
+    def flush(self) -> None:
+        self._try(self.target.flush)
+
+    def close(self) -> None:
+        self._try(self.target.close)
+
+    def _try(self, act: Callable[[], None]) -> None:
+        if self.failed:
+            return
+        try:
+            act()
+        except Exception as error:  # of another's package, which may raise anything
+            self.failed = True
+            self.say(f"--log {self.name} stopped: {line(error)}; the next start tells it what it missed")
+
+
+def line(error: Exception) -> str:
+    return " ".join(f"{type(error).__name__}: {error}".split())[:300]
+
+
 EXPORTERS: dict[LogName, Callable[[Run, Sequence[Values]], Exporter]] = {
     "csv": Csv,
     "tensorboard": TensorBoard,
+    "wandb": WandB,
+    "mlflow": MLflow,
 }
 
 
@@ -122,15 +159,25 @@ def check(names: Sequence[LogName]) -> None:
             raise UsageError(f"--log {name} needs a package that is not here: pip install 'twofold[{name}]'")
 
 
-def start(names: Sequence[LogName], run: Run) -> list[Exporter]:
-    """The targets, each told of the reports that the run's logs hold already."""
+def start(names: Sequence[LogName], run: Run, say: Say) -> list[Exporter]:
+    """The targets, each told of the reports that the run's logs hold already.
+
+    Raises:
+        TwofoldError: one cannot be had, such as a server that does not answer.
+    """
     before = list(reports(run)) if names else []
-    return [EXPORTERS[name](run, before) for name in dict.fromkeys(names)]
+    found: list[Exporter] = []
+    for name in dict.fromkeys(names):
+        try:
+            found.append(Careful(name, EXPORTERS[name](run, before), say))
+        except Exception as error:  # of another's package, which may raise anything
+            raise TwofoldError(f"--log {name} cannot start: {line(error)}") from error
+    return found
 
 
-def catch_up(names: Sequence[LogName], run: Run) -> None:
+def catch_up(names: Sequence[LogName], run: Run, say: Say) -> None:
     """Tell targets that are asked for after the training of all its reports."""
-    for exporter in start(names, run):
+    for exporter in start(names, run, say):
         exporter.close()
 
 

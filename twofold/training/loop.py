@@ -81,7 +81,7 @@ def follow(run: Run, begun: Start, watcher: Watcher, say: Say) -> bool:
         progress = state.load(run, trainer, say)
         if trainer.images >= total:
             if distributed.rank() == 0:
-                exporters.catch_up(config.training.log, run)
+                exporters.catch_up(config.training.log, run, say)
             say(
                 f"{run.path} is finished with {trainer.images} images; --epochs or --decay-epochs makes it longer"
             )

@@ -56,7 +56,7 @@ class Records:
             cut(run.evaluations, progress.get("evaluations_bytes", 0))
         self.best: dict[str, Any] = progress.get("best", NOTHING_YET)
         self.ended = False
-        self.exporters = exporters.start(begun.config.training.log if self.writes else (), run)
+        self.exporters = exporters.start(begun.config.training.log if self.writes else (), run, say)
 
     def close(self) -> None:
         for exporter in self.exporters:

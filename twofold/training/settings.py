@@ -5,7 +5,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 Precision = Literal["auto", "float32", "bf16"]
-LogName = Literal["csv", "tensorboard"]
+LogName = Literal["csv", "tensorboard", "wandb", "mlflow"]
 
 
 class OptimSettings(BaseModel):
@@ -44,7 +44,8 @@ class TrainingSettings(BaseModel):
     snapshot_every: int | None = Field(default=None, ge=1, description="Images between models to ship.")
     state_every: int | None = Field(default=None, ge=1, description="Images between states to resume from.")
     log: tuple[LogName, ...] = Field(
-        default=(), description="Write the reports for other programs as well: csv, tensorboard."
+        default=(),
+        description="Write the reports for other programs as well: csv, tensorboard, wandb, mlflow.",
     )
 
 

@@ -1,0 +1,128 @@
+"""Exporters to Weights & Biases and to MLflow, which keep books of their own: on this machine unless told otherwise."""
+
+import hashlib
+import json
+import logging
+import os
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from PIL import Image
+
+from twofold import config as configs
+from twofold.runs import Run
+from twofold.training.start import replace
+
+Values = dict[str, float]
+"""One report; see `exporters`."""
+
+
+class WandB:
+    """A run of Weights & Biases, offline in RUN/wandb unless WANDB_MODE says otherwise; one for all starts.
+
+    Offline nothing can be asked, so RUN/wandb/reported has the images of the last report that was handed over.
+    """
+
+    def __init__(self, run: Run, before: Sequence[Values]) -> None:
+        os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
+        import wandb
+
+        self.picture_of, self.mark = wandb.Image, run.path / "wandb" / "reported"
+        self.mark.parent.mkdir(exist_ok=True)
+        told = self.mark.read_text() if self.mark.is_file() else ""
+        self.told = int(told) if told.isdigit() else -1
+        self.images, self.waiting = 0, dict[str, Any]()
+        self.run = wandb.init(
+            project=os.environ.get("WANDB_PROJECT", "twofold"),
+            mode=os.environ.get("WANDB_MODE", "offline"),  # pyright: ignore[reportArgumentType]
+            id=identity(run),
+            name=run.path.resolve().name,
+            resume="allow",
+            dir=run.path,
+            config=configs.from_file(run.config),
+            settings=wandb.Settings(silent=True, console="off", disable_git=True, disable_code=True),
+        )
+        for values in before:
+            self.report(values)
+
+    def report(self, values: Values) -> None:
+        self._add(int(values["images"]), values)
+
+    def picture(self, images: int, direction: str, picture: Image.Image) -> None:
+        self._add(images, {f"samples/{direction}": self.picture_of(picture)})
+
+    def _add(self, images: int, values: dict[str, Any]) -> None:
+        """All of one image count goes in one step, which must not be followed by an earlier one."""
+        if images > self.images:
+            self.flush()
+        self.images = images
+        if images > self.told:
+            self.waiting |= values
+
+    def flush(self) -> None:
+        if self.waiting:
+            self.run.log(self.waiting, step=self.images, commit=True)
+            self.told, self.waiting = self.images, {}
+            replace(self.mark, str(self.told))
+
+    def close(self) -> None:
+        self.flush()
+        self.run.finish()
+
+
+class MLflow:
+    """A run of MLflow, in RUN/mlflow unless MLFLOW_TRACKING_URI says otherwise; one for all starts.
+
+    What it holds is asked of the store itself, and only later reports are added.
+    """
+
+    def __init__(self, run: Run, before: Sequence[Values]) -> None:
+        os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+        from mlflow.entities import Metric
+        from mlflow.tracking import MlflowClient
+
+        logging.getLogger("mlflow").setLevel(logging.WARNING)
+        self.metric, home = Metric, (run.path / "mlflow").resolve()
+        there = os.environ.get("MLFLOW_TRACKING_URI")
+        if not there:
+            home.mkdir(exist_ok=True)
+        self.client = MlflowClient(there or f"sqlite:///{home / 'mlflow.db'}")
+        self.run = self._find(run, None if there else (home / "artifacts").as_uri())
+        known = self.client.get_metric_history(self.run, "epoch")
+        self.told = max((metric.step for metric in known), default=-1)
+        self.client.update_run(self.run, "RUNNING")
+        self.client.log_artifact(self.run, str(run.config))
+        for values in before:
+            self.report(values)
+
+    def _find(self, run: Run, artifacts: str | None) -> str:
+        name, tag = os.environ.get("MLFLOW_EXPERIMENT_NAME", "twofold"), identity(run)
+        experiment = self.client.get_experiment_by_name(name)
+        number = experiment.experiment_id if experiment else self.client.create_experiment(name, artifacts)
+        found = self.client.search_runs([number], f"tags.twofold = '{tag}'")
+        if found:
+            return found[0].info.run_id
+        made = self.client.create_run(number, tags={"twofold": tag}, run_name=run.path.resolve().name)
+        return made.info.run_id
+
+    def report(self, values: Values) -> None:
+        step, now = int(values["images"]), int(1000 * time.time())
+        if step > self.told:
+            rows = [self.metric(name, value, now, step) for name, value in values.items() if name != "images"]
+            self.client.log_batch(self.run, rows)
+
+    def picture(self, images: int, direction: str, picture: Image.Image) -> None:
+        self.client.log_image(self.run, picture, artifact_file=f"samples/{images:09d}-{direction}.png")
+
+    def flush(self) -> None:
+        pass
+
+    def close(self) -> None:
+        self.client.set_terminated(self.run)
+
+
+def identity(run: Run) -> str:
+    """What a run is called elsewhere: the same at each start, another for another run; from its first start."""
+    first = json.loads(run.env.read_text(encoding="utf-8"))[0]
+    return hashlib.sha256(repr(first).encode()).hexdigest()[:16]
