@@ -19,6 +19,7 @@ from typing import Any
 
 from PIL import Image
 
+from twofold import lenient
 from twofold.pages import folder
 from twofold.runs import Run
 from twofold.serving import monitor, watch
@@ -85,7 +86,7 @@ def many_runs(path: Path, runs: int, repeats: int) -> dict[str, Any]:
 
 def forget() -> None:
     """What the server keeps of files that have not changed."""
-    for kept in (folder._parsed, folder._log, watch._last_row):
+    for kept in (lenient._parsed, folder._log, watch._last_row):
         kept.cache_clear()
 
 

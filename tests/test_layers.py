@@ -18,7 +18,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 
 LAYERS = [
     {"errors"},
-    {"randomness", "images", "colours", "distributed", "runs", "hardware"},
+    {"randomness", "images", "colours", "distributed", "runs", "hardware", "lenient"},
     {"networks", "losses"},
     {"data", "methods", "translation"},
     {"pages", "evaluation", "exchange"},
@@ -38,7 +38,7 @@ OWNERS = {
     "torchmetrics": {"evaluation"},
     "cyclopts": {"cli", "verbs", "verb_data", "verb_evaluate"},
     "rich": {"terminal"},
-    "yaml": {"config", "pages", "cli", "evaluation"},
+    "yaml": {"config", "lenient", "cli"},
     "pydantic": {"config", "evaluation"},
     "PIL": {"images", "data", "translation", "training", "demo", "evaluation"},
     "safetensors": {"translation", "training", "evaluation"},

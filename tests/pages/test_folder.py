@@ -4,7 +4,8 @@ import os
 
 import pytest
 
-from twofold.pages.folder import duration, goal, mark, number, pace, parsed, read
+from twofold.lenient import mark, number, parsed
+from twofold.pages.folder import duration, goal, pace, read
 from twofold.runs import Run
 
 

@@ -13,8 +13,9 @@ from typing import Any, NamedTuple
 
 from twofold.evaluation import appearance, symptoms
 from twofold.evaluation.appearance import Pictures
-from twofold.evaluation.folder import cells, count, files, mapping, modified, number, room
+from twofold.evaluation.folder import cells, count, files, number
 from twofold.evaluation.symptoms import Finding
+from twofold.lenient import Mark, mapping, mark, room
 from twofold.runs import Run, read_lines
 
 NEWEST = 1000
@@ -199,17 +200,17 @@ def of_pictures(case: Case) -> list[Finding]:
     newest = max((seen[-1][0] for seen in grids.values() if seen), default=0)
     if newest < YOUNG or (math.isfinite(case.total) and newest < YOUNG_SHARE * case.total):
         return []
-    stamped = tuple((way, path, modified(path)) for way, seen in grids.items() for _, path in seen)
+    stamped = tuple((way, path, mark(path)) for way, seen in grids.items() for _, path in seen)
     data = room(case.config, "data")
     return [*_of_pictures(stamped, not (data.get("paired") or data.get("lab")))]
 
 
 @lru_cache(maxsize=256)
-def _of_pictures(grids: tuple[tuple[str, Path, int], ...], free: bool) -> tuple[Finding, ...]:
-    """Remembered by the files' times, for whoever asks again and again.
+def _of_pictures(grids: tuple[tuple[str, Path, Mark | None], ...], free: bool) -> tuple[Finding, ...]:
+    """Remembered by the files' marks, for whoever asks again and again.
 
     Args:
-        grids: (direction, file, time), oldest first.
+        grids: (direction, file, mark), oldest first.
         free: whether the training finds out for itself what a translation should look like; with pairs, inverted or
             unchanged colours can be the right answer.
     """

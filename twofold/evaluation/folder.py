@@ -1,14 +1,14 @@
 """What a run folder holds, taken on no trust: whatever is missing, torn or of the wrong kind reads as empty."""
 
-import json
 import math
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import yaml
 from numpy.typing import NDArray
 from PIL import Image
+
+from twofold.lenient import as_list, room
 
 
 class File(NamedTuple):
@@ -29,7 +29,7 @@ class Files(NamedTuple):
 def files(document: dict[Any, Any], side: str) -> Files:
     """The images of a side, "a" or "b", of data.json's content."""
     here = room(document, side)
-    drawn = {name for name in entries(here.get("held_out")) if isinstance(name, str)}
+    drawn = {name for name in as_list(here.get("held_out")) if isinstance(name, str)}
     listed = listing(here)
     return Files(
         [file for name, file in listed if name not in drawn],
@@ -40,7 +40,7 @@ def files(document: dict[Any, Any], side: str) -> Files:
 def listing(content: dict[Any, Any]) -> list[tuple[str, File]]:
     """(name, file) of a folder's images that could be read."""
     folder, part = Path(str(content.get("folder"))), content.get("part", "")
-    rows = [row for row in entries(content.get("files")) if isinstance(row, dict) and not row.get("error")]
+    rows = [row for row in as_list(content.get("files")) if isinstance(row, dict) and not row.get("error")]
     return [
         (row["name"], File(folder / row["name"], f"{row['hash']}{part}"))
         for row in rows
@@ -67,25 +67,6 @@ def cells(path: Path) -> list[NDArray[np.float32]]:
     return [*(rows.astype(np.float32) / 255)]
 
 
-def mapping(path: Path) -> dict[Any, Any]:
-    """A YAML or JSON file's mapping; empty where it is missing, damaged or something else."""
-    try:
-        text = path.read_text(encoding="utf-8")
-        content = json.loads(text) if path.suffix == ".json" else yaml.safe_load(text)
-    except (OSError, ValueError, RecursionError, yaml.YAMLError):
-        return {}
-    return content if isinstance(content, dict) else {}
-
-
-def room(config: dict[Any, Any], name: str) -> dict[Any, Any]:
-    found = config.get(name)
-    return found if isinstance(found, dict) else {}
-
-
-def entries(value: object) -> list[Any]:
-    return value if isinstance(value, list) else []
-
-
 def number(value: object) -> float:
     """A log's number, infinite where it is beyond reason or JSON's NaN; NaN for whatever else it may hold."""
     if not isinstance(value, int | float) or isinstance(value, bool):
@@ -95,10 +76,3 @@ def number(value: object) -> float:
 
 def count(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**53
-
-
-def modified(path: Path) -> int:
-    try:
-        return path.stat().st_mtime_ns
-    except OSError:  # gone in the meantime; reading it will tell
-        return 0

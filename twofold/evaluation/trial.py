@@ -18,8 +18,9 @@ from torch import Tensor
 from twofold import images
 from twofold.errors import TwofoldError
 from twofold.evaluation import appearance
-from twofold.evaluation.folder import File, files, mapping, room
+from twofold.evaluation.folder import File, files
 from twofold.evaluation.symptoms import Finding
+from twofold.lenient import mapping, room
 from twofold.networks.layers import Discriminator, Generator
 from twofold.networks.registry import build_discriminator
 from twofold.networks.settings import DiscriminatorSettings

@@ -1,24 +1,17 @@
 """What the pages read of a run folder: whatever is missing, torn or not of the right kind is left out."""
 
 import json
-import stat
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from statistics import median
 from typing import Any
 
-import yaml
-
+from twofold.lenient import Mark, as_dict, as_list, as_yaml, mark, number, parsed, room
 from twofold.pages.html import text
 from twofold.runs import Run, read_evenly
 
 Rows = list[dict[str, Any]]
-Mark = tuple[int, int, int]
-
-_LARGEST = 1 << 26  # bytes of a file that is parsed whole
-_LOADER = yaml.CSafeLoader if yaml.__with_libyaml__ else yaml.SafeLoader
 
 
 @dataclass(frozen=True)
@@ -50,38 +43,6 @@ def read(run: Run) -> Found:
     )
 
 
-def mark(path: Path) -> Mark | None:
-    """What changes whenever a file does, or a folder's list of files; None if there is neither."""
-    try:
-        found = path.stat()
-    except (OSError, ValueError):
-        return None
-    known = stat.S_ISREG(found.st_mode) or stat.S_ISDIR(found.st_mode)
-    return (found.st_ino, found.st_size, found.st_mtime_ns) if known else None
-
-
-def parsed(path: Path, parse: Callable[[str], Any]) -> Any:
-    """What `parse` makes of a file's text, or None; to be looked at, not changed."""
-    return _parsed(path, parse, mark(path))
-
-
-@lru_cache(maxsize=256)
-def _parsed(path: Path, parse: Callable[[str], Any], mark: Mark | None) -> Any:
-    return parse_file(path, parse) if mark and mark[1] <= _LARGEST else None
-
-
-def parse_file(path: Path, parse: Callable[[str], Any]) -> Any:
-    """What `parse` makes of a file's text, or None."""
-    try:
-        return parse(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError, yaml.YAMLError):
-        return None
-
-
-def as_yaml(content: str) -> Any:
-    return yaml.load(content, _LOADER)
-
-
 @lru_cache(maxsize=64)
 def _log(path: Path, mark: Mark | None) -> Rows:
     rows = read_evenly(path, POINTS) if mark else []
@@ -92,21 +53,6 @@ POINTS = 800
 """Most points of a curve: about what a wide screen can show."""
 
 
-def as_dict(value: Any) -> dict[Any, Any]:
-    return value if isinstance(value, dict) else {}
-
-
-def as_list(value: Any) -> list[Any]:
-    return value if isinstance(value, list) else []
-
-
-def number(value: object) -> float | None:
-    """A finite number, or None for whatever else a log may hold."""
-    if isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e100:
-        return float(value)
-    return None
-
-
 def seen(row: dict[str, Any]) -> float:
     """Images seen at a row."""
     return row["images"]
@@ -114,7 +60,7 @@ def seen(row: dict[str, Any]) -> float:
 
 def goal(config: dict[Any, Any], last: dict[str, Any]) -> tuple[int, float]:
     """Images and epochs after which a run is done, by its newest row; 0 where the folder does not say."""
-    training, epoch = as_dict(config.get("training")), number(last.get("epoch"))
+    training, epoch = room(config, "training"), number(last.get("epoch"))
     epochs = sum(number(training.get(key)) or 0 for key in ("epochs", "decay_epochs"))
     length = round(seen(last) / epoch) if epoch and epoch > 1e-6 else 0  # of an epoch; a whole number
     return round(number(training.get("total_images")) or length * epochs), epochs
@@ -173,7 +119,7 @@ def progress(found: Found) -> dict[str, str]:
 
 def paired(found: Found) -> bool:
     """Whether the run has the right answers to its images."""
-    return bool(as_dict(found.config.get("data")).get("paired"))
+    return bool(room(found.config, "data").get("paired"))
 
 
 def device(found: Found) -> str:

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from itertools import islice, zip_longest
 from typing import Any
 
-from twofold.pages.folder import as_dict, as_list
+from twofold.lenient import as_dict, as_list
 from twofold.pages.html import details, section, table, text
 
 ROWS = 200  # of any table

@@ -5,8 +5,8 @@ import time
 from collections.abc import Callable
 from typing import NamedTuple
 
+from twofold.lenient import Mark
 from twofold.pages.findings import findings_list
-from twofold.pages.folder import Mark
 from twofold.runs import Run
 from twofold.serving.watch import Watched, trace
 

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 from urllib.parse import urlencode
 
+from twofold.lenient import mark, number
 from twofold.pages.charts import COLOURS, evenly
 from twofold.pages.curves import compared, curves
 from twofold.pages.folder import (
@@ -16,8 +17,6 @@ from twofold.pages.folder import (
     duration,
     goal,
     headline,
-    mark,
-    number,
     pace,
     paired,
     progress,

@@ -11,20 +11,17 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from twofold.lenient import as_dict, as_list, number, parse_file
 from twofold.pages.charts import evenly
 from twofold.pages.curves import curves, words
 from twofold.pages.findings import findings_list
 from twofold.pages.folder import (
     Found,
-    as_dict,
-    as_list,
     device,
     duration,
     headline,
-    number,
     pace,
     paired,
-    parse_file,
     progress,
     read,
 )

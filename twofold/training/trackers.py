@@ -26,7 +26,7 @@ class WandB:
 
     def __init__(self, run: Run, before: Sequence[Values]) -> None:
         os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
-        import wandb
+        import wandb  # pyright: ignore[reportMissingImports]
 
         self.picture_of, self.mark = wandb.Image, run.path / "wandb" / "reported"
         self.mark.parent.mkdir(exist_ok=True)
@@ -35,7 +35,7 @@ class WandB:
         self.images, self.waiting = 0, dict[str, Any]()
         self.run = wandb.init(
             project=os.environ.get("WANDB_PROJECT", "twofold"),
-            mode=os.environ.get("WANDB_MODE", "offline"),  # pyright: ignore[reportArgumentType]
+            mode=os.environ.get("WANDB_MODE", "offline"),
             id=identity(run),
             name=run.path.resolve().name,
             resume="allow",
@@ -79,8 +79,8 @@ class MLflow:
 
     def __init__(self, run: Run, before: Sequence[Values]) -> None:
         os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-        from mlflow.entities import Metric
-        from mlflow.tracking import MlflowClient
+        from mlflow.entities import Metric  # pyright: ignore[reportMissingImports]
+        from mlflow.tracking import MlflowClient  # pyright: ignore[reportMissingImports]
 
         logging.getLogger("mlflow").setLevel(logging.WARNING)
         self.metric, home = Metric, (run.path / "mlflow").resolve()
