@@ -49,7 +49,8 @@ def evaluate(
     subject
         A run folder, a .safetensors model, or a folder of ready translations.
     a
-        Folder of test images of A; all that translates B to A reads A as its answers.
+        Folder of test images of A; all that translates B to A reads A as its answers. Without B, pairs: a folder
+        of X.jpg with X.png, or a list (.csv, .jsonl).
     b
         Folder of test images of B.
     out
@@ -92,8 +93,10 @@ def evaluate(
         fetch(json)
     if subject is None and download_weights:
         return
-    if subject is None or a is None or b is None:
-        raise UsageError("three are needed: `twofold evaluate RUN A B`, a run or a model and two folders")
+    if subject is None or a is None:
+        raise UsageError(
+            "three are needed: `twofold evaluate RUN A B`, a run or a model and two folders (or one of pairs)"
+        )
     from twofold.evaluation.evaluate import evaluate as measure
     from twofold.evaluation.subject import Request
 

@@ -173,6 +173,24 @@ def test_label_maps_are_found_and_scored(call, home, tmp_path):
     assert len(rows["classes"]) == 3
 
 
+@pytest.mark.parametrize("way", ["ab", "ba"])
+def test_pairs_in_one_place_are_measured_as_two_folders_are(call, home, tmp_path, way):
+    """A folder of X.npy with X.png, and a list of the same files."""
+    for path in images.find(home / "A"):
+        images.write(images.read(path, 3), tmp_path / "both" / f"{path.stem}.npy")
+        shutil.copy(home / "B" / path.name, tmp_path / "both" / path.name)
+    lines = [f"both/{path.stem}.npy,both/{path.name}" for path in images.find(home / "A")]
+    (tmp_path / "pairs.csv").write_text("\n".join(lines))
+    found = []
+    for place in ([home / "A", home / "B"], [tmp_path / "both"], [tmp_path / "pairs.csv"]):
+        code, _, complaint = call(home / "run", *place, "--direction", way, "-o", tmp_path / "e.json")
+        assert code == 0, complaint
+        found.append(figures(tmp_path / "e.json"))
+    assert found[0] == found[1] == found[2] and "PSNR (dB)" in found[0]
+    (tmp_path / "both" / "3.png").unlink()
+    assert "no .png beside: 3.npy" in refused(call, home / "run", tmp_path / "both")
+
+
 class ByColour(nn.Module):
     """Scores of three classes: how near each pixel is to each of COLOURS."""
 
@@ -236,7 +254,8 @@ def refused(call, *tokens):
 
 def test_what_is_missing_is_named_in_one_line(call, home, tmp_path, scripted, small):
     model, a, b = home / "model.safetensors", home / "A", home / "B"
-    assert "three are needed" in refused(call, model, a)
+    assert "three are needed" in refused(call, model)
+    assert "two folders" in refused(call, model, a)
     assert "does not exist" in refused(call, model, a, tmp_path / "none")
     assert "did you mean" in refused(call, model, a, b, "--metrics", "pnsr").lower()
     assert "not at" in refused(call, model, a, b, "--inception", tmp_path / "w.pth")

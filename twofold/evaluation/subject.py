@@ -2,12 +2,14 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 import torch
 
 from twofold import hardware, images
+from twofold.data.pairs import HALVES, find_pairs
+from twofold.data.settings import DataSettings
 from twofold.errors import UsageError
 from twofold.runs import DIRECTIONS, Run
 from twofold.translation.translator import At, Translator
@@ -21,14 +23,14 @@ class Request:
 
     Attributes:
         subject: a run, a model file, or a folder of ready translations.
-        a, b: folders of test images.
+        a, b: folders of test images; without `b`, `a` holds pairs: a folder of X.jpg with X.png, or a list of them.
         pairs: whether equal names in A and B are known answers; found out if None.
         metrics: names from `choice.METRICS`; all that can be measured if empty.
     """
 
     subject: Path
     a: Path
-    b: Path
+    b: Path | None
     direction: str | None = None
     pairs: bool | None = None
     metrics: tuple[str, ...] = ()
@@ -97,8 +99,8 @@ def set_up(request: Request, say: Say) -> Setup:
         )
         direction = there.header.direction
         back = way_back(request, direction[::-1])
-    source_folder, answer_folder = (request.a, request.b) if direction == "ab" else (request.b, request.a)
-    sources, references = named(source_folder), named(answer_folder)
+    sides = pairs_in(request.a) if request.b is None else (named(request.a), named(request.b))
+    sources, references = sides if direction == "ab" else sides[::-1]
     if there is None:
         items = ready(named(subject), sources)
     else:
@@ -124,6 +126,24 @@ def named(folder: Path) -> dict[str, Path]:
         UsageError: there are none.
     """
     return {path.relative_to(folder).with_suffix("").as_posix(): path for path in images.find(folder)}
+
+
+def pairs_in(place: Path) -> tuple[dict[str, Path], dict[str, Path]]:
+    """The inputs and the answers that one folder or list holds, each by the name of the input.
+
+    Raises:
+        UsageError: it holds none, or pairs that are halves of images.
+    """
+    found = find_pairs(place, None, DataSettings())
+    if found.kind == HALVES:
+        raise UsageError(
+            f"{place} holds no X.jpg with an X.png: give a folder that does, a list (.csv, .jsonl), or two folders"
+        )
+    if found.broken:
+        raise UsageError(f"{place} has pairs that are none: {'; '.join(map(str, found.broken))}")
+    names = [PurePosixPath(file.name).with_suffix("").as_posix() for file in found.a.listed]
+    a, b = ([side.folder / file.name for file in side.listed] for side in (found.a, found.b))
+    return dict(zip(names, a, strict=True)), dict(zip(names, b, strict=True))
 
 
 def ready(outputs: dict[str, Path], sources: dict[str, Path]) -> dict[str, Item]:
