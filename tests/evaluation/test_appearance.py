@@ -128,6 +128,16 @@ def test_a_checkerboard(summers, period, where):
     assert "--generator.upsample resize" in found.advice
 
 
+def test_a_checkerboard_spread_over_many_frequencies(summers):
+    """Dots, each of whose waves alone would be too faint to see; as a CycleGAN at 128 px laid them over skies."""
+    dots = np.zeros(summers.shape[1:3])
+    dots[::4, ::4] = 0.02
+    found = appearance.checkerboard(summers, (summers + dots[..., None]).astype(np.float32), WAY)
+    assert found is not None and "of 4 px" in found.sentence
+    fainter = (summers + 0.4 * dots[..., None]).astype(np.float32)
+    assert appearance.checkerboard(summers, fainter, WAY) is None
+
+
 def test_transposed_convolutions_leave_one_and_repeated_pixels_do_not(summers):
     images = torch.from_numpy(summers.transpose(0, 3, 1, 2).copy()) * 2 - 1
     found = {}

@@ -147,7 +147,7 @@ horse2zebra, the largest of eight such ratios is 2.3 in the middle and 6 at most
 of 12."""
 
 VISIBLE = 0.7 / 255
-"""Amplitude of the pattern in brightness; fainter ones are lost in 8 bits."""
+"""Root mean square of the whole pattern in brightness, all its frequencies together; fainter ones are lost in 8 bits."""
 
 
 def checkerboard(sources: Pictures, translations: Pictures, way: str) -> Finding | None:
@@ -156,12 +156,16 @@ def checkerboard(sources: Pictures, translations: Pictures, way: str) -> Finding
     if side < 32 or sources.shape != translations.shape:
         return None
     mine, its = (power(x[:, :side, :side]) for x in (translations, sources))
-    worst, amplitude, period = 0.0, 0.0, PERIODS[0]
-    for y, x, each in grid_frequencies(side):
-        ratio, own = peak(mine, y, x), peak(its, y, x)
-        if ratio > max(worst, OVER_SOURCE * own):
-            worst, amplitude, period = ratio, math.sqrt(mine[y, x]), each
-    if worst < PEAK or amplitude < VISIBLE:
+    standing = [
+        (ratio, period, (y, x))
+        for y, x, period in grid_frequencies(side)
+        if (ratio := peak(mine, y, x)) > OVER_SOURCE * max(1.0, peak(its, y, x))
+    ]
+    worst, period, _ = max(standing, default=(0.0, 0, (0, 0)))
+    doubled = (
+        mine[at] * (1 if {*at} <= {0, side // 2} else 2) for *_, at in standing
+    )  # by the other half plane
+    if worst < PEAK or math.sqrt(sum(doubled)) < VISIBLE:
         return None
     return Finding(
         f"{way} checkerboard",
