@@ -1,10 +1,17 @@
 """The guide's examples run as they stand."""
 
+import inspect
 import re
+import shlex
 from pathlib import Path
+from typing import get_args
 
 import pytest
 import torch
+
+from twofold import cli
+from twofold.evaluation.settings import MetricName
+from twofold.verb_evaluate import evaluate
 
 GUIDE = Path(__file__).parents[1] / "docs" / "guide"
 
@@ -38,3 +45,52 @@ def test_links_and_pictures_are_there(page):
     text = (GUIDE / page).read_text(encoding="utf-8")
     for target in re.findall(r"\]\((?!https?:)([^)#]+)", text):
         assert (GUIDE / target).exists(), target
+
+
+def typed(page):
+    """The commands of a page, as tokens."""
+    lines = (GUIDE / page).read_text(encoding="utf-8").splitlines()
+    return [shlex.split(line)[1:] for line in lines if line.startswith("    twofold ")]
+
+
+def figures_of(text, name):
+    """What a table in `text` says of a measure: (value, half its interval) a row."""
+    (line,) = re.findall(rf"^ *{re.escape(name)}  .*", text, re.M)
+    return [tuple(map(float, pair)) for pair in re.findall(r"([\d.]+) ± ([\d.]+)", line)]
+
+
+def test_evaluating(tmp_path, monkeypatch, capsys):
+    """The page's commands run, on a run of a few images; the table has the rows and the floors that the page shows."""
+    make, train, measure, _, papers, best = typed("evaluating.md")
+    page = (GUIDE / "evaluating.md").read_text(encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    small = ["--epochs", "0.2", "--decay-epochs", "0", "--eval-every", "6", "--generator.width", "4"]
+    settings = [str(GUIDE / "small.yaml") if each.endswith("small.yaml") else each for each in train]
+    for tokens in (make, [*settings, *small]):
+        assert cli.run(tokens) == 0
+    capsys.readouterr()
+    assert cli.run(measure) == 0
+    said = capsys.readouterr().out
+    shown = page[page.index("    7 images have") : page.index("Read it against")]
+    for line in shown.splitlines():
+        name = line.strip().split("   ")[0]
+        assert name in said or "dB better" in name or line.startswith(("    PSNR (dB): ", "    JPEG: ")), line
+    for name in ("PSNR (dB)", "SSIM"):
+        assert figures_of(shown, name)[1] == figures_of(said, name)[1]  # the untouched sources
+    assert cli.run(best) == 0
+    assert cli.run(["evaluate", "sick/healthy", *train[1:3], *papers[4:]]) == 2  # no weights here
+    assert "--download-weights" in capsys.readouterr().err
+
+
+def test_every_measure_and_option_is_explained():
+    page = (GUIDE / "evaluating.md").read_text(encoding="utf-8")
+    for name in get_args(MetricName):
+        assert f"`{name}`" in page, name
+    options = set(re.findall(r"`(--[a-z]+(?:-[a-z]+)*)[ `]", page)) - {
+        "--eval-every",
+        "--early-stop",
+        "--val",
+    }
+    known = {f"--{name.replace('_', '-')}" for name in inspect.signature(evaluate).parameters}
+    assert {"--features", "--inception", "--segmentation"} <= options
+    assert options - {"--class", "--unpaired"} <= known, options - known
