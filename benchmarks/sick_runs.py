@@ -18,7 +18,7 @@ GUIDE = Path(__file__).parents[1] / "docs" / "guide"
 
 RECIPES = {
     "healthy": [],
-    "copies": ["--cyclegan.identity", "20"],
+    "copies": ["--cyclegan.identity", "20", "--cyclegan.gan-ab", "0.1", "--cyclegan.gan-ba", "0.1"],
     "outplayed": [
         *("--generator.width", "2", "--generator.no-skips", "--adversarial.critic-steps", "4"),
         *("--discriminator.width", "64", "--discriminator.layers", "3"),

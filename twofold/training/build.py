@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -22,7 +23,7 @@ from twofold.networks.registry import (
     check_size,
 )
 from twofold.networks.resnet import ResnetGenerator
-from twofold.networks.settings import Init
+from twofold.networks.settings import DiscriminatorSettings, GeneratorSettings, Init
 from twofold.randomness import seed32
 
 
@@ -134,40 +135,24 @@ def channels(config: Config) -> tuple[int, int]:
 
 def generator(config: Config, in_channels: int, out_channels: int) -> Generator:
     chosen, size = config.generator, config.data.size
-    network = build_generator(
-        automatic_generator(size) if chosen.network == "auto" else chosen.network,
-        in_channels=in_channels,
-        out_channels=out_channels,
-        width=chosen.width,
-        norm=chosen.norm,
-        dropout=chosen.dropout,
-        upsample=chosen.upsample,
-        skips=chosen.skips,
-        antialias=chosen.antialias,
-        blocks=chosen.blocks,
-        halvings=chosen.halvings,
-        size=size,
-    )
+    name = automatic_generator(size) if chosen.network == "auto" else chosen.network
+    channels = {"in_channels": in_channels, "out_channels": out_channels}
+    network = build_generator(name, **channels, size=size, **arguments(chosen))
     fill(network, chosen.init)
     return network
 
 
 def discriminator(config: Config, in_channels: int) -> Discriminator:
     chosen = config.discriminator
-    network = build_discriminator(
-        chosen.network,
-        in_channels=in_channels,
-        width=chosen.width,
-        layers=chosen.layers,
-        norm=chosen.norm,
-        antialias=chosen.antialias,
-        spectral=chosen.spectral,
-        scales=chosen.scales,
-        count=chosen.count,
-    )
+    network = build_discriminator(chosen.network, in_channels=in_channels, **arguments(chosen))
     check_size(network, config.data.size, config.data.size)
     fill(network, chosen.init)
     return network
+
+
+def arguments(chosen: GeneratorSettings | DiscriminatorSettings) -> dict[str, Any]:
+    """All that a network's settings say but which one it is and how its weights are drawn."""
+    return chosen.model_dump(exclude={"network", "init"})
 
 
 def fill(network: torch.nn.Module, init: Init) -> None:
