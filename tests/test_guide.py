@@ -1,5 +1,6 @@
 """The guide's examples run as they stand."""
 
+import importlib.util
 import inspect
 import re
 import shlex
@@ -10,10 +11,12 @@ import pytest
 import torch
 
 from twofold import cli
+from twofold.data import seasons
 from twofold.evaluation.settings import MetricName
 from twofold.verb_evaluate import evaluate
 
 GUIDE = Path(__file__).parents[1] / "docs" / "guide"
+SCRIPT = Path(__file__).parents[1] / "benchmarks" / "which_method.py"
 
 
 def blocks(page):
@@ -94,3 +97,61 @@ def test_every_measure_and_option_is_explained():
     known = {f"--{name.replace('_', '-')}" for name in inspect.signature(evaluate).parameters}
     assert {"--features", "--inception", "--segmentation"} <= options
     assert options - {"--class", "--unpaired"} <= known, options - known
+
+
+# ---- which method, which loss, which critic
+
+
+@pytest.fixture(scope="module")
+def which():
+    spec = importlib.util.spec_from_file_location("which_method", SCRIPT)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="module")
+def pictures(which, tmp_path_factory):
+    """Few of the pictures that the rows are trained on, in `which`."""
+    home = tmp_path_factory.mktemp("which")
+    seasons.make(home / "which" / "seasons", 8, 48, 0, lambda line: None)
+    which.make_masks(home / "which" / "seasons" / "trainA", home / "which" / "roofs")
+    return home
+
+
+def rows_of_the_page():
+    """Each row's name and what it adds, in the page's order: a heading, a picture, and options in backticks."""
+    text = (GUIDE / "which-method.md").read_text(encoding="utf-8")
+    parts = re.findall(r"^### [^\n]*?(?:`([^`]*)`)?\n\n!\[[^]]+\]\(which-(.+?)\.webp\)\n", text, re.M)
+    return [(name, shlex.split(options)) for options, name in parts]
+
+
+def test_the_page_shows_the_rows_of_the_script(which):
+    assert rows_of_the_page() == list(which.ROWS.items())
+    files = {path.name for path in GUIDE.glob("which-*.webp")}
+    assert files == {f"which-{name}.webp" for name in which.ROWS}
+    assert sum((GUIDE / name).stat().st_size for name in files) < 1_000_000
+
+
+def test_every_row_can_be_trained(which, pictures, capsys, monkeypatch):
+    monkeypatch.chdir(pictures)
+    for name in which.ROWS:
+        assert cli.run([*which.command(name, Path("which")), "--dry-run"]) == 0, name
+        assert f"which/{name} (new)" in capsys.readouterr().out
+
+
+def test_every_command_of_the_page_is_understood(which, pictures, capsys, monkeypatch):
+    monkeypatch.chdir(pictures)
+    monkeypatch.setattr(which, "GUIDE", Path("docs/guide"))
+    text = (GUIDE / "which-method.md").read_text(encoding="utf-8")
+    commands = [shlex.split(line) for line in re.findall(r"^    twofold (.*)$", text, re.M)]
+    trained = [words for words in commands if words[0] == "train"]
+    assert which.command("cyclegan", Path("which")) in trained
+    assert ["data", "make", "seasons", "which/seasons", "--count", "480", "--size", "48"] in commands
+    for words in trained:
+        there = [word.replace("docs/guide", str(GUIDE)) for word in words]
+        assert cli.run([*there, "--dry-run"]) == 0, words
+    others = {tuple(words[:1]) for words in commands} - {("train",)}
+    assert others == {("data",), ("translate",), ("evaluate",)}
+    assert capsys.readouterr().err == ""
