@@ -226,7 +226,8 @@ def test_layers_stand_in_their_order(call, folders, monkeypatch):
     assert call("train", "A", "B", "--out", "run", *options).code == 0
     config = yaml.safe_load(Path("run/config.yaml").read_text())
     assert config["preset"] == "gan-forward" and config["cyclegan"]["cycle_b"] == 0  # preset
-    assert config["optim"] == {"lr": 0.001, "beta1": 0.2, "beta2": 0.999}  # file, environment, default
+    # file, environment, defaults
+    assert config["optim"] == {"lr": 0.001, "beta1": 0.2, "beta2": 0.999, "critic_lr": 1.0}
     assert (
         config["generator"]["init"] == "xavier" and config["generator"]["width"] == 2
     )  # the command line last
