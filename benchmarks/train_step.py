@@ -64,11 +64,14 @@ def main() -> None:
     parser.add_argument("--clock", choices=["wall", "cpu"], default="wall")
     parser.add_argument("--memory", action="store_true", help="measure peak memory instead of time")
     parser.add_argument("--side", choices=["plain", "ours"], help="run one side alone and print its memory")
+    parser.add_argument("--malloc", action="store_true", help="leave the system's memory allocator as it is")
     parser.add_argument("--json", type=Path)
     given = parser.parse_args()
     device = hardware.pick_device()
     if given.precision == "auto":
         given.precision = "bf16" if hardware.fast_bf16(device) else "float32"
+    if not given.malloc:
+        hardware.keep_freed_memory()  # as `twofold train` does; plain gains by it too
     if given.threads:
         torch.set_num_threads(given.threads)
     if given.side:

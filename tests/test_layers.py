@@ -26,7 +26,7 @@ LAYERS = [
     {"training", "serving"},
     {"demo", "terminal"},
     {"verbs"},
-    {"verb_data", "verb_evaluate", "verb_monitor"},
+    {"verb_data", "verb_evaluate", "verb_monitor", "verb_translate"},
     {"cli"},
     {"__init__", "__main__"},
 ]
@@ -36,7 +36,7 @@ RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}
 
 OWNERS = {
     "torchmetrics": {"evaluation"},
-    "cyclopts": {"cli", "verbs", "verb_data", "verb_evaluate"},
+    "cyclopts": {"cli", "verbs", "verb_data", "verb_evaluate", "verb_translate"},
     "rich": {"terminal"},
     "yaml": {"config", "pages", "cli", "evaluation"},
     "pydantic": {"config", "evaluation"},
@@ -44,6 +44,9 @@ OWNERS = {
     "safetensors": {"translation", "training", "evaluation"},
     "starlette": {"serving"},
     "uvicorn": {"serving"},
+    "openvino": {"translation"},
+    "onnxruntime": {"translation", "evaluation"},
+    "onnx": {"translation"},
 }
 """Packages that only some rooms import; settings files may import pydantic everywhere."""
 
@@ -200,10 +203,13 @@ def test_logs_that_can_be_asked_for_have_an_exporter():
 def test_names_on_the_command_line_are_those_of_the_package():
     from twofold import images
     from twofold.runs import DIRECTIONS
-    from twofold.verbs import Direction, translate
+    from twofold.translation.backends import Backend
+    from twofold.verb_translate import translate
+    from twofold.verbs import Direction
 
     assert get_args(Direction) == DIRECTIONS
     formats = {name for each in get_args(translate.__annotations__["format"]) for name in get_args(each)}
+    assert get_args(translate.__annotations__["backend"]) == get_args(Backend)
     assert {f".{name}" for name in formats} <= images.SUFFIXES
     assert {f".{name}" for name in formats} >= {".png", ".jpg", ".webp", ".npy"}
 
