@@ -237,6 +237,18 @@ COMMANDS = [
 ]
 
 
+def test_info_does_not_wait_for_torch(tmp_path):
+    from twofold.networks.resnet import ResnetGenerator
+    from twofold.translation.model import header_of, save
+
+    network = ResnetGenerator(width=2, blocks=1)
+    save(network, header_of(network, "ab", 32, {}), tmp_path / "x.safetensors")
+    code = f"import sys\nfrom twofold.cli import run\nassert run(['info', {str(tmp_path / 'x.safetensors')!r}]) == 0"
+    code += "\nassert 'torch' not in sys.modules"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0 and "resnet" in done.stdout, done.stderr
+
+
 @pytest.mark.parametrize(
     "code", ["import twofold", f"from twofold.cli import run\nfor tokens in {COMMANDS}: run(tokens)"]
 )

@@ -57,7 +57,7 @@ def info(model: Path, /, *, direction: Direction | None = None, json: Flag = Fal
     """
     from dataclasses import asdict
 
-    from twofold.translation.model import read_header
+    from twofold.translation.header import read_header
 
     run = Run(model)
     facts: dict[str, Any] = {}
@@ -108,7 +108,8 @@ def import_(
     """
     from twofold.exchange.original import generator_from_original, read_pth
     from twofold.networks.registry import describe
-    from twofold.translation.model import MAX_SIZE, Header, save
+    from twofold.translation.header import MAX_SIZE, Header
+    from twofold.translation.model import save
 
     if out.suffix != ".safetensors":
         raise UsageError(f"a model's name ends in .safetensors: -o {out.with_suffix('.safetensors')}")
