@@ -62,6 +62,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--threads", type=int, help="torch's own choice unless given")
     parser.add_argument("--clock", choices=["wall", "cpu"], default="wall")
+    parser.add_argument("--checkpoint", action="store_true", help="ours as with machine.checkpoint")
     parser.add_argument("--memory", action="store_true", help="measure peak memory instead of time")
     parser.add_argument("--side", choices=["plain", "ours"], help="run one side alone and print its memory")
     parser.add_argument("--malloc", action="store_true", help="leave the system's memory allocator as it is")
@@ -143,6 +144,8 @@ def our_side(given: argparse.Namespace, device: torch.device) -> Run:
     method = networks(given)
     for network in method.networks().values():
         initialise(network)
+        if isinstance(network, ResnetGenerator):
+            network.recompute = given.checkpoint
     trainer = Trainer(
         method,
         device=device,
@@ -210,26 +213,13 @@ def memories(given: argparse.Namespace) -> dict[str, float]:
     """Peak memory of each side, in a process of its own, in MB."""
     found = {}
     for side in ("plain", "ours"):
-        command = [
-            sys.executable,
-            __file__,
-            "--side",
-            side,
-            "--size",
-            str(given.size),
-            "--width",
-            str(given.width),
-        ]
-        command += [
-            "--threads",
-            str(given.threads or torch.get_num_threads()),
-            "--method",
-            given.method,
-            "--precision",
-            given.precision,
-            "--batch",
-            str(given.batch),
-        ]
+        said = {name: getattr(given, name) for name in ("size", "width", "method", "precision", "batch")}
+        said |= {"side": side, "threads": given.threads or torch.get_num_threads()}
+        command = [sys.executable, __file__, *(f"--{name}={value}" for name, value in said.items())]
+        if side == "plain" or given.malloc:
+            command.append("--malloc")  # public code leaves it as it is
+        if given.checkpoint:
+            command.append("--checkpoint")
         found[f"{side}_mb"] = (
             float(subprocess.run(command, check=True, capture_output=True, text=True).stdout) / 1e6
         )

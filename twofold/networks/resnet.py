@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from twofold.errors import UsageError
 from twofold.networks.convolutions import Conv2d
@@ -38,7 +39,13 @@ class ResnetGenerator(Generator):
         skips: hand detail around the bottleneck, as the papers' network does not: each doubling is joined with
             what the halving of its size was given, and with as many channels out as in, the network makes a
             change that is added to the image. Contents come through clean, and training starts from a copy.
+
+    Attributes:
+        recompute: keep the input of each block alone for the gradient, and compute the block once more when it is
+            needed: less memory, the same numbers. Batch norms would count their statistics twice, so not with them.
     """
+
+    recompute = False
 
     multiple_of = 4
     minimum = 8  # the blocks reflect one pixel, so a quarter of the side must be two at least
@@ -82,7 +89,12 @@ class ResnetGenerator(Generator):
     def forward(self, images: Tensor) -> Tensor:
         full = self.enter(images)  # (N, width, H, W)
         half = self.down[0](full)  # (N, 2 width, H/2, W/2)
-        x = self.blocks(self.down[1](half))  # (N, 4 width, H/4, W/4)
+        x = self.down[1](half)  # (N, 4 width, H/4, W/4)
+        for block in self.blocks:
+            if self.recompute and self.per_image and torch.is_grad_enabled():
+                x = checkpoint(block, x, use_reentrant=False)
+            else:
+                x = block(x)
         x = self.up[0](x)
         x = self.join[0](torch.cat((x, half), 1)) if self.skips else x
         x = self.up[1](x)  # (N, width, H, W)

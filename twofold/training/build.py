@@ -146,6 +146,8 @@ def generator(config: Config, in_channels: int, out_channels: int) -> Generator:
         antialias=chosen.antialias,
         size=size,
     )
+    if isinstance(network, ResnetGenerator):
+        network.recompute = config.machine.checkpoint
     fill(network, chosen.init)
     return network
 
