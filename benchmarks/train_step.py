@@ -58,7 +58,6 @@ def main() -> None:
         "--preset", choices=["seasons"], help="the demo's networks: ours alone, nothing plain"
     )
     parser.add_argument("--precision", choices=["auto", "float32", "bf16"], default="auto")
-    parser.add_argument("--compile", choices=["on", "off"], default="off")
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--threads", type=int, help="torch's own choice unless given")
     parser.add_argument("--clock", choices=["wall", "cpu"], default="wall")
