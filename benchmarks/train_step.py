@@ -58,17 +58,20 @@ def main() -> None:
         "--preset", choices=["seasons"], help="the demo's networks: ours alone, nothing plain"
     )
     parser.add_argument("--precision", choices=["auto", "float32", "bf16"], default="auto")
-    parser.add_argument("--compile", choices=["on", "off"], default="off")
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--threads", type=int, help="torch's own choice unless given")
     parser.add_argument("--clock", choices=["wall", "cpu"], default="wall")
+    parser.add_argument("--checkpoint", action="store_true", help="ours as with machine.checkpoint")
     parser.add_argument("--memory", action="store_true", help="measure peak memory instead of time")
     parser.add_argument("--side", choices=["plain", "ours"], help="run one side alone and print its memory")
+    parser.add_argument("--malloc", action="store_true", help="leave the system's memory allocator as it is")
     parser.add_argument("--json", type=Path)
     given = parser.parse_args()
     device = hardware.pick_device()
     if given.precision == "auto":
         given.precision = "bf16" if hardware.fast_bf16(device) else "float32"
+    if not given.malloc:
+        hardware.keep_freed_memory()  # as `twofold train` does; plain gains by it too
     if given.threads:
         torch.set_num_threads(given.threads)
     if given.side:
@@ -140,6 +143,8 @@ def our_side(given: argparse.Namespace, device: torch.device) -> Run:
     method = networks(given)
     for network in method.networks().values():
         initialise(network)
+        if isinstance(network, ResnetGenerator):
+            network.recompute = given.checkpoint
     trainer = Trainer(
         method,
         device=device,
@@ -207,26 +212,13 @@ def memories(given: argparse.Namespace) -> dict[str, float]:
     """Peak memory of each side, in a process of its own, in MB."""
     found = {}
     for side in ("plain", "ours"):
-        command = [
-            sys.executable,
-            __file__,
-            "--side",
-            side,
-            "--size",
-            str(given.size),
-            "--width",
-            str(given.width),
-        ]
-        command += [
-            "--threads",
-            str(given.threads or torch.get_num_threads()),
-            "--method",
-            given.method,
-            "--precision",
-            given.precision,
-            "--batch",
-            str(given.batch),
-        ]
+        said = {name: getattr(given, name) for name in ("size", "width", "method", "precision", "batch")}
+        said |= {"side": side, "threads": given.threads or torch.get_num_threads()}
+        command = [sys.executable, __file__, *(f"--{name}={value}" for name, value in said.items())]
+        if side == "plain" or given.malloc:
+            command.append("--malloc")  # public code leaves it as it is
+        if given.checkpoint:
+            command.append("--checkpoint")
         found[f"{side}_mb"] = (
             float(subprocess.run(command, check=True, capture_output=True, text=True).stdout) / 1e6
         )

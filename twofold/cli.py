@@ -10,7 +10,7 @@ import yaml
 from cyclopts import App, CycloptsError, Group, MissingArgumentError, Parameter, UnusedCliTokensError
 
 from twofold import config as configs
-from twofold import verb_data, verb_evaluate, verb_monitor, verbs
+from twofold import verb_data, verb_evaluate, verb_monitor, verb_translate, verbs
 from twofold.config import Settings
 from twofold.errors import TwofoldError, UsageError
 from twofold.methods.settings import MethodName
@@ -208,8 +208,10 @@ def train(
     run_folder = resume or out or configs.default_out(said)
     if resume is None:
         configs.refuse_others(said.get("method", Settings().method), spoken)
+    from twofold.hardware import keep_freed_memory
     from twofold.training import loop
 
+    keep_freed_memory()
     with watcher(json) as watching:
         if dry_run:
             plan = loop.plan(run_folder, said, watching.say)
@@ -255,7 +257,7 @@ def shown(plan: dict[str, Any]) -> str:
 
 app.command(data)
 app.command(train)
-app.command(verbs.translate)
+app.command(verb_translate.translate)
 app.command(verb_evaluate.evaluate)
 app.command(verbs.info)
 app.command(verbs.import_, name="import")

@@ -105,8 +105,9 @@ FREE = {
     *("training.epochs", "training.decay_epochs", "training.report_every", "training.sample_every"),
     *("training.snapshot_every", "training.state_every", "data.workers", "data.cache", "data.cache_dir"),
     *("data.cache_limit_gb", "training.log", "evaluation.patience"),
+    "machine.checkpoint",
 }
-"""What a resumed run may change: how long it goes on, what it writes and how images are fetched."""
+"""What a resumed run may change: how long it goes on, what it writes, how images are fetched, and what changes no result."""
 
 
 def compose(*layers: Layer) -> Config:

@@ -1,5 +1,6 @@
 """What this machine is: its devices, what they are fast at, and how much memory is free."""
 
+import ctypes
 import os
 import platform
 from pathlib import Path
@@ -7,6 +8,9 @@ from pathlib import Path
 import torch
 
 from twofold.errors import UsageError
+
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
+"""Of malloc.h."""
 
 
 def pick_device(name: str = "auto", local_rank: int = 0) -> torch.device:
@@ -55,6 +59,19 @@ def free_memory(device: torch.device) -> int | None:
     except OSError:
         return None
     return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable")), None)
+
+
+def keep_freed_memory() -> None:
+    """Have glibc keep what this process frees; elsewhere, and on a GPU, nothing changes.
+
+    By default large blocks go back to the system at once, and whoever asks for the next gets pages that are cleared
+    and mapped anew: a tenth to a third of the time of a convolutional network on a CPU. For programs, not libraries:
+    it is a setting of the whole process.
+    """
+    if platform.libc_ver()[0] == "glibc":
+        libc = ctypes.CDLL(None)
+        libc.mallopt(M_MMAP_THRESHOLD, 2**30)
+        libc.mallopt(M_TRIM_THRESHOLD, 2**31 - 1)
 
 
 def describe(device: torch.device) -> dict[str, str | int]:

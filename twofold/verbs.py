@@ -1,25 +1,19 @@
-"""The verbs of the command line besides `train`: what they take, what they do, what they say."""
+"""The verbs of the command line besides `train` and `translate`: what they take, what they do, what they say."""
 
 from collections.abc import Sequence
 from json import dumps
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal
 
 from cyclopts import Parameter, Token
 
 from twofold import config as configs
-from twofold.errors import TwofoldError, UsageError
+from twofold.errors import UsageError
 from twofold.presets import PRESETS
 from twofold.presets import commands as preset_commands
 from twofold.presets import find as find_preset
 from twofold.runs import Run, read_lines
-from twofold.terminal import complain, emit, paragraph, spelled, tracked, watcher
-
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
-    from twofold.translation.sources import Job
+from twofold.terminal import emit, paragraph, spelled, watcher
 
 FAILED, USAGE, SOME_FAILED, INTERRUPTED = 1, 2, 3, 130
 
@@ -49,96 +43,6 @@ Scale = Annotated[int | Literal["trained", "native"], Parameter(converter=scale)
 Flag = Annotated[bool, Parameter(negative=(), show_default=False)]
 
 
-class Translated(NamedTuple):
-    """An image on its way from file to file."""
-
-    job: "Job"
-    image: "NDArray[np.uint8] | None"
-    problem: str
-
-
-def translate(
-    model: Path,
-    /,
-    *inputs: Path,
-    out: Annotated[Path, Parameter(name=["--out", "-o"])],
-    direction: Direction | None = None,
-    at: Scale = "trained",
-    format: Literal["png", "jpg", "webp", "npy"] | None = None,
-    noise: Annotated[bool | None, Parameter(negative="--no-noise")] = None,
-    seed: Whole = 0,
-    best: Flag = False,
-    device: str = "auto",
-) -> int:
-    """Translate images and folders of images; each comes back at its own size.
-
-    Parameters
-    ----------
-    model
-        A run folder, or a .safetensors model.
-    inputs
-        Image files and folders; folders are searched with their subfolders.
-    out
-        The folder for the results; for one image also a file name.
-    direction
-        ab or ba; ab if not given. A model file has its own.
-    at
-        The scale the network works at: `trained` as it saw images in training, `native` at their own pixels, or
-        a number of pixels for the mean side.
-    format
-        What the results are written as; png if not given, npy where no picture has so many channels.
-    noise
-        Whether the network's dropout is on; it is for pix2pix models, whose noise it is.
-    seed
-        Of that noise.
-    best
-        A run's best snapshot on held-out images, in place of the newest.
-    device
-        auto, cpu, cuda, cuda:1, mps.
-    """
-    from twofold import images
-    from twofold.data.ahead import ahead
-    from twofold.translation.sources import plan
-    from twofold.translation.translator import Translator
-
-    if not inputs:
-        raise UsageError(f"nothing to translate: `twofold translate {model} IMAGES -o {out}`")
-    translator = Translator.load(model, direction=direction, device=device, noise=noise, seed=seed, best=best)
-    suffix = format or ("png" if translator.out_channels in (1, 3, 4) else "npy")
-    jobs = plan(inputs, out, f".{suffix}")
-    jobs[0].target.parent.mkdir(parents=True, exist_ok=True)
-
-    def read(job: "Job") -> Translated:
-        try:
-            return Translated(job, images.read(job.source, translator.channels), "")
-        except TwofoldError as error:
-            return Translated(job, None, str(error).removeprefix(f"{job.source}: "))
-
-    def through(one: Translated) -> Translated:
-        try:
-            return one if one.image is None else one._replace(image=translator.array(one.image, at))
-        except TwofoldError as error:
-            return Translated(one.job, None, str(error))
-
-    def write(one: Translated) -> Translated:
-        if one.image is not None:
-            images.write(one.image, one.job.target)
-        return one
-
-    # Two threads read ahead and one writes behind; `through` runs in this one, when `ahead` asks for the next.
-    passed = map(through, ahead(read, jobs, threads=2, depth=3))
-    problems = []
-    for one in tracked(ahead(write, passed, threads=1, depth=2), len(jobs), "translating"):
-        if one.problem:
-            problems.append(one.problem)
-            complain(f"skipped {one.job.source}: {one.problem}")
-    place = jobs[0].target if len(jobs) == 1 else out
-    emit(f"{len(jobs) - len(problems)} of {len(jobs)} images translated to {place}")
-    if problems:
-        return SOME_FAILED if len(problems) < len(jobs) else FAILED
-    return 0
-
-
 def info(model: Path, /, *, direction: Direction | None = None, json: Flag = False) -> None:
     """Say what a run or a model is.
 
@@ -153,7 +57,7 @@ def info(model: Path, /, *, direction: Direction | None = None, json: Flag = Fal
     """
     from dataclasses import asdict
 
-    from twofold.translation.model import read_header
+    from twofold.translation.header import read_header
 
     run = Run(model)
     facts: dict[str, Any] = {}
@@ -204,7 +108,8 @@ def import_(
     """
     from twofold.exchange.original import generator_from_original, read_pth
     from twofold.networks.registry import describe
-    from twofold.translation.model import MAX_SIZE, Header, save
+    from twofold.translation.header import MAX_SIZE, Header
+    from twofold.translation.model import save
 
     if out.suffix != ".safetensors":
         raise UsageError(f"a model's name ends in .safetensors: -o {out.with_suffix('.safetensors')}")

@@ -48,8 +48,8 @@ class ConvTranspose2d(nn.ConvTranspose2d):
 
 
 def computed_here(input: Tensor) -> bool:
-    """Whether the input is one for which the library is not known to be best."""
-    return input.device.type == "cpu" and not torch.is_autocast_enabled("cpu")
+    """Whether the input is one for which the library is not known to be best; other programs have their own."""
+    return input.device.type == "cpu" and not torch.is_autocast_enabled("cpu") and not torch.jit.is_tracing()
 
 
 def with_bias(made: Tensor | None, bias: Tensor | None) -> Tensor:

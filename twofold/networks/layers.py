@@ -86,8 +86,11 @@ def per_image_norm(images: Tensor, weight: Tensor | None, bias: Tensor | None, e
     """Each channel of each image, (N, C, H, W), to mean 0 and variance 1: batch norm of one image at a time.
 
     torch's instance norm is not used: on a CPU, a single image (N = 1) whose gradient arrives channels-last gets a
-    wrong one, with no warning (seen in 2.13, float32 and float64); and it copies such images twice.
+    wrong one, with no warning (seen in 2.13, float32 and float64); and it copies such images twice. Exported, it is
+    the one that other programs know.
     """
+    if torch.jit.is_tracing():
+        return F.instance_norm(images, None, None, weight, bias, True, 0.0, eps)
     normed = [F.batch_norm(image, None, None, weight, bias, True, 0.0, eps) for image in images.split(1)]
     return normed[0] if len(normed) == 1 else torch.cat(normed)
 

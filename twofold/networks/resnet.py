@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from twofold.errors import UsageError
 from twofold.networks.convolutions import Conv2d
@@ -39,7 +40,13 @@ class ResnetGenerator(Generator):
         skips: hand detail around the bottleneck, as the papers' network does not: each doubling is joined with
             what the halving of its size was given, and with as many channels out as in, the network makes a
             change that is added to the image. Contents come through clean, and training starts from a copy.
+
+    Attributes:
+        recompute: keep the input of each block alone for the gradient, and compute the block once more when it is
+            needed: less memory, the same numbers. Batch norms would count their statistics twice, so not with them.
     """
+
+    recompute = False
 
     def __init__(
         self,
@@ -88,12 +95,15 @@ class ResnetGenerator(Generator):
         for down in self.down:
             passed += [x] * self.skips
             x = down(x)
-        x = self.blocks(x)  # (N, 2^h width, H/2^h, W/2^h) after h halvings
+        for block in self.blocks:
+            again = self.recompute and self.per_image and torch.is_grad_enabled()
+            x = checkpoint(block, x, use_reentrant=False) if again else block(x)
+        # (N, 2^h width, H/2^h, W/2^h) after h halvings
         for level, up in enumerate(self.up):
             x = up(x)
             x = self.join[level](torch.cat((x, passed.pop()), 1)) if self.skips else x
         x = self.leave(x)
-        return torch.tanh(x + torch.atanh(NEARLY * images.clamp(-1, 1))) if self.residual else torch.tanh(x)
+        return torch.tanh(x + atanh(NEARLY * images.clamp(-1, 1))) if self.residual else torch.tanh(x)
 
     def encoder(self) -> list[nn.Module]:
         """The layers that `features` can show, from number 1 on: to the last block."""
@@ -148,6 +158,11 @@ class ResidualBlock(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         y = self.dropout(self.relu(self.norm1(self.conv1(x))))
         return x + self.norm2(self.conv2(y))
+
+
+def atanh(x: Tensor) -> Tensor:
+    """torch's, but written out where the network is exported: its exporter knows no name for it."""
+    return ((1 + x) / (1 - x)).log() / 2 if torch.jit.is_tracing() else torch.atanh(x)
 
 
 def reflecting(channels: int, norm: NormName) -> nn.Conv2d:

@@ -138,6 +138,8 @@ def generator(config: Config, in_channels: int, out_channels: int) -> Generator:
     name = automatic_generator(size) if chosen.network == "auto" else chosen.network
     channels = {"in_channels": in_channels, "out_channels": out_channels}
     network = build_generator(name, **channels, size=size, **arguments(chosen))
+    if isinstance(network, ResnetGenerator):
+        network.recompute = config.machine.checkpoint
     fill(network, chosen.init)
     return network
 

@@ -62,3 +62,7 @@ class MachineSettings(BaseModel):
     channels_last: bool | None = Field(default=None, description="Memory layout of images and weights.")
     fused: bool | None = Field(default=None, description="One fused kernel for each optimizer step.")
     deterministic: bool = Field(default=False, description="On CUDA: bitwise repeatable, and slower.")
+    checkpoint: bool = Field(
+        default=False,
+        description="Compute residual blocks twice rather than keep what is in them: less memory, same results.",
+    )

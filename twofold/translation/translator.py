@@ -1,6 +1,6 @@
 """A trained generator behind one call: an image of any size in, its translation out."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal, overload
@@ -17,12 +17,16 @@ from twofold.errors import TwofoldError, UsageError
 from twofold.networks.layers import Generator
 from twofold.runs import Run
 from twofold.translation import model
+from twofold.translation.backends import Backend, forward
 from twofold.translation.model import Header
 from twofold.translation.noise import at_test_time
 
 BYTES_PER_PIXEL = 100
 BYTES_PER_PIXEL_AND_WIDTH = {"transposed": 20, "resize": 40, "resize-zero": 40, "blur": 40}
 """Peak memory of a translation, measured: the image in several forms, and some maps of the generator's width."""
+
+BATCH = {"cuda": 8}
+"""Images of one size that go through together; on a CPU one at a time is as fast, and bitwise the same."""
 
 Uint8 = NDArray[np.uint8]
 At = int | Literal["trained", "native"]
@@ -39,11 +43,15 @@ class Translator:
         *,
         noise: bool | None = None,
         seed: int = 0,
+        precision: str = "float32",
+        backend: Backend = "torch",
     ) -> None:
         self.device = torch.device(device)
         self.generator = generator.to(self.device).eval()
         self.header = header
         self.noise, self.seed = header.noise if noise is None else noise, seed
+        self.forward = forward(backend, self.generator, precision, self.noise)
+        self.batch = 1 if self.noise else BATCH.get(self.device.type, 1)
 
     @classmethod
     def load(
@@ -55,6 +63,8 @@ class Translator:
         noise: bool | None = None,
         seed: int = 0,
         best: bool = False,
+        precision: str = "float32",
+        backend: Backend = "torch",
     ) -> "Translator":
         """The translator in a model file, or the newest snapshot of a run folder.
 
@@ -65,20 +75,27 @@ class Translator:
             noise: whether the network's dropout is on; as the model was trained for, if None.
             seed: of that noise: the same for each image.
             best: of a run, the snapshot that was best on held-out images in place of the newest.
+            precision: "float32", "bf16", or "auto": bf16 where the device computes it fast, with results a few
+                levels off.
+            backend: what runs the network: "torch", or on a CPU "openvino" or "onnxruntime", where installed.
 
         Raises:
-            UsageError: there is no such file or snapshot, or it is for the other direction.
+            UsageError: there is no such file or snapshot, it is for the other direction, or the backend is missing.
             TwofoldError: the file is damaged, not a twofold model, or of a newer format.
         """
         path = Path(path)
-        where = hardware.pick_device(device)
+        where = hardware.pick_device("cpu" if device == "auto" and backend != "torch" else device)
         run, way = Run(path), direction or "ab"
         chosen = run.best_snapshot if best else run.newest_snapshot
         file = chosen(way) if path.is_dir() else path
         generator, header = model.load(file)
         if direction not in (None, header.direction):
             raise UsageError(f"{file} translates {header.direction}, not {direction}; give the other model")
-        return cls(generator, header, where, noise=noise, seed=seed)
+        if precision == "auto":
+            precision = "bf16" if hardware.fast_bf16(where) else "float32"
+        if where.type == "cpu" or precision == "bf16":
+            generator = generator.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+        return cls(generator, header, where, noise=noise, seed=seed, precision=precision, backend=backend)
 
     def save(self, path: str | Path) -> None:
         """Write the model file; written aside and renamed, so it is whole or absent."""
@@ -140,6 +157,23 @@ class Translator:
         Raises:
             UsageError: the array's type or channels are not the network's, or it does not fit into memory.
         """
+        return self.arrays([image], at)[0]
+
+    def arrays(self, batch: Sequence[Uint8], at: At = "trained") -> list[Uint8]:
+        """Translate arrays of one size in one pass, each as `array` does; none depends on its neighbours."""
+        checked = [self.checked(image) for image in batch]
+        if not self.header.lab:
+            return self._through(checked, at)
+        labs = [to_lab(image) for image in checked]
+        half = slice(0, 1) if self.sees_lightness else slice(1, 3)
+        answers = self._through([lab[..., half] for lab in labs], at)
+        pairs = zip(labs, answers, strict=True)
+        if self.sees_lightness:
+            return [from_lab(np.concatenate((lab[..., :1], answer), axis=2)) for lab, answer in pairs]
+        return [from_lab(np.concatenate((answer, lab[..., 1:]), axis=2)) for lab, answer in pairs]
+
+    def checked(self, image: Uint8) -> Uint8:
+        """An array that is one of this model's images, (H, W, C)."""
         image = image[..., None] if image.ndim == 2 else image
         if self.header.lab and image.ndim == 3 and image.shape[2] == 1:
             image = image.repeat(3, axis=2)
@@ -147,14 +181,7 @@ class Translator:
             raise UsageError(
                 f"this model takes uint8 images (H, W, {self.channels}), not {image.dtype} {image.shape}"
             )
-        if not self.header.lab:
-            return self._through(image, at)
-        lab = to_lab(image)
-        light, colour = lab[..., :1], lab[..., 1:]
-        answer = (
-            (light, self._through(light, at)) if self.sees_lightness else (self._through(colour, at), colour)
-        )
-        return from_lab(np.concatenate(answer, axis=2))
+        return image
 
     @property
     def sees_lightness(self) -> bool:
@@ -162,18 +189,21 @@ class Translator:
         return int(self.generator.arguments["in_channels"]) == 1
 
     @torch.inference_mode()
-    def _through(self, image: Uint8, at: At) -> Uint8:
-        """The network's answer to an image in its own channels, at the image's size."""
-        height, width = image.shape[:2]
+    def _through(self, batch: Sequence[Uint8], at: At) -> list[Uint8]:
+        """The network's answers to images of one size, in its own channels, at that size."""
+        height, width = batch[0].shape[:2]
         rows, columns = self.working_size(height, width, at)
-        self.check_memory(rows, columns)
-        image = np.require(image, requirements=["C", "W"])  # torch warns of read-only memory
-        padded = self.pad(images.resize(image, rows, columns, nearest=self.header.labels))
-        batch = torch.from_numpy(padded).permute(2, 0, 1)[None].to(self.device)  # (1, C, H, W)
+        self.check_memory(rows, columns, len(batch))
+        ready = [self.prepare(image, rows, columns) for image in batch]
+        planes = torch.from_numpy(np.stack(ready)).permute(0, 3, 1, 2).to(self.device)  # (N, C, H, W)
         with out_of_memory(rows, columns), at_test_time(self.generator, self.noise, self.seed):
-            translated = images.to_uint8(self.generator(images.to_float(batch)))[0, :, :rows, :columns]
-        result = np.ascontiguousarray(translated.permute(1, 2, 0).cpu().numpy())
-        return images.resize(result, height, width)
+            translated = images.to_uint8(self.forward(images.to_float(planes)))[:, :, :rows, :columns]
+        results = np.ascontiguousarray(translated.permute(0, 2, 3, 1).cpu().numpy())
+        return [images.resize(result, height, width) for result in results]
+
+    def prepare(self, image: Uint8, rows: int, columns: int) -> Uint8:
+        image = np.require(image, requirements=["C", "W"])  # torch warns of read-only memory
+        return self.pad(images.resize(image, rows, columns, nearest=self.header.labels))
 
     def working_size(self, height: int, width: int, at: At) -> tuple[int, int]:
         """Rows and columns that the network will see of an image, before padding."""
@@ -197,13 +227,13 @@ class Translator:
         short = [max(-(-x // multiple) * multiple, least) - x for x in image.shape[:2]]
         return np.pad(image, [(0, short[0]), (0, short[1]), (0, 0)], "symmetric") if any(short) else image
 
-    def check_memory(self, rows: int, columns: int) -> None:
-        """Refuse an image whose translation cannot fit, naming a size that would."""
+    def check_memory(self, rows: int, columns: int, count: int = 1) -> None:
+        """Refuse images whose translation cannot fit, naming a size at which one would."""
         free = hardware.free_memory(self.device)
         arguments = self.generator.arguments
         per_width = BYTES_PER_PIXEL_AND_WIDTH[str(arguments["upsample"])]
         per_pixel = BYTES_PER_PIXEL + per_width * int(arguments["width"])
-        needed = rows * columns * per_pixel
+        needed = count * rows * columns * per_pixel
         if free is not None and needed > free:
             fits = int((0.8 * free / per_pixel) ** 0.5)
             raise UsageError(

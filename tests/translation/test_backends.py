@@ -1,0 +1,113 @@
+"""What runs a trained network besides torch: the same pictures, one clear line where it cannot."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+
+from twofold import cli, images
+from twofold.errors import UsageError
+from twofold.networks.registry import describe
+from twofold.translation import backends
+from twofold.translation.model import Header
+from twofold.translation.translator import Translator
+
+
+def noise(height, width, seed=0):
+    return np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
+
+
+def needed(backend):
+    pytest.importorskip("onnx", reason="needs the extra onnx or openvino")
+    pytest.importorskip(backend, reason=f"needs the extra {'onnx' if backend == 'onnxruntime' else backend}")
+
+
+def far(one, two):
+    return np.abs(one.astype(int) - two).max()
+
+
+NETWORKS = {
+    "resnet": ("resnet", {}),
+    "resnet of width 64": ("resnet", {"width": 64}),  # wide enough for Winograd's convolutions
+    "antialiased": ("resnet", {"antialias": True, "upsample": "blur"}),
+    "skips": ("resnet", {"skips": True, "upsample": "resize"}),
+    "unet": ("unet", {"norm": "batch"}),
+    "unet resizing": ("unet", {"upsample": "resize-zero"}),
+}
+
+
+@pytest.mark.parametrize("backend", ["openvino", "onnxruntime"])
+@pytest.mark.parametrize("name", NETWORKS)
+def test_the_same_picture_within_a_level(request, backend, name):
+    if backend == "openvino":  # before it is imported, its telemetry must be out of the way
+        backends_import_openvino()
+    needed(backend)
+    kind, arguments = NETWORKS[name]
+    network = request.getfixturevalue(kind)(**arguments)
+    header = Header(describe(network), "ab", 64)
+    plain, other = Translator(network, header), Translator(network, header, backend=backend)
+    for image in (noise(64, 64), noise(48, 100, seed=1)):
+        expected = plain.array(image)
+        assert expected.std() > 5
+        assert far(other.array(image), expected) <= 1
+        assert all(far(each, expected) <= 1 for each in other.arrays([image, image]))
+
+
+def backends_import_openvino():
+    with backends.untold():
+        pytest.importorskip("openvino", reason="needs the extra openvino")
+
+
+def test_openvino_reports_nothing_home():
+    backends_import_openvino()
+    code = (
+        "import sys\nfrom twofold.translation.backends import untold\nwith untold():\n    import openvino\n"
+        "assert not [name for name in sys.modules if name.startswith('openvino_telemetry')]\n"
+        "from openvino.tools.ovc import telemetry_utils\nassert 'stub' in telemetry_utils.tm.__name__"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize(("backend", "extra"), [("openvino", "openvino"), ("onnxruntime", "onnx")])
+def test_a_missing_package_is_named_with_its_extra(translator, monkeypatch, capsys, tmp_path, backend, extra):
+    monkeypatch.setitem(sys.modules, backend, None)
+    made = translator()
+    made.save(tmp_path / "x.safetensors")
+    images.write(noise(8, 8), tmp_path / "x.png")
+    command = ["translate", tmp_path / "x.safetensors", tmp_path / "x.png", "-o", tmp_path / "out"]
+    assert cli.run([*map(str, command), "--backend", backend]) == 2
+    assert f"pip install 'twofold[{extra}]'" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_what_only_torch_does_is_refused(unet):
+    network = unet(dropout=True)
+    header = Header(describe(network), "ab", 32, noise=True)
+    with pytest.raises(UsageError, match="draws no noise; add --no-noise"):
+        Translator(network, header, backend="onnxruntime")
+    with pytest.raises(UsageError, match="runs on the CPU, not on meta"):
+        Translator(network.to("meta"), header, "meta", noise=False, backend="openvino")
+
+
+@pytest.mark.parametrize("size", [16, 33])
+def test_an_output_does_not_depend_on_its_neighbours(translator, resnet, size):
+    """One at a time and together, with a network wide enough for Winograd's convolutions."""
+    made = translator(resnet(width=64), size=None)
+    pictures = [noise(size, size + 4, seed) for seed in range(3)]
+    alone = [made.array(each) for each in pictures]
+    assert all(far(x, y) <= 1 for x, y in zip(made.arrays(pictures), alone, strict=True))
+    others = made.arrays([pictures[0], pictures[2], pictures[1]])
+    assert np.array_equal(others[0], made.arrays(pictures)[0])
+
+
+def test_bf16_is_near_and_loading_leaves_float32(translator, tmp_path):
+    translator(size=32).save(tmp_path / "x.safetensors")
+    exact = Translator.load(tmp_path / "x.safetensors", device="cpu")
+    rough = Translator.load(tmp_path / "x.safetensors", device="cpu", precision="bf16")
+    image = noise(32, 32)
+    difference = np.abs(rough.array(image).astype(int) - exact.array(image))
+    assert 0 < difference.mean() < 4
+    assert rough.forward(torch.zeros(1, 3, 8, 8)).dtype == torch.float32
