@@ -675,3 +675,30 @@ def test_names_that_no_encoding_holds(call, model):
     said = call("translate", model, "in", "-o", "out")
     assert said.code == 1 and not {"\x1b", "\udcff"} & {*said.out}
     assert said.line.startswith("skipped in/\N{REPLACEMENT CHARACTER}\N{REPLACEMENT CHARACTER}[2J.png")
+
+
+def test_reading_images_in_threads_leaves_the_training_its_own(tmp_path):
+    """In a new process, for torch counts threads once; decoding came first there, and left one to the training."""
+    for side in "ab":
+        for i in range(3):
+            images.write(np.full((40, 40, 3), 40 * i, np.uint8), tmp_path / side / f"{i}.png")
+    done = subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "twofold",
+            "train",
+            "a",
+            "b",
+            "--size",
+            "32",
+            "--dry-run",
+            "--no-cache",
+        ],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        env=os.environ | {"OMP_NUM_THREADS": "2", "TWOFOLD_CACHE": str(tmp_path)},
+    )
+    assert done.returncode == 0, done.stderr
+    assert "  threads: 2\n" in done.stdout

@@ -20,6 +20,8 @@ def ahead(
     Closing the generator, or an exception of `function` (which surfaces here), ends the threads.
     """
     source = iter(items)
+    # Asked for once, a thread has its count for good; a thread that first asks after a worker was given one, has one too.
+    torch.get_num_threads()
     # One torch thread in each: a second OpenMP team would make the training's own wait by sleeping, a quarter slower.
     pool = ThreadPoolExecutor(threads, "twofold-data", torch.set_num_threads, (1,))
     try:

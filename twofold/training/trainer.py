@@ -13,7 +13,7 @@ from twofold.networks.layers import Generator
 from twofold.randomness import seed32
 from twofold.training.stats import LossSums
 
-EMA_RAMP = 0.1
+EMA_RAMP = 0.25
 """The averaging half-life is at most this share of the images seen, so that a young average forgets the start."""
 
 
