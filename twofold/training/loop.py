@@ -223,6 +223,7 @@ def needed(begun: Start) -> memory.Need:
         Batch(a, b, config.adversarial.critic_steps - 1),
         precision=config.machine.precision,
         averaged=config.training.ema > 0,
+        device=config.machine.device.split(":")[0],
     )
 
 
