@@ -49,9 +49,14 @@ class ConvTranspose2d(nn.ConvTranspose2d):
 
 def computed_here(input: Tensor) -> bool:
     """Whether the input is one for which the library is not known to be best; other programs have their own."""
-    return input.device.type == "cpu" and not torch.is_autocast_enabled("cpu") and not torch.jit.is_tracing()
+    return input.device.type == "cpu" and not torch.is_autocast_enabled("cpu") and not is_traced()
 
 
 def with_bias(made: Tensor | None, bias: Tensor | None) -> Tensor:
     assert made is not None
     return made if bias is None else made + bias[:, None, None]
+
+
+def is_traced() -> bool:
+    """Whether the network is being traced for an exporter, which knows torch's own operations only."""
+    return torch.jit.is_tracing()  # pyright: ignore[reportPrivateImportUsage]

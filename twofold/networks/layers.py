@@ -9,7 +9,7 @@ from torch.nn import init as fill
 from torch.nn.utils.parametrizations import spectral_norm
 from torch.nn.utils.parametrize import is_parametrized
 
-from twofold.networks.convolutions import Conv2d, ConvTranspose2d
+from twofold.networks.convolutions import Conv2d, ConvTranspose2d, is_traced
 
 NormName = Literal["instance", "batch", "none"]
 UpsampleName = Literal["transposed", "resize", "resize-zero", "blur"]
@@ -89,7 +89,7 @@ def per_image_norm(images: Tensor, weight: Tensor | None, bias: Tensor | None, e
     wrong one, with no warning (seen in 2.13, float32 and float64); and it copies such images twice. Exported, it is
     the one that other programs know.
     """
-    if torch.jit.is_tracing():
+    if is_traced():
         return F.instance_norm(images, None, None, weight, bias, True, 0.0, eps)
     normed = [F.batch_norm(image, None, None, weight, bias, True, 0.0, eps) for image in images.split(1)]
     return normed[0] if len(normed) == 1 else torch.cat(normed)

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from twofold.errors import UsageError
-from twofold.networks.convolutions import Conv2d
+from twofold.networks.convolutions import Conv2d, is_traced
 from twofold.networks.layers import (
     BlurDown,
     Generator,
@@ -162,7 +162,7 @@ class ResidualBlock(nn.Module):
 
 def atanh(x: Tensor) -> Tensor:
     """torch's, but written out where the network is exported: its exporter knows no name for it."""
-    return ((1 + x) / (1 - x)).log() / 2 if torch.jit.is_tracing() else torch.atanh(x)
+    return ((1 + x) / (1 - x)).log() / 2 if is_traced() else torch.atanh(x)
 
 
 def reflecting(channels: int, norm: NormName) -> nn.Conv2d:

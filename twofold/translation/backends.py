@@ -99,7 +99,7 @@ def exported(generator: Generator) -> bytes:
         torch.onnx.export(
             generator,
             (image,),
-            file,
+            file,  # pyright: ignore[reportArgumentType]
             dynamo=False,
             input_names=["images"],
             output_names=["translated"],
