@@ -32,6 +32,9 @@ bench: setup
 bench-all: bench
 	$(BIN)/python benchmarks/train_step.py --size 256
 	$(BIN)/python benchmarks/train_step.py --size 256 --memory
+	$(BIN)/python benchmarks/train_step.py --size 256 --memory --checkpoint
+	$(BIN)/python benchmarks/translate.py
+	$(BIN)/python benchmarks/startup.py
 
 clean:
 	rm -rf .venv .pytest_cache .ruff_cache .hypothesis demo
