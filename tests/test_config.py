@@ -75,7 +75,8 @@ def test_the_preset_that_is_asked_for_is_the_one_that_is_noted(tmp_path, monkeyp
     for preset in ([], ["--preset", "horse2zebra"]):
         assert cli.run(["train", "A", "B", "-c", str(file), *preset]) == 0
     assert [found.preset for found in heard] == ["seasons", "horse2zebra"]
-    assert [found.generator.width for found in heard] == [16, 64]
+    widths = [PRESETS["seasons"].settings["generator"]["width"], 64]
+    assert [found.generator.width for found in heard] == widths
     assert [found.data.size for found in heard] == [32, 32]
 
 

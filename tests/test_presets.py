@@ -122,7 +122,7 @@ def test_sizes_of_cyclegan():
     identity = {name for name in PRESETS if (recipe(name).cyclegan.identity or 0) > 0}
     assert identity == {
         *("cyclegan", "monet2photo", "cezanne2photo", "ukiyoe2photo", "vangogh2photo", "iphone2dslr"),
-        "pytorch-gan",
+        *("pytorch-gan", "seasons"),
     }
 
 
