@@ -1,6 +1,5 @@
 """The guide's examples run as they stand."""
 
-import importlib.util
 import inspect
 import re
 import shlex
@@ -16,7 +15,6 @@ from twofold.evaluation.settings import MetricName
 from twofold.verb_evaluate import evaluate
 
 GUIDE = Path(__file__).parents[1] / "docs" / "guide"
-SCRIPT = Path(__file__).parents[1] / "benchmarks" / "which_method.py"
 
 
 def blocks(page):
@@ -103,12 +101,8 @@ def test_every_measure_and_option_is_explained():
 
 
 @pytest.fixture(scope="module")
-def which():
-    spec = importlib.util.spec_from_file_location("which_method", SCRIPT)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def which(load_benchmark):
+    return load_benchmark("which_method")
 
 
 @pytest.fixture(scope="module")

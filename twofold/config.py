@@ -9,7 +9,7 @@ import os
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -18,7 +18,14 @@ from twofold.data.settings import DataSettings
 from twofold.errors import UsageError
 from twofold.evaluation.settings import EvaluationSettings
 from twofold.losses.settings import AdversarialSettings, PerceptualSettings
-from twofold.methods.settings import DEFAULTS, CUTSettings, CycleGANSettings, MethodName, Pix2PixSettings
+from twofold.methods.settings import (
+    DEFAULTS,
+    ROOMS,
+    CUTSettings,
+    CycleGANSettings,
+    MethodName,
+    Pix2PixSettings,
+)
 from twofold.networks.settings import DiscriminatorSettings, GeneratorSettings
 from twofold.runs import FORMAT
 from twofold.training.settings import MachineSettings, OptimSettings, TrainingSettings
@@ -75,12 +82,12 @@ class Config(Settings):
                 " set discriminator.norm to instance or none"
             )
         unet = self.generator.network.startswith(("unet", "encoder"))
-        if self.method in ("cut", "fastcut") and unet:
+        if ROOMS[self.method] == "cut" and unet:
             raise ValueError(
                 f"{self.method} contrasts a ResNet's layers: set generator.network to resnet-9 or resnet-6"
             )
         self.check_masks()
-        if self.method in ("cut", "fastcut") and self.perceptual.network:
+        if ROOMS[self.method] == "cut" and self.perceptual.network:
             raise ValueError(
                 f"{self.method} has nothing to compare in features; leave out perceptual.network"
             )
@@ -126,9 +133,9 @@ def compose(*layers: Layer) -> Config:
         raise UsageError(explain(error)) from error
 
 
-def refuse_others(method: str, said: Layer) -> None:
+def refuse_others(method: MethodName, said: Layer) -> None:
     """UsageError where a setting of a method that was not chosen was said; a file may hold those of all."""
-    others = {*get_args(MethodName)} & Settings.model_fields.keys() - {method.removeprefix("fast")}
+    others = {*ROOMS.values()} - {ROOMS[method]}
     for path, _ in flatten(said):
         if (room := path.split(".")[0]) in others:
             raise UsageError(f"{method} has no setting {path}; leave it out, or take --method {room}")

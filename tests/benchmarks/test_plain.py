@@ -1,8 +1,6 @@
 """The plain steps that benchmarks compare with, against the original implementations' goldens, in float64."""
 
-import importlib.util
 import json
-import sys
 from pathlib import Path
 
 import pytest
@@ -26,13 +24,8 @@ LOSSES = {
 
 
 @pytest.fixture(scope="module")
-def plain():
-    spec = importlib.util.spec_from_file_location("plain_steps", ROOT / "benchmarks" / "plain.py")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    yield module
-    del sys.modules[spec.name]
+def plain(load_benchmark):
+    return load_benchmark("plain")
 
 
 class Told:

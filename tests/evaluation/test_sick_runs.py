@@ -1,6 +1,5 @@
 """Whole trainings that the guide shows: the doctor names the one that is ill, and not the healthy one."""
 
-import importlib.util
 from pathlib import Path
 
 import pytest
@@ -8,16 +7,11 @@ import pytest
 from twofold.evaluation.doctor import examine
 
 GUIDE = Path(__file__).parents[2] / "docs" / "guide" / "reading-a-run.md"
-SCRIPT = Path(__file__).parents[2] / "benchmarks" / "sick_runs.py"
 
 
 @pytest.fixture(scope="module")
-def sick_runs():
-    spec = importlib.util.spec_from_file_location("sick_runs", SCRIPT)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def sick_runs(load_benchmark):
+    return load_benchmark("sick_runs")
 
 
 @pytest.fixture(scope="module")

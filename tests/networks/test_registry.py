@@ -23,19 +23,9 @@ from twofold.networks.resnet import ResnetGenerator
 from twofold.networks.unet import UnetGenerator
 
 
-def generator(name, size=256, norm="instance", width=64):
-    return build_generator(
-        name,
-        in_channels=3,
-        out_channels=3,
-        width=width,
-        norm=norm,
-        dropout=False,
-        upsample="transposed",
-        skips=False,
-        antialias=False,
-        size=size,
-    )
+def generator(name, size=256, norm="instance", width=64, **others):
+    chosen = {"dropout": False, "upsample": "transposed", "skips": False, "antialias": False} | others
+    return build_generator(name, in_channels=3, out_channels=3, width=width, norm=norm, size=size, **chosen)
 
 
 def discriminator(name="patch", in_channels=3, width=64, layers=3, norm="instance"):
@@ -284,20 +274,8 @@ def test_several_critics_have_weights_of_their_own_and_halved_images():
 @pytest.mark.parametrize("halvings", [1, 2, 3])
 @pytest.mark.parametrize("skips", [False, True])
 def test_a_resnet_halves_as_often_as_it_is_told(halvings, skips):
-    network = build_generator(
-        "resnet-6",
-        in_channels=3,
-        out_channels=3,
-        width=2,
-        norm="instance",
-        dropout=False,
-        upsample="resize",
-        skips=skips,
-        antialias=False,
-        size=32,
-        blocks=2,
-        halvings=halvings,
-    )
+    chosen = {"width": 2, "upsample": "resize", "skips": skips, "blocks": 2, "halvings": halvings}
+    network = generator("resnet-6", 32, **chosen)
     assert isinstance(network, ResnetGenerator)
     side, seen = network.minimum, []
     assert network.multiple_of == 2**halvings
@@ -306,35 +284,12 @@ def test_a_resnet_halves_as_often_as_it_is_told(halvings, skips):
     assert seen == [(1, 2 * 2**halvings, 2, 4)]
     assert len(network.blocks) == 2 and len(network.join) == skips * halvings
     with pytest.raises(UsageError, match=f"multiples of {2**halvings}"):
-        build_generator(
-            "resnet-6",
-            in_channels=3,
-            out_channels=3,
-            width=2,
-            norm="instance",
-            dropout=False,
-            upsample="resize",
-            skips=skips,
-            antialias=False,
-            size=33,
-            halvings=halvings,
-        )
+        generator("resnet-6", 33, **chosen)
 
 
 def test_options_that_a_network_does_not_have_are_refused():
     with pytest.raises(UsageError, match="antialias is for ResNets, and unet is none"):
-        build_generator(
-            "unet",
-            in_channels=3,
-            out_channels=3,
-            width=2,
-            norm="batch",
-            dropout=False,
-            upsample="transposed",
-            skips=True,
-            antialias=True,
-            size=64,
-        )
+        generator("unet", 64, "batch", width=2, skips=True, antialias=True)
     with pytest.raises(UsageError, match="for patch and image, not pixel"):
         build_discriminator("pixel", in_channels=3, width=2, layers=3, norm="instance", antialias=True)
 

@@ -65,10 +65,11 @@ def test_no_method_asks_the_device(name):
     assert trainer.images == 6 and trainer.sums._names
 
 
-def test_asking_is_noticed():
+@pytest.mark.parametrize(
+    "ask", [lambda x: x.item(), lambda x: bool(x > 0), lambda x: x.cpu(), torch.nonzero, lambda x: x[x > 0]]
+)
+def test_asking_is_noticed(ask):
     sums = LossSums(torch.device("meta"))
-    with NoAsking():
-        sums.add({"x": torch.empty((), device="meta")}, 0)
-        for ask in (lambda x: x.item(), lambda x: bool(x > 0), lambda x: x.cpu(), torch.nonzero):
-            with pytest.raises((AssertionError, RuntimeError, NotImplementedError)):
-                ask(sums._sums[0])
+    sums.add({"x": torch.empty((), device="meta")}, 0)
+    with NoAsking(), pytest.raises(AssertionError, match="asks the device"):
+        ask(sums._sums[0])

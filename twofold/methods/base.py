@@ -35,7 +35,8 @@ class Update(NamedTuple):
 class Method(nn.Module):
     """Base of every method.
 
-    A subclass holds its networks as attributes, names in `phases` which of them each optimizer owns, in
+    A subclass holds its networks as attributes, names in `phases` which of them each optimizer owns
+    (those of "D", the critics, may have a learning rate of their own), in
     `translators` which generator ships for each direction, and writes `step` as the paper does. The trainer
     runs `step` up to an `Update`, backpropagates its losses into that phase's networks alone, steps the
     optimizer, and resumes; so a method never freezes, zeroes or steps anything.

@@ -8,6 +8,14 @@ from twofold.losses.settings import separated
 
 MethodName = Literal["cyclegan", "pix2pix", "cut", "fastcut"]
 
+ROOMS: dict[MethodName, Literal["cyclegan", "pix2pix", "cut"]] = {
+    "cyclegan": "cyclegan",
+    "pix2pix": "pix2pix",
+    "cut": "cut",
+    "fastcut": "cut",
+}
+"""Where a method's own settings are: CUT and FastCUT are one method with other weights."""
+
 CUT_NETWORKS: dict[str, Any] = {
     "generator": {"antialias": True, "upsample": "blur", "init": "xavier"},
     "discriminator": {"antialias": True, "init": "xavier"},

@@ -89,9 +89,12 @@ def build_generator(
     if antialias and not resnet:
         raise UsageError(f"generator.antialias is for ResNets, and {name} is none; leave it out")
     if not resnet and (blocks is not None or halvings != 2):
-        raise UsageError(f"generator.blocks and generator.halvings are for ResNets, and {name} is none")
+        raise UsageError(
+            f"generator.blocks and generator.halvings are for ResNets, and {name} is none; leave them out"
+        )
     extra = {"skips": skips, "antialias": antialias, "halvings": halvings} if resnet else {}
-    extra |= {} if blocks is None else {"blocks": blocks}
+    if blocks is not None:
+        extra["blocks"] = blocks
     generator = GENERATORS[name](size)(
         in_channels,
         out_channels,

@@ -91,17 +91,19 @@ class ResnetGenerator(Generator):
         self.leave = nn.Sequential(OrderedDict(conv=leave))
 
     def forward(self, images: Tensor) -> Tensor:
-        x, passed = self.enter(images), list[Tensor]()  # (N, width, H, W)
+        x = self.enter(images)  # (N, width, H, W)
+        passed: list[Tensor] = []
         for down in self.down:
-            passed += [x] * self.skips
+            if self.skips:
+                passed.append(x)
             x = down(x)
-        for block in self.blocks:
-            again = self.recompute and self.per_image and torch.is_grad_enabled()
-            x = checkpoint(block, x, use_reentrant=False) if again else block(x)
-        # (N, 2^h width, H/2^h, W/2^h) after h halvings
+        twice = self.recompute and self.per_image and torch.is_grad_enabled()
+        for block in self.blocks:  # (N, 2^h width, H/2^h, W/2^h) after h halvings
+            x = checkpoint(block, x, use_reentrant=False) if twice else block(x)
         for level, up in enumerate(self.up):
             x = up(x)
-            x = self.join[level](torch.cat((x, passed.pop()), 1)) if self.skips else x
+            if self.skips:
+                x = self.join[level](torch.cat((x, passed.pop()), 1))
         x = self.leave(x)
         return torch.tanh(x + atanh(NEARLY * images.clamp(-1, 1))) if self.residual else torch.tanh(x)
 

@@ -20,6 +20,7 @@ from twofold.data.index import Index
 from twofold.distributed import local_rank, world
 from twofold.errors import TwofoldError, UsageError
 from twofold.evaluation.settings import HeldOutMetric
+from twofold.methods.settings import ROOMS
 from twofold.networks.registry import automatic_generator
 from twofold.runs import Run
 from twofold.training import build
@@ -125,7 +126,7 @@ def decide(config: Config, index: Index, say: Say) -> Config:
     """Replace every `auto` and `null` that depends on the data or the machine."""
     a, b = index.a.channels, index.b.channels
     identity = config.cyclegan.identity
-    if a != b and config.method in ("cut", "fastcut"):
+    if a != b and ROOMS[config.method] == "cut":
         raise UsageError(
             f"{config.method} shows the generator what it made as well, which takes as many channels in B ({b})"
             f" as in A ({a}): take --method cyclegan"
