@@ -2,7 +2,7 @@
 
     python benchmarks/which_method.py which [ROW…]
 
-trains them in the folder `which`, one after the other (about 22 minutes of one slow core in all), translates four
+trains them in the folder `which`, one after the other (about 18 minutes of one slow core in all), translates four
 test scenes with each, measures it, writes the guide's pictures, and prints a line for each. What is finished there
 already is not trained again.
 """
