@@ -39,9 +39,14 @@ from twofold.networks.discriminators import PatchDiscriminator
 from twofold.networks.layers import initialise
 from twofold.networks.resnet import ResnetGenerator
 from twofold.networks.unet import UnetGenerator
+from twofold.training import compiled
+from twofold.training.capture import WARM_UP
 from twofold.training.trainer import Trainer
 
 Run = Callable[[], None]
+
+ENDLESS = 10**9
+"""Images of a run for which everything pays that does pay here."""
 
 CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
 
@@ -58,6 +63,9 @@ def main() -> None:
         "--preset", choices=["seasons"], help="the demo's networks: ours alone, nothing plain"
     )
     parser.add_argument("--precision", choices=["auto", "float32", "bf16"], default="auto")
+    parser.add_argument(
+        "--compile", choices=["auto", "on", "off"], default="auto", help="ours, as in `train`"
+    )
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--threads", type=int, help="torch's own choice unless given")
     parser.add_argument("--clock", choices=["wall", "cpu"], default="wall")
@@ -145,14 +153,21 @@ def our_side(given: argparse.Namespace, device: torch.device) -> Run:
         initialise(network)
         if isinstance(network, ResnetGenerator):
             network.recompute = given.checkpoint
+    compiling = given.compile == "on" or (
+        given.compile == "auto" and compiled.pays(device, given.precision, given.size, ENDLESS)
+    )
     trainer = Trainer(
         method,
         device=device,
         precision=given.precision,
+        compiled=compiling,
+        captured=compiling and device.type == "cuda" and not given.checkpoint,
         channels_last=device.type == "cpu" or given.precision == "bf16",
         fused=device.type in ("cpu", "cuda"),
     )
     batch = Batch(*images(given, device))
+    for _ in range(WARM_UP if compiling else 0):  # what is made once is not to be timed
+        trainer.step(batch, 2e-4)
     return lambda: trainer.step(batch, 2e-4)
 
 
@@ -212,7 +227,10 @@ def memories(given: argparse.Namespace) -> dict[str, float]:
     """Peak memory of each side, in a process of its own, in MB."""
     found = {}
     for side in ("plain", "ours"):
-        said = {name: getattr(given, name) for name in ("size", "width", "method", "precision", "batch")}
+        said = {
+            name: getattr(given, name)
+            for name in ("size", "width", "method", "precision", "batch", "compile")
+        }
         said |= {"side": side, "threads": given.threads or torch.get_num_threads()}
         command = [sys.executable, __file__, *(f"--{name}={value}" for name, value in said.items())]
         if side == "plain" or given.malloc:

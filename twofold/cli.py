@@ -17,7 +17,7 @@ from twofold.methods.settings import MethodName
 from twofold.presets import layer as preset_layer
 from twofold.runs import Run
 from twofold.terminal import complain, emit, watcher
-from twofold.training.settings import LogName
+from twofold.training.settings import Compile, LogName
 from twofold.verbs import FAILED, INTERRUPTED, USAGE, Flag, MaybeWhole
 
 ALL = Group("Every setting", help="Also in a YAML file (-c) or as TWOFOLD_SET_OPTIM__LR=1e-4.", sort_key=2)
@@ -102,6 +102,7 @@ def train(
     batch: MaybeWhole = None,
     seed: MaybeWhole = None,
     device: str | None = None,
+    compile: Compile | None = None,
     pairs: str | None = None,
     direction: verbs.Direction | None = None,
     labels_a: bool | None = None,
@@ -147,6 +148,8 @@ def train(
         Seed of everything random.
     device
         auto, cpu, cuda, cuda:1, mps.
+    compile
+        on, off, or auto: whether the networks are compiled, which takes minutes once and pays in long runs.
     pairs
         How one folder holds pairs: halves (the left is the input), or two suffixes (jpg:png, the first is the
         input); found out if not given.
@@ -181,6 +184,7 @@ def train(
         "training.batch": batch,
         "training.log": log,
         "machine.device": device,
+        "machine.compile": compile,
         "evaluation.every": eval_every,
         "evaluation.patience": early_stop,
         "data.pairs": pairs,

@@ -30,7 +30,7 @@ def test_each_image_is_varied_by_itself_and_draws_are_the_seeds(name, channels):
 def test_colour_against_a_loop(monkeypatch):
     draws = torch.tensor([0.9, 0.3, 0.75]).reshape(3, 1, 1, 1, 1)
     image = images(1)
-    monkeypatch.setattr(torch, "rand", lambda *shape: draws)
+    monkeypatch.setattr(torch, "rand", lambda *shape, device: draws.to(device))
     x = image[0] + 0.4
     grey = x.mean(0)
     for channel in range(3):

@@ -135,3 +135,14 @@ class ImageStore:
     @property
     def cached(self) -> bool:
         return self.pixels is not None
+
+    @property
+    def kept(self) -> list[Tensor]:
+        """The bytes of its cache and of its masks', as far as there are any."""
+        own = [] if self.pixels is None else [self.pixels]
+        return own + (self.masks.kept if self.masks else [])
+
+    def on(self, device: torch.device) -> "ImageStore":
+        """This store with the bytes of its cache on a device, where its images then are."""
+        pixels = None if self.pixels is None else self.pixels.to(device)
+        return ImageStore(self.paths, self.rule, pixels, self.places, self.masks and self.masks.on(device))

@@ -5,6 +5,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
+import torch
+
 from twofold.data import cache, pairs
 from twofold.data.cache import Entry, Job, Listed, Scan, loaded_pixels
 from twofold.data.dataset import ImageStore, LoadRule
@@ -265,6 +267,12 @@ class Stores(NamedTuple):
     held_out_a: ImageStore
     """Maybe empty."""
     held_out_b: ImageStore
+
+    def resident(self, device: torch.device, room: int) -> "Stores":
+        """With the images to train on in a device's memory, if their caches take no more than `room` bytes."""
+        if sum(pixels.nbytes for store in self[:2] for pixels in store.kept) > room:
+            return self
+        return self._replace(a=self.a.on(device), b=self.b.on(device))
 
 
 def open_stores(index: Index, settings: DataSettings, say: Callable[[str], None]) -> Stores:

@@ -20,7 +20,7 @@ from twofold.errors import UsageError
 class _Crops(NamedTuple):
     """One domain's half of a batch, before it goes to the device."""
 
-    pixels: Tensor  # uint8 (N, C, H, W)
+    pixels: Tensor  # uint8 (N, C, H, W), on the device already if the images are
     flips: Tensor  # bool (N,)
     jitter: Tensor  # float32 (N, 3)
 
@@ -130,10 +130,12 @@ class Loader:
             flips.append(place.flip)
             jitter.append(place.jitter)
         planes = [_planes(crops) for crops in zip(*pixels, strict=True)]
-        if self.device.type == "cuda":
-            planes = [plane.pin_memory() for plane in planes]
         drawn = torch.tensor(flips), torch.tensor(jitter, dtype=torch.float32)
-        return [_Crops(plane, *drawn) for plane in planes]
+        return [_Crops(*(self._ready(part) for part in (plane, *drawn))) for plane in planes]
+
+    def _ready(self, part: Tensor) -> Tensor:
+        """Page-locked for a GPU, or copying it there would wait for all that the GPU was given before."""
+        return part.pin_memory() if self.device.type == "cuda" and part.device.type == "cpu" else part
 
     def _mask(self, crops: _Crops) -> Tensor:
         pixels, flips = (part.to(self.device, non_blocking=True) for part in crops[:2])
@@ -162,7 +164,7 @@ def load_plain(store: ImageStore, i: int, size: int | None) -> Tensor:
 
 def load_plain_batch(store: ImageStore, numbers: Sequence[int], size: int | None) -> Tensor:
     """`load_plain` of several: uint8 (N, C, size, size) on the CPU; whole images must be of one size."""
-    return _planes([cut_alike([store[i]], size, 0.5, 0.5)[0] for i in numbers])
+    return _planes([cut_alike([store[i]], size, 0.5, 0.5)[0] for i in numbers]).cpu()
 
 
 def cut_alike(images: Sequence[Tensor], size: int | None, y: float, x: float) -> list[Tensor]:
@@ -177,9 +179,9 @@ def cut_alike(images: Sequence[Tensor], size: int | None, y: float, x: float) ->
 
 
 def _planes(crops: Sequence[Tensor]) -> Tensor:
-    """(H, W, C) each to (N, C, H, W), contiguous, so that the networks choose the memory format."""
+    """(H, W, C) each to (N, C, H, W) where they are, contiguous, so that the networks choose the memory format."""
     height, width, channels = crops[0].shape
-    batch = torch.empty(len(crops), channels, height, width, dtype=torch.uint8)
+    batch = torch.empty(len(crops), channels, height, width, dtype=torch.uint8, device=crops[0].device)
     for target, crop in zip(batch, crops, strict=True):
         target.copy_(crop.permute(2, 0, 1))
     return batch

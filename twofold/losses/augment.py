@@ -1,8 +1,8 @@
 """Differentiable augmentation of all that a critic sees (Zhao et al. 2020, arXiv 2006.10738, §3.2).
 
 A critic learns few images by heart; shown only varied ones, and translations varied likewise, it cannot, and the
-variation does not leak into the translations since the gradient passes through it. Draws come from torch's CPU
-generator, which the trainer seeds for each step.
+variation does not leak into the translations since the gradient passes through it. Draws come from the device's
+generator, which the trainer seeds for each step, and stay on the device.
 """
 
 from collections.abc import Callable, Sequence
@@ -24,7 +24,8 @@ def augmented(images: Tensor, operations: Sequence[AugmentName]) -> Tensor:
 
 def colour(images: Tensor) -> Tensor:
     """Brightness moved by up to ±0.5 of [-1, 1], saturation scaled by up to 2, contrast by 0.5 to 1.5."""
-    brightness, saturation, contrast = torch.rand(3, len(images), 1, 1, 1).to(images).unbind(0)
+    draws = torch.rand(3, len(images), 1, 1, 1, device=images.device).to(images.dtype)
+    brightness, saturation, contrast = draws.unbind(0)
     images = images + (brightness - 0.5)
     grey = images.mean(1, keepdim=True)
     images = grey + (images - grey) * 2 * saturation
@@ -37,21 +38,28 @@ def translation(images: Tensor) -> Tensor:
     _, _, height, width = images.shape
     down, right = height // 8, width // 8
     padded = F.pad(images, (right, right, down, down))
-    places = torch.stack([torch.randint(2 * room + 1, (len(images),)) for room in (down, right)], 1).tolist()
-    return torch.cat(
-        [x[:, :, y : y + height, z : z + width] for x, (y, z) in zip(padded.split(1), places, strict=True)]
+    rows, columns = (
+        draw(2 * room + 1, images) + torch.arange(side, device=images.device)  # (N, side)
+        for room, side in ((down, height), (right, width))
     )
+    moved = padded.take_along_dim(rows[:, None, :, None], 2)
+    return moved.take_along_dim(columns[:, None, None, :], 3)
 
 
 def cutout(images: Tensor) -> Tensor:
     """A square of half the side, somewhere and maybe partly outside, is 0."""
     _, _, height, width = images.shape
-    rows, columns = torch.arange(height), torch.arange(width)
-    top, left = (torch.randint(side + 1, (len(images), 1)) - side // 4 for side in (height, width))
+    rows, columns = (torch.arange(side, device=images.device) for side in (height, width))
+    top, left = (draw(side + 1, images) - side // 4 for side in (height, width))
     inside_y = (rows >= top) & (rows < top + height // 2)  # (N, H)
     inside_x = (columns >= left) & (columns < left + width // 2)  # (N, W)
     kept = ~(inside_y[:, None, :, None] & inside_x[:, None, None, :])  # (N, 1, H, W)
     return images * kept.to(images)
+
+
+def draw(below: int, images: Tensor) -> Tensor:
+    """A whole number from 0 on for each image, (N, 1), on their device."""
+    return torch.randint(below, (len(images), 1), device=images.device)
 
 
 OPERATIONS: dict[AugmentName, Callable[[Tensor], Tensor]] = {

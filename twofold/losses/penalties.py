@@ -8,12 +8,12 @@ def gradient_penalty(disc: nn.Module, real: Tensor, fake: Tensor) -> Tensor:
     """WGAN-GP's: the mean of (‖∇D(x̂)‖₂ − 1)², x̂ somewhere between a real and a translated image.
 
     Gulrajani et al. 2017 (arXiv 1704.00028), equation 3 and Algorithm 1, without its weight. D is the mean of an
-    image's logits, as in the loss. The places between are drawn from torch's CPU generator.
+    image's logits, as in the loss. The places between are drawn from the device's generator.
 
     Args:
         real, fake: (N, C, H, W), of one size.
     """
-    mix = torch.rand(len(real), 1, 1, 1).to(real)
+    mix = torch.rand(len(real), 1, 1, 1, device=real.device).to(real.dtype)
     between = real.detach() + mix * (fake.detach() - real.detach())
     return (image_gradients(disc, between).flatten(1).norm(dim=1) - 1).square().mean()
 

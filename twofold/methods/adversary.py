@@ -32,6 +32,11 @@ class Adversary(NamedTuple):
         """Whether the generators learn from the batch of this number: the last of every `critic_steps`."""
         return (turn + 1) % self.critic_steps == 0
 
+    @property
+    def penalises(self) -> bool:
+        """Whether a critic's gradient is part of its loss."""
+        return bool(self.r1 or (self.loss == "wgan" and self.gradient_penalty))
+
     def deceive(self, disc: Discriminator, fake: Tensor) -> Tensor:
         """The generator's term for its translations `fake`, (N, C, H, W).
 

@@ -46,6 +46,10 @@ class Method(nn.Module):
     translators: dict[str, str]
     noise: bool = False
     """Whether the generators' dropout is noise that stays at test time."""
+    period: int = 1
+    """After so many batches a step does the same again: it depends on the batch's turn modulo this alone."""
+    penalises: bool = False
+    """Whether critics are asked for gradients that are then part of a loss."""
 
     @abstractmethod
     def step(self, batch: Batch) -> Iterator[Update]:

@@ -57,6 +57,7 @@ class CUT(Method):
         self.gen_ab, self.disc_b = gen_ab, disc_b
         self.heads = PatchHeads(gen_ab.feature_channels(layers), head_width)
         self.layers, self.adversary = tuple(layers), adversary
+        self.period, self.penalises = adversary.critic_steps, adversary.penalises
         self.gan, self.nce, self.nce_identity, self.mask = gan, nce, nce_identity, mask
         self.temperature, self.patches, self.flip = temperature, patches, flip
         self.replay_b = ReplayBuffer(replay)
@@ -70,8 +71,8 @@ class CUT(Method):
     def step(self, batch: Batch) -> Iterator[Update]:
         a, b, turn, mask_a, _ = batch
         learns = self.adversary.generators_learn(turn)
-        mirrored = self.flip and torch.rand(()).item() < 0.5
-        shown_a, shown_b = (x.flip(3) if mirrored else x for x in (a, b))
+        mirrored = torch.rand((), device=a.device) < 0.5 if self.flip else None
+        shown_a, shown_b = (mirror(x, mirrored) for x in (a, b))
         with torch.set_grad_enabled(learns):
             translated = (
                 one_pass(self.gen_ab, shown_a, shown_b) if self.nce_identity else (self.gen_ab(shown_a),)
@@ -87,31 +88,36 @@ class CUT(Method):
         if self.gan:
             losses["gan_ab"] = self.gan * self.adversary.deceive(self.disc_b, fake_b)
         if self.mask and mask_a is not None:
-            losses["mask_a"] = self.mask * change(fake_b, shown_a, mask_a.flip(3) if mirrored else mask_a)
+            losses["mask_a"] = self.mask * change(fake_b, shown_a, mirror(mask_a, mirrored))
         weight = self.nce / len(translated)
         for name, source, result in zip(("nce_a", "nce_b"), (a, b), translated, strict=False):
             losses[name] = weight * self.contrast(source, result, mirrored)
         yield Update("G", losses)
 
-    def contrast(self, source: Tensor, result: Tensor, mirrored: bool) -> Tensor:
+    def contrast(self, source: Tensor, result: Tensor, mirrored: Tensor | None) -> Tensor:
         """The mean over layers of the contrast between an image and its translation (equations 4 and 5)."""
         queries = self.gen_ab.features(result, self.layers)
-        queries = [x.flip(3) for x in queries] if mirrored else queries
+        queries = [mirror(x, mirrored) for x in queries]
         with torch.no_grad():
             keys = self.gen_ab.features(source, self.layers)
-        places = [self.draw(x.shape[2] * x.shape[3]).to(x.device) for x in keys]
+        places = [self.draw(x.shape[2] * x.shape[3], x.device) for x in keys]
         mine = self.heads(queries, places)
         with torch.no_grad():
             its = self.heads(keys, places)
         pairs = zip(mine, its, strict=True)
         return torch.stack([patch_contrast(q, k, self.temperature) for q, k in pairs]).mean()
 
-    def draw(self, count: int) -> Tensor:
-        """Places in a feature map of `count`, drawn without replacement from torch's CPU generator."""
-        return torch.randperm(count)[: self.patches]
+    def draw(self, count: int, device: torch.device) -> Tensor:
+        """Places in a feature map of `count`, drawn without replacement from the device's generator."""
+        return torch.rand(count, device=device).topk(min(self.patches, count)).indices
 
     def memory(self) -> dict[str, Tensor]:
         return {f"{place:06d}": image for place, image in enumerate(self.replay_b.content())}
 
     def recall(self, memory: dict[str, Tensor]) -> None:
         self.replay_b.refill(memory[key] for key in sorted(memory))
+
+
+def mirror(images: Tensor, mirrored: Tensor | None) -> Tensor:
+    """`images` (N, C, H, W) left to right where `mirrored`, a truth value on their device, says so."""
+    return images if mirrored is None else torch.where(mirrored, images.flip(3), images)

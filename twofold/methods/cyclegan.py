@@ -73,6 +73,7 @@ class CycleGAN(Method):
         self.translators = {"ab": "gen_ab", "ba": "gen_ba"}
         self.phases = {"G": ("gen_ab", "gen_ba"), "D": ("disc_a", "disc_b", *of_cycles)}
         self.adversary = adversary
+        self.period, self.penalises = adversary.critic_steps, adversary.penalises
         self.gan_ab, self.gan_ba = gan_ab, gan_ba
         self.cycle_a, self.cycle_b = cycle_a, cycle_b
         self.idt_a, self.idt_b = identity * cycle_a, identity * cycle_b

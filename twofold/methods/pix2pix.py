@@ -47,6 +47,7 @@ class Pix2Pix(Method):
         self.phases, self.translators = {"D": ("disc_b",), "G": ("gen_ab",)}, {"ab": "gen_ab"}
         self.gen_ab, self.disc_b = gen_ab, disc_b
         self.adversary, self.conditional = adversary, conditional
+        self.period, self.penalises = adversary.critic_steps, adversary.penalises
         self.gan, self.distance = gan, distance
         self.norm: Literal["l1", "l2"] = norm
         self.perceptual = perceptual

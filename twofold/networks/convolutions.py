@@ -49,7 +49,12 @@ class ConvTranspose2d(nn.ConvTranspose2d):
 
 def computed_here(input: Tensor) -> bool:
     """Whether the input is one for which the library is not known to be best; other programs have their own."""
-    return input.device.type == "cpu" and not torch.is_autocast_enabled("cpu") and not is_traced()
+    return (
+        input.device.type == "cpu"
+        and not torch.is_autocast_enabled("cpu")
+        and not is_traced()
+        and not torch.compiler.is_compiling()
+    )
 
 
 def with_bias(made: Tensor | None, bias: Tensor | None) -> Tensor:

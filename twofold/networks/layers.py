@@ -91,8 +91,20 @@ def per_image_norm(images: Tensor, weight: Tensor | None, bias: Tensor | None, e
     """
     if is_traced():
         return F.instance_norm(images, None, None, weight, bias, True, 0.0, eps)
+    if torch.compiler.is_compiling():  # in one kernel with what stands around it
+        return norm_as_written(images, weight, bias, eps)
     normed = [F.batch_norm(image, None, None, weight, bias, True, 0.0, eps) for image in images.split(1)]
     return normed[0] if len(normed) == 1 else torch.cat(normed)
+
+
+def norm_as_written(images: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float) -> Tensor:
+    """`per_image_norm` as its formula, in float32 at least."""
+    x = images.to(torch.promote_types(images.dtype, torch.float32))
+    variance, mean = torch.var_mean(x, (2, 3), correction=0, keepdim=True)
+    x = (x - mean) * torch.rsqrt(variance + eps)
+    if weight is not None and bias is not None:
+        x = x * weight[:, None, None] + bias[:, None, None]
+    return x.to(images.dtype)
 
 
 class BlurDown(nn.Module):

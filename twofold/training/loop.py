@@ -22,6 +22,9 @@ from twofold.training.session import interruptible, locked, own_torch_state
 from twofold.training.start import Say, Start
 from twofold.training.trainer import Trainer
 
+RESIDENT_SHARE = 0.25
+"""Of the free memory of a GPU, how much the decoded images may fill to be kept there."""
+
 AGREE_EVERY = 16
 """Steps between the moments at which several processes agree on whether one was asked to stop."""
 
@@ -77,7 +80,10 @@ def follow(run: Run, begun: Start, watcher: Watcher, say: Say) -> bool:
     ):
         with distributed.rank_zero_first():
             stores = open_stores(begun.files, config.data, say)
-        trainer = trainer_for(begun)
+        trainer = trainer_for(begun, say)
+        if trainer.device.type == "cuda":
+            room = RESIDENT_SHARE * (hardware.free_memory(trainer.device) or 0)
+            stores = stores.resident(trainer.device, int(room))
         progress = state.load(run, trainer, say)
         if trainer.images >= total:
             if distributed.rank() == 0:
@@ -127,7 +133,7 @@ def follow(run: Run, begun: Start, watcher: Watcher, say: Say) -> bool:
     return True
 
 
-def trainer_for(begun: Start) -> Trainer:
+def trainer_for(begun: Start, say: Say) -> Trainer:
     config = begun.config
     machine, optim = config.machine, config.optim
     return Trainer(
@@ -140,6 +146,9 @@ def trainer_for(begun: Start) -> Trainer:
         fused=bool(machine.fused),
         channels_last=bool(machine.channels_last),
         ema=config.training.ema,
+        compiled=machine.compile == "on",
+        captured=bool(machine.capture),
+        say=say,
         seed=config.seed,
     )
 
@@ -157,7 +166,7 @@ def started(begun: Start, trainer: Trainer) -> str:
     verb = "going on" if trainer.images else "training"
     return (
         f"{verb}: {config.method}, {config.generator.network}, {config.data.size} px, {machine.precision} on"
-        f" {machine.device}; {amount(begun.files)}, an epoch is"
+        f" {machine.device}{', compiled' if machine.compile == 'on' else ''}; {amount(begun.files)}, an epoch is"
         f" {begun.files.epoch}; {trainer.images} of {begun.schedule.total} images seen"
     )
 

@@ -101,7 +101,8 @@ class Records:
             return
         images, method = self.trainer.images, self.trainer.method
         generator = self.trainer.generator("ab")
-        values = self.judge.figures(generator, method.noise)
+        with self.trainer.looking():
+            values = self.judge.figures(generator, method.noise)
         value = values[self.judge.metric]
         better = self.judge.better(value, self.best["value"])
         if better:
@@ -184,7 +185,8 @@ class Records:
                 to_float(self.fixed[direction].to(self.trainer.device)),
                 self.trainer.generator(direction),
             )
-            grid = samples.grid(sources, there, third, noise=method.noise, lab=lab)
+            with self.trainer.looking():
+                grid = samples.grid(sources, there, third, noise=method.noise, lab=lab)
             samples.write(grid, self.run.sample(self.trainer.images, direction))
             for exporter in self.exporters:
                 exporter.picture(self.trainer.images, direction, grid)

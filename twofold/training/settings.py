@@ -1,10 +1,14 @@
 """What a user can set of the optimizers, the length of a run, its outputs and the machine it uses."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 Precision = Literal["auto", "float32", "bf16"]
+Compile = Annotated[
+    Literal["auto", "on", "off"], BeforeValidator(lambda x: {True: "on", False: "off"}.get(x, x))
+]
+"""YAML reads a bare on and off as truth values."""
 LogName = Literal["csv", "tensorboard", "wandb", "mlflow"]
 
 
@@ -57,6 +61,13 @@ class MachineSettings(BaseModel):
     device: str = Field(default="auto", description="auto, cpu, cuda, cuda:1, mps.")
     precision: Precision = Field(
         default="auto", description="auto is bf16 where the machine computes it fast, else float32."
+    )
+    compile: Compile = Field(
+        default="auto",
+        description="Compile the networks: auto where it pays in a run of this length (bf16, or CUDA).",
+    )
+    capture: bool | None = Field(
+        default=None, description="On CUDA, launch each step as one captured graph; as compile unless set."
     )
     threads: int | None = Field(default=None, ge=1, description="CPU threads; as many as cores unless set.")
     channels_last: bool | None = Field(default=None, description="Memory layout of images and weights.")

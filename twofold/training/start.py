@@ -23,7 +23,7 @@ from twofold.evaluation.settings import HeldOutMetric
 from twofold.methods.settings import ROOMS
 from twofold.networks.registry import automatic_generator
 from twofold.runs import Run
-from twofold.training import build
+from twofold.training import build, compiled
 from twofold.training.schedule import Schedule, schedule
 from twofold.training.state import store_bytes
 
@@ -51,7 +51,8 @@ def new(run: Run, said: Layer, say: Say) -> Start:
     refuse_folder(run.path, [folder for folder in (wanted.a, wanted.b) if folder is not None])
     multiple = multiple_of(wanted)
     index = indexes.build(wanted.a, wanted.b, wanted.data, wanted.seed, say, multiple_of=multiple)
-    return settle(decide(wanted, index, say), index)
+    begun = settle(decide(wanted, index, say), index)
+    return begun._replace(config=with_speed(begun.config, begun.schedule.total))
 
 
 def refuse_folder(out: Path, sources: list[Path]) -> None:
@@ -226,6 +227,30 @@ def with_intervals(config: Config, total: int, index: Index) -> Config:
     if every is None:
         every = max(step, math.ceil(total / 20), 6 * looked_at)
     return configs.compose(config.model_dump(), {"training": missing, "evaluation": {"every": every}})
+
+
+def with_speed(config: Config, total: int) -> Config:
+    """Decide, from all the images that a run will see, whether its networks are compiled and its steps captured.
+
+    Raises:
+        UsageError: what is asked for cannot be on this machine.
+    """
+    chosen, size = config.machine, config.data.size
+    device = hardware.pick_device(chosen.device, local_rank())
+    compiling = chosen.compile == "on"
+    if compiling and not compiled.available(device):
+        needed = "a C++ compiler" + (" and Triton" if device.type == "cuda" else "")
+        raise UsageError(f"machine.compile on needs {needed}, which is not here; leave it out")
+    if chosen.compile == "auto":
+        compiling = compiled.pays(device, chosen.precision, size, total)
+    fits = device.type == "cuda" and world() == 1 and config.data.resize != "none" and not chosen.checkpoint
+    if chosen.capture and not fits:
+        raise UsageError(
+            "machine.capture is for one process on CUDA, images of one size and no machine.checkpoint; leave it out"
+        )
+    capture = (fits and compiling) if chosen.capture is None else chosen.capture
+    decided = {"compile": "on" if compiling else "off", "capture": capture}
+    return configs.compose(config.model_dump(), {"machine": decided})
 
 
 def write(run: Run, start: Start) -> None:

@@ -155,7 +155,8 @@ def restore(trainer: Trainer, tensors: Tensors) -> None:
     for phase, optimizer in trainer.optimizers.items():
         for place, param in enumerate(trainer.params[phase]):
             moments = under(f"adam/{phase}/{place}", tensors)
-            counter = param.device if optimizer.defaults["fused"] else torch.device("cpu")
+            on_device = optimizer.defaults["fused"] or optimizer.defaults["capturable"]
+            counter = param.device if on_device else torch.device("cpu")
             optimizer.state[param] = {
                 name: saved.to(counter) if name == "step" else like(param, saved)
                 for name, saved in moments.items()

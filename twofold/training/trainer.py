@@ -1,8 +1,8 @@
 """One training step, for any method."""
 
 import copy
-from collections.abc import Iterator
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 
 import torch
 from torch import Tensor
@@ -11,7 +11,9 @@ from twofold.distributed import rank, sync_gradients, world
 from twofold.methods.base import Batch, Method, Update
 from twofold.networks.layers import Generator
 from twofold.randomness import seed32
-from twofold.training.stats import LossSums
+from twofold.training.capture import Capture, CudaRecorder
+from twofold.training.compiled import compile_networks, eagerly
+from twofold.training.stats import LossSums, counting
 
 EMA_RAMP = 0.25
 """The averaging half-life is at most this share of the images seen, so that a young average forgets the start."""
@@ -25,6 +27,9 @@ class Trainer:
         precision: "float32", or "bf16" to run the networks under autocast; weights and moments stay as they are.
         critic_lr: rate of the phase "D" as a multiple of the others' (Heusel et al. 2017, arXiv 1706.08500).
         ema: half-life in images of the averaged generators; 0 keeps none.
+        compiled: run the networks as torch's compiler makes them; see `compiled`.
+        captured: on CUDA, launch each step as one graph; see `capture`. For images of one size, on one process.
+        say: is told what the user should know.
         seed: with the rank and the image count, the key of each step's random draws.
     """
 
@@ -40,6 +45,9 @@ class Trainer:
         fused: bool = False,
         channels_last: bool = False,
         ema: float = 0,
+        compiled: bool = False,
+        captured: bool = False,
+        say: Callable[[str], None] = lambda line: None,  # noqa: ARG005
         seed: int = 0,
     ) -> None:
         self.device = torch.device(device)
@@ -50,7 +58,13 @@ class Trainer:
         self.images = 0
         self.params = {phase: trainable(method, names) for phase, names in method.phases.items()}
         self.optimizers = {
-            phase: torch.optim.Adam(params, lr=lr, betas=betas, fused=fused)
+            phase: torch.optim.Adam(
+                params,
+                lr=torch.tensor(lr, device=self.device) if captured else lr,
+                betas=betas,
+                fused=fused,
+                capturable=captured and self.device.type == "cuda",
+            )
             for phase, params in self.params.items()
         }
         self.averages = {
@@ -59,28 +73,54 @@ class Trainer:
             if ema
         }
         self.sums = LossSums(self.device)
+        self.now = torch.zeros((), device=self.device, dtype=counting(self.device))
+        self.forgetting = torch.zeros((), device=self.device)
+        self.compiled = compiled
+        if compiled:
+            compile_networks(method)
+        self.capture = None
+        if captured:
+            self.capture = Capture(self._learn, self._drop_gradients, CudaRecorder(self.device), say)
 
     def step(self, batch: Batch, lr: float) -> None:
         """Train on one batch (this rank's share of it); the generators' learning rate is `lr`."""
         torch.manual_seed(seed32("step", self.seed, rank(), self.images))
         a, b = (x.contiguous(memory_format=self.layout) for x in (batch.a, batch.b))
         count = len(a) * world()
-        updates = self.method.step(batch._replace(a=a, b=b, turn=self.images // count))
+        batch = batch._replace(a=a, b=b, turn=self.images // count)
+        self._set(lr, count)
+        if self.capture is None:
+            self._learn(batch)
+        else:
+            self.capture.step(batch, kind=batch.turn % self.method.period)
+        self.images += count
+
+    def _set(self, lr: float, count: int) -> None:
+        """Put what changes from step to step where `_learn` finds it."""
+        self.now.fill_(self.images)
+        for phase, optimizer in self.optimizers.items():
+            for group in optimizer.param_groups:
+                rate = lr * self.rates[phase]
+                group["lr"] = group["lr"].fill_(rate) if self.capture else rate
+        if self.averages:
+            halflife = min(self.ema, (self.images + count) * EMA_RAMP)
+            self.forgetting.fill_(1 - 0.5 ** (count / halflife))
+
+    def _learn(self, batch: Batch) -> None:
+        """All of a step that happens on the device; a graph captures it, so it takes no number from the program."""
+        updates = self.method.step(batch)
         while (update := self._next(updates)) is not None:
             phase, losses, complete = update
             params, optimizer = self.params[phase], self.optimizers[phase]
             if losses:
                 torch.stack(list(losses.values())).sum().backward(inputs=params)
-                self.sums.add(losses, self.images)
+                self.sums.add(losses, self.now)
             if not complete:
                 continue
-            for group in optimizer.param_groups:
-                group["lr"] = lr * self.rates[phase]
             sync_gradients(params)
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
-        self.images += count
-        self._average(count)
+        self._average()
 
     def _next(self, updates: Iterator[Update]) -> Update | None:
         """Run the method up to its next update: forward passes under autocast, backward passes outside it."""
@@ -88,18 +128,22 @@ class Trainer:
         with bf16:
             return next(updates, None)
 
+    def _drop_gradients(self) -> None:
+        for optimizer in self.optimizers.values():
+            optimizer.zero_grad(set_to_none=True)
+
     @torch.no_grad()
-    def _average(self, count: int) -> None:
-        if not self.averages:
-            return
-        halflife = min(self.ema, self.images * EMA_RAMP)
-        weight = 1 - 0.5 ** (count / halflife)
+    def _average(self) -> None:
         for name, average in self.averages.items():
             network = self.method.get_submodule(name)
             for mine, its in zip(average.parameters(), network.parameters(), strict=True):
-                mine.lerp_(its, weight)
+                mine.lerp_(its, self.forgetting.to(mine.dtype))
             for mine, its in zip(average.buffers(), network.buffers(), strict=True):
                 mine.copy_(its)
+
+    def looking(self) -> AbstractContextManager[None]:
+        """To be entered where the generators translate between steps: on images of other sizes nothing is compiled."""
+        return eagerly() if self.compiled else nullcontext()
 
     def generator(self, direction: str) -> Generator:
         """The network that ships for a direction: the averaged one where there is one."""

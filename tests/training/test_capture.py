@@ -1,0 +1,211 @@
+"""A step asks the device nothing, and captured once and repeated it does what steps run one by one do.
+
+Asking is found on the meta device, whose tensors have no values: whatever asks for one is an error. CUDA's graphs need a
+GPU; here a tape stands in for one. It writes down every operation of a step with the tensors that it read and wrote,
+and repeating does the operations again on whatever then lies in those tensors. A number that a method had taken from
+the program would be the recorded step's for ever, and the weights would differ.
+"""
+
+import pytest
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+from twofold.config import compose
+from twofold.methods.base import Batch
+from twofold.training.build import build
+from twofold.training.capture import WARM_UP
+from twofold.training.stats import LossSums
+from twofold.training.trainer import Trainer
+
+ASKING = {
+    "aten::_local_scalar_dense",
+    "aten::nonzero",
+    "aten::is_nonzero",
+    "aten::equal",
+    "aten::masked_select",
+}
+
+SETTINGS = {
+    "cyclegan": {"cyclegan": {"replay": 1}},
+    "adversarial cycles": {"cyclegan": {"cycle": "adversarial"}},
+    "wgan": {"adversarial": {"loss": "wgan", "critic_steps": 2}, "discriminator": {"norm": "none"}},
+    "hinge with R1, augmented": {
+        "adversarial": {"loss": "hinge", "r1": 1.0, "augment": ["colour", "translation", "cutout"]}
+    },
+    "spectral": {"discriminator": {"spectral": True, "scales": 2}},
+    "pix2pix": {"method": "pix2pix", "data": {"paired": True, "size": 256}},
+    "cut": {"method": "cut"},
+    "fastcut": {"method": "fastcut"},
+}
+
+
+class NoAsking(TorchDispatchMode):
+    """Refuses every operation by which a value would come from the device to the program."""
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        on_device = any(isinstance(x, torch.Tensor) and x.is_meta for x in args)
+        copied = func.name().startswith("aten::_to_copy") and str((kwargs or {}).get("device")) == "cpu"
+        if on_device and (copied or func.name().split(".")[0] in ASKING):
+            raise AssertionError(f"{func.name()} asks the device")
+        return func(*args, **(kwargs or {}))
+
+
+BASE = {
+    **{"a": "A", "b": "B", "data": {"size": 32, "channels_a": 3, "channels_b": 3}},
+    **{"generator": {"width": 4}, "discriminator": {"width": 4, "layers": 1}, "training": {"ema": 4}},
+}
+
+
+@pytest.mark.parametrize("name", SETTINGS)
+def test_no_method_asks_the_device(name):
+    config = compose(BASE, SETTINGS[name])
+    with torch.device("meta"):
+        trainer = Trainer(build(config), device="meta", ema=config.training.ema, channels_last=True)
+    size = config.data.size
+    a, b = (torch.empty(2, 3, size, size, device="meta") for _ in "ab")
+    with NoAsking():
+        for _ in range(3):
+            trainer.step(Batch(a, b), 2e-4)
+    assert trainer.images == 6 and trainer.sums._names
+
+
+@pytest.mark.parametrize(
+    "ask", [lambda x: x.item(), lambda x: bool(x > 0), lambda x: x.cpu(), torch.nonzero, lambda x: x[x > 0]]
+)
+def test_asking_is_noticed(ask):
+    sums = LossSums(torch.device("meta"))
+    sums.add({"x": torch.empty((), device="meta")}, 0)
+    with NoAsking(), pytest.raises(AssertionError, match="asks the device"):
+        ask(sums._sums[0])
+
+
+class Tape(TorchDispatchMode):
+    """Records operations while it does them; then takes back what they changed of what was there before."""
+
+    def __init__(self):
+        super().__init__()
+        self.entries, self.made, self.before = [], set(), {}
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        kwargs = kwargs or {}
+        written = [
+            value
+            for place, argument in enumerate(func._schema.arguments)
+            if argument.alias_info is not None and argument.alias_info.is_write
+            for value in tensors(args[place] if place < len(args) else kwargs.get(argument.name))
+        ]
+        if func.name().startswith("aten::native_batch_norm"):
+            written += tensors(args[3:5])  # running statistics, of which its signature does not tell
+        for storage in (tensor.untyped_storage() for tensor in written):
+            if storage.data_ptr() not in self.made:
+                self.before.setdefault(storage.data_ptr(), (storage, storage.clone()))
+        made = func(*args, **kwargs)
+        given = {tensor.data_ptr() for tensor in tensors((args, kwargs))}
+        self.made |= {x.untyped_storage().data_ptr() for x in tensors(made) if x.data_ptr() not in given}
+        self.entries.append((func, args, kwargs, made))
+        return made
+
+    def take_back(self):
+        for storage, content in self.before.values():
+            storage.copy_(content)
+
+    @torch.no_grad()
+    def repeat(self):
+        for func, args, kwargs, made in self.entries:
+            for old, new in zip(tensors(made), tensors(func(*args, **kwargs)), strict=True):
+                if old.data_ptr() != new.data_ptr():  # else a view, or written in place
+                    old.copy_(new)
+
+
+def tensors(tree):
+    return [leaf for leaf in tree_leaves(tree) if isinstance(leaf, torch.Tensor)]
+
+
+class TapeRecorder:
+    recorded = 0
+
+    def run(self, work):
+        work()
+
+    def record(self, work):
+        draws = torch.get_rng_state()
+        with Tape() as tape:
+            work()
+        tape.take_back()
+        torch.set_rng_state(draws)
+        self.recorded += 1
+        return tape.repeat
+
+
+def trained(name, recorder, monkeypatch, say=pytest.fail):
+    """A few steps at falling rates, the first of each kind run as they are; the trainer, and its reported losses."""
+    monkeypatch.setattr("twofold.training.trainer.CudaRecorder", lambda device: recorder)
+    config = compose(BASE, SETTINGS[name])
+    size, draws = config.data.size, torch.Generator().manual_seed(1)
+    trainer = Trainer(
+        build(config), ema=config.training.ema, channels_last=True, fused=True, captured=True, say=say
+    )
+    for step in range(2 * WARM_UP + 4):
+        a, b = (torch.rand(2, 3, size, size, generator=draws) * 2 - 1 for _ in "ab")
+        trainer.step(Batch(a, b), 1e-3 / (step + 1))
+    return trainer, trainer.sums.report()
+
+
+def everything(trainer):
+    """All that a step changes, by name."""
+    averages = {
+        f"{name}/{key}": x for name, net in trainer.averages.items() for key, x in net.state_dict().items()
+    }
+    return trainer.method.state_dict() | averages | trainer.method.memory()
+
+
+def equal(one, other):
+    return one.keys() == other.keys() and all(torch.equal(one[name], value) for name, value in other.items())
+
+
+@pytest.mark.parametrize("name", SETTINGS)
+def test_a_step_captured_and_repeated_is_that_step(name, monkeypatch):
+    recorder = TapeRecorder()
+    captured, losses = trained(name, recorder, monkeypatch)
+    monkeypatch.setattr("twofold.training.capture.WARM_UP", 1000)
+    plain, expected = trained(name, TapeRecorder(), monkeypatch)
+    assert recorder.recorded == (2 if name == "wgan" else 1)
+    assert losses == expected
+    assert captured.images == plain.images
+    assert equal(everything(captured), everything(plain))
+
+
+def test_a_number_of_the_programs_is_noticed(monkeypatch):
+    """The same, but for a learning rate that is no tensor: the recorded step's is then every later step's."""
+
+    def set_(self, lr, count):
+        for optimizer in self.optimizers.values():
+            optimizer.param_groups[0]["lr"] = lr
+
+    monkeypatch.setattr(Trainer, "_set", set_)
+    captured, _ = trained("cyclegan", TapeRecorder(), monkeypatch)
+    monkeypatch.setattr("twofold.training.capture.WARM_UP", 1000)
+    plain, _ = trained("cyclegan", TapeRecorder(), monkeypatch)
+    assert not equal(everything(captured), everything(plain))
+
+
+def test_a_capture_that_fails_changes_nothing_and_is_said_once(monkeypatch):
+    class Failing(TapeRecorder):
+        def record(self, work):
+            super().record(work)
+            raise RuntimeError("operation not permitted when stream is capturing\nmore")
+
+    said = []
+    captured, losses = trained("cyclegan", Failing(), monkeypatch, said.append)
+    monkeypatch.setattr("twofold.training.capture.WARM_UP", 1000)
+    plain, expected = trained("cyclegan", TapeRecorder(), monkeypatch)
+    assert len(said) == 1 and said[0].endswith("time alone: operation not permitted when stream is capturing")
+    assert losses == expected and equal(everything(captured), everything(plain))
+
+
+def test_images_of_another_shape_are_not_put_into_a_graph(monkeypatch):
+    trainer, _ = trained("cyclegan", TapeRecorder(), monkeypatch)
+    a = torch.zeros(1, 3, 32, 32)
+    trainer.step(Batch(a, a), 1e-3)
+    assert trainer.sums.broken() is None

@@ -1,0 +1,154 @@
+"""Compiled networks: the same numbers, the same names, and only where compiling pays and can be done."""
+
+import pytest
+import torch
+from torch import nn
+
+from twofold import config as configs
+from twofold import hardware
+from twofold.errors import UsageError
+from twofold.methods.adversary import Adversary
+from twofold.methods.base import Batch
+from twofold.training import compiled, start
+from twofold.training.trainer import Trainer
+
+pytestmark = [  # of torch's compiler about itself
+    pytest.mark.filterwarnings("ignore:The .grad attribute"),
+    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
+]
+
+CPU, CUDA = torch.device("cpu"), torch.device("cuda")
+
+
+def batch(seed, size=16):
+    draws = torch.Generator().manual_seed(seed)
+    return Batch(*(torch.rand(1, 3, size, size, generator=draws) * 2 - 1 for _ in "ab"))
+
+
+@pytest.fixture
+def traced(monkeypatch):
+    """Compiling as far as a C++ compiler is not needed: networks are traced with their gradients, then run as torch."""
+    compile_, made = nn.Module.compile, []
+
+    def traced(network, **given):
+        made.append(network)
+        compile_(network, **given, backend="aot_eager")
+
+    monkeypatch.setattr(nn.Module, "compile", traced)
+    yield made
+    torch.compiler.reset()
+
+
+def losses(method, steps=4, **given):
+    trainer = Trainer(method, **given)
+    reports = []
+    for step in range(steps):
+        trainer.step(batch(step), 1e-3)
+        reports.append(trainer.sums.report())
+    return trainer, reports
+
+
+def test_traced_networks_train_to_the_same_losses(tiny, traced):
+    plain, expected = losses(tiny(), ema=4)
+    trainer, found = losses(tiny(), ema=4, compiled=True)
+    assert {id(network) for network in traced} == {id(x) for x in trainer.method.networks().values()}
+    for mine, right in zip(found, expected, strict=True):
+        assert mine == pytest.approx(right, rel=1e-4)
+    assert trainer.method.state_dict().keys() == plain.method.state_dict().keys()
+    for name, value in plain.method.state_dict().items():
+        torch.testing.assert_close(trainer.method.state_dict()[name], value, rtol=1e-3, atol=3e-4, msg=name)
+
+
+def test_looking_runs_networks_as_they_are_written(tiny, traced):
+    trainer, _ = losses(tiny(), 2, compiled=True)
+    counts = torch._dynamo.utils.counters["stats"]
+    before = counts["unique_graphs"]
+    assert before > 0
+    with trainer.looking(), torch.no_grad():
+        for size in (20, 24, 28):
+            trainer.generator("ab").eval()(torch.zeros(3, 3, size, size))
+    trainer.generator("ab").train()
+    assert counts["unique_graphs"] == before
+
+
+def test_penalised_critics_are_left_as_they_are(tiny, traced):
+    adversary = Adversary("lsgan", r1=1.0)
+    method = tiny(adversary=adversary)
+    _, found = losses(method, 2, compiled=True)
+    assert {id(network) for network in traced} == {id(method.gen_ab), id(method.gen_ba)}
+    _, expected = losses(tiny(adversary=adversary), 2)
+    assert found[1] == pytest.approx(expected[1], rel=1e-3)
+
+
+@pytest.mark.slow
+def test_compiled_networks_train_to_the_same_losses(tiny):
+    """With torch's own compiler; gradients and norms are other kernels, and Adam makes steps of rounding."""
+    if not compiled.available(CPU):
+        pytest.skip("there is no C++ compiler")
+    _, expected = losses(tiny())
+    _, found = losses(tiny(), compiled=True)
+    torch.compiler.reset()
+    for mine, right in zip(found, expected, strict=True):
+        assert mine == pytest.approx(right, rel=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("device", "precision", "size", "images", "pays"),
+    [
+        (CPU, "bf16", 128, 2_000, True),
+        (CPU, "bf16", 128, 1_999, False),
+        (CPU, "bf16", 256, 500, True),
+        (CPU, "float32", 256, 1_000_000, False),
+        (CUDA, "bf16", 256, 266_800, True),
+        (CUDA, "float32", 256, 2_000, True),
+        (CUDA, "bf16", 256, 1_000, False),
+        (torch.device("mps"), "float32", 256, 266_800, False),
+    ],
+)
+def test_compiling_is_chosen_where_it_pays(monkeypatch, device, precision, size, images, pays):
+    monkeypatch.setattr(compiled, "available", lambda device: True)
+    assert compiled.pays(device, precision, size, images) == pays
+    monkeypatch.setattr(compiled, "available", lambda device: False)
+    assert not compiled.pays(device, precision, size, images)
+
+
+def settled(monkeypatch, total=100_000, device=CPU, can=True, **said):
+    monkeypatch.setattr(compiled, "available", lambda device: can)
+    monkeypatch.setattr(hardware, "pick_device", lambda *given: device)
+    config = configs.compose({"a": "A", "b": "B", "data": {"size": 256}}, configs.nest(said))
+    machine = start.with_speed(config, total).machine
+    return machine.compile, machine.capture
+
+
+def test_a_new_run_settles_both(monkeypatch):
+    assert settled(monkeypatch, **{"machine.precision": "float32"}) == ("off", False)
+    assert settled(monkeypatch, **{"machine.precision": "bf16"}) == ("on", False)
+    assert settled(monkeypatch, device=CUDA) == ("on", True)
+    assert settled(monkeypatch, total=10, device=CUDA) == ("off", False)
+    assert settled(monkeypatch, device=CUDA, **{"machine.compile": "off"}) == ("off", False)
+    assert settled(monkeypatch, device=CUDA, **{"machine.capture": False}) == ("on", False)
+    assert settled(monkeypatch, device=CUDA, **{"data.resize": "none"}) == ("on", False)
+    assert settled(monkeypatch, device=CUDA, **{"machine.checkpoint": True}) == ("on", False)
+    both = {"machine.compile": "off", "machine.capture": True}
+    assert settled(monkeypatch, device=CUDA, **both) == ("off", True)
+    monkeypatch.setattr(start, "world", lambda: 2)
+    assert settled(monkeypatch, device=CUDA) == ("on", False)
+
+
+def test_what_cannot_be_is_refused(monkeypatch):
+    with pytest.raises(UsageError, match=r"needs a C\+\+ compiler, which is not here"):
+        settled(monkeypatch, can=False, **{"machine.compile": "on"})
+    with pytest.raises(UsageError, match=r"and Triton, which is not here"):
+        settled(monkeypatch, device=CUDA, can=False, **{"machine.compile": "on"})
+    with pytest.raises(UsageError, match=r"machine\.capture is for one process on CUDA"):
+        settled(monkeypatch, **{"machine.capture": True})
+
+
+def test_yaml_has_truth_values_for_on_and_off(tmp_path):
+    file = tmp_path / "given.yaml"
+    for word in ("on", "off", "auto", "'on'"):
+        file.write_text(f"a: A\nb: B\nmachine:\n  compile: {word}\n")
+        assert configs.compose(configs.from_file(file)).machine.compile == word.strip("'")
+    written = configs.to_yaml(configs.compose({"a": "A", "b": "B", "machine": {"compile": "off"}}))
+    file.write_text(written)
+    assert configs.compose(configs.from_file(file)).machine.compile == "off"
