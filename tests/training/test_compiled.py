@@ -59,6 +59,12 @@ def test_traced_networks_train_to_the_same_losses(tiny, traced):
         torch.testing.assert_close(trainer.method.state_dict()[name], value, rtol=1e-3, atol=3e-4, msg=name)
 
 
+def test_traced_networks_in_bf16(tiny, traced):
+    _, expected = losses(tiny(), 2, precision="bf16")
+    _, found = losses(tiny(), 2, precision="bf16", compiled=True)
+    assert traced and found[0] == pytest.approx(expected[0], rel=0.02)
+
+
 def test_looking_runs_networks_as_they_are_written(tiny, traced):
     trainer, _ = losses(tiny(), 2, compiled=True)
     counts = torch._dynamo.utils.counters["stats"]
