@@ -25,6 +25,8 @@ from twofold.training.trainer import Trainer
 RESIDENT_SHARE = 0.25
 """Of the free memory of a GPU, how much the decoded images may fill to be kept there."""
 
+COMPILED = ", compiled (the first steps take minutes)"
+
 AGREE_EVERY = 16
 """Steps between the moments at which several processes agree on whether one was asked to stop."""
 
@@ -166,7 +168,7 @@ def started(begun: Start, trainer: Trainer) -> str:
     verb = "going on" if trainer.images else "training"
     return (
         f"{verb}: {config.method}, {config.generator.network}, {config.data.size} px, {machine.precision} on"
-        f" {machine.device}{', compiled' if machine.compile == 'on' else ''}; {amount(begun.files)}, an epoch is"
+        f" {machine.device}{COMPILED if machine.compile == 'on' else ''}; {amount(begun.files)}, an epoch is"
         f" {begun.files.epoch}; {trainer.images} of {begun.schedule.total} images seen"
     )
 
