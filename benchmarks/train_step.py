@@ -35,7 +35,7 @@ from twofold.methods.base import Batch, Method
 from twofold.methods.cut import CUT
 from twofold.methods.cyclegan import CycleGAN
 from twofold.methods.pix2pix import Pix2Pix
-from twofold.networks.discriminators import PatchDiscriminator
+from twofold.networks.discriminators import Critics, PatchDiscriminator
 from twofold.networks.layers import initialise
 from twofold.networks.resnet import ResnetGenerator
 from twofold.networks.unet import UnetGenerator
@@ -106,10 +106,11 @@ def networks(given: argparse.Namespace) -> Method:
     """Ours, as the plain twin's."""
     width, blocks = given.width, 9 if given.size >= 256 else 6
     if given.preset:
-        generators = [ResnetGenerator(width=24, blocks=6, upsample="resize", skips=True) for _ in "ab"]
-        return CycleGAN(
-            *generators, *[PatchDiscriminator(width=32) for _ in "ab"], cycle_a=2, cycle_b=2, identity=0
-        )
+        generators = [
+            ResnetGenerator(width=24, blocks=4, halvings=1, upsample="resize", skips=True) for _ in "ab"
+        ]
+        critics = [Critics([[PatchDiscriminator(width=24, layers=n) for n in (3, 1)]]) for _ in "ab"]
+        return CycleGAN(*generators, *critics, cycle_a=2, cycle_b=2, replay=0, rehearsals=2)
     if given.method == "cyclegan":
         generators = [ResnetGenerator(width=width, blocks=blocks) for _ in "ab"]
         return CycleGAN(*generators, *[PatchDiscriminator(width=width) for _ in "ab"])

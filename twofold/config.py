@@ -87,6 +87,8 @@ class Config(Settings):
                 f"{self.method} contrasts a ResNet's layers: set generator.network to resnet-9 or resnet-6"
             )
         self.check_masks()
+        if self.cyclegan.rehearsals and self.data.resize == "none":
+            raise ValueError("cyclegan.rehearsals are for images of one size; leave out data.resize none")
         if ROOMS[self.method] == "cut" and self.perceptual.network:
             raise ValueError(
                 f"{self.method} has nothing to compare in features; leave out perceptual.network"

@@ -34,6 +34,7 @@ SETTINGS = {
         "adversarial": {"loss": "hinge", "r1": 1.0, "augment": ["colour", "translation", "cutout"]}
     },
     "spectral": {"discriminator": {"spectral": True, "scales": 2}},
+    "rehearsed": {"cyclegan": {"rehearsals": 2, "replay": 0}, "discriminator": {"also": [2]}},
     "pix2pix": {"method": "pix2pix", "data": {"paired": True, "size": 256}},
     "cut": {"method": "cut"},
     "fastcut": {"method": "fastcut"},

@@ -28,6 +28,7 @@ CRITICS = {
     "pytorch-gan": {"discriminator__network": "pytorch-gan"},
     "spectral": {"discriminator__spectral": True, "discriminator__norm": "none"},
     "scales and several": {"discriminator__scales": 2, "discriminator__count": 2},
+    "several depths": {"discriminator__also": "2,1"},
 }
 LOSSES = {
     "bce": {},
@@ -36,6 +37,7 @@ LOSSES = {
 }
 OF_CYCLEGAN = {
     "adversarial cycle": {"cyclegan__cycle": "adversarial"},
+    "rehearsed": {"cyclegan__rehearsals": 2},
     "one way": {"cyclegan__gan_ba": 0, "cyclegan__cycle_b": 0},
     "blurred": {"generator__antialias": True, "generator__upsample": "blur"},
 }
@@ -111,6 +113,7 @@ def test_two_steps(lab, folders, tmp_path, command, method, name, changes):
             "discriminator__norm": "instance",
             "discriminator__spectral": True,
             "adversarial__augment": "colour",
+            "cyclegan__rehearsals": 1,
         },
     ],
     ids=["as published", "wgan"],

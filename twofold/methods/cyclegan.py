@@ -9,6 +9,7 @@ from torch import Tensor
 from twofold.losses.perceptual import Perceptual
 from twofold.methods.adversary import LSGAN, Adversary
 from twofold.methods.base import Batch, Method, Update, change, l1, one_pass
+from twofold.methods.rehearsal import REAL, TIMES, TRANSLATED, Recent
 from twofold.methods.replay import ReplayBuffer
 from twofold.networks.layers import Discriminator, Generator
 
@@ -44,6 +45,8 @@ class CycleGAN(Method):
         identity: weight of |gen_ba(a) - a| and |gen_ab(b) - b|, as a share of the domain's cycle weight.
         mask: weight of |gen_ab(a) - a| and |gen_ba(b) - b| where the batch's masks say that images are to be kept.
         replay: capacity of each domain's replay buffer.
+        rehearsals: further updates of the critics after each batch, from what they have seen of late: the generators
+            gain by critics that know more (Heusel et al. 2017, arXiv 1706.08500, give them a higher rate instead).
         perceptual: compares images with what came back of them once more, in a network's features.
     """
 
@@ -64,6 +67,7 @@ class CycleGAN(Method):
         identity: float = 0.5,
         mask: float = 0.0,
         replay: int = 50,
+        rehearsals: int = 0,
         perceptual: Perceptual | None = None,
     ) -> None:
         super().__init__()
@@ -78,6 +82,9 @@ class CycleGAN(Method):
         self.cycle_a, self.cycle_b = cycle_a, cycle_b
         self.idt_a, self.idt_b = identity * cycle_a, identity * cycle_b
         self.replay_a, self.replay_b = ReplayBuffer(replay), ReplayBuffer(replay)
+        self.rehearsals = rehearsals
+        kept = {"real": REAL, "fake": TRANSLATED}
+        self.recent = {f"{kind}_{domain}": Recent(kept[kind]) for kind in kept for domain in "ab"}
         self.mask, self.perceptual = mask, perceptual
 
     def step(self, batch: Batch) -> Iterator[Update]:
@@ -106,6 +113,20 @@ class CycleGAN(Method):
             losses["rec_disc_b"] = self.adversary.judge(self.rec_disc_b, b, back_b)
         if losses:
             yield Update("D", losses)
+        if self.rehearsals:
+            for name, images in (("real_a", a), ("fake_a", fake_a), ("real_b", b), ("fake_b", fake_b)):
+                self.recent[name].keep(images)
+        for _ in range(self.rehearsals):
+            yield Update("D", self.rehearse(TIMES * len(a)))
+
+    def rehearse(self, count: int) -> dict[str, Tensor]:
+        """The critics' losses on `count` real and translated images of late."""
+        losses = {}
+        for domain, disc, weight in (("a", self.disc_a, self.gan_ba), ("b", self.disc_b, self.gan_ab)):
+            if weight:
+                real, fake = (self.recent[f"{kind}_{domain}"].draw(count) for kind in ("real", "fake"))
+                losses[f"disc_{domain}"] = self.adversary.judge(disc, real, fake)
+        return losses
 
     @property
     def ways(self) -> dict[str, Way]:
@@ -142,12 +163,16 @@ class CycleGAN(Method):
 
     def memory(self) -> dict[str, Tensor]:
         buffers = {"replay_a": self.replay_a, "replay_b": self.replay_b}
-        return {
+        past = {
             f"{name}/{place:06d}": image
             for name, buffer in buffers.items()
             for place, image in enumerate(buffer.content())
         }
+        recent = {f"{name}/{k}": x for name, kept in self.recent.items() for k, x in kept.content().items()}
+        return past | recent
 
     def recall(self, memory: dict[str, Tensor]) -> None:
         for name, buffer in (("replay_a", self.replay_a), ("replay_b", self.replay_b)):
             buffer.refill(memory[key] for key in sorted(memory) if key.split("/")[0] == name)
+        for name, kept in self.recent.items():
+            kept.refill({k: memory[f"{name}/{k}"] for k in ("rows", "count") if f"{name}/{k}" in memory})

@@ -70,6 +70,12 @@ class CycleGANSettings(BaseModel):
     replay: int = Field(
         default=50, ge=0, description="Past translations that a critic also sees; 0 turns it off."
     )
+    rehearsals: int = Field(
+        default=0,
+        ge=0,
+        le=16,
+        description="Further updates of the critics after each batch, from what they have seen of late.",
+    )
 
     @model_validator(mode="after")
     def _anything(self) -> "CycleGANSettings":

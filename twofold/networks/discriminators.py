@@ -122,8 +122,8 @@ class Critics(Discriminator):
     """Several critics as one: a tuple of logits, by scale and then by critic.
 
     On each scale the image has half the side of the one before, by means of 3×3 pixels (pix2pixHD, arXiv
-    1711.11585, §3.2). Several critics of one scale differ by their first weights alone: averaging their losses
-    is the alternative to a replay buffer that CycleGAN's authors name.
+    1711.11585, §3.2). Several critics of one scale and depth differ by their first weights alone: averaging their
+    losses is the alternative to a replay buffer that CycleGAN's authors name.
 
     Args:
         scales: the critics of each scale, the first at the images' own.
@@ -133,7 +133,7 @@ class Critics(Discriminator):
         super().__init__()
         self.scales = nn.ModuleList(nn.ModuleList(critics) for critics in scales)
         every = [critic for critics in scales for critic in critics]
-        self.minimum = every[0].minimum * 2 ** (len(scales) - 1)
+        self.minimum = max(critic.minimum for critic in every) * 2 ** (len(scales) - 1)
         self.per_image = all(critic.per_image for critic in every)
         self.arguments = {"scales": len(scales), "count": len(scales[0])} | every[0].arguments
 

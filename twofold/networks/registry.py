@@ -1,7 +1,7 @@
 """The networks by name, and generators to and from a description that fits in JSON."""
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Literal, get_args
 
@@ -119,6 +119,7 @@ def build_discriminator(
     spectral: bool = False,
     scales: int = 1,
     count: int = 1,
+    also: Sequence[int] = (),
 ) -> Discriminator:
     """A discriminator, or several as one.
 
@@ -127,21 +128,25 @@ def build_discriminator(
         antialias: blurs before the halvings of "patch" and "image".
         spectral: divides every weight by its largest singular value.
         scales, count: how many image scales are judged, and by how many critics each.
+        also: the depths of further critics of "patch", as many of each.
 
     Raises:
         UsageError: it has no such option.
     """
     if antialias and name not in ("patch", "image"):
         raise UsageError(f"discriminator.antialias is for patch and image, not {name}; leave it out")
+    if also and name != "patch":
+        raise UsageError(f"discriminator.also is for patch, not {name}; leave it out")
     extra = {"antialias": True} if antialias else {}
 
-    def one() -> Discriminator:
-        critic = DISCRIMINATORS[name](layers)(in_channels, width=width, norm=norm, **extra)
+    def one(depth: int) -> Discriminator:
+        critic = DISCRIMINATORS[name](depth)(in_channels, width=width, norm=norm, **extra)
         return spectrally_normed(critic) if spectral else critic
 
-    if scales == count == 1:
-        return one()
-    return Critics([[one() for _ in range(count)] for _ in range(scales)])
+    depths = [depth for depth in (layers, *also) for _ in range(count)]
+    if scales * len(depths) == 1:
+        return one(layers)
+    return Critics([[one(depth) for depth in depths] for _ in range(scales)])
 
 
 def automatic_generator(size: int) -> GeneratorName:

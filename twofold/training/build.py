@@ -55,6 +55,7 @@ def cyclegan(config: Config) -> CycleGAN:
         identity=(0.5 if a == b else 0.0) if chosen.identity is None else chosen.identity,
         mask=chosen.mask,
         replay=chosen.replay,
+        rehearsals=chosen.rehearsals,
         perceptual=perceptual(config),
     )
 
