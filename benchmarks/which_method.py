@@ -47,6 +47,7 @@ ROWS: dict[str, list[str]] = {
     "pytorch-gan": ["--discriminator.network", "pytorch-gan"],
     "scales": ["--discriminator.scales", "2", "--discriminator.layers", "2"],
     "count": ["--discriminator.count", "2"],
+    "also": ["--discriminator.also", "1", "--cyclegan.rehearsals", "2"],
     "spectral": ["--discriminator.spectral", "--discriminator.norm", "none"],
     "plain": ["--generator.no-skips"],
     "transposed": ["--generator.no-skips", "--generator.upsample", "transposed"],

@@ -51,6 +51,7 @@ class Records:
         self.seconds_before: float = progress.get("seconds", 0.0)
         self.writes = distributed.rank() == 0
         if self.writes:
+            model.sweep(run.path / "snapshots")
             cut(run.metrics, progress.get("metrics_bytes", 0))
             cut(run.timing, progress.get("timing_bytes", 0))
             cut(run.evaluations, progress.get("evaluations_bytes", 0))

@@ -45,10 +45,13 @@ def kinds(weights: Mapping[str, Tensor]) -> dict[str, tuple[torch.Size, torch.dt
     return {name: (weight.shape, weight.dtype) for name, weight in weights.items()}
 
 
+ASIDE = ".part-"
+
+
 def save(generator: Generator, header: Header, path: Path) -> None:
     """Write a model file, aside, and rename it: it is whole or absent. OSError where the disk refuses."""
     weights = {name: t.detach().cpu().contiguous() for name, t in generator.state_dict().items()}
-    aside = path.with_name(f".{path.name}.{os.getpid()}")
+    aside = path.with_name(f".{path.name}{ASIDE}{os.getpid()}")
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
         with aside.open("wb") as file:  # safetensors' own writer hides what the disk said
@@ -58,6 +61,12 @@ def save(generator: Generator, header: Header, path: Path) -> None:
         aside.replace(path)
     finally:
         aside.unlink(missing_ok=True)
+
+
+def sweep(folder: Path) -> None:
+    """Remove what a `save` that was killed has left; for folders that nobody else writes to."""
+    for left in folder.glob(f".*{ASIDE}*"):
+        left.unlink(missing_ok=True)
 
 
 def header_of(
