@@ -1,5 +1,7 @@
 """Compiled networks: the same numbers, the same names, and only where compiling pays and can be done."""
 
+import shutil
+
 import pytest
 import torch
 from torch import nn
@@ -148,6 +150,15 @@ def test_what_cannot_be_is_refused(monkeypatch):
         settled(monkeypatch, device=CUDA, can=False, **{"machine.compile": "on"})
     with pytest.raises(UsageError, match=r"machine\.capture is for one process on CUDA"):
         settled(monkeypatch, **{"machine.capture": True})
+
+
+def test_a_compiled_run_goes_on_where_there_is_a_compiler(lab, finished, tmp_path, command, monkeypatch):
+    shutil.copytree(finished, tmp_path / "run")
+    config = tmp_path / "run" / "config.yaml"
+    config.write_text(config.read_text().replace("compile: 'off'", "compile: 'on'"))
+    monkeypatch.setattr(compiled, "available", lambda device: False)
+    ended = command("train", "--resume", str(tmp_path / "run"))
+    assert ended.code == 1 and "this machine has no C++ compiler" in ended.output.splitlines()[-1]
 
 
 def test_yaml_has_truth_values_for_on_and_off(tmp_path):

@@ -91,6 +91,10 @@ def again(run: Run, said: Layer) -> Start:
         raise UsageError(
             f"the images changed since {run.path} was started: {listed}; restore them, or start anew with another --out"
         )
+    if config.machine.compile == "on" and not compiled.available(device(run, said)):
+        raise TwofoldError(
+            "this run's networks are compiled, for which this machine has no C++ compiler or Triton"
+        )
     return settle(config, index)
 
 
