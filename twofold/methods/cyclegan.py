@@ -103,10 +103,10 @@ class CycleGAN(Method):
                 back_b = self.gen_ab(fake_a) if self.rec_disc_b else None
 
         losses = {}
-        if self.gan_ba:
-            losses["disc_a"] = self.adversary.judge(self.disc_a, a, self.replay_a.exchange(fake_a))
-        if self.gan_ab:
-            losses["disc_b"] = self.adversary.judge(self.disc_b, b, self.replay_b.exchange(fake_b))
+        seen = {"a": (a, fake_a, self.replay_a), "b": (b, fake_b, self.replay_b)}
+        for domain, disc in self.critics:
+            real, fake, past = seen[domain]
+            losses[f"disc_{domain}"] = self.adversary.judge(disc, real, past.exchange(fake))
         if self.rec_disc_a and back_a is not None:
             losses["rec_disc_a"] = self.adversary.judge(self.rec_disc_a, a, back_a)
         if self.rec_disc_b and back_b is not None:
@@ -122,11 +122,16 @@ class CycleGAN(Method):
     def rehearse(self, count: int) -> dict[str, Tensor]:
         """The critics' losses on `count` real and translated images of late."""
         losses = {}
-        for domain, disc, weight in (("a", self.disc_a, self.gan_ba), ("b", self.disc_b, self.gan_ab)):
-            if weight:
-                real, fake = (self.recent[f"{kind}_{domain}"].draw(count) for kind in ("real", "fake"))
-                losses[f"disc_{domain}"] = self.adversary.judge(disc, real, fake)
+        for domain, disc in self.critics:
+            real, fake = (self.recent[f"{kind}_{domain}"].draw(count) for kind in ("real", "fake"))
+            losses[f"disc_{domain}"] = self.adversary.judge(disc, real, fake)
         return losses
+
+    @property
+    def critics(self) -> list[tuple[str, Discriminator]]:
+        """Those whose verdict has a weight, each with the domain that it judges."""
+        both = (("a", self.disc_a, self.gan_ba), ("b", self.disc_b, self.gan_ab))
+        return [(domain, disc) for domain, disc, weight in both if weight]
 
     @property
     def ways(self) -> dict[str, Way]:

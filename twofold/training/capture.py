@@ -83,10 +83,11 @@ class Capture:
         seen = self.seen[kind] = self.seen.get(kind, 0) + 1
         if seen > WARM_UP and kind not in self.recorded and not self.failed:
             self._record(batch, kind)
-        mine, repeat = self.recorded.get(kind, (None, None))
-        if mine is None or repeat is None or not alike(mine, batch):
+        recorded = self.recorded.get(kind)
+        if recorded is None or not alike(recorded[0], batch):
             self.recorder.run(lambda: self.learn(batch))
             return
+        mine, repeat = recorded
         for target, source in zip(tensors(mine), tensors(batch), strict=True):
             target.copy_(source)
         self.recorder.run(repeat)
