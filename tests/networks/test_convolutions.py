@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from twofold.networks import convolutions
+from twofold.networks import convolutions, winograd
 from twofold.networks.convolutions import Conv2d, ConvTranspose2d
 from twofold.networks.patches import FromImage, Strided, ToImage, Transposed
 from twofold.networks.winograd import WinogradConv
@@ -13,6 +13,12 @@ CASES = {
     "winograd, reflected": (WinogradConv, Conv2d(5, 7, 3, padding=1, padding_mode="reflect"), (2, 5, 8, 12)),
     "winograd, zeros": (WinogradConv, Conv2d(5, 7, 3, padding=1), (1, 5, 8, 8)),
     "winograd, odd sides": (WinogradConv, Conv2d(4, 6, 3, padding=1, padding_mode="reflect"), (2, 4, 9, 7)),
+    "winograd, large tiles": (WinogradConv, Conv2d(3, 5, 3, padding=1), (2, 3, 12, 18)),
+    "winograd, large tiles, reflected, odd sides": (
+        WinogradConv,
+        Conv2d(3, 5, 3, padding=1, padding_mode="reflect"),
+        (3, 3, 11, 17),
+    ),
     "winograd, under a tile": (
         WinogradConv,
         Conv2d(4, 4, 3, padding=1, padding_mode="reflect"),
@@ -77,14 +83,29 @@ def test_only_the_gradients_that_are_needed(name):
     assert layer.weight.grad is not None
 
 
-def test_winograd_in_float32_is_close():
+@pytest.mark.parametrize(("side", "tile"), [(16, 4), (24, 6), (64, 6)])
+def test_winograd_in_float32_is_close(side, tile):
     """Its numbers grow by the transforms: a hundred times float32's rounding is what is allowed."""
+    assert winograd.best_tile(side, side) == tile
     layer = Conv2d(64, 64, 3, padding=1, padding_mode="reflect")
-    x = torch.randn(1, 64, 16, 16)
+    x = torch.randn(1, 64, side, side)
     with torch.no_grad():
         right = reference(layer.double(), x.double())
         mine = layer.float()(x)
     assert (mine - right).abs().max() < 100 * torch.finfo(torch.float32).eps * right.abs().max()
+
+
+def test_images_convolved_in_turn_are_those_convolved_together(monkeypatch):
+    layer = Conv2d(5, 7, 3, padding=1, padding_mode="reflect").double()
+    x = torch.randn(3, 5, 12, 13, dtype=torch.float64, requires_grad=True)
+    found = []
+    for at_once in (2**30, 1):
+        monkeypatch.setattr(winograd, "AT_ONCE", at_once)
+        assert len(list(winograd.parts(x, 6, 7))) == (1 if at_once > 1 else 3)
+        made = layer(x)
+        found.append([made, *torch.autograd.grad((made**2).sum(), (x, layer.weight))])
+    for one, other in zip(*found, strict=True):
+        torch.testing.assert_close(one, other)
 
 
 def test_autocast_and_other_devices_keep_torchs_own(monkeypatch):

@@ -30,10 +30,11 @@ class Conv2d(nn.Conv2d):
             return with_bias(WinogradConv.apply(input, self.weight, reflect), self.bias)
         if stride == 2 and not reflect:
             return with_bias(Strided.apply(input, self.weight, padding), self.bias)
-        if stride == 1 and kernel > 3 and min(inner, outer) <= FEW:
+        if stride == 1 and kernel > 3 and outer <= FEW and padding == kernel // 2:
+            return with_bias(ToImage.apply(input, self.weight, reflect), self.bias)
+        if stride == 1 and kernel > 3 and inner <= FEW:
             padded = F.pad(input, (padding,) * 4, "reflect" if reflect else "constant")
-            algorithm = FromImage if inner <= FEW else ToImage
-            return with_bias(algorithm.apply(padded, self.weight), self.bias)
+            return with_bias(FromImage.apply(padded, self.weight), self.bias)
         return super().forward(input)
 
 
@@ -59,7 +60,7 @@ def computed_here(input: Tensor) -> bool:
 
 def with_bias(made: Tensor | None, bias: Tensor | None) -> Tensor:
     assert made is not None
-    return made if bias is None else made + bias[:, None, None]
+    return made if bias is None else made.add_(bias[:, None, None])
 
 
 def is_traced() -> bool:

@@ -9,7 +9,8 @@ from torch.nn import init as fill
 from torch.nn.utils.parametrizations import spectral_norm
 from torch.nn.utils.parametrize import is_parametrized
 
-from twofold.networks.convolutions import Conv2d, ConvTranspose2d, is_traced
+from twofold.networks.convolutions import Conv2d, ConvTranspose2d, computed_here, is_traced
+from twofold.networks.remade import as_written, normed, rectified
 
 NormName = Literal["instance", "batch", "none"]
 UpsampleName = Literal["transposed", "resize", "resize-zero", "blur"]
@@ -79,7 +80,16 @@ class InstanceNorm(nn.InstanceNorm2d):
     """Instance norm without weights or buffers."""
 
     def forward(self, input: Tensor) -> Tensor:
-        return per_image_norm(input, None, None, self.eps)
+        return (
+            normed(input, self.eps) if computed_here(input) else per_image_norm(input, None, None, self.eps)
+        )
+
+
+class ReLU(nn.ReLU):
+    """max(0, x), in place."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        return rectified(input)
 
 
 def per_image_norm(images: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float) -> Tensor:
@@ -92,19 +102,12 @@ def per_image_norm(images: Tensor, weight: Tensor | None, bias: Tensor | None, e
     if is_traced():
         return F.instance_norm(images, None, None, weight, bias, True, 0.0, eps)
     if torch.compiler.is_compiling():  # in one kernel with what stands around it
-        return norm_as_written(images, weight, bias, eps)
+        made = as_written(images, eps)
+        if weight is not None and bias is not None:
+            made = made * weight[:, None, None] + bias[:, None, None]
+        return made.to(images.dtype)
     normed = [F.batch_norm(image, None, None, weight, bias, True, 0.0, eps) for image in images.split(1)]
     return normed[0] if len(normed) == 1 else torch.cat(normed)
-
-
-def norm_as_written(images: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float) -> Tensor:
-    """`per_image_norm` as its formula, in float32 at least."""
-    x = images.to(torch.promote_types(images.dtype, torch.float32))
-    variance, mean = torch.var_mean(x, (2, 3), correction=0, keepdim=True)
-    x = (x - mean) * torch.rsqrt(variance + eps)
-    if weight is not None and bias is not None:
-        x = x * weight[:, None, None] + bias[:, None, None]
-    return x.to(images.dtype)
 
 
 class BlurDown(nn.Module):

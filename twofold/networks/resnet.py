@@ -14,6 +14,7 @@ from twofold.networks.layers import (
     BlurDown,
     Generator,
     NormName,
+    ReLU,
     UpsampleName,
     before_norm,
     has_bias,
@@ -152,7 +153,7 @@ class ResidualBlock(nn.Module):
         super().__init__()
         self.conv1 = reflecting(channels, norm)
         self.norm1 = norm_layer(norm, channels)
-        self.relu = nn.ReLU(inplace=True)
+        self.relu = ReLU()
         self.dropout = nn.Dropout(0.5) if dropout else nn.Identity()
         self.conv2 = reflecting(channels, norm)
         self.norm2 = norm_layer(norm, channels)
@@ -173,14 +174,14 @@ def reflecting(channels: int, norm: NormName) -> nn.Conv2d:
 
 
 def stage(convolve: dict[str, nn.Module], channels: int, norm: NormName) -> nn.Sequential:
-    after = {"norm": norm_layer(norm, channels), "relu": nn.ReLU(inplace=True)}
+    after = {"norm": norm_layer(norm, channels), "relu": ReLU()}
     return nn.Sequential(OrderedDict(convolve | after))
 
 
 def join(channels: int) -> nn.Sequential:
     """(N, 2 channels, H, W) to (N, channels, H, W); without a norm, so that levels come through as they are."""
     conv = Conv2d(2 * channels, channels, 3, padding=1, padding_mode="reflect")
-    return nn.Sequential(OrderedDict(conv=conv, relu=nn.ReLU(inplace=True)))
+    return nn.Sequential(OrderedDict(conv=conv, relu=ReLU()))
 
 
 def halve(channels: int, norm: NormName, antialias: bool) -> nn.Sequential:

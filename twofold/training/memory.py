@@ -16,7 +16,7 @@ BYTES_PER_PARAMETER = 16
 
 OVERHEAD, CPU_OVERHEAD = 1.3, 1.8
 """Temporaries and fragmentation over the sum of what is kept. Measured on a CPU, with freed memory kept, on steps of
-ResNet-6 at 128 px (0.81 of what was taken) and ResNet-9 at 256 px (0.95); elsewhere the allocator sees less of it."""
+ResNet-6 at 128 px (0.92 of what was taken) and ResNet-9 at 256 px (1.14); elsewhere the allocator sees less of it."""
 
 BYTES_PER_VALUE = {"float32": 4, "bf16": 3}
 """Of an activation; autocast keeps some in float32, measured likewise."""

@@ -1,0 +1,35 @@
+"""Memory that is used again and again: each thread's and each name's own, and good for training whoever asked first."""
+
+import threading
+
+import torch
+
+from twofold.networks.scratch import scratch
+
+
+def test_a_name_has_one_memory_which_grows():
+    small = scratch("test", (2, 3), torch.float32).fill_(1)
+    again = scratch("test", (3, 2), torch.float32)
+    assert again.shape == (3, 2) and again.data_ptr() == small.data_ptr() and again.sum() == 6
+    assert scratch("test, another", (2, 3), torch.float32).data_ptr() != small.data_ptr()
+    assert scratch("test", (2, 3), torch.float64).dtype == torch.float64
+    assert scratch("test", (50, 60), torch.float32).shape == (50, 60)
+
+
+def test_each_thread_has_its_own():
+    mine = scratch("test", (4,), torch.float32)
+    found = []
+    other = threading.Thread(target=lambda: found.append(scratch("test", (4,), torch.float32)))
+    other.start()
+    other.join()
+    assert found[0].data_ptr() != mine.data_ptr()
+
+
+def test_what_translation_asked_for_serves_training():
+    weight = torch.ones(3, requires_grad=True)
+    with torch.inference_mode():
+        scratch("test, in inference", (3,), torch.float32)
+    later = scratch("test, in inference", (3,), torch.float32)
+    assert not later.is_inference()
+    (weight * later.fill_(2)).sum().backward()
+    assert weight.grad is not None and weight.grad.tolist() == [2, 2, 2]

@@ -1,0 +1,132 @@
+"""Normed and rectified images that are made again for the gradient rather than kept, on a CPU.
+
+A convolution, its norm and its activation leave two sets of maps for the backward pass: the convolution's result, of which
+the norm's gradient is made, and the activations, of which the next convolution's is. The second follows from the
+first by a product and a sum a value, which is nothing beside a convolution; so it is dropped, and half of the
+memory with it.
+
+An image knows how it was made by an attribute, `SOURCE`: what another operation makes of it has none, and what is changed
+in place afterwards has another version.
+"""
+
+from typing import Any, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from twofold.networks.scratch import scratch
+
+SOURCE = "_twofold_source"
+
+
+class Source(NamedTuple):
+    """(N, C, H, W) before the norm; the mean and 1 / deviation of each channel of each image, (N, C)."""
+
+    images: Tensor
+    mean: Tensor
+    scale: Tensor
+    rectified: bool = False
+
+
+def mark(images: Tensor, source: Source) -> None:
+    setattr(images, SOURCE, (source, images._version))
+
+
+def source_of(images: Tensor) -> Source | None:
+    source, version = getattr(images, SOURCE, (None, 0))
+    return None if source is None or images._version != version else source
+
+
+class Normed(torch.autograd.Function):
+    """Each channel of each image, (N, C, H, W), to mean 0 and variance 1; with the two statistics, (N, C)."""
+
+    @staticmethod
+    def forward(ctx: Any, images: Tensor, eps: float) -> tuple[Tensor, Tensor, Tensor]:
+        if images.shape[2:].numel() < 2:
+            raise ValueError(f"one pixel has no variance, and each image here is one: {tuple(images.shape)}")
+        made = torch.empty_like(images)
+        mean, scale = (images.new_empty(images.shape[:2]) for _ in range(2))
+        for image, *to in zip(images.split(1), made.split(1), mean, scale, strict=True):
+            torch.native_batch_norm(image, None, None, None, None, True, 0.0, eps, out=to)
+        ctx.save_for_backward(images, mean, scale)
+        ctx.eps = eps
+        ctx.mark_non_differentiable(mean, scale)
+        return made, mean, scale
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor, *_: Tensor) -> tuple[Tensor, None]:  # pyright: ignore[reportIncompatibleMethodOverride]
+        images, mean, scale = ctx.saved_tensors
+        if torch.is_grad_enabled():  # the gradient of a gradient is to be taken
+            return torch.autograd.grad(as_written(images, ctx.eps), images, gradient, create_graph=True)[
+                0
+            ], None
+        made = [
+            torch.ops.aten.native_batch_norm_backward(
+                *one, None, None, None, each_mean, each_scale, True, ctx.eps, [True, False, False]
+            )[0]
+            for *one, each_mean, each_scale in zip(
+                gradient.split(1), images.split(1), mean, scale, strict=True
+            )
+        ]
+        return made[0] if len(made) == 1 else torch.cat(made), None
+
+
+class Rectified(torch.autograd.Function):
+    """max(0, x) in place, of an image with a source."""
+
+    @staticmethod
+    def forward(ctx: Any, normed: Tensor, images: Tensor, mean: Tensor) -> Tensor:
+        ctx.save_for_backward(images, mean)
+        ctx.mark_dirty(normed)
+        return normed.relu_()
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:  # pyright: ignore[reportIncompatibleMethodOverride]
+        images, mean = ctx.saved_tensors
+        above = scratch("patches", images.permute(0, 2, 3, 1).shape, images.dtype).permute(0, 3, 1, 2)
+        torch.sub(images, mean[:, :, None, None], out=above)  # as positive as the normed image
+        return torch.ops.aten.threshold_backward(gradient, above, 0), None, None
+
+
+def as_written(images: Tensor, eps: float) -> Tensor:
+    """`Normed` as its formula, in float32 at least."""
+    x = images.to(torch.promote_types(images.dtype, torch.float32))
+    variance, mean = torch.var_mean(x, (2, 3), correction=0, keepdim=True)
+    return ((x - mean) * torch.rsqrt(variance + eps)).to(images.dtype)
+
+
+def normed(images: Tensor, eps: float) -> Tensor:
+    made, mean, scale = Normed.apply(images, eps)  # pyright: ignore[reportGeneralTypeIssues]
+    if made.requires_grad:
+        mark(made, Source(images, mean, scale))
+    return made
+
+
+def rectified(images: Tensor) -> Tensor:
+    """max(0, x), in place."""
+    source = source_of(images)
+    if source is None:
+        return F.relu_(images)
+    made = Rectified.apply(images, source.images, source.mean)
+    assert made is not None
+    mark(made, source._replace(rectified=True))
+    return made
+
+
+def keep(ctx: Any, images: Tensor, weight: Tensor) -> None:
+    """Save for the backward pass what gives both back."""
+    source = source_of(images)
+    ctx.rectified = source is not None and source.rectified
+    ctx.save_for_backward(weight, *((images,) if source is None else source[:3]))
+
+
+def kept(ctx: Any) -> tuple[Tensor, Tensor]:
+    """The images and the weight that were given to `keep`."""
+    weight, images, *statistics = ctx.saved_tensors
+    if statistics:
+        mean, scale = (x[:, :, None, None] for x in statistics)
+        images = torch.addcmul(-mean * scale, images, scale)
+    return images.relu_() if ctx.rectified else images, weight
