@@ -127,9 +127,10 @@ def from_file_to_file(
             images.write(one.image, one.job.target)
         return one
 
-    ready = ahead(read, jobs, threads=2, depth=2 + translator.batch)
-    done = (one for batch in batches(ready, translator.batch) for one in through(translator, batch, at))
-    return ahead(write, done, threads=1, depth=1 + translator.batch)
+    together = translator.together(at)
+    ready = ahead(read, jobs, threads=2, depth=2 + together)
+    done = (one for batch in batches(ready, together) for one in through(translator, batch, at))
+    return ahead(write, done, threads=1, depth=1 + together)
 
 
 def batches(images: Iterator[Translated], most: int) -> Iterator[list[Translated]]:

@@ -6,7 +6,7 @@ import pytest
 from twofold import cli, images
 from twofold.errors import TwofoldError
 from twofold.translation.sources import plan
-from twofold.translation.translator import Translator
+from twofold.translation.translator import BATCH, Translator
 from twofold.verb_translate import from_file_to_file
 
 
@@ -26,7 +26,8 @@ def translate(made, folder, out):
 
 
 def test_batches_change_no_picture_nor_its_name(translator, folder, tmp_path, monkeypatch):
-    made, sizes = translator(), []
+    made, sizes = translator(size=16), []
+    made.batch = 1
     _, alone = translate(made, folder, tmp_path / "alone")
     made.batch = 3
     arrays = made.arrays
@@ -40,8 +41,7 @@ def test_batches_change_no_picture_nor_its_name(translator, folder, tmp_path, mo
 
 
 def test_what_does_not_fit_together_goes_alone(translator, folder, tmp_path, monkeypatch):
-    made = translator()
-    made.batch = 4
+    made = translator(size=16)
     arrays = made.arrays
 
     def cramped(batch, at):
@@ -57,7 +57,8 @@ def test_what_does_not_fit_together_goes_alone(translator, folder, tmp_path, mon
 
 
 def test_an_interruption_leaves_whole_pictures_alone(translator, folder, tmp_path, monkeypatch, capsys):
-    translator().save(tmp_path / "x.safetensors")
+    translator(size=16).save(tmp_path / "x.safetensors")
+    monkeypatch.setitem(BATCH, "cpu", 1)
     arrays, seen = Translator.arrays, []
 
     def interrupted(self, batch, at):
@@ -73,3 +74,15 @@ def test_an_interruption_leaves_whole_pictures_alone(translator, folder, tmp_pat
     left = sorted(path.name for path in out.iterdir())
     assert left == ["0.png", "1.png", "2.png"][: len(left)]
     assert all(images.read(out / name).shape == (16, 16, 3) for name in left)
+
+
+def test_how_many_go_together(translator, monkeypatch):
+    made = translator(size=16)
+    assert made.together() == 4 and made.together(512) == 4
+    assert made.together(513) == made.together("native") == 1
+    one = made.header.size**2 * made.bytes_per_pixel
+    for room, together in ((0, 1), (3, 1), (4, 2), (40, 4)):
+        monkeypatch.setattr("twofold.hardware.free_memory", lambda _, room=room: room * one)
+        assert made.together() == together, room
+    made.batch = 1  # as with noise, which is drawn for one image at a time
+    assert made.together() == 1

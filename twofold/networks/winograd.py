@@ -190,12 +190,18 @@ def edged(images: Tensor, reflect: bool, tile: int) -> Tensor:
     n, c, height, width = images.shape
     if height % tile == width % tile == 0:
         return F.pad(images, (1, 1, 1, 1), "reflect" if reflect else "constant").permute(0, 2, 3, 1)
-    shape = (n, tiles(height, tile) * tile + 2, tiles(width, tile) * tile + 2, c)
-    padded = scratch("edged", shape, images.dtype).zero_()
+    high, wide = tiles(height, tile) * tile + 2, tiles(width, tile) * tile + 2
+    padded = scratch("edged", (n, high, wide, c), images.dtype)
     padded[:, 1 : height + 1, 1 : width + 1] = images.permute(0, 2, 3, 1)
-    for dim, side in ((1, height), (2, width)) if reflect else ():
-        padded.select(dim, 0).copy_(padded.select(dim, 2))
-        padded.select(dim, side + 1).copy_(padded.select(dim, side - 1))
+    for dim, side, end in ((1, height, high), (2, width, wide)):
+        first, last = padded.select(dim, 0), padded.select(dim, side + 1)
+        if reflect:
+            first.copy_(padded.select(dim, 2))
+            last.copy_(padded.select(dim, side - 1))
+        else:
+            first.zero_()
+            last.zero_()
+        padded.narrow(dim, side + 2, end - side - 2).zero_()
     return padded
 
 

@@ -25,8 +25,14 @@ BYTES_PER_PIXEL = 100
 BYTES_PER_PIXEL_AND_WIDTH = {"transposed": 20, "resize": 40, "resize-zero": 40, "blur": 40}
 """Peak memory of a translation, measured: the image in several forms, and some maps of the generator's width."""
 
-BATCH = {"cuda": 8}
-"""Images of one size that go through together; on a CPU one at a time is as fast, and bitwise the same."""
+BATCH = {"cuda": 8, "cpu": 4}
+"""Images of one size that go through together, where there are many; on a CPU only small ones."""
+
+SMALL = 512
+"""Pixels of a side up to which they gain by it: a filter is transformed once for all, and products are larger."""
+
+SHARE = 0.5
+"""Of the free memory that they may take together."""
 
 Uint8 = NDArray[np.uint8]
 At = int | Literal["trained", "native"]
@@ -49,9 +55,11 @@ class Translator:
         self.device = torch.device(device)
         self.generator = generator.to(self.device).eval()
         self.header = header
+        self.backend: Backend = backend
         self.noise, self.seed = header.noise if noise is None else noise, seed
         self.forward = forward(backend, self.generator, precision, self.noise)
         self.batch = 1 if self.noise else BATCH.get(self.device.type, 1)
+        """Images that go through together at most."""
 
     @classmethod
     def load(
@@ -227,15 +235,31 @@ class Translator:
         short = [max(-(-x // multiple) * multiple, least) - x for x in image.shape[:2]]
         return np.pad(image, [(0, short[0]), (0, short[1]), (0, 0)], "symmetric") if any(short) else image
 
+    def together(self, at: At = "trained") -> int:
+        """How many images of one size are best translated in one pass, where there are many."""
+        side = self.header.size if at == "trained" else at
+        if self.device.type != "cpu":
+            return self.batch
+        if self.backend != "torch" or not isinstance(side, int) or side > SMALL:
+            return 1
+        free = hardware.free_memory(self.device)
+        fit = self.batch if free is None else int(SHARE * free / (side * side * self.bytes_per_pixel))
+        return max(1, min(self.batch, fit))
+
+    @property
+    def bytes_per_pixel(self) -> int:
+        """Peak memory of a translation."""
+        arguments = self.generator.arguments
+        return BYTES_PER_PIXEL + BYTES_PER_PIXEL_AND_WIDTH[str(arguments["upsample"])] * int(
+            arguments["width"]
+        )
+
     def check_memory(self, rows: int, columns: int, count: int = 1) -> None:
         """Refuse images whose translation cannot fit, naming a size at which one would."""
         free = hardware.free_memory(self.device)
-        arguments = self.generator.arguments
-        per_width = BYTES_PER_PIXEL_AND_WIDTH[str(arguments["upsample"])]
-        per_pixel = BYTES_PER_PIXEL + per_width * int(arguments["width"])
-        needed = count * rows * columns * per_pixel
+        needed = count * rows * columns * self.bytes_per_pixel
         if free is not None and needed > free:
-            fits = int((0.8 * free / per_pixel) ** 0.5)
+            fits = int((0.8 * free / self.bytes_per_pixel) ** 0.5)
             raise UsageError(
                 f"{columns}×{rows} pixels need about {needed / 2**30:.1f} GiB, {free / 2**30:.1f} are free;"
                 f" --at {fits} would fit (the result is enlarged back)"
