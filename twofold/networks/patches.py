@@ -1,9 +1,10 @@
 """Convolutions, or their gradients, as one matrix product over patches, where that beats the CPU library's.
 
-The library's weight gradients are slow for strided convolutions, and with an image's few channels on one side it leaves
-most of each vector empty. Gradients of gradients are not offered.
+The library's weight gradients are slow for strided convolutions; where maps are small and channels many it spends its time
+on the weights' layout; and with an image's few channels on one side it leaves most of each vector empty. Gradients of gradients are not offered.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -13,52 +14,80 @@ from torch.autograd.function import once_differentiable
 from torch.nn.grad import conv2d_input
 
 from twofold.networks.remade import keep, kept
-from twofold.networks.scratch import scratch
+from twofold.networks.scratch import empty, scratch
 
 Grads = tuple[Tensor | None, Tensor | None]
 
+FEW_PIXELS = 16 * 16
+"""Of the small side of a strided convolution, up to which it is sooner a product: the library lays out all weights anew."""
+
+VERY_FEW = 2 * 2
+"""The same of a transposed one."""
+
 
 class Strided(torch.autograd.Function):
-    """The library's convolution of stride 2 of images (N, C, H, W) with a filter (O, C, k, k)."""
+    """The convolution of stride 2 of images (N, C, H, W) with a filter (O, C, k, k)."""
 
     @staticmethod
     def forward(ctx: Any, images: Tensor, weight: Tensor, padding: int) -> Tensor:
         keep(ctx, images, weight)
         ctx.padding = padding
-        return F.conv2d(images, weight, None, 2, padding)
+        n, _, height, width = images.shape
+        kernel = weight.shape[2]
+        h, w = ((side + 2 * padding - kernel) // 2 + 1 for side in (height, width))
+        if h * w > FEW_PIXELS:
+            return F.conv2d(images, weight, None, 2, padding)
+        squares, made = (
+            patches(F.pad(images, (padding,) * 4), kernel, 2),
+            empty(n, len(weight), h, w, like=images),
+        )
+        torch.mm(squares, flat(weight).T, out=rows(made))
+        return made
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None, None]:  # pyright: ignore[reportIncompatibleMethodOverride]
         images, weight = kept(ctx)
         of_images, of_weight, _ = ctx.needs_input_grad
-        return (
-            conv2d_input(images.shape, weight, gradient, 2, ctx.padding) if of_images else None,
-            filter_gradient(gradient, images, weight, 2, ctx.padding) if of_weight else None,
-            None,
-        )
+        grad_images = grad_weight = None
+        if of_weight:
+            grad_weight = filter_gradient(gradient, images, weight, 2, ctx.padding)
+        if of_images and gradient.shape[2:].numel() > FEW_PIXELS:
+            grad_images = conv2d_input(images.shape, weight, gradient, 2, ctx.padding)
+        elif of_images:
+            grad_images = laid_out(gradient, weight, ctx.padding, images.shape[2:])
+        return grad_images, grad_weight, None
 
 
 class Transposed(torch.autograd.Function):
-    """The library's transposed convolution of stride 2, filter (C, O, k, k)."""
+    """The transposed convolution of stride 2, filter (C, O, k, k)."""
 
     @staticmethod
     def forward(ctx: Any, images: Tensor, weight: Tensor, padding: int, output_padding: int) -> Tensor:
         keep(ctx, images, weight)
         ctx.padding = padding
-        return F.conv_transpose2d(images, weight, None, 2, padding, output_padding)
+        h, w = images.shape[2:]
+        if h * w > VERY_FEW:
+            return F.conv_transpose2d(images, weight, None, 2, padding, output_padding)
+        kernel = weight.shape[2]
+        size = tuple(2 * (side - 1) + kernel - 2 * padding + output_padding for side in (h, w))
+        return laid_out(images, weight, padding, size)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None, None, None]:  # pyright: ignore[reportIncompatibleMethodOverride]
         images, weight = kept(ctx)
         of_images, of_weight, *_ = ctx.needs_input_grad
-        return (
-            F.conv2d(gradient, weight, None, 2, ctx.padding) if of_images else None,
-            filter_gradient(images, gradient, weight, 2, ctx.padding) if of_weight else None,
-            None,
-            None,
-        )
+        padded = F.pad(gradient, (ctx.padding,) * 4)
+        grad_images = empty(*images.shape, like=images) if of_images else None
+        taps = images.new_empty(len(weight), weight[0].numel()) if of_weight else None
+        for place, one in enumerate(padded.split(1)):
+            squares = patches(one, weight.shape[2], 2)
+            if grad_images is not None:
+                torch.mm(squares, flat(weight).T, out=rows(grad_images[place : place + 1]))
+            if taps is not None:
+                add_product(taps, rows(images[place : place + 1]).T, squares, first=not place)
+        return grad_images, None if taps is None else as_filter(taps, weight), None, None
 
 
 class FromImage(torch.autograd.Function):
@@ -103,24 +132,22 @@ class ToImage(torch.autograd.Function):
         of_images, of_weight, _ = ctx.needs_input_grad
         n, c, kernel, reach = len(images), images.shape[1], weight.shape[2], weight.shape[2] // 2
         padded = edged(images, weight, ctx.reflect)
-        _, _, height, width = padded.shape
         turned = weight.flip(2, 3).permute(2, 3, 0, 1)  # (k, k, O, C)
         whole = F.pad(gradient, (kernel - 1,) * 4)
-        grad_padded = images.new_empty(n, height, width, c) if of_images else None
-        taps = images.new_zeros(turned.numel() // c, c) if of_weight else None
+        grad_padded = empty(*padded.shape, like=images) if of_images else None
+        taps = images.new_empty(turned.numel() // c, c) if of_weight else None
         for place in range(n):
             around = patches(whole[place : place + 1], kernel, 1)  # (H W, k k O)
             if grad_padded is not None:
-                torch.mm(around, turned.reshape(-1, c), out=grad_padded[place].view(height * width, c))
+                torch.mm(around, turned.reshape(-1, c), out=rows(grad_padded[place : place + 1]))
             if taps is not None:
-                taps.addmm_(around.T, rows(padded[place : place + 1]))
+                add_product(taps, around.T, rows(padded[place : place + 1]), first=not place)
         grad_images = grad_weight = None
         if grad_padded is not None:
-            grad_images = grad_padded.permute(0, 3, 1, 2)
             if ctx.reflect:
-                grad_images = torch.ops.aten.reflection_pad2d_backward(grad_images, images, (reach,) * 4)
+                grad_images = torch.ops.aten.reflection_pad2d_backward(grad_padded, images, (reach,) * 4)
             else:
-                grad_images = grad_images[:, :, reach:-reach, reach:-reach]
+                grad_images = grad_padded[:, :, reach:-reach, reach:-reach]
         if taps is not None:
             grad_weight = taps.view(turned.shape).permute(2, 3, 0, 1).flip(2, 3)
             grad_weight = torch.empty_like(weight).copy_(grad_weight)
@@ -133,16 +160,49 @@ def edged(images: Tensor, weight: Tensor, reflect: bool) -> Tensor:
 
 def filter_gradient(small: Tensor, large: Tensor, weight: Tensor, stride: int, padding: int) -> Tensor:
     """Of a convolution from `large` to `small`, or a transposed one from `small` to `large`; strides of `weight`."""
-    o, kernel = small.shape[1], weight.shape[2]
-    taps = small.new_zeros(o, kernel * kernel * large.shape[1])
-    padded = F.pad(large, (padding,) * 4)
-    for place in range(len(small)):
-        taps.addmm_(rows(small[place : place + 1]).T, patches(padded[place : place + 1], kernel, stride))
-    return torch.empty_like(weight).copy_(taps.view(o, kernel, kernel, -1).permute(0, 3, 1, 2))
+    kernel = weight.shape[2]
+    taps = small.new_empty(small.shape[1], weight[0].numel())
+    for place, one in enumerate(F.pad(large, (padding,) * 4).split(1)):
+        squares = patches(one, kernel, stride)
+        add_product(taps, rows(small[place : place + 1]).T, squares, first=not place)
+    return as_filter(taps, weight)
+
+
+def add_product(total: Tensor, left: Tensor, right: Tensor, *, first: bool) -> None:
+    """Add a matrix product; the first replaces what is there."""
+    torch.addmm(total, left, right, beta=0.0 if first else 1.0, out=total)
+
+
+def flat(weight: Tensor) -> Tensor:
+    """A filter (O, C, k, k) as (O, k · k · C); of a channels-last one, the same memory."""
+    return weight.permute(0, 2, 3, 1).reshape(len(weight), -1)
+
+
+def as_filter(taps: Tensor, weight: Tensor) -> Tensor:
+    """What `flat` gave as (O, C, k, k) again, with the strides of `weight`."""
+    o, c, kernel, _ = weight.shape
+    made = taps.view(o, kernel, kernel, c).permute(0, 3, 1, 2)
+    return made if made.stride() == weight.stride() else torch.empty_like(weight).copy_(made)
+
+
+def laid_out(images: Tensor, weight: Tensor, padding: int, size: Sequence[int]) -> Tensor:
+    """The transposed convolution of stride 2 as a product: what each pixel adds to its square, then the sum of all.
+
+    Images (N, C, h, w) and a filter (C, O, k, k) to (N, O, *size).
+    """
+    n, _, h, w = images.shape
+    _, o, kernel, _ = weight.shape
+    shares = torch.mm(rows(images), flat(weight)).view(n, h, w, kernel, kernel, o)
+    total = images.new_zeros(n, size[0] + 2 * padding, size[1] + 2 * padding, o)
+    for y in range(kernel):
+        for x in range(kernel):
+            total[:, y : y + 2 * h - 1 : 2, x : x + 2 * w - 1 : 2] += shares[:, :, :, y, x]
+    inner = total[:, padding : padding + size[0], padding : padding + size[1]]
+    return inner.permute(0, 3, 1, 2).clone(memory_format=torch.channels_last)
 
 
 def rows(images: Tensor) -> Tensor:
-    """(N, C, H, W) to (N H W, C)."""
+    """(N, C, H, W) to (N H W, C), the same memory if a pixel's channels lie side by side."""
     return images.permute(0, 2, 3, 1).reshape(-1, images.shape[1])
 
 

@@ -31,3 +31,9 @@ def scratch(name: str, shape: Sequence[int], dtype: torch.dtype) -> Tensor:
         with torch.inference_mode(False):  # else it could not be used for training afterwards
             have = _kept.memory[name, dtype] = torch.empty(size, dtype=dtype)
     return have[:size].view(*shape)
+
+
+def empty(n: int, channels: int, height: int, width: int, like: Tensor) -> Tensor:
+    """Images (N, C, H, W) whose pixels' channels lie side by side."""
+    shape = (n, channels, height, width)
+    return torch.empty(shape, dtype=like.dtype, memory_format=torch.channels_last)

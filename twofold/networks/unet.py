@@ -5,6 +5,7 @@ from collections import OrderedDict
 import torch
 from torch import Tensor, nn
 
+from twofold.networks.convolutions import Conv2d
 from twofold.networks.layers import (
     Generator,
     NormName,
@@ -92,13 +93,13 @@ class UnetGenerator(Generator):
 
 
 def enter(in_channels: int, channels: int, norm: NormName) -> nn.Sequential:
-    conv = nn.Conv2d(in_channels, channels, 4, stride=2, padding=1, bias=has_bias(norm))
+    conv = Conv2d(in_channels, channels, 4, stride=2, padding=1, bias=has_bias(norm))
     return nn.Sequential(OrderedDict(conv=conv, relu=nn.LeakyReLU(0.2, inplace=True)))
 
 
 def halve(channels: int, to: int, norm: NormName) -> nn.Sequential:
     """(N, channels, H, W) to (N, to, H/2, W/2)."""
-    conv = nn.Conv2d(channels, to, 4, stride=2, padding=1, bias=has_bias(norm))
+    conv = Conv2d(channels, to, 4, stride=2, padding=1, bias=has_bias(norm))
     return nn.Sequential(
         OrderedDict(
             conv=before_norm(conv, norm), norm=norm_layer(norm, to), relu=nn.LeakyReLU(0.2, inplace=True)
@@ -107,7 +108,7 @@ def halve(channels: int, to: int, norm: NormName) -> nn.Sequential:
 
 
 def bottom(channels: int, to: int, norm: NormName) -> nn.Sequential:
-    conv = nn.Conv2d(channels, to, 4, stride=2, padding=1, bias=has_bias(norm))
+    conv = Conv2d(channels, to, 4, stride=2, padding=1, bias=has_bias(norm))
     return nn.Sequential(OrderedDict(conv=conv))
 
 

@@ -20,7 +20,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from twofold.networks.remade import keep, kept
-from twofold.networks.scratch import scratch
+from twofold.networks.scratch import empty, scratch
 
 TAPS = 3
 """Side of the filter."""
@@ -99,12 +99,6 @@ def both_sides(matrix: Tensor, values: Tensor, through: str, to: str) -> Tensor:
     torch.bmm(matrix.expand(s, k, s), values, out=half)
     whole = scratch(to, (k, k, values.shape[2]), values.dtype)
     return torch.bmm(matrix.expand(k, k, s), half.transpose(0, 1), out=whole)
-
-
-def empty(n: int, channels: int, height: int, width: int, like: Tensor) -> Tensor:
-    """Images (N, C, H, W) whose pixels' channels lie side by side."""
-    shape = (n, channels, height, width)
-    return torch.empty(shape, dtype=like.dtype, memory_format=torch.channels_last)
 
 
 class WinogradConv(torch.autograd.Function):

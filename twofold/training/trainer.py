@@ -11,6 +11,7 @@ from twofold.distributed import rank, sync_gradients, world
 from twofold.methods.base import Batch, Method, Update
 from twofold.networks.layers import Generator
 from twofold.randomness import seed32
+from twofold.training.adam import Adam
 from twofold.training.capture import Capture, CudaRecorder
 from twofold.training.compiled import compile_networks, eagerly
 from twofold.training.stats import LossSums, counting
@@ -58,7 +59,7 @@ class Trainer:
         self.images = 0
         self.params = {phase: trainable(method, names) for phase, names in method.phases.items()}
         self.optimizers = {
-            phase: torch.optim.Adam(
+            phase: Adam(
                 params,
                 lr=torch.tensor(lr, device=self.device) if captured else lr,
                 betas=betas,
