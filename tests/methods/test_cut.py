@@ -12,8 +12,8 @@ import torch.nn.functional as F
 from twofold.errors import UsageError
 from twofold.exchange.original import discriminator_from_original, generator_from_original, keys, to_original
 from twofold.losses.patchnce import PatchHeads, unit
-from twofold.methods.base import Batch
-from twofold.methods.cut import CUT
+from twofold.methods.base import Batch, one_pass
+from twofold.methods.cut import CUT, mirror
 from twofold.networks.discriminators import PatchDiscriminator
 from twofold.networks.layers import InstanceNorm, initialise
 from twofold.networks.resnet import ResnetGenerator
@@ -43,6 +43,10 @@ class Told(CUT):
         place = self.drawn.pop(0)
         assert place.max() < count
         return place
+
+    def shown(self, images):
+        """Each image alone: the golden numbers have torch's wrong gradient of one channels-last image's norm."""
+        return [self.gen_ab.features(x, self.layers) for x in images]
 
 
 def build(told):
@@ -216,20 +220,58 @@ def test_flip_equivariance_compares_places_across_the_mirror():
     shown = method.gen_ab.enter(a)
     torch.testing.assert_close(method.gen_ab.enter(a.flip(3)).flip(3), shown)
     result = a + 0.1
+    keys, queries, mirrored = method.shown((a, result, result.flip(3)))
     torch.manual_seed(0)
-    plain = method.contrast(a, result, mirrored=None)
+    plain = method.contrast(queries, keys)
     torch.manual_seed(0)
-    torch.testing.assert_close(method.contrast(a, result.flip(3), mirrored=torch.tensor(True)), plain)
+    torch.testing.assert_close(
+        method.contrast([mirror(x, torch.tensor(True)) for x in mirrored], keys), plain
+    )
 
 
 def test_fastcut_mirrors_half_of_the_steps():
     method = tiny(flip=True, nce_identity=False)
-    asked = []
-    method.contrast = lambda source, result, mirrored: asked.append(mirrored.item()) or result.sum()
+    asked, a = [], images().a
+    method.gen_ab.register_forward_pre_hook(lambda _, given: asked.append(torch.equal(given[0], a.flip(3))))
     for step in range(40):
         torch.manual_seed(step)
         list(method.step(images()))
-    assert 10 < sum(asked) < 30
+    assert len(asked) == 40 and 10 < sum(asked) < 30
+
+
+def test_features_seen_on_the_way_are_those_of_the_image():
+    """Losses and gradients are as if the sources had gone through the encoder once more."""
+
+    def learnt(separately):
+        method = tiny()
+        if separately:
+            method.translate = lambda images: (one_pass(method.gen_ab, *images), None)
+        torch.manual_seed(3)
+        *_, last = method.step(images())
+        weights = [p for p in method.gen_ab.parameters() if p.requires_grad]
+        return last.losses, torch.autograd.grad(sum(last.losses.values()), weights)
+
+    (losses, gradients), (others, again) = learnt(False), learnt(True)
+    torch.testing.assert_close(losses, others)
+    torch.testing.assert_close(gradients, again)
+
+
+@pytest.mark.parametrize(
+    ("generator", "switches", "seen"),
+    [
+        ({}, {}, True),
+        ({"dropout": True}, {}, False),
+        ({"norm": "batch"}, {}, False),
+        ({}, {"flip": True}, False),
+    ],
+)
+def test_when_features_are_taken_on_the_way(generator, switches, seen):
+    method = tiny(**switches)
+    method.gen_ab = ResnetGenerator(width=2, blocks=2, **generator)
+    translated, keys = method.translate(images()[:2])
+    assert len(translated) == 2 and (keys is not None) == seen
+    if keys is not None:
+        assert not any(x.requires_grad for each in keys for x in each)
 
 
 def test_memory_and_recall():

@@ -73,10 +73,9 @@ class CUT(Method):
         learns = self.adversary.generators_learn(turn)
         mirrored = torch.rand((), device=a.device) < 0.5 if self.flip else None
         shown_a, shown_b = (mirror(x, mirrored) for x in (a, b))
+        sources = (shown_a, shown_b) if self.nce_identity else (shown_a,)
         with torch.set_grad_enabled(learns):
-            translated = (
-                one_pass(self.gen_ab, shown_a, shown_b) if self.nce_identity else (self.gen_ab(shown_a),)
-            )
+            translated, keys = self.translate(sources)
         fake_b = translated[0]
         if self.gan:
             yield Update(
@@ -89,17 +88,39 @@ class CUT(Method):
             losses["gan_ab"] = self.gan * self.adversary.deceive(self.disc_b, fake_b)
         if self.mask and mask_a is not None:
             losses["mask_a"] = self.mask * change(fake_b, shown_a, mirror(mask_a, mirrored))
+        if keys is None:
+            with torch.no_grad():
+                keys = self.shown((a, b)[: len(translated)])
         weight = self.nce / len(translated)
-        for name, source, result in zip(("nce_a", "nce_b"), (a, b), translated, strict=False):
-            losses[name] = weight * self.contrast(source, result, mirrored)
+        for name, queries, its in zip(("nce_a", "nce_b"), self.shown(translated), keys, strict=False):
+            losses[name] = weight * self.contrast([mirror(x, mirrored) for x in queries], its)
         yield Update("G", losses)
 
-    def contrast(self, source: Tensor, result: Tensor, mirrored: Tensor | None) -> Tensor:
-        """The mean over layers of the contrast between an image and its translation (equations 4 and 5)."""
-        queries = self.gen_ab.features(result, self.layers)
-        queries = [mirror(x, mirrored) for x in queries]
-        with torch.no_grad():
-            keys = self.gen_ab.features(source, self.layers)
+    def translate(self, images: tuple[Tensor, ...]) -> tuple[tuple[Tensor, ...], list[list[Tensor]] | None]:
+        """The translations, and the images' features if those seen on the way are the contrast's keys.
+
+        They are unless the contrast sees the images otherwise: unmirrored, or by another dropout.
+        """
+        if self.flip or self.gen_ab.arguments["dropout"] or not self.together(images):
+            return one_pass(self.gen_ab, *images), None
+        counts = [len(x) for x in images]
+        translated, features = self.gen_ab(torch.cat(images), self.layers)
+        return translated.split(counts), apart([x.detach() for x in features], counts)
+
+    def shown(self, images: tuple[Tensor, ...]) -> list[list[Tensor]]:
+        """The generator's features of each image, in one pass where no layer mixes images."""
+        if not self.together(images):
+            return [self.gen_ab.features(x, self.layers) for x in images]
+        return apart(self.gen_ab.features(torch.cat(images), self.layers), [len(x) for x in images])
+
+    def together(self, images: tuple[Tensor, ...]) -> bool:
+        return self.gen_ab.per_image and all(x.shape[1:] == images[0].shape[1:] for x in images)
+
+    def contrast(self, queries: list[Tensor], keys: list[Tensor]) -> Tensor:
+        """The mean over layers of the contrast between an image and its translation (equations 4 and 5).
+
+        Of each the features, place by place.
+        """
         places = [self.draw(x.shape[2] * x.shape[3], x.device) for x in keys]
         mine = self.heads(queries, places)
         with torch.no_grad():
@@ -116,6 +137,11 @@ class CUT(Method):
 
     def recall(self, memory: dict[str, Tensor]) -> None:
         self.replay_b.refill(memory[key] for key in sorted(memory))
+
+
+def apart(features: list[Tensor], counts: list[int]) -> list[list[Tensor]]:
+    """The features of images that went through together, for each image."""
+    return [list(each) for each in zip(*(x.split(counts) for x in features), strict=True)]
 
 
 def mirror(images: Tensor, mirrored: Tensor | None) -> Tensor:

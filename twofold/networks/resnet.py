@@ -2,6 +2,7 @@
 
 from collections import OrderedDict
 from collections.abc import Sequence
+from typing import overload
 
 import torch
 import torch.nn.functional as F
@@ -91,22 +92,41 @@ class ResnetGenerator(Generator):
         self.join = nn.ModuleList([join(channels) for channels in reversed(widths)] if skips else [])
         self.leave = nn.Sequential(OrderedDict(conv=leave))
 
-    def forward(self, images: Tensor) -> Tensor:
-        x = self.enter(images)  # (N, width, H, W)
-        passed: list[Tensor] = []
-        for down in self.down:
-            if self.skips:
-                passed.append(x)
-            x = down(x)
-        twice = self.recompute and self.per_image and torch.is_grad_enabled()
-        for block in self.blocks:  # (N, 2^h width, H/2^h, W/2^h) after h halvings
-            x = checkpoint(block, x, use_reentrant=False) if twice else block(x)
-        for level, up in enumerate(self.up):
+    @overload
+    def forward(self, images: Tensor) -> Tensor: ...
+    @overload
+    def forward(self, images: Tensor, layers: Sequence[int]) -> tuple[Tensor, list[Tensor]]: ...
+    def forward(
+        self, images: Tensor, layers: Sequence[int] | None = None
+    ) -> Tensor | tuple[Tensor, list[Tensor]]:
+        """The translation; if layers are named, with what `features` gives of them on the way."""
+        x, passed, found = self.encode(images, layers or ())
+        for level, up in enumerate(self.up):  # (N, 2^h width, H/2^h, W/2^h) after h halvings
             x = up(x)
             if self.skips:
                 x = self.join[level](torch.cat((x, passed.pop()), 1))
         x = self.leave(x)
-        return torch.tanh(x + atanh(NEARLY * images.clamp(-1, 1))) if self.residual else torch.tanh(x)
+        x = torch.tanh(x + atanh(NEARLY * images.clamp(-1, 1))) if self.residual else torch.tanh(x)
+        return x if layers is None else (x, found)
+
+    def encode(
+        self, images: Tensor, layers: Sequence[int], stop: int | None = None
+    ) -> tuple[Tensor, list[Tensor], list[Tensor]]:
+        """What the encoder, up to layer number `stop`, makes of images; what each halving was given; `features`."""
+        twice = self.recompute and self.per_image and torch.is_grad_enabled()
+        padded = F.pad(images, (3, 3, 3, 3), mode="reflect") if 0 in layers else images
+        found, passed, x = {0: padded}, [], images  # padded once more by the first convolution
+        halving = {id(down[0]) for down in self.down}  # pyright: ignore[reportIndexIssue]
+        for number, layer in enumerate(self.encoder()[:stop], 1):
+            if self.skips and id(layer) in halving:
+                passed.append(x)
+            if isinstance(layer, nn.ReLU) and number - 1 in layers:
+                x = x.clone()  # it works in place
+            block = isinstance(layer, ResidualBlock)
+            x = checkpoint(layer, x, use_reentrant=False) if twice and block else layer(x)
+            if number in layers:
+                found[number] = x
+        return x, passed, [found[number] for number in layers]
 
     def encoder(self) -> list[nn.Module]:
         """The layers that `features` can show, from number 1 on: to the last block."""
@@ -120,15 +140,7 @@ class ResnetGenerator(Generator):
         with norms, activations and blurs to the last block (arXiv 2007.15651, appendix C.1). Nothing after the
         last of them is computed.
         """
-        padded = F.pad(images, (3, 3, 3, 3), mode="reflect")  # which the first convolution does once more
-        found, x = {0: padded}, images
-        for number, layer in enumerate(self.encoder()[: layers[-1]], 1):
-            if isinstance(layer, nn.ReLU) and number - 1 in layers:
-                x = x.clone()  # it works in place
-            x = layer(x)
-            if number in layers:
-                found[number] = x
-        return [found[number] for number in layers]
+        return self.encode(images, layers, stop=layers[-1])[2]
 
     def feature_channels(self, layers: Sequence[int]) -> list[int]:
         """Channels of the maps that `features` gives.
