@@ -6,6 +6,7 @@ from torch import nn
 
 from twofold.networks import convolutions, winograd
 from twofold.networks.convolutions import Conv2d, ConvTranspose2d
+from twofold.networks.layers import before_norm
 from twofold.networks.patches import FromImage, Strided, ToImage, Transposed
 from twofold.networks.winograd import WinogradConv
 
@@ -96,6 +97,19 @@ def test_winograd_in_float32_is_close(side, tile):
         right = reference(layer.double(), x.double())
         mine = layer.float()(x)
     assert (mine - right).abs().max() < 100 * torch.finfo(torch.float32).eps * right.abs().max()
+
+
+@pytest.mark.parametrize(
+    "layer", [Conv2d(4, 5, 3, padding=1), ConvTranspose2d(4, 5, 3, 2, 1, output_padding=1)]
+)
+def test_a_bias_that_a_norm_takes_away_is_not_added(layer):
+    """Unless somebody trains it, who looks at what is before the norm."""
+    nn.init.ones_(layer.bias)
+    x = torch.randn(1, 4, 8, 8)
+    right, mine = reference(layer, x), before_norm(layer, "instance")(x)
+    torch.testing.assert_close(mine, right - 1, rtol=1e-4, atol=1e-5)
+    layer.bias.requires_grad_()
+    torch.testing.assert_close(layer(x), right, rtol=1e-4, atol=1e-5)
 
 
 def test_images_convolved_in_turn_are_those_convolved_together(monkeypatch):

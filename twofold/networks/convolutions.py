@@ -20,6 +20,9 @@ class Conv2d(nn.Conv2d):
     There gradients of gradients are not offered.
     """
 
+    before_norm = False
+    """Whether an instance norm follows, which takes any bias away again: then none is added that takes no gradient."""
+
     def forward(self, input: Tensor) -> Tensor:
         if not computed_here(input):
             return super().forward(input)
@@ -27,25 +30,27 @@ class Conv2d(nn.Conv2d):
         kernel, stride, padding = self.kernel_size[0], self.stride[0], int(self.padding[0])
         reflect = self.padding_mode == "reflect"
         if (kernel, stride, padding) == (3, 1, 1) and inner * outer >= WINOGRAD_FROM:
-            return with_bias(WinogradConv.apply(input, self.weight, reflect), self.bias)
+            return with_bias(WinogradConv.apply(input, self.weight, reflect), self)
         if stride == 2 and not reflect:
-            return with_bias(Strided.apply(input, self.weight, padding), self.bias)
+            return with_bias(Strided.apply(input, self.weight, padding), self)
         if stride == 1 and kernel > 3 and outer <= FEW and padding == kernel // 2:
-            return with_bias(ToImage.apply(input, self.weight, reflect), self.bias)
+            return with_bias(ToImage.apply(input, self.weight, reflect), self)
         if stride == 1 and kernel > 3 and inner <= FEW:
             padded = F.pad(input, (padding,) * 4, "reflect" if reflect else "constant")
-            return with_bias(FromImage.apply(padded, self.weight), self.bias)
+            return with_bias(FromImage.apply(padded, self.weight), self)
         return super().forward(input)
 
 
 class ConvTranspose2d(nn.ConvTranspose2d):
     """torch's transposed convolution of stride 2, likewise."""
 
+    before_norm = False
+
     def forward(self, input: Tensor, output_size: list[int] | None = None) -> Tensor:
         if not computed_here(input):
             return super().forward(input, output_size)
         padding, more = int(self.padding[0]), self.output_padding[0]
-        return with_bias(Transposed.apply(input, self.weight, padding, more), self.bias)
+        return with_bias(Transposed.apply(input, self.weight, padding, more), self)
 
 
 def computed_here(input: Tensor) -> bool:
@@ -58,9 +63,11 @@ def computed_here(input: Tensor) -> bool:
     )
 
 
-def with_bias(made: Tensor | None, bias: Tensor | None) -> Tensor:
+def with_bias(made: Tensor | None, layer: Conv2d | ConvTranspose2d) -> Tensor:
     assert made is not None
-    return made if bias is None else made.add_(bias[:, None, None])
+    if layer.bias is None or (layer.before_norm and not layer.bias.requires_grad):
+        return made
+    return made.add_(layer.bias[:, None, None])
 
 
 def is_traced() -> bool:

@@ -150,6 +150,8 @@ def before_norm(conv: Conv, norm: NormName) -> Conv:
     """
     if norm == "instance" and conv.bias is not None:
         conv.bias.requires_grad_(False)
+        if isinstance(conv, Conv2d | ConvTranspose2d):
+            conv.before_norm = True
     return conv
 
 

@@ -232,11 +232,18 @@ def gather(products: Tensor, images: Tensor, tile: int) -> None:
     down, right, side = tiles(height, tile), tiles(width, tile), tile + TAPS - 1
     made = both_sides(transforms(tile, products.dtype).output, products.view(side, side, -1), "a", "b")
     made = made.view(tile, tile, n, down, right, o).permute(2, 3, 0, 4, 1, 5)  # (N, down, m, right, m, O)
-    if height % tile == width % tile == 0:
-        images.view(made.shape).copy_(made)
-        return
-    whole = scratch("a", made.shape, products.dtype).copy_(made)
-    images.copy_(whole.view(n, down * tile, right * tile, o)[:, :height, :width])
+    for top, tops, rows in whole_and_rest(height, tile):
+        for left, lefts, columns in whole_and_rest(width, tile):
+            target = images[:, top : top + tops * rows, left : left + lefts * columns]
+            target = target.unflatten(1, (tops, rows)).unflatten(3, (lefts, columns))
+            first, column = top // tile, left // tile
+            target.copy_(made[:, first : first + tops, :rows, column : column + lefts, :columns])
+
+
+def whole_and_rest(side: int, tile: int) -> list[tuple[int, int, int]]:
+    """The tiles along a side: where they begin, how many, and how much of each; those that are whole, then the last."""
+    whole, rest = divmod(side, tile)
+    return [part for part in ((0, whole, tile), (whole * tile, 1, rest)) if part[1] * part[2]]
 
 
 def gathered_back(gradient: Tensor, tile: int) -> Tensor:
