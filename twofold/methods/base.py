@@ -1,7 +1,7 @@
 """What a training method is: some networks, and a step that yields what to minimise, in order."""
 
 from abc import abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import torch
@@ -69,9 +69,14 @@ class Method(nn.Module):
             raise ValueError(f"{type(self).__name__} keeps no memory, got {sorted(memory)}")
 
 
+def go_together(network: Generator, inputs: Sequence[Tensor]) -> bool:
+    """Whether `network` may be applied to all of them at once: no layer mixes images, and they are of one size."""
+    return network.per_image and all(x.shape[1:] == inputs[0].shape[1:] for x in inputs)
+
+
 def one_pass(network: Generator, *inputs: Tensor) -> tuple[Tensor, ...]:
-    """`network` applied to each input: in one call where no layer mixes images, for speed, else in several."""
-    if network.per_image and all(x.shape[1:] == inputs[0].shape[1:] for x in inputs):
+    """`network` applied to each input, for speed in one call where they go together."""
+    if go_together(network, inputs):
         return network(torch.cat(inputs)).split([len(x) for x in inputs])
     return tuple(network(x) for x in inputs)
 

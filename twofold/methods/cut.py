@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from twofold.losses.patchnce import PatchHeads, patch_contrast
 from twofold.methods.adversary import LSGAN, Adversary
-from twofold.methods.base import Batch, Method, Update, change, one_pass
+from twofold.methods.base import Batch, Method, Update, change, go_together, one_pass
 from twofold.methods.replay import ReplayBuffer
 from twofold.networks.layers import Discriminator
 from twofold.networks.resnet import ResnetGenerator
@@ -101,7 +101,7 @@ class CUT(Method):
 
         They are unless the contrast sees the images otherwise: unmirrored, or by another dropout.
         """
-        if self.flip or self.gen_ab.arguments["dropout"] or not self.together(images):
+        if self.flip or self.gen_ab.arguments["dropout"] or not go_together(self.gen_ab, images):
             return one_pass(self.gen_ab, *images), None
         counts = [len(x) for x in images]
         translated, features = self.gen_ab(torch.cat(images), self.layers)
@@ -109,18 +109,12 @@ class CUT(Method):
 
     def shown(self, images: tuple[Tensor, ...]) -> list[list[Tensor]]:
         """The generator's features of each image, in one pass where no layer mixes images."""
-        if not self.together(images):
+        if not go_together(self.gen_ab, images):
             return [self.gen_ab.features(x, self.layers) for x in images]
         return apart(self.gen_ab.features(torch.cat(images), self.layers), [len(x) for x in images])
 
-    def together(self, images: tuple[Tensor, ...]) -> bool:
-        return self.gen_ab.per_image and all(x.shape[1:] == images[0].shape[1:] for x in images)
-
     def contrast(self, queries: list[Tensor], keys: list[Tensor]) -> Tensor:
-        """The mean over layers of the contrast between an image and its translation (equations 4 and 5).
-
-        Of each the features, place by place.
-        """
+        """The mean over layers of the contrast between the features of a translation and those of its image (equations 4, 5)."""
         places = [self.draw(x.shape[2] * x.shape[3], x.device) for x in keys]
         mine = self.heads(queries, places)
         with torch.no_grad():

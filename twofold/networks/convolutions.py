@@ -20,8 +20,8 @@ class Conv2d(nn.Conv2d):
     There gradients of gradients are not offered.
     """
 
-    before_norm = False
-    """Whether an instance norm follows, which takes any bias away again: then none is added that takes no gradient."""
+    norm_follows = False
+    """An instance norm does, which takes any bias away again: then none is added that takes no gradient."""
 
     def forward(self, input: Tensor) -> Tensor:
         if not computed_here(input):
@@ -44,7 +44,7 @@ class Conv2d(nn.Conv2d):
 class ConvTranspose2d(nn.ConvTranspose2d):
     """torch's transposed convolution of stride 2, likewise."""
 
-    before_norm = False
+    norm_follows = False
 
     def forward(self, input: Tensor, output_size: list[int] | None = None) -> Tensor:
         if not computed_here(input):
@@ -65,7 +65,7 @@ def computed_here(input: Tensor) -> bool:
 
 def with_bias(made: Tensor | None, layer: Conv2d | ConvTranspose2d) -> Tensor:
     assert made is not None
-    if layer.bias is None or (layer.before_norm and not layer.bias.requires_grad):
+    if layer.bias is None or (layer.norm_follows and not layer.bias.requires_grad):
         return made
     return made.add_(layer.bias[:, None, None])
 

@@ -80,9 +80,9 @@ class InstanceNorm(nn.InstanceNorm2d):
     """Instance norm without weights or buffers."""
 
     def forward(self, input: Tensor) -> Tensor:
-        return (
-            normed(input, self.eps) if computed_here(input) else per_image_norm(input, None, None, self.eps)
-        )
+        if computed_here(input):
+            return normed(input, self.eps)
+        return per_image_norm(input, None, None, self.eps)
 
 
 class ReLU(nn.ReLU):
@@ -106,8 +106,8 @@ def per_image_norm(images: Tensor, weight: Tensor | None, bias: Tensor | None, e
         if weight is not None and bias is not None:
             made = made * weight[:, None, None] + bias[:, None, None]
         return made.to(images.dtype)
-    normed = [F.batch_norm(image, None, None, weight, bias, True, 0.0, eps) for image in images.split(1)]
-    return normed[0] if len(normed) == 1 else torch.cat(normed)
+    made = [F.batch_norm(image, None, None, weight, bias, True, 0.0, eps) for image in images.split(1)]
+    return made[0] if len(made) == 1 else torch.cat(made)
 
 
 class BlurDown(nn.Module):
@@ -151,7 +151,7 @@ def before_norm(conv: Conv, norm: NormName) -> Conv:
     if norm == "instance" and conv.bias is not None:
         conv.bias.requires_grad_(False)
         if isinstance(conv, Conv2d | ConvTranspose2d):
-            conv.before_norm = True
+            conv.norm_follows = True
     return conv
 
 

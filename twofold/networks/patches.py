@@ -1,7 +1,8 @@
 """Convolutions, or their gradients, as one matrix product over patches, where that beats the CPU library's.
 
 The library's weight gradients are slow for strided convolutions; where maps are small and channels many it spends its time
-on the weights' layout; and with an image's few channels on one side it leaves most of each vector empty. Gradients of gradients are not offered.
+on the weights' layout; and with an image's few channels on one side it leaves most of each vector empty. Gradients of
+gradients are not offered.
 """
 
 from collections.abc import Sequence
@@ -37,10 +38,8 @@ class Strided(torch.autograd.Function):
         h, w = ((side + 2 * padding - kernel) // 2 + 1 for side in (height, width))
         if h * w > FEW_PIXELS:
             return F.conv2d(images, weight, None, 2, padding)
-        squares, made = (
-            patches(F.pad(images, (padding,) * 4), kernel, 2),
-            empty(n, len(weight), h, w, like=images),
-        )
+        squares = patches(F.pad(images, (padding,) * 4), kernel, 2)
+        made = empty(n, len(weight), h, w, like=images)
         torch.mm(squares, flat(weight).T, out=rows(made))
         return made
 
@@ -119,7 +118,7 @@ class ToImage(torch.autograd.Function):
     def forward(ctx: Any, images: Tensor, weight: Tensor, reflect: bool) -> Tensor:
         keep(ctx, images, weight)
         ctx.reflect = reflect
-        padded = edged(images, weight, reflect)
+        padded = bordered(images, weight, reflect)
         _, _, height, width = padded.shape
         reach = weight.shape[2] - 1
         whole = overlapped(weight.flip(2, 3).permute(0, 2, 3, 1), padded)
@@ -131,7 +130,7 @@ class ToImage(torch.autograd.Function):
         images, weight = kept(ctx)
         of_images, of_weight, _ = ctx.needs_input_grad
         n, c, kernel, reach = len(images), images.shape[1], weight.shape[2], weight.shape[2] // 2
-        padded = edged(images, weight, ctx.reflect)
+        padded = bordered(images, weight, ctx.reflect)
         turned = weight.flip(2, 3).permute(2, 3, 0, 1)  # (k, k, O, C)
         whole = F.pad(gradient, (kernel - 1,) * 4)
         grad_padded = empty(*padded.shape, like=images) if of_images else None
@@ -154,7 +153,7 @@ class ToImage(torch.autograd.Function):
         return grad_images, grad_weight, None
 
 
-def edged(images: Tensor, weight: Tensor, reflect: bool) -> Tensor:
+def bordered(images: Tensor, weight: Tensor, reflect: bool) -> Tensor:
     return F.pad(images, (weight.shape[2] // 2,) * 4, "reflect" if reflect else "constant")
 
 

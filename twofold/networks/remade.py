@@ -59,16 +59,14 @@ class Normed(torch.autograd.Function):
     def backward(ctx: Any, gradient: Tensor, *_: Tensor) -> tuple[Tensor, None]:  # pyright: ignore[reportIncompatibleMethodOverride]
         images, mean, scale = ctx.saved_tensors
         if torch.is_grad_enabled():  # the gradient of a gradient is to be taken
-            return torch.autograd.grad(as_written(images, ctx.eps), images, gradient, create_graph=True)[
-                0
-            ], None
+            again = as_written(images, ctx.eps)
+            return torch.autograd.grad(again, images, gradient, create_graph=True)[0], None
+        each = zip(gradient.split(1), images.split(1), mean, scale, strict=True)
         made = [
             torch.ops.aten.native_batch_norm_backward(
-                *one, None, None, None, each_mean, each_scale, True, ctx.eps, [True, False, False]
+                its, image, None, None, None, average, factor, True, ctx.eps, [True, False, False]
             )[0]
-            for *one, each_mean, each_scale in zip(
-                gradient.split(1), images.split(1), mean, scale, strict=True
-            )
+            for its, image, average, factor in each
         ]
         return made[0] if len(made) == 1 else torch.cat(made), None
 
@@ -86,6 +84,7 @@ class Rectified(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:  # pyright: ignore[reportIncompatibleMethodOverride]
         images, mean = ctx.saved_tensors
+        # In what the convolutions before and after it use, which by now is free.
         above = scratch("patches", images.permute(0, 2, 3, 1).shape, images.dtype).permute(0, 3, 1, 2)
         torch.sub(images, mean[:, :, None, None], out=above)  # as positive as the normed image
         return torch.ops.aten.threshold_backward(gradient, above, 0), None, None
@@ -126,7 +125,8 @@ def keep(ctx: Any, images: Tensor, weight: Tensor) -> None:
 def kept(ctx: Any) -> tuple[Tensor, Tensor]:
     """The images and the weight that were given to `keep`."""
     weight, images, *statistics = ctx.saved_tensors
-    if statistics:
-        mean, scale = (x[:, :, None, None] for x in statistics)
-        images = torch.addcmul(-mean * scale, images, scale)
-    return images.relu_() if ctx.rectified else images, weight
+    if not statistics:
+        return images, weight
+    mean, scale = (x[:, :, None, None] for x in statistics)
+    again = torch.addcmul(-mean * scale, images, scale)
+    return again.relu_() if ctx.rectified else again, weight
