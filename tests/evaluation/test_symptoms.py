@@ -85,6 +85,7 @@ def test_a_loss_that_rose_for_good():
         ([9.0, 5.0, 3.0, *noisy(0.3)], 0.0),  # the start is wild
         ([*noisy(0.004), 0.2, *noisy(0.004)], 1.0),  # a critic that nearly won stumbles
         ([0.2, 30.0, 0.2, 0.2], 0.0),  # too early
+        (np.geomspace(0.4, 0.004, 40).tolist(), 0.0),  # high once, and falling ever since
         ([0.0] * 20, 0.0),
         ([math.nan] * 20, 0.0),
         ([], 0.0),

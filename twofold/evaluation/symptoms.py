@@ -94,7 +94,7 @@ def not_finite(losses: Mapping[str, Sequence[float]], stopped: dict[int, list[st
 
 
 SPIKE = 10.0
-"""A report this many times its series' median stands out: the demo's highest after its start is 2.1 times."""
+"""A report this many times the median of those just before it stands out; in the demo 3.4 times is the most."""
 
 BLOWN_UP = 3.0
 """The newest reports' median over that of all: a loss that rose for good."""
@@ -117,21 +117,34 @@ def spikes(losses: Mapping[str, Sequence[float]], floors: dict[str, float]) -> F
         if len(settled) < LEAST_REPORTS or median(settled) <= 0:
             continue
         usual, floor = median(settled), floors.get(name, 0.0)
-        if max(settled) > max(SPIKE * usual, floor):
-            leaps[name] = max(settled) / usual
+        if (leap := highest_leap(settled, floor)) > SPIKE:
+            leaps[name] = leap
         if middle(late(settled)) > max(BLOWN_UP * usual, floor):
             risen[name] = middle(late(settled)) / usual
     found = risen or leaps
     if not found:
         return None
     worst = max(found, key=found.__getitem__)
-    seen = "has risen to" if risen else "leaps to"
+    seen, than = ("has risen to", "what is usual in this run") if risen else ("leaps to", "what it was")
     return Finding(
         "unsteady losses",
         "trouble" if risen else "watch",
-        f"{worst} {seen} {found[worst]:.0f} times what is usual in this run.",
+        f"{worst} {seen} {found[worst]:.0f} times {than}.",
         "Start anew with half the --optim.lr; with --machine.precision bf16, try float32 first.",
     )
+
+
+def highest_leap(values: Sequence[float], floor: float) -> float:
+    """The largest factor by which one above the floor exceeds the median of those just before it; 0 if there is none.
+
+    Just before, for a loss that has fallen far was not leaping when it was high.
+    """
+    factors = [0.0]
+    for place in range(LEAST_REPORTS // 2, len(values)):
+        usual = median(values[max(0, place - LEAST_REPORTS) : place])
+        if values[place] > floor and usual > 0:
+            factors.append(values[place] / usual)
+    return max(factors)
 
 
 STARVED, HUNGRY = 0.5, 0.2
