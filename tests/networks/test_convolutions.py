@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from twofold.networks import convolutions, winograd
+from twofold.networks import convolutions, native, winograd
 from twofold.networks.convolutions import Conv2d, ConvTranspose2d
 from twofold.networks.layers import before_norm
 from twofold.networks.patches import FromImage, Strided, ToImage, Transposed
@@ -24,6 +24,13 @@ CASES = {
         WinogradConv,
         Conv2d(4, 4, 3, padding=1, padding_mode="reflect"),
         (1, 4, 2, 3),
+    ),
+    "winograd, four taps": (WinogradConv, Conv2d(5, 7, 4, padding=1), (2, 5, 9, 13)),
+    "winograd, four taps, odd sides": (WinogradConv, Conv2d(3, 4, 4, padding=1), (1, 3, 8, 6)),
+    "winograd, four taps, reflected": (
+        WinogradConv,
+        Conv2d(3, 4, 4, padding=1, padding_mode="reflect"),
+        (1, 3, 8, 6),
     ),
     "strided": (Strided, Conv2d(5, 7, 3, stride=2, padding=1), (2, 5, 8, 10)),
     "strided, odd sides": (Strided, Conv2d(5, 7, 3, stride=2, padding=1), (2, 5, 9, 7)),
@@ -90,8 +97,8 @@ def test_only_the_gradients_that_are_needed(name):
 @pytest.mark.parametrize(("side", "tile"), [(16, 4), (24, 6), (64, 6)])
 def test_winograd_in_float32_is_close(side, tile):
     """Its numbers grow by the transforms: a hundred times float32's rounding is what is allowed."""
-    assert winograd.best_tile(side, side) == tile
     layer = Conv2d(64, 64, 3, padding=1, padding_mode="reflect")
+    assert winograd.plan(torch.empty(1, 64, side, side), layer.weight, True).gives.step == tile
     x = torch.randn(1, 64, side, side)
     with torch.no_grad():
         right = reference(layer.double(), x.double())
@@ -118,7 +125,8 @@ def test_images_convolved_in_turn_are_those_convolved_together(monkeypatch):
     found = []
     for at_once in (2**30, 1):
         monkeypatch.setattr(winograd, "AT_ONCE", at_once)
-        assert len(list(winograd.parts(x, 6, 7))) == (1 if at_once > 1 else 3)
+        how = winograd.plan(x, layer.weight, True)
+        assert len(list(winograd.parts(x, layer.weight, how))) == (1 if at_once > 1 else 3)
         made = layer(x)
         found.append([made, *torch.autograd.grad((made**2).sum(), (x, layer.weight))])
     for one, other in zip(*found, strict=True):
@@ -133,7 +141,28 @@ def test_autocast_and_other_devices_keep_torchs_own(monkeypatch):
     assert layer.to("meta")(torch.empty(1, 8, 8, 8, device="meta")).shape == (1, 8, 8, 8)
 
 
-def test_small_convolutions_keep_torchs_own(monkeypatch):
+@pytest.mark.parametrize(("inner", "outer", "compiled"), [(32, 96, False), (24, 40, True), (12, 96, True)])
+def test_small_convolutions_keep_torchs_own(monkeypatch, inner, outer, compiled):
     monkeypatch.setattr(convolutions, "WINOGRAD_FROM", 48 * 96)
     monkeypatch.setattr(WinogradConv, "apply", None)
-    assert Conv2d(32, 96, 3, padding=1)(torch.randn(1, 32, 8, 8)).shape == (1, 96, 8, 8)
+    with native.allowed(compiled):
+        made = Conv2d(inner, outer, 3, padding=1)(torch.randn(1, inner, 8, 8))
+    assert made.shape == (1, outer, 8, 8)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_second_gradients(name):
+    """Critics whose gradient is penalised need them."""
+    _, layer, (_, channels, *_) = CASES[name]
+    layer = layer.double()
+    side = 2 if "pixel" in name or "small maps" in name else 7
+    x = torch.randn(1, channels, side, side, dtype=torch.float64, requires_grad=True)
+    gradient = [
+        torch.autograd.grad(made.sin().sum(), (x, layer.weight), create_graph=True)
+        for made in (layer(x), reference(layer, x))
+    ]
+    for one, other in zip(*gradient, strict=True):
+        torch.testing.assert_close(one, other)
+    seconds = [torch.autograd.grad(sum((y**2).sum() for y in first), (x, layer.weight)) for first in gradient]
+    for one, other in zip(*seconds, strict=True):
+        torch.testing.assert_close(one, other)

@@ -68,6 +68,23 @@ def test_a_convolution_of_what_is_made_again(name, layout, activated):
         torch.testing.assert_close(one, other)
 
 
+@pytest.mark.parametrize("activated", [True, False])
+@pytest.mark.parametrize("name", LAYERS)
+def test_second_gradients_of_what_is_made_again(name, activated):
+    layer = LAYERS[name]().double()
+    channels = layer.in_channels
+    x = torch.randn(2, channels, 6, 7, dtype=torch.float64, requires_grad=True)
+    plain = F.instance_norm(x, eps=EPS)
+    right = type(layer).__mro__[1].forward(layer, plain.relu() if activated else plain)
+    before = nn.Sequential(InstanceNorm(channels), *([ReLU()] if activated else []))
+    seconds = []
+    for made in (layer(before(x)), right):
+        first = torch.autograd.grad(made.sin().sum(), (x, layer.weight), create_graph=True)
+        seconds.append(torch.autograd.grad(sum((y**2).sum() for y in first), (x, layer.weight)))
+    for one, other in zip(*seconds, strict=True):
+        torch.testing.assert_close(one, other)
+
+
 @pytest.mark.parametrize("name", LAYERS)
 def test_the_activations_are_not_kept(name):
     layer = LAYERS[name]()

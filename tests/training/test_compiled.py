@@ -1,5 +1,6 @@
 """Compiled networks: the same numbers, the same names, and only where compiling pays and can be done."""
 
+import re
 import shutil
 
 import pytest
@@ -11,6 +12,7 @@ from twofold import hardware
 from twofold.errors import UsageError
 from twofold.methods.adversary import Adversary
 from twofold.methods.base import Batch
+from twofold.networks import native
 from twofold.training import compiled, start
 from twofold.training.trainer import Trainer
 
@@ -169,3 +171,41 @@ def test_yaml_has_truth_values_for_on_and_off(tmp_path):
     written = configs.to_yaml(configs.compose({"a": "A", "b": "B", "machine": {"compile": "off"}}))
     file.write_text(written)
     assert configs.compose(configs.from_file(file)).machine.compile == "off"
+
+
+def natively(monkeypatch, *, can=True, device=CPU, precision="float32", said=None):
+    monkeypatch.setattr(native, "compiled", lambda: object() if can else None)
+    given = {"machine.precision": precision, "machine.native": said}
+    monkeypatch.setattr(compiled, "available", lambda device: True)
+    monkeypatch.setattr(hardware, "pick_device", lambda *given: device)
+    config = configs.compose({"a": "A", "b": "B"}, configs.nest(given))
+    return start.with_speed(config, 1000).machine.native
+
+
+def test_c_code_where_there_is_a_compiler(monkeypatch):
+    assert natively(monkeypatch) and natively(monkeypatch, said=True)
+    assert natively(monkeypatch, said=False) is False
+    assert natively(monkeypatch, can=False) is False
+    assert natively(monkeypatch, precision="bf16") is False
+    assert natively(monkeypatch, device=CUDA) is False
+    with pytest.raises(UsageError, match=r"machine\.native is for float32 on a CPU"):
+        natively(monkeypatch, can=False, said=True)
+
+
+def test_a_run_convolves_as_it_began(lab, finished, tmp_path, command, monkeypatch):
+    """By C code, or without; also if it began before there was any."""
+    shutil.copytree(finished, tmp_path / "run")
+    config = tmp_path / "run" / "config.yaml"
+    text = config.read_text()
+    (line,) = re.findall(r"  native: \w+\n", text)
+    seen = []
+    allowed = native.allowed
+    monkeypatch.setattr(native, "allowed", lambda on: seen.append(on) or allowed(on))
+    for other in ("  native: false\n", "", "  native: null\n"):
+        config.write_text(text.replace(line, other))
+        assert command("train", "--resume", str(tmp_path / "run")).code == 0
+        assert seen.pop() is False
+    config.write_text(text.replace(line, "  native: true\n"))
+    monkeypatch.setattr(native, "compiled", lambda: None)
+    ended = command("train", "--resume", str(tmp_path / "run"))
+    assert ended.code == 1 and "this machine has no C compiler" in ended.output.splitlines()[-1]

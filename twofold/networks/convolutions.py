@@ -4,21 +4,21 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from twofold.networks import native
 from twofold.networks.patches import FromImage, Strided, ToImage, Transposed
+from twofold.networks.toom_cook import TILES
 from twofold.networks.winograd import WinogradConv
 
-WINOGRAD_FROM = 48 * 96
-"""Least product of channels in and out from which Winograd's convolution was faster than the library's."""
+WINOGRAD_FROM, NATIVE_FROM = 48 * 96, 32 * 32
+"""Least product of channels in and out from which Winograd's convolution was faster than the library's: by torch's
+operations, and by kernels compiled for it."""
 
 FEW = 4
 """Channels of an image."""
 
 
 class Conv2d(nn.Conv2d):
-    """torch's convolution, with square kernels; on a CPU in float32 by matrix products where these are faster.
-
-    There gradients of gradients are not offered.
-    """
+    """torch's convolution, with square kernels; on a CPU in float32 by matrix products where these are faster."""
 
     norm_follows = False
     """An instance norm does, which takes any bias away again: then none is added that takes no gradient."""
@@ -29,7 +29,8 @@ class Conv2d(nn.Conv2d):
         inner, outer = self.in_channels, self.out_channels
         kernel, stride, padding = self.kernel_size[0], self.stride[0], int(self.padding[0])
         reflect = self.padding_mode == "reflect"
-        if (kernel, stride, padding) == (3, 1, 1) and inner * outer >= WINOGRAD_FROM:
+        least = NATIVE_FROM if native.kernels(input.dtype, inner, outer) else WINOGRAD_FROM
+        if kernel in TILES and (stride, padding) == (1, 1) and inner * outer >= least:
             return with_bias(WinogradConv.apply(input, self.weight, reflect), self)
         if stride == 2 and not reflect:
             return with_bias(Strided.apply(input, self.weight, padding), self)

@@ -6,6 +6,7 @@ from itertools import pairwise
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from twofold.networks.convolutions import Conv2d
 from twofold.networks.layers import BlurDown, Discriminator, NormName, before_norm, has_bias, norm_layer
 
 
@@ -46,7 +47,7 @@ class PatchDiscriminator(Discriminator):
             self.convs.extend(stage(channels, to, halves and not antialias, norm if level else None))
             if halves and antialias:
                 self.convs.append(BlurDown(to))
-        self.convs.append(nn.Conv2d(levels[-1], 1, 4, padding=1))
+        self.convs.append(Conv2d(levels[-1], 1, 4, padding=1))
 
     def forward(self, images: Tensor) -> Tensor:
         return self.convs(images)
@@ -80,12 +81,12 @@ class PixelDiscriminator(Discriminator):
         self.minimum = 1 if norm == "none" else 2  # one pixel has no variance
         self.per_image = norm != "batch"
         self.convs = nn.Sequential(
-            nn.Conv2d(in_channels, width, 1),
+            Conv2d(in_channels, width, 1),
             nn.LeakyReLU(0.2, inplace=True),
-            before_norm(nn.Conv2d(width, 2 * width, 1, bias=has_bias(norm)), norm),
+            before_norm(Conv2d(width, 2 * width, 1, bias=has_bias(norm)), norm),
             norm_layer(norm, 2 * width),
             nn.LeakyReLU(0.2, inplace=True),
-            nn.Conv2d(2 * width, 1, 1, bias=has_bias(norm)),
+            Conv2d(2 * width, 1, 1, bias=has_bias(norm)),
         )
 
     def forward(self, images: Tensor) -> Tensor:
@@ -112,7 +113,7 @@ class HalvingDiscriminator(Discriminator):
         for channels, to in pairwise(levels):
             self.convs.extend(stage(channels, to, True, norm))
         self.convs.append(nn.ZeroPad2d((1, 0, 1, 0)))  # left and top: a 4×4 window then keeps the size
-        self.convs.append(nn.Conv2d(levels[-1], 1, 4, padding=1))
+        self.convs.append(Conv2d(levels[-1], 1, 4, padding=1))
 
     def forward(self, images: Tensor) -> Tensor:
         return self.convs(images)
@@ -150,6 +151,6 @@ class Critics(Discriminator):
 def stage(channels: int, to: int, halves: bool, norm: NormName | None) -> list[nn.Module]:
     """A 4×4 convolution, a norm unless it is None, LeakyReLU."""
     bias = norm is None or has_bias(norm)
-    conv = nn.Conv2d(channels, to, 4, stride=2 if halves else 1, padding=1, bias=bias)
+    conv = Conv2d(channels, to, 4, stride=2 if halves else 1, padding=1, bias=bias)
     normed = [] if norm is None else [before_norm(conv, norm), norm_layer(norm, to)]
     return [*(normed or [conv]), nn.LeakyReLU(0.2, inplace=True)]

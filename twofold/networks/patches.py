@@ -2,22 +2,20 @@
 
 The library's weight gradients are slow for strided convolutions; where maps are small and channels many it spends its time
 on the weights' layout; and with an image's few channels on one side it leaves most of each vector empty. Gradients of
-gradients are not offered.
+gradients are the library's.
 """
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 from torch.nn.grad import conv2d_input
 
-from twofold.networks.remade import keep, kept
+from twofold.networks.remade import Grads, by_library, keep, kept
 from twofold.networks.scratch import empty, scratch
-
-Grads = tuple[Tensor | None, Tensor | None]
 
 FEW_PIXELS = 16 * 16
 """Of the small side of a strided convolution, up to which it is sooner a product: the library lays out all weights anew."""
@@ -44,10 +42,12 @@ class Strided(torch.autograd.Function):
         return made
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None, None]:  # pyright: ignore[reportIncompatibleMethodOverride]
         images, weight = kept(ctx)
         of_images, of_weight, _ = ctx.needs_input_grad
+        if torch.is_grad_enabled():
+            conv = partial(F.conv2d, stride=2, padding=ctx.padding)
+            return *by_library(ctx, gradient, images, weight, conv), None
         grad_images = grad_weight = None
         if of_weight:
             grad_weight = filter_gradient(gradient, images, weight, 2, ctx.padding)
@@ -64,7 +64,7 @@ class Transposed(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, images: Tensor, weight: Tensor, padding: int, output_padding: int) -> Tensor:
         keep(ctx, images, weight)
-        ctx.padding = padding
+        ctx.padding, ctx.output_padding = padding, output_padding
         h, w = images.shape[2:]
         if h * w > VERY_FEW:
             return F.conv_transpose2d(images, weight, None, 2, padding, output_padding)
@@ -73,9 +73,13 @@ class Transposed(torch.autograd.Function):
         return laid_out(images, weight, padding, size)
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None, None, None]:  # pyright: ignore[reportIncompatibleMethodOverride]
         images, weight = kept(ctx)
+        if torch.is_grad_enabled():
+            conv = partial(
+                F.conv_transpose2d, stride=2, padding=ctx.padding, output_padding=ctx.output_padding
+            )
+            return *by_library(ctx, gradient, images, weight, conv), None, None
         of_images, of_weight, *_ = ctx.needs_input_grad
         padded = F.pad(gradient, (ctx.padding,) * 4)
         grad_images = empty(*images.shape, like=images) if of_images else None
@@ -98,9 +102,10 @@ class FromImage(torch.autograd.Function):
         return F.conv2d(images, weight)
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> Grads:  # pyright: ignore[reportIncompatibleMethodOverride]
         images, weight = kept(ctx)
+        if torch.is_grad_enabled():
+            return by_library(ctx, gradient, images, weight, F.conv2d)
         of_images, of_weight = ctx.needs_input_grad
         return (
             overlapped(weight.permute(1, 2, 3, 0), gradient) if of_images else None,
@@ -125,9 +130,12 @@ class ToImage(torch.autograd.Function):
         return whole[:, :, reach:height, reach:width].clone()  # a view may not be changed in place
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None, None]:  # pyright: ignore[reportIncompatibleMethodOverride]
         images, weight = kept(ctx)
+        if torch.is_grad_enabled():
+            return *by_library(
+                ctx, gradient, images, weight, lambda x, w: F.conv2d(bordered(x, w, ctx.reflect), w)
+            ), None
         of_images, of_weight, _ = ctx.needs_input_grad
         n, c, kernel, reach = len(images), images.shape[1], weight.shape[2], weight.shape[2] // 2
         padded = bordered(images, weight, ctx.reflect)

@@ -9,14 +9,16 @@ An image knows how it was made by an attribute, `SOURCE`: what another operation
 in place afterwards has another version.
 """
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from twofold.networks.scratch import scratch
+
+Grads = tuple[Tensor | None, Tensor | None]
 
 SOURCE = "_twofold_source"
 
@@ -27,6 +29,7 @@ class Source(NamedTuple):
     images: Tensor
     mean: Tensor
     scale: Tensor
+    eps: float
     rectified: bool = False
 
 
@@ -81,9 +84,10 @@ class Rectified(torch.autograd.Function):
         return normed.relu_()
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:  # pyright: ignore[reportIncompatibleMethodOverride]
         images, mean = ctx.saved_tensors
+        if torch.is_grad_enabled():
+            return gradient * (images > mean[:, :, None, None]), None, None
         # In what the convolutions before and after it use, which by now is free.
         above = scratch("patches", images.permute(0, 2, 3, 1).shape, images.dtype).permute(0, 3, 1, 2)
         torch.sub(images, mean[:, :, None, None], out=above)  # as positive as the normed image
@@ -100,7 +104,7 @@ def as_written(images: Tensor, eps: float) -> Tensor:
 def normed(images: Tensor, eps: float) -> Tensor:
     made, mean, scale = Normed.apply(images, eps)  # pyright: ignore[reportGeneralTypeIssues]
     if made.requires_grad:
-        mark(made, Source(images, mean, scale))
+        mark(made, Source(images, mean, scale, eps))
     return made
 
 
@@ -118,7 +122,7 @@ def rectified(images: Tensor) -> Tensor:
 def keep(ctx: Any, images: Tensor, weight: Tensor) -> None:
     """Save for the backward pass what gives both back."""
     source = source_of(images)
-    ctx.rectified = source is not None and source.rectified
+    ctx.source = None if source is None else source[3:]
     ctx.save_for_backward(weight, *((images,) if source is None else source[:3]))
 
 
@@ -127,6 +131,25 @@ def kept(ctx: Any) -> tuple[Tensor, Tensor]:
     weight, images, *statistics = ctx.saved_tensors
     if not statistics:
         return images, weight
+    eps, rectified = ctx.source
+    if torch.is_grad_enabled():  # the gradient of a gradient is to be taken, through the statistics as well
+        again = as_written(images, eps)
+        return F.relu(again) if rectified else again, weight
     mean, scale = (x[:, :, None, None] for x in statistics)
     again = torch.addcmul(-mean * scale, images, scale)
-    return again.relu_() if ctx.rectified else again, weight
+    return again.relu_() if rectified else again, weight
+
+
+def by_library(
+    ctx: Any, gradient: Tensor, images: Tensor, weight: Tensor, made: Callable[[Tensor, Tensor], Tensor]
+) -> Grads:
+    """The gradients of images and weight as the library has them, which can be differentiated again.
+
+    Args:
+        ctx: says which of the two are needed.
+        made: gives the convolution that the gradient is of.
+    """
+    needed = [x for x, wanted in zip((images, weight), ctx.needs_input_grad, strict=False) if wanted]
+    grads = iter(torch.autograd.grad(made(images, weight), needed, gradient, create_graph=True))
+    of_images, of_weight, *_ = ctx.needs_input_grad
+    return next(grads) if of_images else None, next(grads) if of_weight else None

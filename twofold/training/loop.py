@@ -14,6 +14,7 @@ from twofold.data.index import Index, open_stores
 from twofold.data.loader import Loader
 from twofold.errors import TwofoldError
 from twofold.methods.base import Batch
+from twofold.networks import native
 from twofold.runs import Run
 from twofold.training import exporters, memory, start, state
 from twofold.training.build import build
@@ -78,6 +79,7 @@ def follow(run: Run, begun: Start, watcher: Watcher, say: Say) -> bool:
     with (
         interruptible() as stop,
         own_torch_state(config.machine.threads or 1, config.machine.deterministic),
+        native.allowed(bool(config.machine.native)),  # not by runs from before it was there
         out_of_memory(begun),
     ):
         with distributed.rank_zero_first():

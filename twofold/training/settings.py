@@ -69,6 +69,10 @@ class MachineSettings(BaseModel):
     capture: bool | None = Field(
         default=None, description="On CUDA, launch each step as one captured graph; as compile unless set."
     )
+    native: bool | None = Field(
+        default=None,
+        description="On a CPU in float32, convolve by C code; if unset, where there is a compiler for it.",
+    )
     threads: int | None = Field(default=None, ge=1, description="CPU threads; as many as cores unless set.")
     channels_last: bool | None = Field(default=None, description="Memory layout of images and weights.")
     fused: bool | None = Field(default=None, description="One fused kernel for each optimizer step.")

@@ -21,6 +21,7 @@ from twofold.distributed import local_rank, world
 from twofold.errors import TwofoldError, UsageError
 from twofold.evaluation.settings import HeldOutMetric
 from twofold.methods.settings import ROOMS
+from twofold.networks import native
 from twofold.networks.registry import automatic_generator
 from twofold.runs import Run
 from twofold.training import build, compiled
@@ -95,6 +96,8 @@ def again(run: Run, said: Layer) -> Start:
         raise TwofoldError(
             "this run's networks are compiled, for which this machine has no C++ compiler or Triton"
         )
+    if config.machine.native and native.compiled() is None:
+        raise TwofoldError("this run convolves by C code, for which this machine has no C compiler")
     return settle(config, index)
 
 
@@ -234,7 +237,7 @@ def with_intervals(config: Config, total: int, index: Index) -> Config:
 
 
 def with_speed(config: Config, total: int) -> Config:
-    """Decide, from all the images that a run will see, whether its networks are compiled and its steps captured.
+    """Decide, from all the images that a run will see, by whose code its steps are computed.
 
     Raises:
         UsageError: what is asked for cannot be on this machine.
@@ -253,7 +256,16 @@ def with_speed(config: Config, total: int) -> Config:
             "machine.capture is for one process on CUDA, images of one size and no machine.checkpoint; leave it out"
         )
     capture = (fits and compiling) if chosen.capture is None else chosen.capture
-    decided = {"compile": "on" if compiling else "off", "capture": capture}
+    here = device.type == "cpu" and chosen.precision == "float32" and native.compiled() is not None
+    if chosen.native and not here:
+        raise UsageError(
+            "machine.native is for float32 on a CPU, and needs Linux and a C compiler; leave it out"
+        )
+    decided = {
+        "compile": "on" if compiling else "off",
+        "capture": capture,
+        "native": here and chosen.native is not False,
+    }
     return configs.compose(config.model_dump(), {"machine": decided})
 
 

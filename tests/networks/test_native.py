@@ -1,0 +1,154 @@
+"""The compiled kernels against torch's operations, and what happens where nothing can be compiled."""
+
+import copy
+import subprocess
+
+import pytest
+import torch
+from torch import nn
+
+from twofold.networks import convolutions, native
+from twofold.networks.convolutions import Conv2d
+from twofold.networks.tiles import Grid, from_tiles, to_tiles
+from twofold.networks.toom_cook import TILES, transforms
+
+needs_compiler = pytest.mark.skipif(native.compiled() is None, reason="no C compiler, or not Linux")
+
+EPSILON = torch.finfo(torch.float32).eps
+
+GRIDS = {
+    "edge reflected": lambda tile, high, wide: Grid(tile, 1, True, -(-high // tile), -(-wide // tile)),
+    "edge of zeros": lambda tile, high, wide: Grid(tile, 1, False, -(-high // tile), -(-wide // tile)),
+}
+
+
+@pytest.fixture
+def cache(monkeypatch, tmp_path):
+    """An empty one."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(native, "compiled", native.compiled.__wrapped__)
+    return tmp_path / "twofold"
+
+
+def both(function):
+    """What it gives with the kernels, and with torch's operations."""
+    with native.allowed(True):
+        mine = function()
+    with native.allowed(False):
+        return mine, function()
+
+
+def close(mine, right):
+    """But for roundings of sums of a few dozen."""
+    torch.testing.assert_close(mine, right, rtol=0, atol=20 * float(right.abs().max()) * EPSILON)
+
+
+@needs_compiler
+@pytest.mark.parametrize("edge", GRIDS)
+@pytest.mark.parametrize("channels", [8, 24, 264])
+@pytest.mark.parametrize("side", [(12, 20), (7, 5), (2, 3)])
+@pytest.mark.parametrize(("taps", "tile"), [(taps, tile) for taps, some in TILES.items() for tile in some])
+def test_against_torch(taps, tile, side, channels, edge):
+    """The four steps of a convolution, and of its gradient, that are not products."""
+    torch.manual_seed(0)
+    how = transforms(taps, tile, torch.float32)
+    height, width = (x + 3 - taps for x in side)
+    if not width:
+        pytest.skip("smaller than the filter")
+    given, gradient = torch.randn(2, *side, channels), torch.randn(2, height, width, channels)
+    sees = GRIDS[edge](tile, height, width)
+    gives = sees._replace(edge=0, reflect=False)
+    for images, matrix, grid in ((given, how.input, sees), (gradient, how.output_back, gives)):
+        close(*both(lambda x=images, m=matrix, g=grid: to_tiles(x, m, g, "test b", "test a").clone()))
+    values = torch.randn((tile + taps - 1) ** 2, 2 * sees.down * sees.right, channels)
+    for images, matrix, grid in ((given, how.input_back, sees), (gradient, how.output, gives)):
+
+        def filled(x=images, m=matrix, g=grid):
+            made = torch.full_like(x, torch.nan)
+            from_tiles(values.clone(), m, g, made, "test b", "test a")
+            return made
+
+        close(*both(filled))
+
+
+@needs_compiler
+@pytest.mark.parametrize("kernel", [3, 4])
+def test_a_convolution_and_its_gradients(kernel, monkeypatch):
+    monkeypatch.setattr(convolutions, "NATIVE_FROM", 1)
+    torch.manual_seed(0)
+    layer = Conv2d(16, 24, kernel, padding=1).to(memory_format=torch.channels_last)
+    exact = copy.deepcopy(layer).double()
+    x = torch.randn(3, 16, 13, 18)
+    called = []
+    call = native.Kernels.call
+    monkeypatch.setattr(native.Kernels, "call", lambda *args: called.append(args[1]) or call(*args))
+    found = []
+    for conv, given in ((layer, x.requires_grad_()), (exact, x.detach().double().requires_grad_())):
+        made = conv(given)
+        gradient = torch.ones_like(made) + torch.arange(made.shape[3])
+        found.append([made.detach(), *torch.autograd.grad(made, (given, conv.weight, conv.bias), gradient)])
+    assert len(called) == 3 + 5, "filters, images, results; filters again, results, images, and both back"
+    for mine, right in zip(*found, strict=True):
+        torch.testing.assert_close(mine.double(), right, rtol=0, atol=3e-5 * float(right.abs().max()))
+
+
+@needs_compiler
+def test_threads_change_no_bit():
+    layer = Conv2d(32, 64, 3, padding=1).to(memory_format=torch.channels_last)
+    x = torch.randn(2, 32, 40, 24, requires_grad=True)
+    found = []
+    before = torch.get_num_threads()
+    for threads in (1, 2):
+        torch.set_num_threads(threads)
+        how = transforms(3, 6, torch.float32)
+        grid = Grid(6, 1, False, 7, 4)
+        tiled = to_tiles(x.detach().permute(0, 2, 3, 1), how.input, grid, "test b", "test a").clone()
+        back = torch.empty(2, 40, 24, 32)
+        from_tiles(tiled.clone(), how.input_back, grid, back, "test b", "test a")
+        found.append((tiled, back))
+    torch.set_num_threads(before)
+    assert all(torch.equal(one, other) for one, other in zip(*found, strict=True))
+    assert layer(x).isfinite().all()
+
+
+def test_only_where_they_fit_and_are_allowed():
+    there = native.compiled()
+    assert native.kernels(torch.float32, 8, 48) is there
+    assert native.kernels(torch.float64, 8) is None and native.kernels(torch.float32, 8, 12) is None
+    with native.allowed(False):
+        assert native.kernels(torch.float32, 8) is None
+        with native.allowed(True):
+            assert native.kernels(torch.float32, 8) is there
+        assert native.kernels(torch.float32, 8) is None
+    assert native.kernels(torch.float32, 8) is there
+
+
+@needs_compiler
+def test_what_was_compiled_is_kept(cache, monkeypatch):
+    assert native.compiled() is not None
+    assert len(list(cache.iterdir())) == 1
+    monkeypatch.setattr(subprocess, "run", None)
+    assert native.compiled() is not None
+
+
+@needs_compiler
+def test_a_cache_that_is_damaged_or_cannot_be_written(cache, monkeypatch, tmp_path):
+    native.compiled()
+    (library,) = cache.iterdir()
+    (tmp_path / "damaged/twofold").mkdir(parents=True)  # elsewhere, for what is loaded is not loaded again
+    (tmp_path / "a file").mkdir()
+    (tmp_path / "damaged/twofold" / library.name).write_bytes(b"not a library")
+    (tmp_path / "a file/twofold").touch()
+    for place in ("damaged", "a file"):
+        monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / place))
+        assert native.compiled() is not None
+        assert not list(tmp_path.glob("**/*.c"))
+
+
+@pytest.mark.parametrize("compilers", [(), ("false",)])
+def test_without_a_compiler_that_works(cache, monkeypatch, compilers):
+    monkeypatch.setattr(native, "COMPILERS", compilers)
+    assert native.compiled() is None
+    layer = Conv2d(64, 128, 3, padding=1)
+    x = torch.randn(1, 64, 12, 12)
+    torch.testing.assert_close(layer(x), nn.Conv2d.forward(layer, x), rtol=1e-3, atol=1e-4)
