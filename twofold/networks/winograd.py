@@ -8,7 +8,6 @@ a result is off by about 1e-5 of the largest, some four times as much as directl
 What is computed on the way lies in scratch memory, named "a", "b" and "c" for the large pieces.
 """
 
-from collections.abc import Iterator
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -23,6 +22,9 @@ from twofold.networks.toom_cook import TILES, Transforms, transforms
 
 AT_ONCE = 2**22
 """Values of transformed images, 16 MiB in float32, up to which several images are convolved together."""
+
+FILTERS_AT_ONCE = 2**20
+"""Values of transformed filters, 4 MiB, up to which they are made at once: what is used soon is still in the cache."""
 
 
 class Plan(NamedTuple):
@@ -73,11 +75,14 @@ class WinogradConv(torch.autograd.Function):
         ctx.reflect = reflect
         how, o = plan(images, weight, reflect), len(weight)
         made = empty(len(images), o, *how.size, like=images)
-        taps = filters(weight, how).transpose(1, 2)
-        for part in parts(images, weight, how):
+        parts, blocks = divided(images, weight, how)
+        for part in parts:
             tiled = to_tiles(rows(images[part]), how.transforms.input, how.sees, "b", "a")
             products = scratch("b", (*tiled.shape[:2], o), images.dtype)
-            torch.bmm(tiled, taps, out=products)
+            for block in blocks:
+                if len(blocks) > 1 or part is parts[0]:
+                    taps = filters(weight[block], how).transpose(1, 2)
+                torch.bmm(tiled, taps, out=products[:, :, block])
             from_tiles(products, how.transforms.output, how.gives, rows(made[part]), "a", "b")
         return made
 
@@ -91,33 +96,46 @@ class WinogradConv(torch.autograd.Function):
             ), None
         of_images, of_weight, _ = ctx.needs_input_grad
         how = plan(images, weight, ctx.reflect)
-        taps = filters(weight, how)  # (s², O, C)
         grad_images = empty(*images.shape, like=images) if of_images else None
-        grad_taps = scratch("grad taps", taps.shape, images.dtype)
-        for number, part in enumerate(parts(images, weight, how)):
+        grad_weight = torch.empty_like(weight) if of_weight else None
+        parts, blocks = divided(images, weight, how)
+        for part in parts:
             # (s², tiles, O), in a
             products = to_tiles(rows(gradient[part]), how.transforms.output_back, how.gives, "b", "a")
-            if of_weight:
+            if grad_weight is not None:
                 tiled = to_tiles(rows(images[part]), how.transforms.input, how.sees, "c", "b")
-                before = float(number > 0)  # times what was there
-                torch.baddbmm(grad_taps, products.transpose(1, 2), tiled, beta=before, out=grad_taps)
+                for block in blocks:
+                    its = products[:, :, block].transpose(1, 2)
+                    grad_taps = scratch("grad taps", (*its.shape[:2], tiled.shape[2]), images.dtype)
+                    before = 0.0 if len(blocks) > 1 or part is parts[0] else 1.0  # times what was there
+                    torch.baddbmm(grad_taps, its, tiled, beta=before, out=grad_taps)
+                    if len(blocks) > 1 or part is parts[-1]:
+                        filters_back(grad_taps, grad_weight[block], how)
             if grad_images is not None:
-                back = scratch("b", (*products.shape[:2], taps.shape[2]), images.dtype)
-                torch.bmm(products, taps, out=back)
+                back = scratch("b", (*products.shape[:2], images.shape[1]), images.dtype)
+                for block in blocks:
+                    if len(blocks) > 1 or part is parts[0]:
+                        taps = filters(weight[block], how)  # (s², O, C)
+                    before = 0.0 if block is blocks[0] else 1.0
+                    torch.baddbmm(back, products[:, :, block], taps, beta=before, out=back)
                 from_tiles(back, how.transforms.input_back, how.sees, rows(grad_images[part]), "c", "b")
-        return grad_images, filters_back(grad_taps, weight, how) if of_weight else None, None
+        return grad_images, grad_weight, None
+
+
+def divided(images: Tensor, weight: Tensor, how: Plan) -> tuple[list[slice], list[slice]]:
+    """Images, or the filter's channels out, so many at a time that what is made of them stays small; the other whole."""
+    o, c = weight.shape[:2]
+    places = len(how.transforms.input.values) ** 2
+    few = max(1, AT_ONCE // (how.sees.down * how.sees.right * places * max(o, c)))
+    if few < len(images):
+        return [slice(at, at + few) for at in range(0, len(images), few)], [slice(None)]
+    narrow = max(32, FILTERS_AT_ONCE // (places * c) // 8 * 8)
+    return [slice(None)], [slice(at, at + narrow) for at in range(0, o, narrow)]
 
 
 def rows(images: Tensor) -> Tensor:
     """(N, C, H, W) as (N, H, W, C)."""
     return images.permute(0, 2, 3, 1)
-
-
-def parts(images: Tensor, weight: Tensor, how: Plan) -> Iterator[slice]:
-    """The images in turn, so few at a time that what is made of them stays small."""
-    values = how.sees.down * how.sees.right * len(how.transforms.input.values) ** 2 * max(weight.shape[:2])
-    step = max(1, AT_ONCE // values)
-    return (slice(at, at + step) for at in range(0, len(images), step))
 
 
 def filters(weight: Tensor, how: Plan) -> Tensor:
@@ -126,9 +144,7 @@ def filters(weight: Tensor, how: Plan) -> Tensor:
     return to_tiles(rows(weight), how.transforms.filter, whole, "half taps", "taps")
 
 
-def filters_back(gradient: Tensor, weight: Tensor, how: Plan) -> Tensor:
-    """The gradient of the filter, with its strides, from that of `filters`."""
-    made = torch.empty_like(weight)
+def filters_back(gradient: Tensor, weight: Tensor, how: Plan) -> None:
+    """Fill the gradient of the filter, (O, C, r, r), from that of `filters`."""
     whole = Grid(weight.shape[2], 0, False, 1, 1)
-    from_tiles(gradient, how.transforms.filter_back, whole, rows(made), "half taps", "taps")
-    return made
+    from_tiles(gradient, how.transforms.filter_back, whole, rows(weight), "half taps", "more taps")
