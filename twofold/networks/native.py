@@ -12,7 +12,7 @@ import platform
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import cache
 from pathlib import Path
@@ -40,6 +40,7 @@ FEATURES = {"AVX2": ("-mavx2", "-mfma"), "AVX512": ("-mavx2", "-mfma")}
 HEAD = """
 #include <stdint.h>
 typedef float lanes __attribute__((vector_size(32), aligned(4), may_alias));
+typedef int32_t bits __attribute__((vector_size(32), aligned(4), may_alias));
 typedef int64_t i64;
 enum { AT_ONCE = 32 }; /* vectors of a place in a tile that are handled together: long runs, for each place lies far from the next */
 static const lanes nothing[AT_ONCE];
@@ -47,6 +48,13 @@ static const lanes nothing[AT_ONCE];
 typedef struct { i64 n, height, width, channels, step, edge, reflect, down, right, add; } Work;
 
 static inline i64 least(i64 a, i64 b) { return a < b ? a : b; }
+
+/* Vectors of n images' channels for a thread to take at once: as many as can be, but something for each. */
+extern int omp_get_max_threads(void);
+static inline i64 share(i64 n, i64 channels) {
+  const i64 parts = (omp_get_max_threads() + n - 1) / n;
+  return least(AT_ONCE, (channels / 8 + parts - 1) / parts);
+}
 
 /* The pixel of a side that stands at a place of a tile's, or -1 for zeros. */
 static inline i64 pixel(i64 at, i64 side, i64 reflect) {
@@ -102,9 +110,10 @@ FROM_TILES = """
 void from_{name}(const float *restrict in, float *restrict image, const Work *w) {{
   enum {{ K = {s}, SIDE = {k} }};
   const i64 c = w->channels, plane = w->n * w->down * w->right * c, area = w->height * w->width;
+  const i64 step = 8 * share(w->n, c);
   #pragma omp parallel for schedule(static) collapse(2)
-  for (i64 b = 0; b < w->n; b++) for (i64 first = 0; first < c; first += 8 * AT_ONCE) {{ /* of whose sums no other has a part */
-    const int count = least(c - first, 8 * AT_ONCE) / 8;
+  for (i64 b = 0; b < w->n; b++) for (i64 first = 0; first < c; first += step) {{ /* of whose sums no other has a part */
+    const int count = least(c - first, step) / 8;
     if (w->add) for (i64 p = 0; p < area; p++)
       for (int v = 0; v < count; v++) ((lanes *)(image + (b * area + p) * c + first))[v] = nothing[v];
     for (i64 row = 0; row < w->down; row++) for (i64 column = 0; column < w->right; column++) {{
@@ -135,6 +144,75 @@ void from_{name}(const float *restrict in, float *restrict image, const Work *w)
 }}
 """
 
+NORM = """
+enum { CHUNK = 64 }; /* pixels whose sum is taken first, for it rounds less */
+#define ALL_CHANNELS \\
+  const i64 c = w->channels, area = w->height * w->width, step = 8 * share(w->n, c); \\
+  _Pragma("omp parallel for schedule(static) collapse(2)") \\
+  for (i64 b = 0; b < w->n; b++) for (i64 first = 0; first < c; first += step)
+#define EACH for (int v = 0; v < count; v++)
+#define AT(x) ((lanes *)((x) + (b * area + p) * c + first))
+#define OF(x) ((lanes *)((x) + b * c + first))
+
+static inline __attribute__((always_inline)) lanes root(lanes x) {
+  for (int i = 0; i < 8; i++) x[i] = __builtin_sqrtf(x[i]);
+  return x;
+}
+
+void normed(float *in, float *out, float *mean, float *scale, const Work *w, float eps) {
+  ALL_CHANNELS {
+    const int count = least(c - first, step) / 8;
+    lanes average[AT_ONCE] = {{0}}, variance[AT_ONCE] = {{0}};
+    for (i64 from = 0; from < area; from += CHUNK) {
+      lanes sum[AT_ONCE] = {{0}};
+      for (i64 p = from; p < least(from + CHUNK, area); p++) EACH sum[v] += AT(in)[v];
+      EACH average[v] += sum[v];
+    }
+    EACH average[v] /= (float)area;
+    for (i64 from = 0; from < area; from += CHUNK) {
+      lanes sum[AT_ONCE] = {{0}};
+      for (i64 p = from; p < least(from + CHUNK, area); p++) EACH {
+        const lanes off = AT(in)[v] - average[v];
+        sum[v] += off * off;
+      }
+      EACH variance[v] += sum[v];
+    }
+    EACH variance[v] = 1.0f / root(variance[v] / (float)area + eps);
+    EACH OF(mean)[v] = average[v], OF(scale)[v] = variance[v];
+    for (i64 p = 0; p < area; p++) EACH AT(out)[v] = (AT(in)[v] - average[v]) * variance[v];
+  }
+}
+
+void normed_back(float *gradient, float *in, float *mean, float *scale, float *out, const Work *w) {
+  ALL_CHANNELS {
+    const int count = least(c - first, step) / 8;
+    lanes average[AT_ONCE], along[AT_ONCE] = {{0}}, of_gradient[AT_ONCE] = {{0}}, factor[AT_ONCE];
+    EACH average[v] = OF(mean)[v], factor[v] = OF(scale)[v];
+    for (i64 from = 0; from < area; from += CHUNK) {
+      lanes sum[AT_ONCE] = {{0}}, product[AT_ONCE] = {{0}};
+      for (i64 p = from; p < least(from + CHUNK, area); p++) EACH {
+        sum[v] += AT(gradient)[v];
+        product[v] += AT(gradient)[v] * (AT(in)[v] - average[v]);
+      }
+      EACH of_gradient[v] += sum[v], along[v] += product[v];
+    }
+    EACH of_gradient[v] /= (float)area, along[v] *= factor[v] * factor[v] / (float)area;
+    for (i64 p = 0; p < area; p++)
+      EACH AT(out)[v] = factor[v] * (AT(gradient)[v] - of_gradient[v] - along[v] * (AT(in)[v] - average[v]));
+  }
+}
+
+void rectified_back(float *gradient, float *in, float *mean, float *out, const Work *w) {
+  ALL_CHANNELS {
+    const int count = least(c - first, step) / 8;
+    lanes average[AT_ONCE];
+    EACH average[v] = OF(mean)[v];
+    for (i64 p = 0; p < area; p++)
+      EACH AT(out)[v] = (lanes)((AT(in)[v] > average[v]) & *(bits *)&AT(gradient)[v]);
+  }
+}
+"""
+
 GIVES_TILES = ("input", "filter", "output_back")
 """What is multiplied on the way to tiles; the others lead back."""
 
@@ -157,20 +235,31 @@ class Kernels:
         self.functions = {name: library[name] for name in names}
 
     def to_tiles(self, images: Tensor, matrix: Matrix, grid: "Grid", made: Tensor) -> None:
-        self.call(f"to_{matrix.name}", images, made, work(images, grid, add=False))
+        self.call(f"to_{matrix.name}", (images, made), work(images, grid, add=False))
 
     def from_tiles(self, values: Tensor, matrix: Matrix, grid: "Grid", images: Tensor) -> None:
         overlap = len(matrix.values) > grid.step
-        self.call(f"from_{matrix.name}", values, images, work(images, grid, add=overlap))
+        self.call(f"from_{matrix.name}", (values, images), work(images, grid, add=overlap))
 
-    def call(self, name: str, given: Tensor, made: Tensor, work: Work) -> None:
-        at, to = (ctypes.c_void_p(x.data_ptr()) for x in (given, made))
-        self.functions[name](at, to, ctypes.byref(work))
+    def normed(self, images: Tensor, made: Tensor, mean: Tensor, scale: Tensor, eps: float) -> None:
+        self.call("normed", (images, made, mean, scale), work(images), ctypes.c_float(eps))
+
+    def normed_back(
+        self, gradient: Tensor, images: Tensor, mean: Tensor, scale: Tensor, made: Tensor
+    ) -> None:
+        self.call("normed_back", (gradient, images, mean, scale, made), work(images))
+
+    def rectified_back(self, gradient: Tensor, images: Tensor, mean: Tensor, made: Tensor) -> None:
+        self.call("rectified_back", (gradient, images, mean, made), work(images))
+
+    def call(self, name: str, tensors: Sequence[Tensor], work: Work, *more: ctypes.c_float) -> None:
+        pointers = (ctypes.c_void_p(x.data_ptr()) for x in tensors)
+        self.functions[name](*pointers, ctypes.byref(work), *more)
 
 
-def work(images: Tensor, grid: "Grid", *, add: bool) -> Work:
-    n, height, width, channels = images.shape
-    return Work(n, height, width, channels, grid.step, grid.edge, grid.reflect, grid.down, grid.right, add)
+def work(images: Tensor, grid: "Grid | None" = None, *, add: bool = False) -> Work:
+    where = (grid.step, grid.edge, grid.reflect, grid.down, grid.right) if grid else (0,) * 5
+    return Work(*images.shape, *where, add)
 
 
 def kernels(dtype: torch.dtype, *channels: int) -> Kernels | None:
@@ -198,7 +287,7 @@ def compiled() -> Kernels | None:
         return None
     flags = [*FLAGS, *FEATURES.get(torch.backends.cpu.get_cpu_capability(), ())]
     made = functions()
-    code = HEAD + "".join(made.values())
+    code = HEAD + NORM + "".join(made.values())
     key = hashlib.sha256("\n".join([code, platform.machine(), *flags]).encode()).hexdigest()[:16]
     with ExitStack() as stack:
         for folder in (cache_folder, lambda: Path(stack.enter_context(tempfile.TemporaryDirectory()))):
@@ -210,7 +299,7 @@ def compiled() -> Kernels | None:
                 subprocess.SubprocessError,
             ):  # no home, a full disk, another compiler
                 continue
-            return Kernels(library, made)
+            return Kernels(library, [*made, "normed", "normed_back", "rectified_back"])
     return None
 
 

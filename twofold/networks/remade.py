@@ -16,6 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from twofold.networks import native
 from twofold.networks.scratch import scratch
 
 Grads = tuple[Tensor | None, Tensor | None]
@@ -42,6 +43,17 @@ def source_of(images: Tensor) -> Source | None:
     return None if source is None or images._version != version else source
 
 
+def kernels_of(images: Tensor) -> native.Kernels | None:
+    """What handles images (N, C, H, W) of this kind, unless torch must."""
+    kernels = native.kernels(images.dtype, images.shape[1])
+    return kernels if kernels and images.is_contiguous(memory_format=torch.channels_last) else None
+
+
+def rows(images: Tensor) -> Tensor:
+    """(N, C, H, W) as (N, H, W, C)."""
+    return images.permute(0, 2, 3, 1)
+
+
 class Normed(torch.autograd.Function):
     """Each channel of each image, (N, C, H, W), to mean 0 and variance 1; with the two statistics, (N, C)."""
 
@@ -51,8 +63,11 @@ class Normed(torch.autograd.Function):
             raise ValueError(f"one pixel has no variance, and each image here is one: {tuple(images.shape)}")
         made = torch.empty_like(images)
         mean, scale = (images.new_empty(images.shape[:2]) for _ in range(2))
-        for image, *to in zip(images.split(1), made.split(1), mean, scale, strict=True):
-            torch.native_batch_norm(image, None, None, None, None, True, 0.0, eps, out=to)
+        if kernels := kernels_of(images):
+            kernels.normed(rows(images), rows(made), mean, scale, eps)
+        else:
+            for image, *to in zip(images.split(1), made.split(1), mean, scale, strict=True):
+                torch.native_batch_norm(image, None, None, None, None, True, 0.0, eps, out=to)
         ctx.save_for_backward(images, mean, scale)
         ctx.eps = eps
         ctx.mark_non_differentiable(mean, scale)
@@ -64,6 +79,10 @@ class Normed(torch.autograd.Function):
         if torch.is_grad_enabled():  # the gradient of a gradient is to be taken
             again = as_written(images, ctx.eps)
             return torch.autograd.grad(again, images, gradient, create_graph=True)[0], None
+        if kernels := kernels_of(images):
+            made = torch.empty_like(images)
+            kernels.normed_back(rows(gradient).contiguous(), rows(images), mean, scale, rows(made))
+            return made, None
         each = zip(gradient.split(1), images.split(1), mean, scale, strict=True)
         made = [
             torch.ops.aten.native_batch_norm_backward(
@@ -88,6 +107,10 @@ class Rectified(torch.autograd.Function):
         images, mean = ctx.saved_tensors
         if torch.is_grad_enabled():
             return gradient * (images > mean[:, :, None, None]), None, None
+        if kernels := kernels_of(images):
+            made = torch.empty_like(images)
+            kernels.rectified_back(rows(gradient).contiguous(), rows(images), mean, rows(made))
+            return made, None, None
         # In what the convolutions before and after it use, which by now is free.
         above = scratch("patches", images.permute(0, 2, 3, 1).shape, images.dtype).permute(0, 3, 1, 2)
         torch.sub(images, mean[:, :, None, None], out=above)  # as positive as the normed image

@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from twofold.networks.remade import by_library, keep, kept
+from twofold.networks.remade import by_library, keep, kept, rows
 from twofold.networks.scratch import empty, scratch
 from twofold.networks.tiles import Grid, from_tiles, to_tiles
 from twofold.networks.toom_cook import TILES, Transforms, transforms
@@ -131,11 +131,6 @@ def divided(images: Tensor, weight: Tensor, how: Plan) -> tuple[list[slice], lis
         return [slice(at, at + few) for at in range(0, len(images), few)], [slice(None)]
     narrow = max(32, FILTERS_AT_ONCE // (places * c) // 8 * 8)
     return [slice(None)], [slice(at, at + narrow) for at in range(0, o, narrow)]
-
-
-def rows(images: Tensor) -> Tensor:
-    """(N, C, H, W) as (N, H, W, C)."""
-    return images.permute(0, 2, 3, 1)
 
 
 def filters(weight: Tensor, how: Plan) -> Tensor:
