@@ -23,7 +23,7 @@ class PatchHeads(nn.Module):
         """Vectors (N, P, width) for feature maps (N, C, H, W) at `places`, (P,) each, row-major in H×W."""
         vectors = []
         for head, feature, at in zip(self.heads, features, places, strict=True):
-            patches = feature.flatten(2)[:, :, at].transpose(1, 2)  # (N, P, C)
+            patches = feature.permute(0, 2, 3, 1).flatten(1, 2)[:, at]  # (N, P, C)
             vectors.append(unit(head(patches)))
         return vectors
 

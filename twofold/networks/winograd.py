@@ -129,7 +129,8 @@ def divided(images: Tensor, weight: Tensor, how: Plan) -> tuple[list[slice], lis
     few = max(1, AT_ONCE // (how.sees.down * how.sees.right * places * max(o, c)))
     if few < len(images):
         return [slice(at, at + few) for at in range(0, len(images), few)], [slice(None)]
-    narrow = max(32, FILTERS_AT_ONCE // (places * c) // 8 * 8)
+    count = -(-places * c * o // FILTERS_AT_ONCE)
+    narrow = max(32, -(-o // count // 8) * 8)
     return [slice(None)], [slice(at, at + narrow) for at in range(0, o, narrow)]
 
 
