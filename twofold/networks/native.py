@@ -29,7 +29,8 @@ if TYPE_CHECKING:
 LANES = 8
 """Floats of a vector."""
 
-COMPILERS = ("cc", "gcc", "clang")
+COMPILERS = ("gcc", "cc")
+"""Not clang, whose threads would be a second set beside those of torch."""
 
 FLAGS = ("-O2", "-shared", "-fPIC", "-fopenmp")
 """OpenMP's functions are those that torch has loaded, so its threads are torch's as well."""
