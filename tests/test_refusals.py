@@ -102,6 +102,7 @@ UNKNOWN = {
     "A B --adversarial.augment color": "did you mean colour?",
     "A B --method fastcat": "fastcut",
     "A B --adversarial.los wgan": "Did you mean --adversarial.loss?",
+    "A B --decay 0": "Did you mean --decay-epochs?",
     "A B --cut.layer 0": "Did you mean --cut.layers?",
     "A B --pix2pix.conditionall": "Did you mean --pix2pix.conditional?",
 }

@@ -7,7 +7,15 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import yaml
-from cyclopts import App, CycloptsError, Group, MissingArgumentError, Parameter, UnusedCliTokensError
+from cyclopts import (
+    App,
+    CycloptsError,
+    Group,
+    MissingArgumentError,
+    Parameter,
+    UnknownOptionError,
+    UnusedCliTokensError,
+)
 
 from twofold import config as configs
 from twofold import verb_data, verb_evaluate, verb_monitor, verb_translate, verbs
@@ -83,7 +91,16 @@ def worded(error: CycloptsError) -> str:
         return f"{error.argument.name} is missing; see `{command} --help`"
     if isinstance(error, UnusedCliTokensError):
         return f"too many arguments: {' '.join(error.unused_tokens or [])}; see `{command} --help`"
+    if isinstance(error, UnknownOptionError) and (begun := options_begun(error)):
+        return f"Unknown option: {error.token.keyword}. Did you mean {' or '.join(begun)}?"
     return str(error)
+
+
+def options_begun(error: UnknownOptionError) -> list[str]:
+    """The options that go on where the unknown one ends: an abbreviation, which are not taken."""
+    keyword = error.token.keyword or "-"
+    names = {name for argument in error.argument_collection for name in argument.names}
+    return sorted(name for name in names if keyword.startswith("--") and name.startswith(keyword))[:3]
 
 
 def train(

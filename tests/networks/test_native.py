@@ -5,9 +5,10 @@ import subprocess
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import nn
 
-from twofold.networks import convolutions, native
+from twofold.networks import convolutions, native, remade
 from twofold.networks.convolutions import Conv2d
 from twofold.networks.tiles import Grid, from_tiles, to_tiles
 from twofold.networks.toom_cook import TILES, transforms
@@ -152,3 +153,35 @@ def test_without_a_compiler_that_works(cache, monkeypatch, compilers):
     layer = Conv2d(64, 128, 3, padding=1)
     x = torch.randn(1, 64, 12, 12)
     torch.testing.assert_close(layer(x), nn.Conv2d.forward(layer, x), rtol=1e-3, atol=1e-4)
+
+
+@needs_compiler
+@pytest.mark.parametrize("shape", [(2, 8, 5, 7), (3, 24, 13, 30), (1, 264, 4, 3)])
+def test_a_norm_and_its_activation(shape, monkeypatch):
+    """Against the formula in float64, values and gradients; off centre, where sums round most."""
+    torch.manual_seed(0)
+    x = 5 + 3 * torch.randn(shape).contiguous(memory_format=torch.channels_last)
+    gradient = torch.randn(shape)
+    called = []
+    call = native.Kernels.call
+    monkeypatch.setattr(native.Kernels, "call", lambda *args: called.append(args[1]) or call(*args))
+    found = []
+    for given in (x.requires_grad_(), x.detach().double().requires_grad_()):
+        made = (
+            remade.rectified(remade.normed(given, 1e-5))
+            if given is x
+            else remade.as_written(given, 1e-5).relu()
+        )
+        found.append([made.detach(), *torch.autograd.grad(made, given, gradient.to(given.dtype))])
+    assert called == ["normed", "rectified_back", "normed_back"]
+    for mine, right in zip(*found, strict=True):
+        torch.testing.assert_close(mine.double(), right, rtol=0, atol=1e-5)
+        assert mine.is_contiguous(memory_format=torch.channels_last)
+
+
+def test_a_norm_in_another_layout_is_torchs(monkeypatch):
+    monkeypatch.setattr(native.Kernels, "call", None)
+    x = torch.randn(2, 8, 5, 7, requires_grad=True)
+    made = remade.rectified(remade.normed(x, 1e-5))
+    torch.testing.assert_close(made, F.instance_norm(x).relu())
+    assert torch.autograd.grad(made.sum(), x)[0].shape == x.shape

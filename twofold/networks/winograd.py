@@ -76,13 +76,13 @@ class WinogradConv(torch.autograd.Function):
         how, o = plan(images, weight, reflect), len(weight)
         made = empty(len(images), o, *how.size, like=images)
         parts, blocks = divided(images, weight, how)
+        whole = filters(weight, how) if len(blocks) == 1 else None
         for part in parts:
             tiled = to_tiles(rows(images[part]), how.transforms.input, how.sees, "b", "a")
             products = scratch("b", (*tiled.shape[:2], o), images.dtype)
             for block in blocks:
-                if len(blocks) > 1 or part is parts[0]:
-                    taps = filters(weight[block], how).transpose(1, 2)
-                torch.bmm(tiled, taps, out=products[:, :, block])
+                taps = filters(weight[block], how) if whole is None else whole  # (s², O, C)
+                torch.bmm(tiled, taps.transpose(1, 2), out=products[:, :, block])
             from_tiles(products, how.transforms.output, how.gives, rows(made[part]), "a", "b")
         return made
 
@@ -99,6 +99,7 @@ class WinogradConv(torch.autograd.Function):
         grad_images = empty(*images.shape, like=images) if of_images else None
         grad_weight = torch.empty_like(weight) if of_weight else None
         parts, blocks = divided(images, weight, how)
+        whole = filters(weight, how) if of_images and len(blocks) == 1 else None
         for part in parts:
             # (s², tiles, O), in a
             products = to_tiles(rows(gradient[part]), how.transforms.output_back, how.gives, "b", "a")
@@ -114,8 +115,7 @@ class WinogradConv(torch.autograd.Function):
             if grad_images is not None:
                 back = scratch("b", (*products.shape[:2], images.shape[1]), images.dtype)
                 for block in blocks:
-                    if len(blocks) > 1 or part is parts[0]:
-                        taps = filters(weight[block], how)  # (s², O, C)
+                    taps = filters(weight[block], how) if whole is None else whole
                     before = 0.0 if block is blocks[0] else 1.0
                     torch.baddbmm(back, products[:, :, block], taps, beta=before, out=back)
                 from_tiles(back, how.transforms.input_back, how.sees, rows(grad_images[part]), "c", "b")
