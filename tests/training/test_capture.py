@@ -3,7 +3,8 @@
 Asking is found on the meta device, whose tensors have no values: whatever asks for one is an error. CUDA's graphs need a
 GPU; here a tape stands in for one. It writes down every operation of a step with the tensors that it read and wrote,
 and repeating does the operations again on whatever then lies in those tensors. A number that a method had taken from
-the program would be the recorded step's for ever, and the weights would differ.
+the program would be the recorded step's for ever, and the weights would differ. What a kernel in C writes is no
+operation, so that torch's stand for it here, as they do on CUDA.
 """
 
 import pytest
@@ -13,6 +14,7 @@ from torch.utils._pytree import tree_leaves
 
 from twofold.config import compose
 from twofold.methods.base import Batch
+from twofold.networks import native
 from twofold.training.build import build
 from twofold.training.capture import WARM_UP
 from twofold.training.stats import LossSums
@@ -39,6 +41,12 @@ SETTINGS = {
     "cut": {"method": "cut"},
     "fastcut": {"method": "fastcut"},
 }
+
+
+@pytest.fixture(autouse=True)
+def operations_alone():
+    with native.allowed(False):
+        yield
 
 
 class NoAsking(TorchDispatchMode):
