@@ -2,6 +2,7 @@
 
 import io
 import json
+import math
 import shutil
 import sys
 import textwrap
@@ -22,7 +23,7 @@ class Plain:
     """A line for each message, and one for progress every half a minute."""
 
     def __init__(self, every: float = 30.0) -> None:
-        self.every, self.last = every, 0.0
+        self.every, self.last = every, -math.inf
 
     def __enter__(self) -> "Plain":
         return self
