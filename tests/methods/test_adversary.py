@@ -1,5 +1,7 @@
 """Critic steps, penalties, augmentation and several critics, as every method has them."""
 
+from copy import deepcopy
+
 import pytest
 import torch
 
@@ -107,12 +109,15 @@ def test_no_gradient_of_the_critics_loss_reaches_the_translation():
 def test_both_inputs_in_one_call_are_what_two_calls_give(norm):
     torch.manual_seed(0)
     disc = Critics([[critic(norm=norm), critic(norm=norm)], [critic(norm=norm)]])
+    twin = deepcopy(disc)
     real, fake, *_ = images(2)
     mine = both_logits(disc, real, fake)
-    for found, expected in zip(mine, (disc(real), disc(fake)), strict=True):
+    for found, expected in zip(mine, (twin(real), twin(fake)), strict=True):
         assert len(found) == 3
         for x, y in zip(found, expected, strict=True):
             torch.testing.assert_close(x, y)
+    for name, buffer in twin.named_buffers():  # what batch norm has gathered of both
+        torch.testing.assert_close(disc.get_buffer(name), buffer)
     sizes = both_logits(critic(), real, fake[:, :, :12])
     assert sizes[0].shape != sizes[1].shape
 

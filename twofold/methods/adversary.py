@@ -8,7 +8,7 @@ from torch import Tensor
 from twofold.losses.adversarial import AdversarialName, Logits, discriminator_loss, frozen, generator_loss
 from twofold.losses.augment import AugmentName, augmented
 from twofold.losses.penalties import gradient_penalty, r1_penalty
-from twofold.networks.layers import Discriminator
+from twofold.networks.layers import Discriminator, in_parts
 
 
 class Adversary(NamedTuple):
@@ -60,10 +60,11 @@ LSGAN, BCE = Adversary(), Adversary("bce")
 
 
 def both_logits(disc: Discriminator, real: Tensor, fake: Tensor) -> tuple[Logits, Logits]:
-    """A critic's logits for real and translated images, in one call where no layer mixes them."""
-    if not disc.per_image or real.shape[1:] != fake.shape[1:]:
+    """A critic's logits for real and translated images, in one call where they are as many and of one size."""
+    if real.shape != fake.shape:
         return disc(real), disc(fake)
-    logits = disc(torch.cat((real, fake)))
+    with in_parts(disc, 2):
+        logits = disc(torch.cat((real, fake)))
     if isinstance(logits, tuple):  # several critics
         return tuple(x[: len(real)] for x in logits), tuple(x[len(real) :] for x in logits)
     return logits[: len(real)], logits[len(real) :]

@@ -38,7 +38,6 @@ class PatchDiscriminator(Discriminator):
             "antialias": antialias,
         }
         self.minimum = 3 * 2**layers  # each of the two last convolutions takes one from the side
-        self.per_image = norm != "batch"
         levels = [width * min(2**level, 8) for level in range(layers + 1)]
         self.convs = nn.Sequential()
         for level, to in enumerate(levels):
@@ -79,7 +78,6 @@ class PixelDiscriminator(Discriminator):
         super().__init__()
         self.arguments = {"in_channels": in_channels, "width": width, "norm": norm}
         self.minimum = 1 if norm == "none" else 2  # one pixel has no variance
-        self.per_image = norm != "batch"
         self.convs = nn.Sequential(
             Conv2d(in_channels, width, 1),
             nn.LeakyReLU(0.2, inplace=True),
@@ -107,7 +105,6 @@ class HalvingDiscriminator(Discriminator):
     def __init__(self, in_channels: int = 3, width: int = 64, norm: NormName = "instance") -> None:
         super().__init__()
         self.arguments = {"in_channels": in_channels, "width": width, "norm": norm}
-        self.per_image = norm != "batch"
         levels = [width * 2**level for level in range(4)]
         self.convs = nn.Sequential(*stage(in_channels, width, True, None))
         for channels, to in pairwise(levels):
@@ -135,7 +132,6 @@ class Critics(Discriminator):
         self.scales = nn.ModuleList(nn.ModuleList(critics) for critics in scales)
         every = [critic for critics in scales for critic in critics]
         self.minimum = max(critic.minimum for critic in every) * 2 ** (len(scales) - 1)
-        self.per_image = all(critic.per_image for critic in every)
         self.arguments = {"scales": len(scales), "count": len(scales[0])} | every[0].arguments
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:

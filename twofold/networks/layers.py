@@ -1,5 +1,7 @@
 """What the networks are built of: norms, convolutions, upsampling, initialisation."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Literal, TypeVar
 
 import torch
@@ -43,18 +45,16 @@ class Generator(nn.Module):
 class Discriminator(nn.Module):
     """Base of the discriminators: images (N, in_channels, H, W) to logits (N, 1, h, w), high for real.
 
-    Several critics behind one name give a tuple of such maps.
+    Several critics behind one name give a tuple of such maps. No layer mixes the images of a batch but `BatchNorm`.
 
     Attributes:
         multiple_of: H and W must be multiples of this: of one, so any will do.
         minimum: the smallest H and W that give a logit.
-        per_image: no layer mixes the images of a batch, in train mode either.
         arguments: what the constructor was given, every argument by name.
     """
 
     multiple_of: int = 1
     minimum: int
-    per_image: bool
     arguments: dict[str, Argument]
 
 
@@ -66,14 +66,32 @@ class BatchNorm(nn.BatchNorm2d):
     with "running" the averages gathered in training are used, as is usual elsewhere.
     """
 
+    parts = 1
+    """Equal parts of a batch, each normalised by its own statistics in train mode; see `in_parts`."""
+
     def __init__(self, channels: int, *, statistics: Statistics = "image") -> None:
         super().__init__(channels)
         self.statistics: Statistics = statistics
 
     def forward(self, input: Tensor) -> Tensor:
+        if self.training and self.parts > 1:
+            return torch.cat([super(BatchNorm, self).forward(part) for part in input.chunk(self.parts)])
         if self.training or self.statistics == "running":
             return super().forward(input)
         return per_image_norm(input, self.weight, self.bias, self.eps)
+
+
+@contextmanager
+def in_parts(network: nn.Module, count: int) -> Iterator[None]:
+    """Inside, a batch goes through batch norms as its `count` equal parts would one after the other."""
+    norms = [module for module in network.modules() if isinstance(module, BatchNorm)]
+    for norm in norms:
+        norm.parts = count
+    try:
+        yield
+    finally:
+        for norm in norms:
+            norm.parts = 1
 
 
 class InstanceNorm(nn.InstanceNorm2d):
