@@ -23,6 +23,9 @@ FEW_PIXELS = 16 * 16
 VERY_FEW = 2 * 2
 """The same of a transposed one."""
 
+THIN, ROWS = 32, 64
+"""A product over no more than so many terms is taken so many rows at a time: the library's walks over memory."""
+
 
 class Strided(torch.autograd.Function):
     """The convolution of stride 2 of images (N, C, H, W) with a filter (O, C, k, k)."""
@@ -177,7 +180,9 @@ def filter_gradient(small: Tensor, large: Tensor, weight: Tensor, stride: int, p
 
 def add_product(total: Tensor, left: Tensor, right: Tensor, *, first: bool) -> None:
     """Add a matrix product; the first replaces what is there."""
-    torch.addmm(total, left, right, beta=0.0 if first else 1.0, out=total)
+    count = ROWS if len(right) <= THIN else len(total)
+    for these, factors in zip(total.split(count), left.split(count), strict=True):
+        torch.addmm(these, factors, right, beta=0.0 if first else 1.0, out=these)
 
 
 def flat(weight: Tensor) -> Tensor:
