@@ -95,21 +95,19 @@ def test_a_convolution_and_its_gradients(kernel, monkeypatch):
 
 @needs_compiler
 def test_threads_change_no_bit():
-    layer = Conv2d(32, 64, 3, padding=1).to(memory_format=torch.channels_last)
-    x = torch.randn(2, 32, 40, 24, requires_grad=True)
+    x = torch.randn(2, 40, 24, 32)
     found = []
     before = torch.get_num_threads()
     for threads in (1, 2):
         torch.set_num_threads(threads)
         how = transforms(3, 6, torch.float32)
         grid = Grid(6, 1, False, 7, 4)
-        tiled = to_tiles(x.detach().permute(0, 2, 3, 1), how.input, grid, "test b", "test a").clone()
-        back = torch.empty(2, 40, 24, 32)
+        tiled = to_tiles(x, how.input, grid, "test b", "test a").clone()
+        back = torch.empty_like(x)
         from_tiles(tiled.clone(), how.input_back, grid, back, "test b", "test a")
         found.append((tiled, back))
     torch.set_num_threads(before)
     assert all(torch.equal(one, other) for one, other in zip(*found, strict=True))
-    assert layer(x).isfinite().all()
 
 
 def test_only_where_they_fit_and_are_allowed():

@@ -1,0 +1,63 @@
+"""What `native` compiles: the files in c/, and a function for each matrix of Winograd's.
+
+To multiply by a matrix is a line of additions for each of its rows, eight channels at a time, whose zeros and ones so
+cost nothing.
+"""
+
+from pathlib import Path
+
+from twofold.networks.toom_cook import TILES, Matrix, transforms
+
+FOLDER = Path(__file__).with_name("c")
+
+GIVES_TILES = ("input", "filter", "output_back")
+"""What is multiplied on the way to tiles; the others lead back."""
+
+BEGIN = '#include "common.h"\n#include "norms.h"\n'
+
+FUNCTION = """
+static inline __attribute__((always_inline)) void {name}(const lanes *x, const int from, lanes *y, const int to) {{
+{rows}
+}}
+#define MATRIX {name}
+#define HIGH {high}
+#define WIDE {wide}
+#include "{way}_tiles.h"
+#undef MATRIX
+#undef HIGH
+#undef WIDE
+"""
+
+
+def source() -> tuple[str, list[str]]:
+    """A program in C that includes the files in FOLDER, and the names of its functions."""
+    parts, names = [BEGIN], ["normed", "normed_back", "rectified_back"]
+    for taps, tiles in TILES.items():
+        for tile in tiles:
+            for role, matrix in transforms(taps, tile)._asdict().items():
+                way = "to" if role in GIVES_TILES else "from"
+                high, wide = matrix.values.shape
+                parts.append(
+                    FUNCTION.format(name=matrix.name, rows=rows(matrix), high=high, wide=wide, way=way)
+                )
+                names.append(f"{way}_{matrix.name}")
+    return "".join(parts), names
+
+
+def included() -> str:
+    """All that it includes, in one text."""
+    return "".join(path.read_text(encoding="utf-8") for path in sorted(FOLDER.iterdir()))
+
+
+def rows(matrix: Matrix) -> str:
+    """Each row's product with what stands at x, as a sum."""
+    lines = []
+    for place, row in enumerate(matrix.values.tolist()):
+        terms = [term(factor, at) for at, factor in enumerate(row) if factor]
+        lines.append(f"  y[{place} * to] = {' '.join(terms)};")
+    return "\n".join(lines)
+
+
+def term(factor: float, at: int) -> str:
+    times = "" if abs(factor) == 1 else f"{abs(factor)!r}f * "
+    return f"{'-' if factor < 0 else '+'} {times}x[{at} * from]"
