@@ -1,6 +1,8 @@
 """The command line end to end, as a careful, a clumsy and a hostile stranger use it."""
 
 import errno
+import importlib
+import inspect
 import json
 import os
 import re
@@ -623,6 +625,17 @@ def test_help_fits_and_explains_every_option(call, monkeypatch, verb):
     ]  # the second halves of long names
     assert not alone, "an option without a word of help"
     assert "--no-json" not in said.out and "--empty" not in said.out
+
+
+@pytest.mark.parametrize(
+    ("place", "sentence"),
+    [pair for some in (cli.COMMANDS, cli.DATA_COMMANDS) for pair in some.items()],
+    ids=lambda x: x.partition(":")[2],
+)
+def test_help_says_of_each_command_what_its_docstring_does(place, sentence):
+    module, _, name = place.partition(":")
+    function = getattr(importlib.import_module(f"twofold.{module}"), name)
+    assert inspect.getdoc(function).partition("\n\n")[0] == sentence
 
 
 def test_no_command_is_help(call):

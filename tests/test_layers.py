@@ -26,7 +26,7 @@ LAYERS = [
     {"training", "serving"},
     {"demo", "terminal"},
     {"verbs"},
-    {"verb_data", "verb_evaluate", "verb_monitor", "verb_translate"},
+    {"verb_data", "verb_evaluate", "verb_monitor", "verb_train", "verb_translate"},
     {"cli"},
     {"__init__", "__main__"},
 ]
@@ -36,9 +36,9 @@ RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}
 
 OWNERS = {
     "torchmetrics": {"evaluation"},
-    "cyclopts": {"cli", "verbs", "verb_data", "verb_evaluate", "verb_translate"},
+    "cyclopts": {"cli", "verbs", "verb_data", "verb_evaluate", "verb_train", "verb_translate"},
     "rich": {"terminal"},
-    "yaml": {"config", "lenient", "cli"},
+    "yaml": {"config", "lenient", "verb_train"},
     "pydantic": {"config", "evaluation"},
     "PIL": {"images", "data", "translation", "training", "demo", "evaluation"},
     "safetensors": {"translation", "training", "evaluation"},

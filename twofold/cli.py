@@ -1,51 +1,70 @@
-"""The command line: one parser, one place where errors become a line and an exit code, and `train`."""
+"""The command line: one parser, and one place where errors become a line and an exit code."""
 
 import os
 import sys
-from json import dumps
-from pathlib import Path
-from typing import Annotated, Any
+from collections.abc import Sequence
 
-import yaml
 from cyclopts import (
     App,
     CycloptsError,
-    Group,
     MissingArgumentError,
     Parameter,
     UnknownOptionError,
     UnusedCliTokensError,
 )
 
-from twofold import config as configs
-from twofold import verb_data, verb_evaluate, verb_monitor, verb_translate, verbs
-from twofold.config import Settings
-from twofold.errors import TwofoldError, UsageError
-from twofold.methods.settings import MethodName
-from twofold.presets import layer as preset_layer
-from twofold.runs import Run
-from twofold.terminal import complain, emit, watcher
-from twofold.training.settings import Compile, LogName
-from twofold.verbs import FAILED, INTERRUPTED, USAGE, Flag, MaybeWhole
+from twofold.errors import FAILED, INTERRUPTED, USAGE, TwofoldError
+from twofold.terminal import complain
 
-ALL = Group("Every setting", help="Also in a YAML file (-c) or as TWOFOLD_SET_OPTIM__LR=1e-4.", sort_key=2)
+COMMANDS = {
+    "verb_train:train": "Train a translator between two folders of images, or on pairs; or go on with a run.",
+    "verb_translate:translate": "Translate images and folders of images; each comes back at its own size.",
+    "verb_evaluate:evaluate": (
+        "Measure translations of test images, against known answers or against the other domain's look."
+    ),
+    "verbs:info": "Say what a run or a model is.",
+    "verbs:import_": "Turn a generator of the original implementation (.pth) into a twofold model.",
+    "verbs:report": "Write RUN/report.html anew and say where it is.",
+    "verbs:doctor": "Say what is wrong with a run, whether it is going on or done, and what to try next.",
+    "verb_monitor:monitor": "Show runs on a live page, while they train and after; Ctrl-C ends it.",
+    "verbs:presets": (
+        "List the published recipes; with NAME, say what one sets, where each value is from, and what to type."
+    ),
+    "verbs:demo": (
+        "Make the built-in pictures, train on them, translate, and say what came out. A few minutes."
+    ),
+}
+"""Where each is, and the first sentence of its docstring."""
 
-app = App(
-    name="twofold",
-    help="Two folders of images in, a translator out.\n\n`twofold demo` shows the whole thing in a few minutes.",
-    version_flags=["--version"],
-    result_action="return_value",
-    suppress_keyboard_interrupt=False,
-    default_parameter=Parameter(negative_iterable=()),
-)
-data = App(name="data", help="Look at image folders, make some, or fetch the papers'.")
+DATA_COMMANDS = {
+    "verb_data:check": "Look at one or two folders of images as a training would, and say what is wrong.",
+    "verb_data:make": (
+        "Make the built-in pictures: summer and winter landscapes, with known answers in val and test."
+    ),
+    "verb_data:download": (
+        "Fetch a data set of the papers from where its authors publish it; without NAME, list them."
+    ),
+}
 
 
-class Rooms(Settings):
-    """Every setting, apart from those that `train` has under a name of its own as well."""
-
-    method: Annotated[MethodName, Parameter(show=False)] = "cyclegan"
-    seed: Annotated[int, Parameter(show=False)] = 0
+def parser(tokens: Sequence[str]) -> App:
+    """The command line. A command's module is loaded when it is called, so that --help does not wait for any."""
+    app = App(
+        name="twofold",
+        help="Two folders of images in, a translator out.\n\n`twofold demo` shows the whole thing in a few minutes.",
+        version_flags=["--version"],
+        result_action="return_value",
+        suppress_keyboard_interrupt=False,
+        default_parameter=Parameter(negative_iterable=()),
+    )
+    data = App(name="data", help="Look at image folders, make some, or fetch the papers'.")
+    app.command(data)
+    for group, commands in ((app, COMMANDS), (data, DATA_COMMANDS)):
+        for place, sentence in commands.items():
+            name = place.partition(":")[2].rstrip("_")
+            # A sentence would stand in place of the whole docstring in the command's own help.
+            group.command(f"twofold.{place}", name=name, help=None if name in tokens else sentence)
+    return app
 
 
 def main() -> None:
@@ -57,14 +76,17 @@ def main() -> None:
 
 def run(tokens: list[str]) -> int:
     """Run one command and give its exit code: 0 done, 1 failed, 2 usage, 3 some inputs failed, 130 interrupted."""
+    tokens = tokens or ["--help"]
     try:
-        code = app(tokens or ["--help"], exit_on_error=False, print_error=False)
+        code = parser(tokens)(tokens, exit_on_error=False, print_error=False)
     except TwofoldError as error:
         return fail(str(error), error.exit_code)
     except CycloptsError as error:
         return fail(worded(error), USAGE)
-    except configs.ValidationError as error:
-        return fail(configs.explain(error), USAGE)
+    except ValueError as error:
+        if (words := setting(error)) is None:
+            raise
+        return fail(words, USAGE)
     except KeyboardInterrupt:
         return fail("interrupted", INTERRUPTED)
     except BrokenPipeError:
@@ -84,8 +106,8 @@ def fail(message: str, code: int) -> int:
 
 def worded(error: CycloptsError) -> str:
     """What is wrong with a command, in one line."""
-    if isinstance(error.__cause__, configs.ValidationError):
-        return configs.explain(error.__cause__)
+    if words := setting(error.__cause__):
+        return words
     command = " ".join(["twofold", *(error.command_chain or [])])
     if isinstance(error, MissingArgumentError) and error.argument is not None:
         return f"{error.argument.name} is missing; see `{command} --help`"
@@ -96,197 +118,15 @@ def worded(error: CycloptsError) -> str:
     return str(error)
 
 
+def setting(error: BaseException | None) -> str | None:
+    """What is wrong with a setting, in one line, if that is the error."""
+    from twofold import config
+
+    return config.explain(error) if isinstance(error, config.ValidationError) else None
+
+
 def options_begun(error: UnknownOptionError) -> list[str]:
     """The options that go on where the unknown one ends: an abbreviation, which are not taken."""
     keyword = error.token.keyword or "-"
     names = {name for argument in error.argument_collection for name in argument.names}
     return sorted(name for name in names if keyword.startswith("--") and name.startswith(keyword))[:3]
-
-
-def train(
-    a: Path | None = None,
-    b: Path | None = None,
-    /,
-    *,
-    out: Path | None = None,
-    resume: Path | None = None,
-    method: MethodName | None = None,
-    preset: str | None = None,
-    config: Annotated[Path | None, Parameter(name=["--config", "-c"])] = None,
-    size: MaybeWhole = None,
-    epochs: float | None = None,
-    decay_epochs: float | None = None,
-    batch: MaybeWhole = None,
-    seed: MaybeWhole = None,
-    device: str | None = None,
-    compile: Compile | None = None,
-    pairs: str | None = None,
-    direction: verbs.Direction | None = None,
-    labels_a: bool | None = None,
-    labels_b: bool | None = None,
-    val: Annotated[list[str] | None, Parameter(consume_multiple=True)] = None,
-    eval_every: MaybeWhole = None,
-    early_stop: MaybeWhole = None,
-    cache: bool | None = None,
-    log: Annotated[list[LogName] | None, Parameter(consume_multiple=True)] = None,
-    dry_run: Flag = False,
-    json: Flag = False,
-    settings: Annotated[Rooms | None, Parameter(name="*", group=ALL)] = None,
-) -> int:
-    """Train a translator between two folders of images, or on pairs; or go on with a run.
-
-    Ctrl-C saves and stops; the same command again goes on where it stopped.
-
-    Parameters
-    ----------
-    a
-        Folder of domain A, searched with its subfolders. Of pairs: a folder of both, or a list (.csv, .jsonl).
-    b
-        Folder of domain B; pairs in two folders have the same names in both.
-    out
-        The run folder; runs/A2B-METHOD if not given.
-    resume
-        A run folder to go on with, in place of A and B.
-    method
-        The training method.
-    preset
-        A published recipe to start from; `twofold presets` lists them.
-    config
-        A YAML file of settings, such as the config.yaml of another run.
-    size
-        Side of the square crops that are trained on.
-    epochs
-        Epochs at constant learning rate.
-    decay_epochs
-        Epochs in which the learning rate falls to zero.
-    batch
-        Images a step.
-    seed
-        Seed of everything random.
-    device
-        auto, cpu, cuda, cuda:1, mps.
-    compile
-        on, off, or auto: whether the networks are compiled, which takes minutes once and pays in long runs.
-    pairs
-        How one folder holds pairs: halves (the left is the input), or two suffixes (jpg:png, the first is the
-        input); found out if not given.
-    direction
-        ba exchanges A and B, so input and output of pairs.
-    labels_a, labels_b
-        Whether these are label maps, which are resized without mixing colours; found out if not given.
-    val
-        Two folders of held-out images, of pairs maybe one, or `none` to train on everything.
-    eval_every
-        Images between evaluations on held-out images; a few times a run if not given, 0 for never.
-    early_stop
-        End after so many evaluations without a better one.
-    cache
-        --no-cache decodes each image whenever it is used.
-    log
-        csv, tensorboard, wandb, mlflow: write the reports for other programs as well, into the run folder; the last
-        two elsewhere if WANDB_MODE=online or MLFLOW_TRACKING_URI says so.
-    dry_run
-        Print what would be trained, and write nothing.
-    json
-        One JSON object a line.
-    """
-    short = {
-        "method": method,
-        "preset": preset,
-        "seed": seed,
-        "data.size": size,
-        "data.cache": cache,
-        "training.epochs": epochs,
-        "training.decay_epochs": decay_epochs,
-        "training.batch": batch,
-        "training.log": log,
-        "machine.device": device,
-        "machine.compile": compile,
-        "evaluation.every": eval_every,
-        "evaluation.patience": early_stop,
-        "data.pairs": pairs,
-        "data.direction": direction,
-        "data.labels_a": labels_a,
-        "data.labels_b": labels_b,
-        **held_out(val),
-    }
-    file = configs.from_file(config) if config else {}
-    spoken = settings.model_dump(exclude_unset=True) if settings else {}
-    said = configs.merge(
-        preset_layer(preset or file.get("preset")),
-        file,
-        configs.from_environment(),
-        spoken,
-        configs.nest({path: value for path, value in short.items() if value is not None}),
-    )
-    said |= {name: path.absolute() for name, path in (("a", a), ("b", b)) if path is not None}
-    if resume is not None and out is not None:
-        raise UsageError(f"--resume {resume} is the run folder already; leave out --out")
-    if resume is not None and not Run(resume).exists:
-        raise UsageError(f"there is no run in {resume}; start one with `twofold train A B --out {resume}`")
-    if resume is None and a is None:
-        raise UsageError("two folders are needed: `twofold train A B`; or `twofold train --resume RUN`")
-    run_folder = resume or out or configs.default_out(said)
-    if resume is None:
-        configs.refuse_others(said.get("method", Settings().method), spoken)
-    from twofold.hardware import keep_freed_memory
-    from twofold.training import loop
-
-    keep_freed_memory()
-    with watcher(json) as watching:
-        if dry_run:
-            plan = loop.plan(run_folder, said, watching.say)
-            emit(dumps(plan | {"config": yaml.safe_load(plan["config"])}) if json else shown(plan))
-            return 0
-        finished = loop.train(run_folder, said, watching)
-        if os.environ.get("RANK", "0") == "0":  # one of several processes speaks for all
-            for line in what_next(run_folder, finished):
-                watching.say(line)
-    return 0 if finished else INTERRUPTED
-
-
-def what_next(run: Path, finished: bool) -> list[str]:
-    """What to type after a training."""
-    if not finished:
-        return [f"go on:      twofold train --resume {run}"]
-    best = ["best:       add --best, the best on held-out images"] if Run(run).best("ab").is_file() else []
-    return [
-        f"translate:  twofold translate {run} IMAGES -o translated",
-        *best,
-        f"look:       {run / 'report.html'}",
-    ]
-
-
-def held_out(val: list[str] | None) -> dict[str, Any]:
-    """What --val says: two folders, one of pairs, or none."""
-    if val is None:
-        return {}
-    if val == ["none"]:
-        return {"data.hold_out": False}
-    if len(val) not in (1, 2):
-        raise UsageError(
-            "--val takes two folders, of A and of B (of pairs one), or none; write it after what to train on"
-        )
-    return {f"data.val_{side}": Path(folder).absolute() for side, folder in zip("ab", val, strict=False)}
-
-
-def shown(plan: dict[str, Any]) -> str:
-    """What --dry-run finds out, the config last but for the figures."""
-    figures = "\n".join(f"{name + ':':<14}{value}" for name, value in plan.items() if name != "config")
-    return f"{plan['config']}\n{figures}"
-
-
-app.command(data)
-app.command(train)
-app.command(verb_translate.translate)
-app.command(verb_evaluate.evaluate)
-app.command(verbs.info)
-app.command(verbs.import_, name="import")
-app.command(verbs.report)
-app.command(verbs.doctor)
-app.command(verb_monitor.monitor)
-app.command(verbs.presets)
-app.command(verbs.demo)
-data.command(verb_data.check)
-data.command(verb_data.make)
-data.command(verb_data.download)

@@ -6,10 +6,11 @@ from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
+from twofold.errors import FAILED
 from twofold.presets import PRESETS
 from twofold.presets import commands as preset_commands
 from twofold.terminal import emit, paragraph, tracked
-from twofold.verbs import FAILED, Flag, Whole
+from twofold.verbs import Flag, Whole
 
 
 def check(

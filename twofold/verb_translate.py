@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
 
 from cyclopts import Parameter
 
-from twofold.errors import TwofoldError, UsageError
+from twofold.errors import FAILED, SOME_FAILED, TwofoldError, UsageError
 from twofold.terminal import complain, emit, tracked
-from twofold.verbs import FAILED, SOME_FAILED, Direction, Flag, Scale, Whole
+from twofold.verbs import Direction, Flag, Scale, Whole
 
 if TYPE_CHECKING:
     import numpy as np

@@ -1,4 +1,4 @@
-"""The verbs of the command line besides `train` and `translate`: what they take, what they do, what they say."""
+"""The smaller verbs of the command line: what they take, what they do, what they say."""
 
 from collections.abc import Sequence
 from json import dumps
@@ -8,14 +8,12 @@ from typing import Annotated, Any, Literal
 from cyclopts import Parameter, Token
 
 from twofold import config as configs
-from twofold.errors import UsageError
+from twofold.errors import FAILED, INTERRUPTED, UsageError
 from twofold.presets import PRESETS
 from twofold.presets import commands as preset_commands
 from twofold.presets import find as find_preset
 from twofold.runs import Run, read_lines
 from twofold.terminal import emit, paragraph, spelled, watcher
-
-FAILED, USAGE, SOME_FAILED, INTERRUPTED = 1, 2, 3, 130
 
 Direction = Literal["ab", "ba"]
 
