@@ -9,7 +9,7 @@ import yaml
 from cyclopts import Group, Parameter
 
 from twofold import config as configs
-from twofold.config import Settings
+from twofold.config import Layer, Settings
 from twofold.errors import INTERRUPTED, UsageError
 from twofold.methods.settings import MethodName
 from twofold.presets import layer as preset_layer
@@ -135,37 +135,55 @@ def train(
         "data.labels_b": labels_b,
         **held_out(val),
     }
-    file = configs.from_file(config) if config else {}
     spoken = settings.model_dump(exclude_unset=True) if settings else {}
-    said = configs.merge(
-        preset_layer(preset or file.get("preset")),
+    said = layers(configs.from_file(config) if config else {}, spoken, short)
+    said |= {name: path.absolute() for name, path in (("a", a), ("b", b)) if path is not None}
+    refuse(a, out, resume)
+    if resume is None:
+        configs.refuse_others(said.get("method", Settings().method), spoken)
+    return start(resume or out or configs.default_out(said), said, dry_run, json)
+
+
+def layers(file: Layer, spoken: Layer, short: dict[str, Any]) -> dict[str, Any]:
+    """All that is said, each layer above those before it: a preset, the file, the environment, the command line.
+
+    Args:
+        spoken: what is said by the settings' own names.
+        short: what the shorter options say, by path; None is not said.
+    """
+    return configs.merge(
+        preset_layer(short["preset"] or file.get("preset")),
         file,
         configs.from_environment(),
         spoken,
         configs.nest({path: value for path, value in short.items() if value is not None}),
     )
-    said |= {name: path.absolute() for name, path in (("a", a), ("b", b)) if path is not None}
+
+
+def refuse(a: Path | None, out: Path | None, resume: Path | None) -> None:
+    """Refuse what is neither a new run nor one to go on with."""
     if resume is not None and out is not None:
         raise UsageError(f"--resume {resume} is the run folder already; leave out --out")
     if resume is not None and not Run(resume).exists:
         raise UsageError(f"there is no run in {resume}; start one with `twofold train A B --out {resume}`")
     if resume is None and a is None:
         raise UsageError("two folders are needed: `twofold train A B`; or `twofold train --resume RUN`")
-    run_folder = resume or out or configs.default_out(said)
-    if resume is None:
-        configs.refuse_others(said.get("method", Settings().method), spoken)
+
+
+def start(run: Path, said: Layer, dry_run: bool, json: bool) -> int:
+    """Train, or say what would be trained; the exit code."""
     from twofold.hardware import keep_freed_memory
     from twofold.training import loop
 
     keep_freed_memory()
     with watcher(json) as watching:
         if dry_run:
-            plan = loop.plan(run_folder, said, watching.say)
+            plan = loop.plan(run, said, watching.say)
             emit(dumps(plan | {"config": yaml.safe_load(plan["config"])}) if json else shown(plan))
             return 0
-        finished = loop.train(run_folder, said, watching)
+        finished = loop.train(run, said, watching)
         if os.environ.get("RANK", "0") == "0":  # one of several processes speaks for all
-            for line in what_next(run_folder, finished):
+            for line in what_next(run, finished):
                 watching.say(line)
     return 0 if finished else INTERRUPTED
 
