@@ -54,7 +54,7 @@ class Work(ctypes.Structure):
 
 
 class Kernels:
-    """`to_tiles` and `from_tiles`, compiled: tensors in one piece, (N, H, W, C) and (k², tiles, C)."""
+    """The functions of c/, of tensors in one piece: images (N, H, W, C), tiles (k², tiles, C), statistics (N, C)."""
 
     def __init__(self, library: ctypes.CDLL, names: Iterable[str]) -> None:
         self.functions = {name: library[name] for name in names}
@@ -113,7 +113,7 @@ def compiled() -> Kernels | None:
     flags = [*FLAGS, *FEATURES.get(torch.backends.cpu.get_cpu_capability(), ())]
     code, names = sources.source()
     whole = "\n".join([sources.included(), code, platform.machine(), *flags])
-    name = f"tiles-{hashlib.sha256(whole.encode()).hexdigest()[:16]}.so"
+    name = f"kernels-{hashlib.sha256(whole.encode()).hexdigest()[:16]}.so"
     with ExitStack() as stack:
         for folder in (cache_folder, lambda: Path(stack.enter_context(tempfile.TemporaryDirectory()))):
             try:
@@ -133,8 +133,8 @@ def built(library: Path, compiler: list[str], code: str) -> Path:
     if not library.exists():
         library.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=library.parent) as aside:
-            (Path(aside) / "tiles.c").write_text(code)
-            command = [*compiler, f"-I{sources.FOLDER}", "-o", "tiles.so", "tiles.c"]
+            (Path(aside) / "kernels.c").write_text(code)
+            command = [*compiler, f"-I{sources.FOLDER}", "-o", "kernels.so", "kernels.c"]
             subprocess.run(command, cwd=aside, check=True, capture_output=True, timeout=120)
-            (Path(aside) / "tiles.so").replace(library)
+            (Path(aside) / "kernels.so").replace(library)
     return library
