@@ -155,7 +155,7 @@ def our_side(given: argparse.Namespace, device: torch.device) -> Run:
         if isinstance(network, ResnetGenerator):
             network.recompute = given.checkpoint
     compiling = given.compile == "on" or (
-        given.compile == "auto" and compiled.pays(device, given.precision, given.size, ENDLESS)
+        given.compile == "auto" and compiled.pays(device, given.size, ENDLESS)
     )
     trainer = Trainer(
         method,

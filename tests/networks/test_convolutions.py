@@ -2,11 +2,12 @@
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 from twofold.networks import convolutions, native, winograd
 from twofold.networks.convolutions import Conv2d, ConvTranspose2d
-from twofold.networks.layers import before_norm
+from twofold.networks.layers import BlurDown, before_norm
 from twofold.networks.patches import FromImage, Strided, ToImage, Transposed
 from twofold.networks.winograd import WinogradConv
 
@@ -139,6 +140,19 @@ def test_autocast_and_other_devices_keep_torchs_own(monkeypatch):
     with torch.autocast("cpu", torch.bfloat16):
         assert layer(torch.randn(1, 8, 8, 8)).dtype == torch.bfloat16
     assert layer.to("meta")(torch.empty(1, 8, 8, 8, device="meta")).shape == (1, 8, 8, 8)
+
+
+@pytest.mark.parametrize("layer", [Conv2d(8, 8, 3, padding=1, padding_mode="reflect"), BlurDown(8)])
+def test_autocast_leaves_reflected_edges_in_bf16(layer, monkeypatch):
+    """torch's would make them float32 on a CPU, for the convolution to make them bf16 again."""
+    seen = []
+    convolve = F.conv2d
+    monkeypatch.setattr(F, "conv2d", lambda x, *args, **more: seen.append(x) or convolve(x, *args, **more))
+    x = torch.randn(1, 8, 6, 6).bfloat16()
+    with torch.autocast("cpu", torch.bfloat16):
+        layer(x)
+    (padded,) = seen
+    assert padded.dtype == torch.bfloat16 and torch.equal(padded, F.pad(x, (1, 1, 1, 1), "reflect"))
 
 
 @pytest.mark.parametrize(("inner", "outer", "compiled"), [(32, 96, False), (24, 40, True), (12, 96, True)])

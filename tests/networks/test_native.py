@@ -8,8 +8,9 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from twofold.networks import convolutions, native, remade
+from twofold.networks import convolutions, native, remade, sources
 from twofold.networks.convolutions import Conv2d
+from twofold.networks.layers import InstanceNorm, ReLU
 from twofold.networks.tiles import Grid, from_tiles, to_tiles
 from twofold.networks.toom_cook import TILES, transforms
 
@@ -29,6 +30,15 @@ def cache(monkeypatch, tmp_path):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setattr(native, "compiled", native.compiled.__wrapped__)
     return tmp_path / "twofold"
+
+
+@pytest.fixture
+def called(monkeypatch):
+    """The names of the kernels that are called."""
+    names = []
+    call = native.Kernels.call
+    monkeypatch.setattr(native.Kernels, "call", lambda *args: names.append(args[1]) or call(*args))
+    return names
 
 
 def both(function):
@@ -74,15 +84,12 @@ def test_against_torch(taps, tile, side, channels, edge):
 
 @needs_compiler
 @pytest.mark.parametrize("kernel", [3, 4])
-def test_a_convolution_and_its_gradients(kernel, monkeypatch):
+def test_a_convolution_and_its_gradients(kernel, monkeypatch, called):
     monkeypatch.setattr(convolutions, "NATIVE_FROM", 1)
     torch.manual_seed(0)
     layer = Conv2d(16, 24, kernel, padding=1).to(memory_format=torch.channels_last)
     exact = copy.deepcopy(layer).double()
     x = torch.randn(3, 16, 13, 18)
-    called = []
-    call = native.Kernels.call
-    monkeypatch.setattr(native.Kernels, "call", lambda *args: called.append(args[1]) or call(*args))
     found = []
     for conv, given in ((layer, x.requires_grad_()), (exact, x.detach().double().requires_grad_())):
         made = conv(given)
@@ -114,6 +121,8 @@ def test_only_where_they_fit_and_are_allowed():
     there = native.compiled()
     assert native.kernels(torch.float32, 8, 48) is there
     assert native.kernels(torch.float64, 8) is None and native.kernels(torch.float32, 8, 12) is None
+    assert native.kernels(torch.bfloat16, 8) is None
+    assert native.kernels(torch.bfloat16, 8, tiled=False) is there
     with native.allowed(False):
         assert native.kernels(torch.float32, 8) is None
         with native.allowed(True):
@@ -154,27 +163,80 @@ def test_without_a_compiler_that_works(cache, monkeypatch, compilers):
 
 
 @needs_compiler
-@pytest.mark.parametrize("shape", [(2, 8, 5, 7), (3, 24, 13, 30), (1, 264, 4, 3)])
-def test_a_norm_and_its_activation(shape, monkeypatch):
+@pytest.mark.parametrize("activated", [False, True])
+@pytest.mark.parametrize("dtype", sources.TYPES)
+@pytest.mark.parametrize("shape", [(2, 8, 5, 7), (3, 24, 13, 30), (1, 264, 4, 3), (1, 48, 40, 40)])
+def test_a_norm_and_its_activation(shape, dtype, activated, called):
     """Against the formula in float64, values and gradients; off centre, where sums round most."""
     torch.manual_seed(0)
-    x = 5 + 3 * torch.randn(shape).contiguous(memory_format=torch.channels_last)
-    gradient = torch.randn(shape)
-    called = []
-    call = native.Kernels.call
-    monkeypatch.setattr(native.Kernels, "call", lambda *args: called.append(args[1]) or call(*args))
+    x = (5 + 3 * torch.randn(shape)).to(dtype).contiguous(memory_format=torch.channels_last)
+    gradient = torch.randn(shape).to(dtype)
     found = []
     for given in (x.requires_grad_(), x.detach().double().requires_grad_()):
-        made = (
-            remade.rectified(remade.normed(given, 1e-5))
-            if given is x
-            else remade.as_written(given, 1e-5).relu()
-        )
+        if given is x:
+            made = remade.normed(given, 1e-5)
+            made = remade.rectified(made) if activated else made
+        else:
+            made = remade.as_written(given, 1e-5)
+            made = made.relu() if activated else made
         found.append([made.detach(), *torch.autograd.grad(made, given, gradient.to(given.dtype))])
-    assert called == ["normed", "rectified_back", "normed_back"]
+    name = sources.TYPES[dtype]
+    rectifies = activated and dtype == torch.bfloat16  # torch's is as fast in float32
+    back = "rectified_back" if activated else "normed_back"
+    assert called == [f"normed_{name}", *(["rectified_bf16"] if rectifies else []), f"{back}_{name}"]
     for mine, right in zip(*found, strict=True):
-        torch.testing.assert_close(mine.double(), right, rtol=0, atol=1e-5)
+        half_a_step = float(right.abs().max()) * torch.finfo(torch.bfloat16).eps / 2
+        atol = 1e-5 if dtype == torch.float32 else half_a_step + 1e-5
+        assert mine.dtype == dtype
+        torch.testing.assert_close(mine.double(), right, rtol=0, atol=atol)
         assert mine.is_contiguous(memory_format=torch.channels_last)
+
+
+@needs_compiler
+def test_bf16_is_rounded_as_torch_does():
+    """To the nearest, ties to even; and no number stays none."""
+    torch.manual_seed(0)
+    kernels = native.kernels(torch.bfloat16, 8, tiled=False)
+    values = torch.randint(-256, 256, (1, 64, 64, 8)).bfloat16()
+    values = torch.cat((values, -values), 1)  # no mean: what is written is the gradient times the scale
+    zeros, made = torch.zeros_like(values), torch.empty_like(values)
+    mean, scale = torch.zeros(1, 8), torch.full((1, 8), 1 + 2**-8)  # 1 becomes a tie
+    kernels.normed_back(values, zeros, mean, scale, made)
+    assert torch.equal(made, (values.float() * (1 + 2**-8)).bfloat16())
+    values[0, 5, 7, 3] = torch.nan
+    kernels.normed_back(values, zeros, mean, scale, made)
+    assert made[..., 3].isnan().all() and made[..., :3].isfinite().all()
+
+
+@needs_compiler
+def test_a_rectified_bf16_image_is_torchs(called):
+    every = torch.arange(-(2**15), 2**15, dtype=torch.int16).view(torch.bfloat16)
+    images = every.reshape(2, 8, 64, 64).contiguous(memory_format=torch.channels_last)
+    right = images.relu()
+    version = images._version
+    assert remade.rectify(images) is images and images._version > version
+    assert called == ["rectified_bf16"]
+    torch.testing.assert_close(images, right, rtol=0, atol=0, equal_nan=True)
+
+
+@needs_compiler
+@pytest.mark.parametrize("wanted", [True, False])
+def test_in_bf16_layers_convolve_by_the_library_and_norm_by_kernels(wanted, called):
+    torch.manual_seed(0)
+    layers = nn.Sequential(Conv2d(8, 8, 3, padding=1, padding_mode="reflect"), InstanceNorm(8), ReLU())
+    layers.requires_grad_(wanted).to(memory_format=torch.channels_last)
+    x = torch.randn(2, 8, 12, 12).contiguous(memory_format=torch.channels_last)
+    with torch.autocast("cpu", torch.bfloat16):
+        made = layers(x)
+    assert made.dtype == torch.bfloat16
+    right = F.instance_norm(layers[0](x)).relu()
+    torch.testing.assert_close(made.float(), right, rtol=0, atol=0.05)
+    if wanted:
+        (mine,) = torch.autograd.grad(made.float().square().sum(), layers[0].weight)
+        (exact,) = torch.autograd.grad(right.square().sum(), layers[0].weight)
+        assert float((mine - exact).norm() / exact.norm()) < 0.05
+    natively = [name for name in called if name.endswith("_bf16")]
+    assert natively == ["normed_bf16", "rectified_bf16", *(["rectified_back_bf16"] if wanted else [])]
 
 
 def test_a_norm_in_another_layout_is_torchs(monkeypatch):

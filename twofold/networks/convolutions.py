@@ -6,6 +6,7 @@ from torch import Tensor, nn
 
 from twofold.networks import native
 from twofold.networks.patches import FromImage, Strided, ToImage, Transposed
+from twofold.networks.remade import kernels_of
 from twofold.networks.toom_cook import TILES
 from twofold.networks.winograd import WinogradConv
 
@@ -25,7 +26,10 @@ class Conv2d(nn.Conv2d):
 
     def forward(self, input: Tensor) -> Tensor:
         if not computed_here(input):
-            return super().forward(input)
+            if self.padding_mode != "reflect":
+                return super().forward(input)
+            padded = reflected(input, int(self.padding[0]))
+            return F.conv2d(padded, self.weight, self.bias, self.stride)
         inner, outer = self.in_channels, self.out_channels
         kernel, stride, padding = self.kernel_size[0], self.stride[0], int(self.padding[0])
         reflect = self.padding_mode == "reflect"
@@ -37,7 +41,7 @@ class Conv2d(nn.Conv2d):
         if stride == 1 and kernel > 3 and outer <= FEW and padding == kernel // 2:
             return with_bias(ToImage.apply(input, self.weight, reflect), self)
         if stride == 1 and kernel > 3 and inner <= FEW:
-            padded = F.pad(input, (padding,) * 4, "reflect" if reflect else "constant")
+            padded = reflected(input, padding) if reflect else F.pad(input, (padding,) * 4)
             return with_bias(FromImage.apply(padded, self.weight), self)
         return super().forward(input)
 
@@ -54,14 +58,30 @@ class ConvTranspose2d(nn.ConvTranspose2d):
         return with_bias(Transposed.apply(input, self.weight, padding, more), self)
 
 
+def reflected(images: Tensor, edge: int) -> Tensor:
+    """Images (N, C, H, W) with so many pixels around them that mirror those inside; bf16 stays bf16.
+
+    Autocast on a CPU would make it float32, and the convolution's own cast bf16 again.
+    """
+    if not torch.is_autocast_enabled("cpu"):
+        return F.pad(images, (edge,) * 4, "reflect")
+    with torch.autocast("cpu", enabled=False):
+        return F.pad(images, (edge,) * 4, "reflect")
+
+
+def eager_here(input: Tensor) -> bool:
+    """Whether the input is on a CPU, and in no other program's hands: those have means of their own."""
+    return input.device.type == "cpu" and not is_traced() and not torch.compiler.is_compiling()
+
+
 def computed_here(input: Tensor) -> bool:
-    """Whether the input is one for which the library is not known to be best; other programs have their own."""
-    return (
-        input.device.type == "cpu"
-        and not torch.is_autocast_enabled("cpu")
-        and not is_traced()
-        and not torch.compiler.is_compiling()
-    )
+    """Whether the input is one for whose convolution the library is not known to be best."""
+    return eager_here(input) and not torch.is_autocast_enabled("cpu")
+
+
+def rounded_here(input: Tensor) -> bool:
+    """Whether the library convolves the input in bf16, and kernels do what stands around that."""
+    return eager_here(input) and torch.is_autocast_enabled("cpu") and kernels_of(input) is not None
 
 
 def with_bias(made: Tensor | None, layer: Conv2d | ConvTranspose2d) -> Tensor:

@@ -11,8 +11,15 @@ from torch.nn import init as fill
 from torch.nn.utils.parametrizations import spectral_norm
 from torch.nn.utils.parametrize import is_parametrized
 
-from twofold.networks.convolutions import Conv2d, ConvTranspose2d, computed_here, is_traced
-from twofold.networks.remade import as_written, normed, rectified
+from twofold.networks.convolutions import (
+    Conv2d,
+    ConvTranspose2d,
+    computed_here,
+    is_traced,
+    reflected,
+    rounded_here,
+)
+from twofold.networks.remade import as_written, normed, rectified, rectify
 
 NormName = Literal["instance", "batch", "none"]
 UpsampleName = Literal["transposed", "resize", "resize-zero", "blur"]
@@ -98,7 +105,7 @@ class InstanceNorm(nn.InstanceNorm2d):
     """Instance norm without weights or buffers."""
 
     def forward(self, input: Tensor) -> Tensor:
-        if computed_here(input):
+        if computed_here(input) or rounded_here(input):
             return normed(input, self.eps)
         return per_image_norm(input, None, None, self.eps)
 
@@ -107,6 +114,8 @@ class ReLU(nn.ReLU):
     """max(0, x), in place."""
 
     def forward(self, input: Tensor) -> Tensor:
+        if rounded_here(input) and not input.requires_grad:
+            return rectify(input)
         return rectified(input)
 
 
@@ -140,8 +149,7 @@ class BlurDown(nn.Module):
         self.register_buffer("kernel", kernel)
 
     def forward(self, x: Tensor) -> Tensor:
-        padded = F.pad(x, (1, 1, 1, 1), mode="reflect")
-        return F.conv2d(padded, self.kernel.to(x.dtype), stride=2, groups=len(self.kernel))
+        return F.conv2d(reflected(x, 1), self.kernel.to(x.dtype), stride=2, groups=len(self.kernel))
 
 
 def norm_layer(norm: NormName, channels: int) -> nn.Module:

@@ -1,7 +1,8 @@
 """The work of `tiles` and instance norms in C, compiled once by this machine's own compiler, where it has one.
 
 A transform reads a tile and writes another: as a kernel that is one pass over memory, by torch's operations six. For
-float32 on a CPU, and channels in eights; the results differ from torch's in the last bits. `sources` has the code.
+float32 on a CPU, norms for bf16 as well, and channels in eights; the results differ from torch's in the last bits.
+`sources` has the code.
 """
 
 import ctypes
@@ -60,36 +61,48 @@ class Kernels:
         self.functions = {name: library[name] for name in names}
 
     def to_tiles(self, images: Tensor, matrix: Matrix, grid: "Grid", made: Tensor) -> None:
-        self.call(f"to_{matrix.name}", (images, made), work(images, grid, add=False))
+        self.call(f"to_{matrix.name}", (images, made), on_grid(images, grid))
 
     def from_tiles(self, values: Tensor, matrix: Matrix, grid: "Grid", images: Tensor) -> None:
         overlap = len(matrix.values) > grid.step
-        self.call(f"from_{matrix.name}", (values, images), work(images, grid, add=overlap))
+        self.call(f"from_{matrix.name}", (values, images), on_grid(images, grid, add=overlap))
 
     def normed(self, images: Tensor, made: Tensor, mean: Tensor, scale: Tensor, eps: float) -> None:
-        self.call("normed", (images, made, mean, scale), work(images), ctypes.c_float(eps))
+        self.typed("normed", (images, made, mean, scale), work(images), ctypes.c_float(eps))
 
     def normed_back(
         self, gradient: Tensor, images: Tensor, mean: Tensor, scale: Tensor, made: Tensor
     ) -> None:
-        self.call("normed_back", (gradient, images, mean, scale, made), work(images))
+        self.typed("normed_back", (gradient, images, mean, scale, made), work(images))
 
-    def rectified_back(self, gradient: Tensor, images: Tensor, mean: Tensor, made: Tensor) -> None:
-        self.call("rectified_back", (gradient, images, mean, made), work(images))
+    def rectified(self, images: Tensor) -> None:
+        self.typed("rectified", (images,), work(images))
+
+    def rectified_back(
+        self, gradient: Tensor, images: Tensor, mean: Tensor, scale: Tensor, made: Tensor
+    ) -> None:
+        self.typed("rectified_back", (gradient, images, mean, scale, made), work(images))
+
+    def typed(self, name: str, tensors: Sequence[Tensor], work: Work, *more: ctypes.c_float) -> None:
+        self.call(f"{name}_{sources.TYPES[tensors[0].dtype]}", tensors, work, *more)
 
     def call(self, name: str, tensors: Sequence[Tensor], work: Work, *more: ctypes.c_float) -> None:
         pointers = (ctypes.c_void_p(x.data_ptr()) for x in tensors)
         self.functions[name](*pointers, ctypes.byref(work), *more)
 
 
-def work(images: Tensor, grid: "Grid | None" = None, *, add: bool = False) -> Work:
-    where = (grid.step, grid.edge, grid.reflect, grid.down, grid.right) if grid else (0,) * 5
-    return Work(*images.shape, *where, add)
+def work(images: Tensor) -> Work:
+    return Work(*images.shape)
 
 
-def kernels(dtype: torch.dtype, *channels: int) -> Kernels | None:
-    """What handles images of that many channels, unless torch must."""
-    fits = dtype == torch.float32 and all(count % LANES == 0 for count in channels)
+def on_grid(images: Tensor, grid: "Grid", *, add: bool = False) -> Work:
+    return Work(*images.shape, grid.step, grid.edge, grid.reflect, grid.down, grid.right, add)
+
+
+def kernels(dtype: torch.dtype, *channels: int, tiled: bool = True) -> Kernels | None:
+    """What handles images of that many channels, or tiles of them, unless torch must."""
+    typed = dtype == torch.float32 if tiled else dtype in sources.TYPES
+    fits = typed and all(count % LANES == 0 for count in channels)
     return compiled() if fits and _allowed else None
 
 

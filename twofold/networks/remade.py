@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.autograd.graph import increment_version
 
 from twofold.networks import native
 from twofold.networks.scratch import scratch
@@ -45,7 +46,7 @@ def source_of(images: Tensor) -> Source | None:
 
 def kernels_of(images: Tensor) -> native.Kernels | None:
     """What handles images (N, C, H, W) of this kind, unless torch must."""
-    kernels = native.kernels(images.dtype, images.shape[1])
+    kernels = native.kernels(images.dtype, images.shape[1], tiled=False)
     return kernels if kernels and images.is_contiguous(memory_format=torch.channels_last) else None
 
 
@@ -62,7 +63,8 @@ class Normed(torch.autograd.Function):
         if images.shape[2:].numel() < 2:
             raise ValueError(f"one pixel has no variance, and each image here is one: {tuple(images.shape)}")
         made = torch.empty_like(images)
-        mean, scale = (images.new_empty(images.shape[:2]) for _ in range(2))
+        exact = torch.promote_types(images.dtype, torch.float32)
+        mean, scale = (images.new_empty(images.shape[:2], dtype=exact) for _ in range(2))
         if kernels := kernels_of(images):
             kernels.normed(rows(images), rows(made), mean, scale, eps)
         else:
@@ -79,42 +81,52 @@ class Normed(torch.autograd.Function):
         if torch.is_grad_enabled():  # the gradient of a gradient is to be taken
             again = as_written(images, ctx.eps)
             return torch.autograd.grad(again, images, gradient, create_graph=True)[0], None
-        if kernels := kernels_of(images):
-            made = torch.empty_like(images)
-            kernels.normed_back(rows(gradient).contiguous(), rows(images), mean, scale, rows(made))
-            return made, None
-        each = zip(gradient.split(1), images.split(1), mean, scale, strict=True)
-        made = [
-            torch.ops.aten.native_batch_norm_backward(
-                its, image, None, None, None, average, factor, True, ctx.eps, [True, False, False]
-            )[0]
-            for its, image, average, factor in each
-        ]
-        return made[0] if len(made) == 1 else torch.cat(made), None
+        return gradient_before(gradient, images, mean, scale, ctx.eps, rectified=False), None
 
 
 class Rectified(torch.autograd.Function):
-    """max(0, x) in place, of an image with a source."""
+    """max(0, x) in place of a normed image, whose gradient goes to the source of that image at once."""
 
     @staticmethod
-    def forward(ctx: Any, normed: Tensor, images: Tensor, mean: Tensor) -> Tensor:
-        ctx.save_for_backward(images, mean)
+    def forward(ctx: Any, normed: Tensor, images: Tensor, mean: Tensor, scale: Tensor, eps: float) -> Tensor:
+        ctx.save_for_backward(images, mean, scale)
+        ctx.eps = eps
         ctx.mark_dirty(normed)
-        return normed.relu_()
+        return rectify(normed)
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:  # pyright: ignore[reportIncompatibleMethodOverride]
-        images, mean = ctx.saved_tensors
+    def backward(ctx: Any, gradient: Tensor) -> tuple[None, Tensor, None, None, None]:  # pyright: ignore[reportIncompatibleMethodOverride]
+        images, mean, scale = ctx.saved_tensors
         if torch.is_grad_enabled():
-            return gradient * (images > mean[:, :, None, None]), None, None
-        if kernels := kernels_of(images):
-            made = torch.empty_like(images)
-            kernels.rectified_back(rows(gradient).contiguous(), rows(images), mean, rows(made))
-            return made, None, None
+            again = as_written(images, ctx.eps).relu()
+            made = torch.autograd.grad(again, images, gradient, create_graph=True)[0]
+        else:
+            made = gradient_before(gradient, images, mean, scale, ctx.eps, rectified=True)
+        return None, made, None, None, None
+
+
+def gradient_before(
+    gradient: Tensor, images: Tensor, mean: Tensor, scale: Tensor, eps: float, *, rectified: bool
+) -> Tensor:
+    """Of the images that were normed and, if so, rectified."""
+    if kernels := kernels_of(images):
+        made = torch.empty_like(images)
+        back = kernels.rectified_back if rectified else kernels.normed_back
+        back(rows(gradient).contiguous(), rows(images), mean, scale, rows(made))
+        return made
+    if rectified:
         # In what the convolutions before and after it use, which by now is free.
-        above = scratch("patches", images.permute(0, 2, 3, 1).shape, images.dtype).permute(0, 3, 1, 2)
+        above = scratch("patches", rows(images).shape, images.dtype).permute(0, 3, 1, 2)
         torch.sub(images, mean[:, :, None, None], out=above)  # as positive as the normed image
-        return torch.ops.aten.threshold_backward(gradient, above, 0), None, None
+        gradient = torch.ops.aten.threshold_backward(gradient, above, 0)
+    each = zip(gradient.split(1), images.split(1), mean, scale, strict=True)
+    made = [
+        torch.ops.aten.native_batch_norm_backward(
+            its, image, None, None, None, average, factor, True, eps, [True, False, False]
+        )[0]
+        for its, image, average, factor in each
+    ]
+    return made[0] if len(made) == 1 else torch.cat(made)
 
 
 def as_written(images: Tensor, eps: float) -> Tensor:
@@ -136,10 +148,19 @@ def rectified(images: Tensor) -> Tensor:
     source = source_of(images)
     if source is None:
         return F.relu_(images)
-    made = Rectified.apply(images, source.images, source.mean)
+    made = Rectified.apply(images.detach(), *source[:4])
     assert made is not None
     mark(made, source._replace(rectified=True))
     return made
+
+
+def rectify(images: Tensor) -> Tensor:
+    """max(0, x), in place, without a gradient."""
+    if images.dtype == torch.bfloat16 and (kernels := kernels_of(images)):
+        kernels.rectified(rows(images))
+        increment_version(images)
+        return images
+    return images.relu_()
 
 
 def keep(ctx: Any, images: Tensor, weight: Tensor) -> None:

@@ -5,12 +5,11 @@ from collections.abc import Sequence
 from typing import overload
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from twofold.errors import UsageError
-from twofold.networks.convolutions import Conv2d, is_traced
+from twofold.networks.convolutions import Conv2d, is_traced, reflected
 from twofold.networks.layers import (
     BlurDown,
     Generator,
@@ -114,7 +113,7 @@ class ResnetGenerator(Generator):
     ) -> tuple[Tensor, list[Tensor], list[Tensor]]:
         """What the encoder, up to layer number `stop`, makes of images; what each halving was given; `features`."""
         twice = self.recompute and self.per_image and torch.is_grad_enabled()
-        padded = F.pad(images, (3, 3, 3, 3), mode="reflect") if 0 in layers else images
+        padded = reflected(images, 3) if 0 in layers else images
         found, passed, x = {0: padded}, [], images  # padded once more by the first convolution
         halving = {id(down[0]) for down in self.down}  # pyright: ignore[reportIndexIssue]
         for number, layer in enumerate(self.encoder()[:stop], 1):

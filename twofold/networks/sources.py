@@ -6,14 +6,27 @@ cost nothing.
 
 from pathlib import Path
 
+import torch
+
 from twofold.networks.toom_cook import TILES, Matrix, transforms
 
 FOLDER = Path(__file__).with_name("c")
 
+BEGIN = '#include "common.h"\n'
+
+TYPES = {torch.float32: "f32", torch.bfloat16: "bf16"}
+"""Of images, and what c/common.h calls them. Tiles are in float32 alone."""
+
+OF_EACH_TYPE = ("normed", "normed_back", "rectified_back")
+
+FUNCTIONS = """
+#define TYPE {name}
+#include "norms.h"
+#undef TYPE
+"""
+
 GIVES_TILES = ("input", "filter", "output_back")
 """What is multiplied on the way to tiles; the others lead back."""
-
-BEGIN = '#include "common.h"\n#include "norms.h"\n'
 
 FUNCTION = """
 static inline __attribute__((always_inline)) void {name}(const lanes *x, const int from, lanes *y, const int to) {{
@@ -31,7 +44,9 @@ static inline __attribute__((always_inline)) void {name}(const lanes *x, const i
 
 def source() -> tuple[str, list[str]]:
     """A program in C that includes the files in FOLDER, and the names of its functions."""
-    parts, names = [BEGIN], ["normed", "normed_back", "rectified_back"]
+    parts = [BEGIN, *(FUNCTIONS.format(name=name) for name in TYPES.values())]
+    names = ["rectified_bf16"]
+    names += [f"{function}_{name}" for name in TYPES.values() for function in OF_EACH_TYPE]
     for taps, tiles in TILES.items():
         for tile in tiles:
             for role, matrix in transforms(taps, tile)._asdict().items():

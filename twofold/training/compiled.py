@@ -10,20 +10,17 @@ import torch
 from twofold.methods.base import Method
 from twofold.networks.layers import Discriminator, Generator
 
-PAYS_FROM = {"cuda": 2_000 * 256**2, "cpu": 2_000 * 128**2}
-"""Pixels, over all images of a run, from which it gains more than compiling takes: about two minutes of two cores,
-against a fifth of a second an image (bf16, ResNet-6, 128 px). The figure for CUDA is a guess."""
+PAYS_FROM = 2_000 * 256**2
+"""Pixels, over all images of a run, from which a GPU gains more than compiling takes: a guess."""
 
 
-def pays(device: torch.device, precision: str, size: int, images: int) -> bool:
+def pays(device: torch.device, size: int, images: int) -> bool:
     """Whether to compile a run of so many images: where a compiler is, and what it makes is faster.
 
-    In float32 on a CPU it is not: our own convolutions are twice as fast as what a compiled network calls.
+    On a CPU it is not. In float32 our own convolutions are twice as fast as what a compiled network calls. In bf16 both call
+    the library's, and what stands around them took less time by the kernels of `native` (docs/performance.md).
     """
-    kind = device.type
-    if kind not in PAYS_FROM or (kind == "cpu" and precision != "bf16") or not available(device):
-        return False
-    return images * size**2 >= PAYS_FROM[kind]
+    return device.type == "cuda" and images * size**2 >= PAYS_FROM and available(device)
 
 
 def available(device: torch.device) -> bool:

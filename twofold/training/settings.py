@@ -64,14 +64,14 @@ class MachineSettings(BaseModel):
     )
     compile: Compile = Field(
         default="auto",
-        description="Compile the networks: auto where it pays in a run of this length (bf16, or CUDA).",
+        description="Compile the networks: auto on CUDA, where it pays in a run of this length.",
     )
     capture: bool | None = Field(
         default=None, description="On CUDA, launch each step as one captured graph; as compile unless set."
     )
     native: bool | None = Field(
         default=None,
-        description="On a CPU in float32, convolve by C code; if unset, where there is a compiler for it.",
+        description="On a CPU, convolve (in float32) and norm by C code; if unset, where there is a compiler for it.",
     )
     threads: int | None = Field(default=None, ge=1, description="CPU threads; as many as cores unless set.")
     channels_last: bool | None = Field(default=None, description="Memory layout of images and weights.")

@@ -249,18 +249,16 @@ def with_speed(config: Config, total: int) -> Config:
         needed = "a C++ compiler" + (" and Triton" if device.type == "cuda" else "")
         raise UsageError(f"machine.compile on needs {needed}, which is not here; leave it out")
     if chosen.compile == "auto":
-        compiling = compiled.pays(device, chosen.precision, size, total)
+        compiling = compiled.pays(device, size, total)
     fits = device.type == "cuda" and world() == 1 and config.data.resize != "none" and not chosen.checkpoint
     if chosen.capture and not fits:
         raise UsageError(
             "machine.capture is for one process on CUDA, images of one size and no machine.checkpoint; leave it out"
         )
     capture = (fits and compiling) if chosen.capture is None else chosen.capture
-    here = device.type == "cpu" and chosen.precision == "float32" and native.compiled() is not None
+    here = device.type == "cpu" and native.compiled() is not None
     if chosen.native and not here:
-        raise UsageError(
-            "machine.native is for float32 on a CPU, and needs Linux and a C compiler; leave it out"
-        )
+        raise UsageError("machine.native is for a CPU, and needs Linux and a C compiler; leave it out")
     decided = {
         "compile": "on" if compiling else "off",
         "capture": capture,

@@ -1,10 +1,40 @@
 /* What the kernels share. Images are channels-last: (n, height, width, channels), channels in eights. */
 
 #include <stdint.h>
+#include <string.h>
+#ifdef __AVX2__
+#include <immintrin.h>
+#endif
 
 typedef float lanes __attribute__((vector_size(32), aligned(4), may_alias));
 typedef int32_t bits __attribute__((vector_size(32), aligned(4), may_alias));
 typedef int64_t i64;
+
+/* What images are made of: float32, or bf16, the upper half of one. Values are worked with in float32. */
+typedef float f32;
+typedef uint16_t bf16;
+typedef uint16_t halves __attribute__((vector_size(16), aligned(2), may_alias));
+typedef uint32_t words __attribute__((vector_size(32)));
+
+static inline lanes get_f32(const f32 *x) { return *(const lanes *)x; }
+static inline void put_f32(f32 *x, lanes value) { *(lanes *)x = value; }
+#ifdef __AVX2__ /* for which compilers before GCC 13 convert vectors in twice as many instructions */
+static inline words widened(const bf16 *x) { return (words)_mm256_cvtepu16_epi32(_mm_loadu_si128((const __m128i *)x)); }
+static inline halves narrowed(words x) {
+  const __m256i twice = _mm256_packus_epi32((__m256i)x, (__m256i)x);
+  return (halves)_mm256_castsi256_si128(_mm256_permute4x64_epi64(twice, 0x08));
+}
+#else
+static inline words widened(const bf16 *x) { return __builtin_convertvector(*(const halves *)x, words); }
+static inline halves narrowed(words x) { return __builtin_convertvector(x, halves); }
+#endif
+
+/* Rounded to the nearest, ties to the even one. Not a number, as processors make it, stays so. */
+static inline lanes get_bf16(const bf16 *x) { return (lanes)(widened(x) << 16); }
+static inline void put_bf16(bf16 *x, lanes value) {
+  const words whole = (words)value;
+  *(halves *)x = narrowed((whole + 0x7fff + ((whole >> 16) & 1)) >> 16);
+}
 
 /* Vectors of a place in a tile that are handled together: long runs, for each place lies far from the next. */
 enum { AT_ONCE = 32 };
