@@ -6,8 +6,9 @@ import torch.nn.functional as F
 from torch import nn
 
 from twofold.networks import convolutions, native, winograd
+from twofold.networks.blur import BlurDown
 from twofold.networks.convolutions import Conv2d, ConvTranspose2d
-from twofold.networks.layers import BlurDown, before_norm
+from twofold.networks.layers import before_norm
 from twofold.networks.patches import FromImage, Strided, ToImage, Transposed
 from twofold.networks.winograd import WinogradConv
 

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from twofold.errors import TwofoldError, UsageError
 from twofold.networks import layers, registry, settings
+from twofold.networks.blur import BlurDown
 from twofold.networks.discriminators import ImageDiscriminator, PatchDiscriminator, PixelDiscriminator
 from twofold.networks.registry import (
     automatic_generator,
@@ -242,7 +243,7 @@ def test_a_description_of_something_else_is_refused_in_one_line(wrong):
 
 
 def test_antialiasing_blurs_before_it_halves():
-    blur = layers.BlurDown(2).double()
+    blur = BlurDown(2).double()
     image = torch.rand(1, 2, 6, 8).double()
     padded = torch.nn.functional.pad(image, (1, 1, 1, 1), mode="reflect")
     expected = torch.zeros(1, 2, 3, 4).double()

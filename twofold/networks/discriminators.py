@@ -6,8 +6,9 @@ from itertools import pairwise
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from twofold.networks.blur import BlurDown
 from twofold.networks.convolutions import Conv2d
-from twofold.networks.layers import BlurDown, Discriminator, NormName, before_norm, has_bias, norm_layer
+from twofold.networks.layers import Discriminator, NormName, before_norm, has_bias, norm_layer
 
 
 class PatchDiscriminator(Discriminator):

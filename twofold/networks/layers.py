@@ -16,7 +16,6 @@ from twofold.networks.convolutions import (
     ConvTranspose2d,
     computed_here,
     is_traced,
-    reflected,
     rounded_here,
 )
 from twofold.networks.remade import as_written, normed, rectified, rectify
@@ -135,21 +134,6 @@ def per_image_norm(images: Tensor, weight: Tensor | None, bias: Tensor | None, e
         return made.to(images.dtype)
     made = [F.batch_norm(image, None, None, weight, bias, True, 0.0, eps) for image in images.split(1)]
     return made[0] if len(made) == 1 else torch.cat(made)
-
-
-class BlurDown(nn.Module):
-    """Half the height and width, smoothed by (1, 2, 1)² first: no aliasing (Zhang 2019, arXiv 1904.11486, §3.2)."""
-
-    kernel: Tensor
-
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        line = torch.tensor([0.25, 0.5, 0.25])
-        kernel = torch.outer(line, line).expand(channels, 1, -1, -1).contiguous()
-        self.register_buffer("kernel", kernel)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return F.conv2d(reflected(x, 1), self.kernel.to(x.dtype), stride=2, groups=len(self.kernel))
 
 
 def norm_layer(norm: NormName, channels: int) -> nn.Module:

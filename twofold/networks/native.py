@@ -1,4 +1,4 @@
-"""The work of `tiles` and instance norms in C, compiled once by this machine's own compiler, where it has one.
+"""The work of `tiles`, instance norms and blurs in C, compiled once by this machine's own compiler, where it has one.
 
 A transform reads a tile and writes another: as a kernel that is one pass over memory, by torch's operations six. For
 float32 on a CPU, norms for bf16 as well, and channels in eights; the results differ from torch's in the last bits.
@@ -82,6 +82,12 @@ class Kernels:
         self, gradient: Tensor, images: Tensor, mean: Tensor, scale: Tensor, made: Tensor
     ) -> None:
         self.typed("rectified_back", (gradient, images, mean, scale, made), work(images))
+
+    def halved(self, images: Tensor, made: Tensor) -> None:
+        self.typed("halved", (images, made), work(images))
+
+    def halved_back(self, gradient: Tensor, made: Tensor) -> None:
+        self.typed("halved_back", (gradient, made), work(made))
 
     def typed(self, name: str, tensors: Sequence[Tensor], work: Work, *more: ctypes.c_float) -> None:
         self.call(f"{name}_{sources.TYPES[tensors[0].dtype]}", tensors, work, *more)

@@ -9,9 +9,9 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from twofold.errors import UsageError
+from twofold.networks.blur import BlurDown
 from twofold.networks.convolutions import Conv2d, is_traced, reflected
 from twofold.networks.layers import (
-    BlurDown,
     Generator,
     NormName,
     ReLU,

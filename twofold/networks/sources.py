@@ -17,11 +17,12 @@ BEGIN = '#include "common.h"\n'
 TYPES = {torch.float32: "f32", torch.bfloat16: "bf16"}
 """Of images, and what c/common.h calls them. Tiles are in float32 alone."""
 
-OF_EACH_TYPE = ("normed", "normed_back", "rectified_back")
+OF_EACH_TYPE = ("normed", "normed_back", "rectified_back", "halved", "halved_back")
 
 FUNCTIONS = """
 #define TYPE {name}
 #include "norms.h"
+#include "blur.h"
 #undef TYPE
 """
 
