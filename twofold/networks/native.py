@@ -50,7 +50,19 @@ class Work(ctypes.Structure):
 
     _fields_ = tuple(
         (name, ctypes.c_int64)
-        for name in ("n", "height", "width", "channels", "step", "edge", "reflect", "down", "right", "add")
+        for name in [
+            "n",
+            "height",
+            "width",
+            "channels",
+            "step",
+            "edge",
+            "reflect",
+            "down",
+            "right",
+            "add",
+            "of",
+        ]
     )
 
 
@@ -63,9 +75,11 @@ class Kernels:
     def to_tiles(self, images: Tensor, matrix: Matrix, grid: "Grid", made: Tensor) -> None:
         self.call(f"to_{matrix.name}", (images, made), on_grid(images, grid))
 
-    def from_tiles(self, values: Tensor, matrix: Matrix, grid: "Grid", images: Tensor) -> None:
+    def from_tiles(self, values: Tensor, matrix: Matrix, grid: "Grid", images: Tensor, first: int) -> None:
+        some = images[..., first : first + values.shape[2]]
         overlap = len(matrix.values) > grid.step
-        self.call(f"from_{matrix.name}", (values, images), on_grid(images, grid, add=overlap))
+        work = on_grid(some, grid, add=overlap, of=images.shape[3])
+        self.call(f"from_{matrix.name}", (values, some), work)
 
     def normed(self, images: Tensor, made: Tensor, mean: Tensor, scale: Tensor, eps: float) -> None:
         self.typed("normed", (images, made, mean, scale), work(images), ctypes.c_float(eps))
@@ -101,8 +115,8 @@ def work(images: Tensor) -> Work:
     return Work(*images.shape)
 
 
-def on_grid(images: Tensor, grid: "Grid", *, add: bool = False) -> Work:
-    return Work(*images.shape, grid.step, grid.edge, grid.reflect, grid.down, grid.right, add)
+def on_grid(images: Tensor, grid: "Grid", *, add: bool = False, of: int = 0) -> Work:
+    return Work(*images.shape, grid.step, grid.edge, grid.reflect, grid.down, grid.right, add, of)
 
 
 def kernels(dtype: torch.dtype, *channels: int, tiled: bool = True) -> Kernels | None:

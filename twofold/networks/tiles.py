@@ -45,16 +45,20 @@ def to_tiles(images: Tensor, matrix: Matrix, grid: Grid, through: str, to: str) 
     return both_sides(matrix.values, laid, through, to).view(k * k, -1, c)
 
 
-def from_tiles(values: Tensor, matrix: Matrix, grid: Grid, images: Tensor, through: str, to: str) -> None:
+def from_tiles(
+    values: Tensor, matrix: Matrix, grid: Grid, images: Tensor, through: str, to: str, first: int = 0
+) -> None:
     """The transpose of `to_tiles`: fill images with M v Mᵀ of (k², tiles, C), M (side, k), where tiles overlap with the sum.
 
-    The scratch memory of both names is used; the values may be in that of `to`.
+    Filled are C channels from the `first` on. The scratch memory of both names is used; the values may be in that of `to`.
     """
-    n, height, width, c = images.shape
-    side, k = matrix.values.shape
+    c = values.shape[2]
     if (kernels := native.kernels(images.dtype, c)) and images.is_contiguous():
-        kernels.from_tiles(values, matrix, grid, images)
+        kernels.from_tiles(values, matrix, grid, images, first)
         return
+    images = images[..., first : first + c]
+    n, height, width, _ = images.shape
+    side, k = matrix.values.shape
     made = both_sides(matrix.values, values.view(k, k, -1), through, to)
     made = made.view(side, side, n, grid.down, grid.right, c).permute(2, 3, 0, 4, 1, 5)
     if side == grid.step:

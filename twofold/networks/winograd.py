@@ -24,7 +24,10 @@ AT_ONCE = 2**22
 """Values of transformed images, 16 MiB in float32, up to which several images are convolved together."""
 
 FILTERS_AT_ONCE = 2**20
-"""Values of transformed filters, 4 MiB, up to which they are made at once: what is used soon is still in the cache."""
+"""Values of transformed filters, 4 MiB, made at once for every ROWS tiles: for few tiles, what is used soon should still be in
+the cache; for many, larger products are worth more."""
+
+ROWS = 64
 
 
 class Plan(NamedTuple):
@@ -79,11 +82,13 @@ class WinogradConv(torch.autograd.Function):
         whole = filters(weight, how) if len(blocks) == 1 else None
         for part in parts:
             tiled = to_tiles(rows(images[part]), how.transforms.input, how.sees, "b", "a")
-            products = scratch("b", (*tiled.shape[:2], o), images.dtype)
             for block in blocks:
                 taps = filters(weight[block], how) if whole is None else whole  # (s², O, C)
-                torch.bmm(tiled, taps.transpose(1, 2), out=products[:, :, block])
-            from_tiles(products, how.transforms.output, how.gives, rows(made[part]), "a", "b")
+                products = scratch("b", (*tiled.shape[:2], taps.shape[1]), images.dtype)
+                torch.bmm(tiled, taps.transpose(1, 2), out=products)
+                from_tiles(
+                    products, how.transforms.output, how.gives, rows(made[part]), "c", "b", block.start or 0
+                )
         return made
 
     @staticmethod
@@ -125,11 +130,11 @@ class WinogradConv(torch.autograd.Function):
 def divided(images: Tensor, weight: Tensor, how: Plan) -> tuple[list[slice], list[slice]]:
     """Images, or the filter's channels out, so many at a time that what is made of them stays small; the other whole."""
     o, c = weight.shape[:2]
-    places = len(how.transforms.input.values) ** 2
-    few = max(1, AT_ONCE // (how.sees.down * how.sees.right * places * max(o, c)))
+    places, each = len(how.transforms.input.values) ** 2, how.sees.down * how.sees.right
+    few = max(1, AT_ONCE // (each * places * max(o, c)))
     if few < len(images):
         return [slice(at, at + few) for at in range(0, len(images), few)], [slice(None)]
-    count = -(-places * c * o // FILTERS_AT_ONCE)
+    count = -(-places * c * o // (FILTERS_AT_ONCE * max(1, len(images) * each // ROWS)))
     narrow = max(32, -(-o // count // 8) * 8)
     return [slice(None)], [slice(at, at + narrow) for at in range(0, o, narrow)]
 

@@ -9,7 +9,7 @@ void NAME(from_, MATRIX)(const float *restrict in, float *restrict image, const 
   for (i64 first = 0; first < c; first += step) {
     const int count = least(c - first, step) / 8;
     if (w->add)
-      for (i64 p = 0; p < area; p++) FOR(v, count) ((lanes *)(image + (b * area + p) * c + first))[v] = nothing[v];
+      for (i64 p = 0; p < area; p++) FOR(v, count) ((lanes *)(image + (b * area + p) * w->of + first))[v] = nothing[v];
     for (i64 row = 0; row < w->down; row++)
     for (i64 column = 0; column < w->right; column++) {
       const float *from = in + ((b * w->down + row) * w->right + column) * c + first;
@@ -29,7 +29,7 @@ void NAME(from_, MATRIX)(const float *restrict in, float *restrict image, const 
         FOR(j, HIGH) {
           const i64 x = pixel(column * w->step - w->edge + j, w->width, w->reflect);
           if (x < 0) continue;
-          lanes *to = (lanes *)(image + ((b * w->height + y) * w->width + x) * c + first);
+          lanes *to = (lanes *)(image + ((b * w->height + y) * w->width + x) * w->of + first);
           if (w->add) FOR(v, count) to[v] += whole[j][v];
           else FOR(v, count) to[v] = whole[j][v];
         }
