@@ -43,3 +43,10 @@ def test_heads_take_the_named_places_and_give_unit_vectors():
     expected = heads.heads[0](patch)
     torch.testing.assert_close(found[0][1, 1], expected / expected.norm(), rtol=1e-5, atol=1e-6)
     assert found[1].norm(dim=-1).flatten().tolist() == pytest.approx([1, 1], rel=1e-4)
+
+
+def test_autocast_does_not_round_the_products():
+    queries, keys = vectors(0).float(), vectors(1).float()
+    right = patch_contrast(queries, keys)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert patch_contrast(queries, keys) == right

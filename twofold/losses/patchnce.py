@@ -4,6 +4,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from twofold.losses.penalties import full_precision
+
 
 class PatchHeads(nn.Module):
     """CUT's two-layer networks H_l, one for each feature map: sampled places to unit vectors (arXiv 2007.15651, §3).
@@ -42,6 +44,7 @@ def patch_contrast(queries: Tensor, keys: Tensor, temperature: float = 0.07) -> 
     Args:
         queries, keys: unit vectors (N, P, K) of the translation and of its source; keys give no gradient.
     """
-    similar = queries @ keys.detach().transpose(1, 2) / temperature  # (N, P, P)
+    with full_precision(queries.device):  # a rounded product would be off by a twentieth, divided by the temperature
+        similar = queries @ keys.detach().transpose(1, 2) / temperature  # (N, P, P)
     own = torch.arange(similar.shape[1], device=similar.device).repeat(len(similar))
     return F.cross_entropy(similar.flatten(0, 1), own)
