@@ -44,7 +44,9 @@ def patch_contrast(queries: Tensor, keys: Tensor, temperature: float = 0.07) -> 
     Args:
         queries, keys: unit vectors (N, P, K) of the translation and of its source; keys give no gradient.
     """
-    with full_precision(queries.device):  # a rounded product would be off by a twentieth, divided by the temperature
+    with full_precision(
+        queries.device
+    ):  # a rounded product would be off by a twentieth, divided by the temperature
         similar = queries @ keys.detach().transpose(1, 2) / temperature  # (N, P, P)
     own = torch.arange(similar.shape[1], device=similar.device).repeat(len(similar))
     return F.cross_entropy(similar.flatten(0, 1), own)
