@@ -14,8 +14,9 @@ import torch
 
 from twofold import images
 from twofold.data.cache import home
-from twofold.data.index import Index, build, open_stores
+from twofold.data.index import Index, build
 from twofold.data.settings import DataSettings
+from twofold.data.stores import open_stores
 
 BUILD = """
 import sys, time

@@ -6,7 +6,8 @@ import pytest
 from PIL import Image
 
 from twofold import images
-from twofold.data.index import Index, changes, draw_held_out, open_stores
+from twofold.data.index import Index, changes, draw_held_out
+from twofold.data.stores import open_stores
 from twofold.errors import TwofoldError, UsageError
 
 
@@ -186,14 +187,6 @@ def test_changes_are_named(fill, survey):
     for path in a.iterdir():
         path.unlink()
     assert "A: " in changes(index)[0] and "holds no images" in changes(index)[0]
-
-
-def test_a_file_lost_before_the_cache_was_rebuilt_is_named(fill, survey, small):
-    a, b = fill("A", 3), fill("B", 2)
-    index = Index.from_json(survey(a, b, cache=False)[0].to_json())
-    (a / "1.png").write_bytes(b"")
-    with pytest.raises(TwofoldError, match=r"1.png no longer decodes"):
-        open_stores(index, small(), print)
 
 
 def test_nothing_is_written_into_the_folders(fill, survey):

@@ -7,7 +7,6 @@ import torch
 from twofold import images
 from twofold.data.ahead import ahead
 from twofold.data.dataset import ImageStore, LoadRule
-from twofold.data.index import Stores, open_stores
 from twofold.data.loader import Loader, crop_size, load_plain, load_plain_batch
 from twofold.data.sampler import offset, pick, placement
 from twofold.errors import TwofoldError, UsageError
@@ -137,24 +136,3 @@ def test_workers_leave_torch_one_thread_and_the_caller_its_own():
         assert torch.get_num_threads() == 2
     finally:
         torch.set_num_threads(before)
-
-
-def test_images_can_lie_on_the_device(fill, small, survey):
-    """Meta stands in for a GPU: what is there has shapes, and whatever brought it back would be an error."""
-    index = survey(fill("A", 60), fill("B", 50))[0]
-    stores = open_stores(index, small(), print)
-    size = sum(store.pixels.nbytes for store in stores[:2])
-    meta = torch.device("meta")
-    assert stores.resident(meta, size - 1) is stores
-    there = stores.resident(meta, size)
-    assert there.a.pixels.is_meta and there.b.pixels.is_meta and len(there.a) == len(stores.a)
-    assert there.held_out_a is stores.held_out_a and not stores.a.pixels.is_meta
-    with Loader(there.a, there.b, small(jitter=0.2), 7, batch=3, device=meta) as loader:
-        a, b, *_ = next(loader)
-    assert a.is_meta and b.is_meta and a.shape == (3, 3, 8, 8)
-    assert same([load_plain_batch(stores.a.on(CPU), [4, 1], 5)], [load_plain_batch(stores.a, [4, 1], 5)])
-
-
-def test_undecoded_images_stay_where_they_are(stores):
-    there = Stores(*stores, *stores).resident(torch.device("meta"), 0)
-    assert there.a.pixels is None and torch.equal(there.a[1], stores[0][1])

@@ -5,8 +5,9 @@ import pytest
 import torch
 
 from twofold import images
-from twofold.data.index import Index, build, changes, open_stores
+from twofold.data.index import Index, build, changes
 from twofold.data.loader import Loader
+from twofold.data.stores import open_stores
 from twofold.errors import UsageError
 
 CPU = torch.device("cpu")

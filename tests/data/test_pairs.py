@@ -8,9 +8,10 @@ import torch
 from twofold import images
 from twofold.colours import to_lab
 from twofold.data.dataset import ImageStore, LoadRule
-from twofold.data.index import Index, build, changes, open_stores
+from twofold.data.index import Index, build, changes
 from twofold.data.loader import Loader
 from twofold.data.sampler import offset, pick, placement
+from twofold.data.stores import open_stores
 from twofold.errors import TwofoldError, UsageError
 
 

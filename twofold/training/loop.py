@@ -10,8 +10,9 @@ import torch
 from twofold import config as configs
 from twofold import distributed, hardware
 from twofold.config import Layer
-from twofold.data.index import Index, open_stores
+from twofold.data.index import Index
 from twofold.data.loader import Loader
+from twofold.data.stores import open_stores
 from twofold.errors import TwofoldError
 from twofold.methods.base import Batch
 from twofold.networks import native

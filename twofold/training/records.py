@@ -12,8 +12,8 @@ from torch import Tensor
 
 from twofold import distributed
 from twofold.data.dataset import ImageStore
-from twofold.data.index import Stores
 from twofold.data.loader import Loader, load_plain_batch
+from twofold.data.stores import Stores
 from twofold.errors import TwofoldError
 from twofold.evaluation.doctor import examine, of_data
 from twofold.images import to_float
