@@ -31,7 +31,7 @@ FORMAT = 1
 """Raised whenever the same files would be decoded or laid out differently."""
 
 THREADS = min(16, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
-"""How many files are decoded at a time; capped because each may hold `images.MAX_PIXELS`."""
+"""How many files are decoded at a time; capped because each may hold `decoding.MAX_PIXELS`."""
 
 _ASIDE = ".building"
 
