@@ -18,6 +18,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 
 LAYERS = [
     {"errors"},
+    {"decoding"},
     {"randomness", "images", "colours", "distributed", "runs", "hardware", "lenient"},
     {"networks", "losses"},
     {"data", "methods", "translation"},
@@ -40,7 +41,7 @@ OWNERS = {
     "rich": {"terminal"},
     "yaml": {"config", "lenient", "verb_train"},
     "pydantic": {"config", "evaluation"},
-    "PIL": {"images", "data", "translation", "training", "demo", "evaluation"},
+    "PIL": {"decoding", "images", "data", "translation", "training", "demo", "evaluation"},
     "safetensors": {"translation", "training", "evaluation"},
     "starlette": {"serving"},
     "uvicorn": {"serving"},
