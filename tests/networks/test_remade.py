@@ -1,5 +1,7 @@
 """Norms and activations that are made again for the gradient: torch's own numbers, and nothing kept of them."""
 
+import copy
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -135,3 +137,26 @@ def test_in_place_changes_in_between_are_noticed():
 def test_one_pixel_has_no_variance():
     with pytest.raises(ValueError, match="no variance"):
         InstanceNorm(2)(torch.ones(1, 2, 1, 1))
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize("name", LAYERS)
+def test_networks_of_bf16_weights(name, layout):
+    """Without autocast, as somebody may run them: near float32's, by kernels or without."""
+    torch.manual_seed(0)
+    layer = LAYERS[name]()
+    channels = layer.in_channels
+    whole = nn.Sequential(
+        Conv2d(3, 8, 1), InstanceNorm(8), ReLU(), Conv2d(8, channels, 1), InstanceNorm(channels), layer
+    )
+    x = torch.randn(2, 3, 12, 12).contiguous(memory_format=layout)
+    found = []
+    for dtype in (torch.float32, torch.bfloat16):
+        network = copy.deepcopy(whole).to(dtype, memory_format=layout)
+        made = network(x.to(dtype))
+        (gradient,) = torch.autograd.grad(made.float().square().sum(), network[0].weight)
+        found.append((made.detach().float(), gradient.float()))
+        assert made.dtype == dtype
+    (right, right_gradient), (mine, gradient) = found
+    assert float((mine - right).norm() / right.norm()) < 0.1
+    assert float(F.cosine_similarity(gradient.flatten(), right_gradient.flatten(), 0)) > 0.9

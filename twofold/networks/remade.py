@@ -26,7 +26,7 @@ SOURCE = "_twofold_source"
 
 
 class Source(NamedTuple):
-    """(N, C, H, W) before the norm; the mean and 1 / deviation of each channel of each image, (N, C)."""
+    """(N, C, H, W) before the norm; the mean and 1 / deviation of each channel of each image, (N, C), in float32 by kernels."""
 
     images: Tensor
     mean: Tensor
@@ -63,9 +63,10 @@ class Normed(torch.autograd.Function):
         if images.shape[2:].numel() < 2:
             raise ValueError(f"one pixel has no variance, and each image here is one: {tuple(images.shape)}")
         made = torch.empty_like(images)
-        exact = torch.promote_types(images.dtype, torch.float32)
+        kernels = kernels_of(images)
+        exact = torch.float32 if kernels else images.dtype
         mean, scale = (images.new_empty(images.shape[:2], dtype=exact) for _ in range(2))
-        if kernels := kernels_of(images):
+        if kernels:
             kernels.normed(rows(images), rows(made), mean, scale, eps)
         else:
             for image, *to in zip(images.split(1), made.split(1), mean, scale, strict=True):
@@ -179,7 +180,7 @@ def kept(ctx: Any) -> tuple[Tensor, Tensor]:
     if torch.is_grad_enabled():  # the gradient of a gradient is to be taken, through the statistics as well
         again = as_written(images, eps)
         return F.relu(again) if rectified else again, weight
-    mean, scale = (x[:, :, None, None] for x in statistics)
+    mean, scale = (x[:, :, None, None].to(images.dtype) for x in statistics)
     again = torch.addcmul(-mean * scale, images, scale)
     return again.relu_() if rectified else again, weight
 
