@@ -1,7 +1,7 @@
 """The work of `tiles`, instance norms and blurs in C, compiled once by this machine's own compiler, where it has one.
 
 A transform reads a tile and writes another: as a kernel that is one pass over memory, by torch's operations six. For
-float32 on a CPU, norms for bf16 as well, and channels in eights; the results differ from torch's in the last bits.
+float32 on a CPU, norms and blurs for bf16 as well, and channels in eights; the results differ from torch's in the last bits.
 `sources` has the code.
 """
 

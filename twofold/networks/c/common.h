@@ -1,7 +1,6 @@
 /* What the kernels share. Images are channels-last: (n, height, width, channels), channels in eights. */
 
 #include <stdint.h>
-#include <string.h>
 #ifdef __AVX2__
 #include <immintrin.h>
 #endif

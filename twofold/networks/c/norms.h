@@ -7,7 +7,7 @@
 /* Pixels that are read twice while they are in the nearest cache; and vectors whose sums are in registers. */
 enum { CHUNK = 64, NEAR = 4 };
 
-/* Each image's channels, some vectors of them at a time, of which `at` is the first. */
+/* Each image's channels, some vectors of them at a time, from channel `first` on. */
 #define ALL_CHANNELS \
   const i64 c = w->channels, area = w->height * w->width, step = 8 * share(w->n, c); \
   _Pragma("omp parallel for schedule(static) collapse(2)") \
@@ -49,7 +49,7 @@ void NAME(normed_, TYPE)(TYPE *in, TYPE *out, float *mean, float *scale, const W
   ALL_CHANNELS {
     BY_VECTORS(EACH OF(mean) = OF(scale) = nothing[0];)
     CHUNKS {
-      const float more = least(CHUNK, area - from), share = more / (from + more);
+      const float more = least(CHUNK, area - from), weight = more / (from + more);
       BY_VECTORS(
         lanes average[wide], off[wide];
         EACH average[i] = off[i] = nothing[0];
@@ -58,8 +58,8 @@ void NAME(normed_, TYPE)(TYPE *in, TYPE *out, float *mean, float *scale, const W
         PIXELS EACH { const lanes x = GET(in) - average[i]; off[i] += x * x; }
         EACH {
           const lanes apart = average[i] - OF(mean);
-          OF(mean) += apart * share;
-          OF(scale) += off[i] + apart * apart * (from * share);
+          OF(mean) += apart * weight;
+          OF(scale) += off[i] + apart * apart * (from * weight);
         }
       )
     }
