@@ -80,6 +80,7 @@ def main() -> None:
         given.precision = "bf16" if hardware.fast_bf16(device) else "float32"
     if not given.malloc:
         hardware.keep_freed_memory()  # as `twofold train` does; plain gains by it too
+    torch.backends.cudnn.benchmark = device.type == "cuda"  # as the originals do, and `train`
     if given.threads:
         torch.set_num_threads(given.threads)
     if given.side:

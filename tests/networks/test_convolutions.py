@@ -7,7 +7,7 @@ from torch import nn
 
 from twofold.networks import convolutions, native, winograd
 from twofold.networks.blur import BlurDown
-from twofold.networks.convolutions import Conv2d, ConvTranspose2d
+from twofold.networks.convolutions import Conv2d, ConvTranspose2d, mirrored
 from twofold.networks.layers import before_norm
 from twofold.networks.patches import FromImage, Strided, ToImage, Transposed
 from twofold.networks.winograd import WinogradConv
@@ -141,6 +141,17 @@ def test_autocast_and_other_devices_keep_torchs_own(monkeypatch):
     with torch.autocast("cpu", torch.bfloat16):
         assert layer(torch.randn(1, 8, 8, 8)).dtype == torch.bfloat16
     assert layer.to("meta")(torch.empty(1, 8, 8, 8, device="meta")).shape == (1, 8, 8, 8)
+
+
+@pytest.mark.parametrize("shape", [(2, 3, 5, 9), (1, 2, 4, 4)])
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_a_repeatable_reflection_is_torchs(shape, layout):
+    images = torch.rand(shape, dtype=torch.float64).to(memory_format=layout).requires_grad_()
+    made, expected = mirrored(images, 3), F.pad(images, (3,) * 4, "reflect")
+    assert torch.equal(made, expected) and made.is_contiguous(memory_format=layout)
+    weights = torch.rand_like(expected)
+    (mine,), (its,) = (torch.autograd.grad((x * weights).sum(), images) for x in (made, expected))
+    torch.testing.assert_close(mine, its)
 
 
 @pytest.mark.parametrize("layer", [Conv2d(8, 8, 3, padding=1, padding_mode="reflect"), BlurDown(8)])

@@ -5,7 +5,11 @@ GPU; here a tape stands in for one. It writes down every operation of a step wit
 and repeating does the operations again on whatever then lies in those tensors. A number that a method had taken from
 the program would be the recorded step's for ever, and the weights would differ. What a kernel in C writes is no
 operation, so that torch's stand for it here, as they do on CUDA.
+
+That a run on CUDA can be repeated bit for bit is held to torch's list of operations that cannot.
 """
+
+import re
 
 import pytest
 import torch
@@ -17,6 +21,7 @@ from twofold.methods.base import Batch
 from twofold.networks import native
 from twofold.training.build import build
 from twofold.training.capture import WARM_UP
+from twofold.training.session import own_torch_state
 from twofold.training.stats import LossSums
 from twofold.training.trainer import Trainer
 
@@ -50,14 +55,18 @@ def operations_alone():
 
 
 class NoAsking(TorchDispatchMode):
-    """Refuses every operation by which a value would come from the device to the program."""
+    """Refuses every operation by which a value would come from the device to the program, or go there."""
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         on_device = any(isinstance(x, torch.Tensor) and x.is_meta for x in args)
         copied = func.name().startswith("aten::_to_copy") and str((kwargs or {}).get("device")) == "cpu"
         if on_device and (copied or func.name().split(".")[0] in ASKING):
             raise AssertionError(f"{func.name()} asks the device")
-        return func(*args, **(kwargs or {}))
+        made = func(*args, **(kwargs or {}))
+        assert len({x.device for x in tensors((args, kwargs, made))}) < 2, (
+            f"{func.name()} brings the device something"
+        )
+        return made
 
 
 BASE = {
@@ -66,17 +75,22 @@ BASE = {
 }
 
 
-@pytest.mark.parametrize("name", SETTINGS)
-def test_no_method_asks_the_device(name):
-    config = compose(BASE, SETTINGS[name])
+def steps_on_meta(settings, watched):
+    """A few steps on the meta device, inside `watched`."""
+    config = compose(BASE, settings)
     with torch.device("meta"):
         trainer = Trainer(build(config), device="meta", ema=config.training.ema, channels_last=True)
     size = config.data.size
     a, b = (torch.empty(2, 3, size, size, device="meta") for _ in "ab")
-    with NoAsking():
+    with watched:
         for _ in range(3):
             trainer.step(Batch(a, b), 2e-4)
     assert trainer.images == 6 and trainer.sums._names
+
+
+@pytest.mark.parametrize("name", SETTINGS)
+def test_no_method_asks_the_device(name):
+    steps_on_meta(SETTINGS[name], NoAsking())
 
 
 @pytest.mark.parametrize(
@@ -87,6 +101,46 @@ def test_asking_is_noticed(ask):
     sums.add({"x": torch.empty((), device="meta")}, 0)
     with NoAsking(), pytest.raises(AssertionError, match="asks the device"):
         ask(sums._sums[0])
+
+
+NOT_REPEATABLE = re.compile(
+    r"aten::(reflection_pad|_?adaptive_avg_pool|adaptive_max_pool|fractional_max_pool|max_pool2d_with_indices|"
+    r"upsample_(linear|bilinear|bicubic|trilinear)|grid_sampler)\w*_backward|"
+    r"aten::(cumsum|median|histc|bincount|kthvalue|max_unpool\w*|nll_loss2d\w*|put_)\b"
+)
+"""What torch refuses to do on CUDA with deterministic algorithms: its own list, as far as 2.13 tells."""
+
+
+class Repeatable(TorchDispatchMode):
+    """Refuses what `NOT_REPEATABLE` names."""
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        assert not NOT_REPEATABLE.match(func.name()), f"{func.name()} differs from time to time"
+        return func(*args, **(kwargs or {}))
+
+
+BLURRED = {
+    "method": "cut",
+    "generator": {"antialias": True, "upsample": "blur"},
+    "discriminator": {"antialias": True},
+}
+
+
+@pytest.mark.parametrize("settings", [*SETTINGS.values(), BLURRED], ids=[*SETTINGS, "blurred"])
+def test_every_method_is_repeatable(settings):
+    with own_torch_state(1, deterministic=True, one_size=True):
+        steps_on_meta(settings, Repeatable())
+
+
+def test_what_is_not_repeatable_is_noticed():
+    with pytest.raises(AssertionError, match="reflection_pad2d_backward differs"):
+        steps_on_meta(BLURRED, Repeatable())
+
+
+@pytest.mark.parametrize("bring", [lambda x: x * torch.ones(()), lambda x: x.fill_(torch.ones(()))])
+def test_bringing_is_noticed(bring):
+    with NoAsking(), pytest.raises(AssertionError, match="brings the device something"):
+        bring(torch.empty(3, device="meta"))
 
 
 class Tape(TorchDispatchMode):

@@ -132,7 +132,7 @@ def test_a_new_run_settles_both(monkeypatch):
     assert settled(monkeypatch, **{"machine.precision": "float32"}) == ("off", False)
     assert settled(monkeypatch, **{"machine.precision": "bf16"}) == ("off", False)
     assert settled(monkeypatch, device=CUDA) == ("on", True)
-    assert settled(monkeypatch, total=10, device=CUDA) == ("off", False)
+    assert settled(monkeypatch, total=10, device=CUDA) == ("off", True)
     assert settled(monkeypatch, device=CUDA, **{"machine.compile": "off"}) == ("off", False)
     assert settled(monkeypatch, device=CUDA, **{"machine.capture": False}) == ("on", False)
     assert settled(monkeypatch, device=CUDA, **{"data.resize": "none"}) == ("on", False)

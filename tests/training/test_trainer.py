@@ -1,6 +1,7 @@
 """One training step: order, averages, sums, layouts, randomness."""
 
 import math
+import os
 import random
 import re
 from typing import ClassVar
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
+from torch.backends import cudnn
 
 from twofold import train as train_from_python
 from twofold.distributed import sync_gradients
@@ -270,13 +272,17 @@ def test_a_grids_third_column():
 
 def test_torch_is_given_back_as_it_was():
     before = torch.get_rng_state()
-    with pytest.raises(KeyError), own_torch_state(3, deterministic=True):
+    with pytest.raises(KeyError), own_torch_state(3, deterministic=True, one_size=True):
         assert torch.get_num_threads() == 3
         assert torch.are_deterministic_algorithms_enabled()
+        assert "CUBLAS_WORKSPACE_CONFIG" in os.environ and not cudnn.benchmark
         torch.rand(3)
         raise KeyError
+    with own_torch_state(1, deterministic=False, one_size=True):
+        assert cudnn.benchmark
     assert torch.get_num_threads() == 1
     assert not torch.are_deterministic_algorithms_enabled()
+    assert "CUBLAS_WORKSPACE_CONFIG" not in os.environ and not cudnn.benchmark
     assert torch.equal(torch.get_rng_state(), before)
 
 

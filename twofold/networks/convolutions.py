@@ -61,12 +61,24 @@ class ConvTranspose2d(nn.ConvTranspose2d):
 def reflected(images: Tensor, edge: int) -> Tensor:
     """Images (N, C, H, W) with so many pixels around them that mirror those inside; bf16 stays bf16.
 
-    Autocast on a CPU would make it float32, and the convolution's own cast bf16 again.
+    Autocast on a CPU would make it float32, and the convolution's own cast bf16 again. On a GPU torch has no repeatable
+    gradient of its own reflection, and refuses it where such are asked for.
     """
+    if images.device.type != "cpu" and torch.are_deterministic_algorithms_enabled():
+        return mirrored(images, edge)
     if not torch.is_autocast_enabled("cpu"):
         return F.pad(images, (edge,) * 4, "reflect")
     with torch.autocast("cpu", enabled=False):
         return F.pad(images, (edge,) * 4, "reflect")
+
+
+def mirrored(images: Tensor, edge: int) -> Tensor:
+    """The same as parts put side by side: each pixel's gradient is a sum in one order."""
+    for side in (2, 3):
+        length = images.shape[side]
+        before, after = images.narrow(side, 1, edge), images.narrow(side, length - 1 - edge, edge)
+        images = torch.cat([before.flip(side), images, after.flip(side)], side)
+    return images
 
 
 def eager_here(input: Tensor) -> bool:

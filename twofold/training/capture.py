@@ -49,10 +49,23 @@ class CudaRecorder:
         current.wait_stream(self.stream)
 
     def record(self, work: Work) -> Work:
-        graph = torch.cuda.CUDAGraph()
-        # Other threads load images meanwhile, and may: only what this one does is recorded.
-        with torch.cuda.graph(graph, stream=self.stream, capture_error_mode="thread_local"):
-            work()
+        assert self.stream is not None
+        current, draws = (
+            torch.cuda.current_stream(self.device),
+            torch.cuda.default_generators[self.stream.device_index],
+        )
+        seed, graph = draws.initial_seed(), torch.cuda.CUDAGraph()
+        try:
+            # Other threads load images meanwhile, and may: only what this one does is recorded.
+            with torch.cuda.graph(graph, stream=self.stream, capture_error_mode="thread_local"):
+                work()
+        except RuntimeError:
+            # A recording that fails ends in the middle of torch's own leaving: its stream would stay the current one, and
+            # its generator would wait for a recording, and refuse to draw (pytorch #91950).
+            torch.cuda.set_stream(current)
+            fresh = torch.Generator(self.device).manual_seed(seed)
+            draws.graphsafe_set_state(fresh.graphsafe_get_state())
+            raise
         return graph.replay
 
 

@@ -79,7 +79,9 @@ def follow(run: Run, begun: Start, watcher: Watcher, say: Say) -> bool:
     config, total = begun.config, begun.schedule.total
     with (
         interruptible() as stop,
-        own_torch_state(config.machine.threads or 1, config.machine.deterministic),
+        own_torch_state(
+            config.machine.threads or 1, config.machine.deterministic, one_size=config.data.resize != "none"
+        ),
         native.allowed(bool(config.machine.native)),  # not by runs from before it was there
         out_of_memory(begun),
     ):

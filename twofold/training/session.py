@@ -1,6 +1,7 @@
 """What surrounds a training: the run's lock, the signals that ask it to stop, the caller's global state."""
 
 import fcntl
+import os
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,8 +9,12 @@ from pathlib import Path
 from types import FrameType
 
 import torch
+from torch.backends import cudnn
 
 from twofold.errors import TwofoldError, UsageError
+
+CUBLAS_WORKSPACE = "CUBLAS_WORKSPACE_CONFIG"
+"""The environment's word on the memory of cuBLAS, of which its repeatability depends."""
 
 
 @contextmanager
@@ -71,15 +76,29 @@ def interruptible() -> Iterator[StopRequest]:
 
 
 @contextmanager
-def own_torch_state(threads: int, deterministic: bool) -> Iterator[None]:
-    """Set torch's thread count and determinism, and give the caller's, with its random state, back."""
+def own_torch_state(threads: int, deterministic: bool, one_size: bool) -> Iterator[None]:
+    """Set what torch has one of in a process, and give the caller's, with its random state, back.
+
+    Args:
+        threads: of a CPU.
+        deterministic: on CUDA, take repeatable algorithms alone.
+        one_size: the images have one size, so that on CUDA it pays to time which of cuDNN's algorithms is fastest for it.
+    """
     threads_before = torch.get_num_threads()
     deterministic_before = torch.are_deterministic_algorithms_enabled()
+    benchmark_before = cudnn.benchmark
+    workspace_before = os.environ.get(CUBLAS_WORKSPACE)
     with torch.random.fork_rng(range(torch.cuda.device_count())):
         torch.set_num_threads(threads)
         torch.use_deterministic_algorithms(deterministic)
+        cudnn.benchmark = one_size and not deterministic
+        if deterministic and workspace_before is None:
+            os.environ[CUBLAS_WORKSPACE] = ":4096:8"  # else torch refuses matrix products
         try:
             yield
         finally:
             torch.set_num_threads(threads_before)
             torch.use_deterministic_algorithms(deterministic_before)
+            cudnn.benchmark = benchmark_before
+            if workspace_before is None:
+                os.environ.pop(CUBLAS_WORKSPACE, None)

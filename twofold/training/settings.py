@@ -67,7 +67,8 @@ class MachineSettings(BaseModel):
         description="Compile the networks: auto on CUDA, where it pays in a run of this length.",
     )
     capture: bool | None = Field(
-        default=None, description="On CUDA, launch each step as one captured graph; as compile unless set."
+        default=None,
+        description="On CUDA, launch each step as one captured graph; if unset, where it can be and compile is not off.",
     )
     native: bool | None = Field(
         default=None,

@@ -255,7 +255,7 @@ def with_speed(config: Config, total: int) -> Config:
         raise UsageError(
             "machine.capture is for one process on CUDA, images of one size and no machine.checkpoint; leave it out"
         )
-    capture = (fits and compiling) if chosen.capture is None else chosen.capture
+    capture = (fits and chosen.compile != "off") if chosen.capture is None else chosen.capture
     here = device.type == "cpu" and native.compiled() is not None
     if chosen.native and not here:
         raise UsageError("machine.native is for a CPU, and needs Linux and a C compiler; leave it out")
