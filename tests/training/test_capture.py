@@ -55,7 +55,7 @@ def operations_alone():
 
 
 class NoAsking(TorchDispatchMode):
-    """Refuses every operation by which a value would come from the device to the program, or go there."""
+    """Refuses every operation by which a value would come from the device to the program, or go there; and float64 there."""
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         on_device = any(isinstance(x, torch.Tensor) and x.is_meta for x in args)
@@ -63,9 +63,11 @@ class NoAsking(TorchDispatchMode):
         if on_device and (copied or func.name().split(".")[0] in ASKING):
             raise AssertionError(f"{func.name()} asks the device")
         made = func(*args, **(kwargs or {}))
-        assert len({x.device for x in tensors((args, kwargs, made))}) < 2, (
+        met = [x for x in tensors((args, kwargs, made)) if x.is_meta]
+        assert len(met) in (0, len(tensors((args, kwargs, made)))), (
             f"{func.name()} brings the device something"
         )
+        assert all(x.dtype != torch.float64 for x in met), f"{func.name()} in float64"
         return made
 
 
@@ -86,11 +88,14 @@ def steps_on_meta(settings, watched):
         for _ in range(3):
             trainer.step(Batch(a, b), 2e-4)
     assert trainer.images == 6 and trainer.sums._names
+    return trainer
 
 
 @pytest.mark.parametrize("name", SETTINGS)
 def test_no_method_asks_the_device(name):
-    steps_on_meta(SETTINGS[name], NoAsking())
+    trainer = steps_on_meta(SETTINGS[name], NoAsking())
+    with NoAsking(), pytest.raises(AssertionError, match="asks the device"):  # not: "in float64"
+        trainer.sums.state()
 
 
 @pytest.mark.parametrize(
@@ -135,6 +140,11 @@ def test_every_method_is_repeatable(settings):
 def test_what_is_not_repeatable_is_noticed():
     with pytest.raises(AssertionError, match="reflection_pad2d_backward differs"):
         steps_on_meta(BLURRED, Repeatable())
+
+
+def test_float64_is_noticed():
+    with NoAsking(), pytest.raises(AssertionError, match="in float64"):
+        torch.empty(3, device="meta").double()
 
 
 @pytest.mark.parametrize("bring", [lambda x: x * torch.ones(()), lambda x: x.fill_(torch.ones(()))])

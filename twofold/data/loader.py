@@ -137,13 +137,17 @@ class Loader:
         """Page-locked for a GPU, or copying it there would wait for all that the GPU was given before."""
         return part.pin_memory() if self.device.type == "cuda" and part.device.type == "cpu" else part
 
+    def _there(self, part: Tensor) -> Tensor:
+        """On the device. Only page-locked memory is left to be read later: Apple's GPUs then find it used again."""
+        return part.to(self.device, non_blocking=self.device.type == "cuda")
+
     def _mask(self, crops: _Crops) -> Tensor:
-        pixels, flips = (part.to(self.device, non_blocking=True) for part in crops[:2])
+        pixels, flips = (self._there(part) for part in crops[:2])
         kept = (pixels > KEPT).float()
         return torch.where(flips[:, None, None, None], kept.flip(3), kept) if self.settings.flip else kept
 
     def _finish(self, crops: _Crops, store: ImageStore) -> Tensor:
-        pixels, flips, jitter = (part.to(self.device, non_blocking=True) for part in crops)
+        pixels, flips, jitter = (self._there(part) for part in crops)
         strength = 0 if store.rule.labels else self.settings.jitter
         return augment(pixels, flips if self.settings.flip else None, jitter * strength if strength else None)
 

@@ -61,7 +61,7 @@ class LossSums:
     def state(self) -> dict[str, Tensor]:
         """Unreported sums, by place and loss, as (sum, steps) in float64; with them a resumed report is the same."""
         return {
-            f"{place:03d}/{name}": torch.stack((self._sums[place], self._steps[place])).double()
+            f"{place:03d}/{name}": torch.stack((self._sums[place], self._steps[place])).cpu().double()
             for place, name in enumerate(self._names)
         }
 
@@ -69,10 +69,11 @@ class LossSums:
         """Take back what `state` gave, in the order of the places: a file has its own."""
         for key in sorted(state):
             place = self._place(key.split("/")[-1])
-            self._sums[place].copy_(state[key][0])
-            self._steps[place].copy_(state[key][1])
+            both = state[key].to(self._sums[place].dtype)
+            self._sums[place].copy_(both[0])
+            self._steps[place].copy_(both[1])
 
 
 def counting(device: torch.device) -> torch.dtype:
-    """What sums and image counts are kept in: float32 on a GPU, where float64 may be slow or not there."""
+    """What sums and image counts are kept in: float32 on a GPU, where float64 may be slow or, on Apple's, not there."""
     return torch.float64 if device.type == "cpu" else torch.float32
