@@ -113,6 +113,18 @@ def test_outputs_come_one_by_one_in_order(rng, scripted):
         assert torch.equal(images.to_uint8(one), torch.from_numpy(picture).permute(2, 0, 1))
 
 
+def test_images_are_resized_before_they_go_to_the_device(rng, scripted, small):
+    """On others than CPUs torch resizes no bytes."""
+    seen = []
+    network = own_network(scripted(small), 8, CPU)
+    watched = network._replace(
+        prepare=lambda x: seen.append(x.device.type) or network.prepare(x),
+        run=lambda x: seen.append((x.device.type, x.shape)) or torch.zeros(len(x), 2),
+    )
+    assert len(list(outputs(watched, pictures(rng, 2, 12, 20, 3), torch.device("meta")))) == 2
+    assert seen == ["cpu", "cpu", ("meta", (2, 3, 8, 8))]
+
+
 def test_a_folder_is_looked_at_once(rng, tmp_path, scripted, small, monkeypatch):
     for i, picture in enumerate(pictures(rng, 3, 8, 8, 3)):
         images.write(picture, tmp_path / f"{i}.png")

@@ -33,7 +33,7 @@ class Network(NamedTuple):
     Attributes:
         name: how its figures are called.
         key: the hash of what its results depend on beside the image.
-        prepare: uint8 (1, 3, H, W) to what goes in, float32 (1, 3, h, w).
+        prepare: uint8 (1, 3, H, W) to what goes in, float32 (1, 3, h, w); on the CPU, for torch resizes bytes there alone.
         run: what goes in, several at once, to what comes out.
     """
 
@@ -118,7 +118,7 @@ def outputs(network: Network, pictures: Iterable[Uint8], device: torch.device) -
     """What the network makes of each image (H, W, C), on the CPU; neighbours of one size go in together."""
     with_size: list[Tensor] = []
     for picture in pictures:
-        prepared = network.prepare(planes(picture).to(device))
+        prepared = network.prepare(planes(picture)).to(device)
         if with_size and (len(with_size) == BATCH or with_size[0].shape != prepared.shape):
             yield from run(network, with_size)
             with_size = []
