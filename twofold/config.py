@@ -14,7 +14,7 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from twofold.data.settings import DataSettings
+from twofold.data.settings import AbsolutePath, DataSettings
 from twofold.errors import UsageError
 from twofold.evaluation.settings import EvaluationSettings
 from twofold.losses.settings import AdversarialSettings, PerceptualSettings
@@ -60,8 +60,8 @@ class Settings(BaseModel):
 class Config(Settings):
     """All that a run was started with: config.yaml."""
 
-    a: Path = Field(description="Folder of domain A; of pairs, folder or list of both.")
-    b: Path | None = Field(default=None, description="Folder of domain B.")
+    a: AbsolutePath = Field(description="Folder of domain A; of pairs, folder or list of both.")
+    b: AbsolutePath | None = Field(default=None, description="Folder of domain B.")
     preset: str | None = Field(default=None, description="The preset that the settings started from.")
 
     @model_validator(mode="after")

@@ -38,9 +38,7 @@ def demonstrate(out: Path, quick: bool, watcher: Watcher) -> bool:
         watcher.say(f"1. drawing {count} summer and {count} winter landscapes, no two of the same place")
         seasons.make(pictures, count, SIZE, SEED, watcher.say)
     watcher.say("2. training: summer to winter and back, without ever seeing the same place in both")
-    train_a, train_b, val_a, val_b = (
-        (pictures / name).absolute() for name in ("trainA", "trainB", "valA", "valB")
-    )
+    train_a, train_b, val_a, val_b = (pictures / name for name in ("trainA", "trainB", "valA", "valB"))
     said = configs.merge(
         layer("seasons"),
         QUICK if quick else {},

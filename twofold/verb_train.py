@@ -137,7 +137,7 @@ def train(
     }
     spoken = settings.model_dump(exclude_unset=True) if settings else {}
     said = layers(configs.from_file(config) if config else {}, spoken, short)
-    said |= {name: path.absolute() for name, path in (("a", a), ("b", b)) if path is not None}
+    said |= {name: path for name, path in (("a", a), ("b", b)) if path is not None}
     refuse(a, out, resume)
     if resume is None:
         configs.refuse_others(said.get("method", Settings().method), spoken)
@@ -210,7 +210,7 @@ def held_out(val: list[str] | None) -> dict[str, Any]:
         raise UsageError(
             "--val takes two folders, of A and of B (of pairs one), or none; write it after what to train on"
         )
-    return {f"data.val_{side}": Path(folder).absolute() for side, folder in zip("ab", val, strict=False)}
+    return {f"data.val_{side}": Path(folder) for side, folder in zip("ab", val, strict=False)}
 
 
 def shown(plan: dict[str, Any]) -> str:

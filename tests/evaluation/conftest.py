@@ -28,7 +28,7 @@ def scripted(tmp_path: Path) -> Callable[..., Path]:
         path = tmp_path / "networks" / f"{name}.pt"
         path.parent.mkdir(exist_ok=True)
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", DeprecationWarning)
+            warnings.simplefilter("ignore")  # torch would rather have torch.export's files
             torch.jit.script(module.eval()).save(path)
         return path
 

@@ -111,7 +111,7 @@ class Features(nn.Module):
 
 def network(path):
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)
+        warnings.simplefilter("ignore")  # torch would rather have torch.export's files
         torch.jit.script(Features()).save(path)
     return path
 

@@ -2,12 +2,15 @@
 
 import re
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator
 
 ResizeName = Literal["resize-and-crop", "scale-width-and-crop", "crop", "none"]
 DirectionName = Literal["ab", "ba"]
+
+AbsolutePath = Annotated[Path, AfterValidator(Path.absolute)]
+"""A file or folder, the same from wherever a run goes on."""
 
 
 class DataSettings(BaseModel):
@@ -54,11 +57,11 @@ class DataSettings(BaseModel):
         description="Whether A are label maps, resized without mixing colours; found out if not given.",
     )
     labels_b: bool | None = Field(default=None, description="Whether B are label maps; as for A.")
-    masks_a: Path | None = Field(
+    masks_a: AbsolutePath | None = Field(
         default=None,
         description="Folder of grey masks named as the images of A; what is over 127 is to be kept.",
     )
-    masks_b: Path | None = Field(default=None, description="Folder of masks of B; as for A.")
+    masks_b: AbsolutePath | None = Field(default=None, description="Folder of masks of B; as for A.")
     channels_a: int | None = Field(
         default=None,
         ge=1,
@@ -67,10 +70,10 @@ class DataSettings(BaseModel):
     channels_b: int | None = Field(
         default=None, ge=1, description="Channels of B; found out if not given, as for A."
     )
-    val_a: Path | None = Field(
+    val_a: AbsolutePath | None = Field(
         default=None, description="Folder of held-out images of A, or of pairs, in place of drawing some."
     )
-    val_b: Path | None = Field(
+    val_b: AbsolutePath | None = Field(
         default=None, description="Folder of held-out images of B, in place of drawing some."
     )
     hold_out: bool = Field(
@@ -78,7 +81,7 @@ class DataSettings(BaseModel):
         description="Keep 5 % of each folder (8 to 100, if it has 40) out of training to judge by.",
     )
     cache: bool = Field(default=True, description="Keep the decoded images in a cache folder, memory-mapped.")
-    cache_dir: Path | None = Field(
+    cache_dir: AbsolutePath | None = Field(
         default=None,
         description="The cache folder; TWOFOLD_CACHE, or twofold in the user's cache folder, if not given.",
     )

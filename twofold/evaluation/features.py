@@ -5,7 +5,7 @@ import os
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -78,13 +78,12 @@ def resized(pixels: Tensor, size: int) -> Tensor:
     return F.interpolate(pixels, (size, size), mode="bicubic", antialias=True)
 
 
-def torchscript(path: Path, device: torch.device) -> Callable[[Tensor], Any]:
+def torchscript(path: Path, device: torch.device) -> torch.nn.Module:
     """A TorchScript file, which may run code as any program of the user's does."""
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter(
-                "ignore", DeprecationWarning
-            )  # torch would rather have torch.export's files
+            for kind in (DeprecationWarning, FutureWarning):  # torch would rather have torch.export's files
+                warnings.simplefilter("ignore", kind)
             return torch.jit.load(path, map_location=device).eval()
     except (OSError, RuntimeError, ValueError) as error:
         raise UsageError(

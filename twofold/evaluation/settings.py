@@ -1,9 +1,10 @@
 """What a user can set of the evaluation during a training, and the names of measures."""
 
-from pathlib import Path
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
+
+from twofold.data.settings import AbsolutePath
 
 MetricName = Literal[
     "psnr",
@@ -38,7 +39,7 @@ class EvaluationSettings(BaseModel):
         description="What the best snapshot is best at; auto is PSNR where answers are known, else KID if there"
         " is a feature network, else none.",
     )
-    features: Path | None = Field(
+    features: AbsolutePath | None = Field(
         default=None,
         description="A TorchScript feature network for KID: images (N, 3, H, W) in [-1, 1] to (N, D).",
     )

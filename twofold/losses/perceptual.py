@@ -20,7 +20,9 @@ class Perceptual:
     """
 
     def __init__(self, network: torch.nn.Module, weight: float) -> None:
-        self.network, self.weight = network.eval().requires_grad_(False), weight
+        self.network, self.weight = network.eval(), weight
+        for own in network.parameters():  # one by one, for TorchScript has no `requires_grad_` of the whole
+            own.requires_grad_(False)
 
     def __call__(self, image: Tensor, target: Tensor) -> Tensor:
         """Scalar, in float32; the gradient reaches `image` alone. Both (N, C, H, W)."""

@@ -1,9 +1,10 @@
 """What a user can set of the losses."""
 
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+from twofold.data.settings import AbsolutePath
 
 
 def separated(value: Any) -> Any:
@@ -46,7 +47,7 @@ class PerceptualSettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    network: Path | None = Field(
+    network: AbsolutePath | None = Field(
         default=None,
         description="TorchScript file: images (N, 3, H, W) in [-1, 1] to a feature map or several.",
     )

@@ -105,7 +105,7 @@ class ResnetGenerator(Generator):
             if self.skips:
                 x = self.join[level](torch.cat((x, passed.pop()), 1))
         x = self.leave(x)
-        x = torch.tanh(x + atanh(NEARLY * images.clamp(-1, 1))) if self.residual else torch.tanh(x)
+        x = torch.tanh(x + atanh(NEARLY * in_range(images))) if self.residual else torch.tanh(x)
         return x if layers is None else (x, found)
 
     def encode(
@@ -172,6 +172,11 @@ class ResidualBlock(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         y = self.dropout(self.relu(self.norm1(self.conv1(x))))
         return x + self.norm2(self.conv2(y))
+
+
+def in_range(images: Tensor) -> Tensor:
+    """Clamped to [-1, 1]; unlike clamp's own since torch 2.14, the gradient reaches what lies at an end, white and black."""
+    return torch.where(images.abs() <= 1, images, images.detach().clamp(-1, 1))
 
 
 def atanh(x: Tensor) -> Tensor:

@@ -70,7 +70,7 @@ def train(
         configs.from_environment(),
         settings or {},
         configs.nest({path: value for path, value in short.items() if value is not None}),
-        {name: Path(folder).absolute() for name, folder in (("a", a), ("b", b)) if folder is not None},
+        {name: Path(folder) for name, folder in (("a", a), ("b", b)) if folder is not None},
     )
     folder = Path(out) if out is not None else configs.default_out(said)
     if not loop.train(folder, said, Speaker(say)):

@@ -1,13 +1,12 @@
 """From settings to a method with freshly initialised networks."""
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import torch
 
 from twofold.config import Config
-from twofold.errors import UsageError
+from twofold.evaluation.features import torchscript
 from twofold.losses.perceptual import Perceptual
 from twofold.methods.adversary import Adversary
 from twofold.methods.base import Method
@@ -115,17 +114,7 @@ def perceptual(config: Config) -> Perceptual | None:
     chosen = config.perceptual
     if chosen.network is None or torch.get_default_device().type == "meta":
         return None
-    return Perceptual(read_features(chosen.network), chosen.weight)
-
-
-def read_features(path: Path) -> torch.nn.Module:
-    """A TorchScript file that the user names, which may run code as any program of theirs does."""
-    try:
-        return torch.jit.load(path, map_location="cpu")
-    except (OSError, RuntimeError, ValueError) as error:
-        raise UsageError(
-            f"cannot read {path} as TorchScript; save one with torch.jit.trace(network, image).save(PATH)"
-        ) from error
+    return Perceptual(torchscript(chosen.network, torch.device("cpu")), chosen.weight)
 
 
 def channels(config: Config) -> tuple[int, int]:

@@ -157,14 +157,12 @@ def decide(config: Config, index: Index, say: Say) -> Config:
     return configs.compose(
         config.model_dump(),
         {
-            "a": config.a.absolute(),
-            "b": config.b and config.b.absolute(),
             "data": {
                 **{"channels_a": a, "channels_b": b, "paired": index.paired},
                 **{"labels_a": index.a.labels, "labels_b": index.b.labels},
             },
             "generator": {"network": automatic_generator(size)} if config.generator.network == "auto" else {},
-            "evaluation": {"metric": metric_for(config, index, say), "features": features(config)},
+            "evaluation": {"metric": metric_for(config, index, say)},
             "cyclegan": {"identity": (0.5 if a == b else 0.0) if identity is None else identity},
             "machine": {
                 "device": chosen.type if config.machine.device == "auto" else config.machine.device,
@@ -208,10 +206,6 @@ def metric_for(config: Config, index: Index, say: Say) -> HeldOutMetric:
             f"evaluation.metric kid needs evaluation.features, a network, and {FEWEST} held-out images a side"
         )
     return wanted
-
-
-def features(config: Config) -> Path | None:
-    return config.evaluation.features and config.evaluation.features.absolute()
 
 
 def with_intervals(config: Config, total: int, index: Index) -> Config:
