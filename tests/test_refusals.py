@@ -159,6 +159,8 @@ def test_pix2pix_of_folders_that_share_no_name(refused):
 
 def test_several_values_of_one_option(capsys, folders):
     tokens = ["A", "B", "--method", "cut", "--cut.layers", "0,4,8", "--adversarial.augment", "colour,cutout"]
+    tokens += ["--training.log", "csv,wandb"]
     assert cli.run(["train", *tokens, *TINY, "--dry-run"]) == 0
     plan = capsys.readouterr().out
     assert "  layers:\n  - 0\n  - 4\n  - 8\n" in plan and "  augment:\n  - colour\n  - cutout\n" in plan
+    assert "  log:\n  - csv\n  - wandb\n" in plan

@@ -4,6 +4,8 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
+from twofold.losses.settings import separated
+
 Precision = Literal["auto", "float32", "bf16"]
 Compile = Annotated[
     Literal["auto", "on", "off"], BeforeValidator(lambda x: {True: "on", False: "off"}.get(x, x))
@@ -47,7 +49,7 @@ class TrainingSettings(BaseModel):
     sample_every: int | None = Field(default=None, ge=1, description="Images between sample grids.")
     snapshot_every: int | None = Field(default=None, ge=1, description="Images between models to ship.")
     state_every: int | None = Field(default=None, ge=1, description="Images between states to resume from.")
-    log: tuple[LogName, ...] = Field(
+    log: Annotated[tuple[LogName, ...], BeforeValidator(separated)] = Field(
         default=(),
         description="Write the reports for other programs as well: csv, tensorboard, wandb, mlflow.",
     )
