@@ -144,6 +144,7 @@ def open_array(path: Path) -> NDArray[np.uint8]:
         raise ImageError("the file is empty; remove it or replace it")
     array = np.load(path, mmap_mode="r", allow_pickle=False)
     if not isinstance(array, np.ndarray):
+        array.close()
         raise ImageError("it is an archive of arrays; save one uint8 array (H, W, C) with np.save")
     if array.dtype != np.uint8 or array.ndim not in (2, 3):
         shape = " x ".join(map(str, array.shape))
