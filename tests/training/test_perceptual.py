@@ -43,9 +43,12 @@ def test_it_is_found_again_from_another_folder(lab, network, tmp_path, command, 
     assert ended.code == 2 and "was started with perceptual.network = " in ended.output
 
 
-def test_a_file_that_is_no_network(lab, tmp_path, command):
+@pytest.mark.parametrize(
+    "said", [{"perceptual__network": "net.pt", "perceptual__weight": 3}, {"evaluation__features": "net.pt"}]
+)
+def test_a_file_that_is_no_network(lab, tmp_path, command, monkeypatch, said):
+    monkeypatch.chdir(tmp_path)
     (tmp_path / "net.pt").write_bytes(b"nothing")
-    said = {"perceptual__network": tmp_path / "net.pt", "perceptual__weight": 3}
     ended = command(*lab.tokens(tmp_path / "run", **said))
     assert ended.code == 2 and "as TorchScript; save one with" in ended.output, ended.output
-    assert not (tmp_path / "run" / "state").exists()
+    assert not (tmp_path / "run").exists()

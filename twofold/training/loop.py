@@ -9,16 +9,17 @@ import torch
 
 from twofold import config as configs
 from twofold import distributed, hardware
-from twofold.config import Layer
+from twofold.config import Config, Layer
 from twofold.data.index import Index
 from twofold.data.loader import Loader
 from twofold.data.stores import open_stores
 from twofold.errors import TwofoldError
+from twofold.evaluation.features import own_network
 from twofold.methods.base import Batch
 from twofold.networks import native
 from twofold.runs import Run
 from twofold.training import exporters, memory, start, state
-from twofold.training.build import build
+from twofold.training.build import build, perceptual
 from twofold.training.records import NOTHING_YET, Records, over
 from twofold.training.session import interruptible, locked, own_torch_state
 from twofold.training.start import Say, Start
@@ -66,6 +67,7 @@ def train(out: Path, said: Layer, watcher: Watcher) -> bool:
             begun = start.new(run, said, say) if fresh else start.again(run, said)
             exporters.check(begun.config.training.log)
             if fresh:
+                check_networks(begun.config)
                 check_memory(begun)  # the last that can refuse, before anything is written
             if first:
                 session.enter_context(locked(run.lock))
@@ -215,6 +217,13 @@ def out_of_memory(begun: Start) -> Iterator[None]:
             f"{config.machine.device} ran out of memory at --size {config.data.size} --batch"
             f" {config.training.batch}; start anew with a smaller --size or --batch"
         ) from error
+
+
+def check_networks(config: Config) -> None:
+    """Refuse files that are no networks."""
+    perceptual(config)
+    if config.evaluation.features is not None:
+        own_network(config.evaluation.features, None, torch.device("cpu"))
 
 
 def check_memory(begun: Start) -> None:
