@@ -50,11 +50,9 @@ class CudaRecorder:
 
     def record(self, work: Work) -> Work:
         assert self.stream is not None
-        current, draws = (
-            torch.cuda.current_stream(self.device),
-            torch.cuda.default_generators[self.stream.device_index],
-        )
-        seed, graph = draws.initial_seed(), torch.cuda.CUDAGraph()
+        graph, current = torch.cuda.CUDAGraph(), torch.cuda.current_stream(self.device)
+        draws = torch.cuda.default_generators[self.stream.device_index]
+        seed = draws.initial_seed()
         try:
             # Other threads load images meanwhile, and may: only what this one does is recorded.
             with torch.cuda.graph(graph, stream=self.stream, capture_error_mode="thread_local"):

@@ -14,7 +14,7 @@ from torch.backends import cudnn
 from twofold.errors import TwofoldError, UsageError
 
 CUBLAS_WORKSPACE = "CUBLAS_WORKSPACE_CONFIG"
-"""The environment's word on the memory of cuBLAS, of which its repeatability depends."""
+"""The environment's word on the memory of cuBLAS, on which its repeatability depends."""
 
 
 @contextmanager
