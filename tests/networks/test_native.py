@@ -8,8 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from twofold.networks import convolutions, native, remade, sources
-from twofold.networks.convolutions import Conv2d
+from twofold.networks import convolutions, native, patches, remade, sources
+from twofold.networks.convolutions import Conv2d, ConvTranspose2d
 from twofold.networks.layers import InstanceNorm, ReLU
 from twofold.networks.tiles import Grid, from_tiles, to_tiles
 from twofold.networks.toom_cook import TILES, transforms
@@ -82,22 +82,48 @@ def test_against_torch(taps, tile, side, channels, edge):
         close(*both(filled))
 
 
+def gradients_of(layer, x):
+    """What the layer makes of it, and the gradients of all three for some gradient; and the same in float64."""
+    exact = copy.deepcopy(layer).double()
+    found = []
+    for conv, given in ((layer, x.requires_grad_()), (exact, x.detach().double().requires_grad_())):
+        made = conv(given)
+        gradient = torch.ones_like(made) + torch.arange(made.shape[3])
+        found.append([made.detach(), *torch.autograd.grad(made, (given, conv.weight, conv.bias), gradient)])
+    return zip(*found, strict=True)
+
+
 @needs_compiler
 @pytest.mark.parametrize("kernel", [3, 4])
 def test_a_convolution_and_its_gradients(kernel, monkeypatch, called):
     monkeypatch.setattr(convolutions, "NATIVE_FROM", 1)
     torch.manual_seed(0)
     layer = Conv2d(16, 24, kernel, padding=1).to(memory_format=torch.channels_last)
-    exact = copy.deepcopy(layer).double()
-    x = torch.randn(3, 16, 13, 18)
-    found = []
-    for conv, given in ((layer, x.requires_grad_()), (exact, x.detach().double().requires_grad_())):
-        made = conv(given)
-        gradient = torch.ones_like(made) + torch.arange(made.shape[3])
-        found.append([made.detach(), *torch.autograd.grad(made, (given, conv.weight, conv.bias), gradient)])
-    assert len(called) == 3 + 5, "filters, images, results; filters again, results, images, and both back"
-    for mine, right in zip(*found, strict=True):
+    for mine, right in gradients_of(layer, torch.randn(3, 16, 13, 18)):
         torch.testing.assert_close(mine.double(), right, rtol=0, atol=3e-5 * float(right.abs().max()))
+    assert len(called) == 3 + 5, "filters, images, results; filters again, results, images, and both back"
+
+
+@needs_compiler
+@pytest.mark.parametrize("size", [(2, 8, 12), (1, 9, 7), (3, 2, 5)], ids=str)
+@pytest.mark.parametrize(
+    "layer",
+    [Conv2d(16, 24, 4, 2, 1), ConvTranspose2d(16, 24, 4, 2, 1), ConvTranspose2d(16, 24, 4, 2, 1, 1)],
+    ids=str,
+)
+def test_a_strided_convolution_over_its_phases(layer, size, monkeypatch, called):
+    monkeypatch.setattr(patches, "PHASED_FROM", 1)
+    torch.manual_seed(0)
+    count, *sides = size
+    layer = layer.to(memory_format=torch.channels_last)
+    for mine, right in gradients_of(layer, torch.randn(count, 16, *sides)):
+        torch.testing.assert_close(mine.double(), right, rtol=0, atol=3e-5 * float(right.abs().max()))
+    phases = [name for name in called if name.endswith("_2_4")]
+    assert len(phases) == len(called) == (8 if isinstance(layer, Conv2d) else 3 + 3 + 3)
+    called.clear()
+    layer.weight.data = layer.weight.data.contiguous()
+    layer(torch.randn(count, 16, *sides))
+    assert not [name for name in called if name.endswith("_2_4")], "filters must be channels-last"
 
 
 @needs_compiler

@@ -60,10 +60,17 @@ class Work(ctypes.Structure):
             "reflect",
             "down",
             "right",
+            "stride",
             "add",
             "of",
         ]
     )
+
+
+class Product(ctypes.Structure):
+    """The struct of that name in c/products.h."""
+
+    _fields_ = tuple((name, ctypes.c_int64) for name in ["m", "k", "n", "add"])
 
 
 class Kernels:
@@ -76,7 +83,7 @@ class Kernels:
         self.call(f"to_{matrix.name}", (images, made), on_grid(images, grid))
 
     def from_tiles(self, values: Tensor, matrix: Matrix, grid: "Grid", images: Tensor, first: int) -> None:
-        some = images[..., first : first + values.shape[2]]
+        some = images[..., first : first + values.shape[2] // grid.stride**2]
         overlap = len(matrix.values) > grid.step
         work = on_grid(some, grid, add=overlap, of=images.shape[3])
         self.call(f"from_{matrix.name}", (values, some), work)
@@ -103,10 +110,14 @@ class Kernels:
     def halved_back(self, gradient: Tensor, made: Tensor) -> None:
         self.typed("halved_back", (gradient, made), work(made))
 
+    def product(self, name: str, left: Tensor, right: Tensor, made: Tensor, *, add: bool) -> None:
+        """Of left (M, K) and right (K, N) to `made`; which of the two are transposed in memory, the name says."""
+        self.call(name, (left, right, made), Product(*left.shape, right.shape[1], add))
+
     def typed(self, name: str, tensors: Sequence[Tensor], work: Work, *more: ctypes.c_float) -> None:
         self.call(f"{name}_{sources.TYPES[tensors[0].dtype]}", tensors, work, *more)
 
-    def call(self, name: str, tensors: Sequence[Tensor], work: Work, *more: ctypes.c_float) -> None:
+    def call(self, name: str, tensors: Sequence[Tensor], work: Work | Product, *more: ctypes.c_float) -> None:
         pointers = (ctypes.c_void_p(x.data_ptr()) for x in tensors)
         self.functions[name](*pointers, ctypes.byref(work), *more)
 
@@ -116,7 +127,7 @@ def work(images: Tensor) -> Work:
 
 
 def on_grid(images: Tensor, grid: "Grid", *, add: bool = False, of: int = 0) -> Work:
-    return Work(*images.shape, grid.step, grid.edge, grid.reflect, grid.down, grid.right, add, of)
+    return Work(*images.shape, *grid, add, of)
 
 
 def kernels(dtype: torch.dtype, *channels: int, tiled: bool = True) -> Kernels | None:

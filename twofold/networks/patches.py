@@ -14,17 +14,20 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.nn.grad import conv2d_input
 
+from twofold.networks import native
+from twofold.networks.products import multiply
 from twofold.networks.remade import Grads, by_library, keep, kept
 from twofold.networks.scratch import empty, scratch
+from twofold.networks.winograd import Plan, convolved, fill_gradients, planned
 
 FEW_PIXELS = 16 * 16
 """Of the small side of a strided convolution, up to which it is sooner a product: the library lays out all weights anew."""
 
-VERY_FEW = 2 * 2
-"""The same of a transposed one."""
+PHASED_FROM = 512
+"""The same of all the images, from which Winograd's convolution over its four phases is faster."""
 
-THIN, ROWS = 32, 64
-"""A product over no more than so many terms is taken so many rows at a time: the library's walks over memory."""
+VERY_FEW = 4 * 4
+"""The same of a transposed one."""
 
 
 class Strided(torch.autograd.Function):
@@ -37,11 +40,13 @@ class Strided(torch.autograd.Function):
         n, _, height, width = images.shape
         kernel = weight.shape[2]
         h, w = ((side + 2 * padding - kernel) // 2 + 1 for side in (height, width))
+        if how := phased(n, (height, width), weight, padding):
+            return convolved(images, weight, how)
         if h * w > FEW_PIXELS:
             return F.conv2d(images, weight, None, 2, padding)
         squares = patches(F.pad(images, (padding,) * 4), kernel, 2)
         made = empty(n, len(weight), h, w, like=images)
-        torch.mm(squares, flat(weight).T, out=rows(made))
+        multiply(squares, flat(weight).T, rows(made))
         return made
 
     @staticmethod
@@ -52,6 +57,11 @@ class Strided(torch.autograd.Function):
             conv = partial(F.conv2d, stride=2, padding=ctx.padding)
             return *by_library(ctx, gradient, images, weight, conv), None
         grad_images = grad_weight = None
+        if how := phased(len(images), images.shape[2:], weight, ctx.padding):
+            grad_images = empty(*images.shape, like=images) if of_images else None
+            grad_weight = torch.empty_like(weight) if of_weight else None
+            fill_gradients(gradient, images, weight, how, grad_images, grad_weight)
+            return grad_images, grad_weight, None
         if of_weight:
             grad_weight = filter_gradient(gradient, images, weight, 2, ctx.padding)
         if of_images and gradient.shape[2:].numel() > FEW_PIXELS:
@@ -69,10 +79,14 @@ class Transposed(torch.autograd.Function):
         keep(ctx, images, weight)
         ctx.padding, ctx.output_padding = padding, output_padding
         h, w = images.shape[2:]
-        if h * w > VERY_FEW:
-            return F.conv_transpose2d(images, weight, None, 2, padding, output_padding)
         kernel = weight.shape[2]
         size = tuple(2 * (side - 1) + kernel - 2 * padding + output_padding for side in (h, w))
+        if how := phased(len(images), size, weight, padding):
+            made = empty(len(images), weight.shape[1], *size, like=images)
+            fill_gradients(images, made, weight, how, made, None)
+            return made
+        if h * w > VERY_FEW:
+            return F.conv_transpose2d(images, weight, None, 2, padding, output_padding)
         return laid_out(images, weight, padding, size)
 
     @staticmethod
@@ -84,15 +98,20 @@ class Transposed(torch.autograd.Function):
             )
             return *by_library(ctx, gradient, images, weight, conv), None, None
         of_images, of_weight, *_ = ctx.needs_input_grad
+        if how := phased(len(gradient), gradient.shape[2:], weight, ctx.padding):
+            grad_images = convolved(gradient, weight, how) if of_images else None
+            grad_weight = torch.empty_like(weight) if of_weight else None
+            fill_gradients(images, gradient, weight, how, None, grad_weight)
+            return grad_images, grad_weight, None, None
         padded = F.pad(gradient, (ctx.padding,) * 4)
         grad_images = empty(*images.shape, like=images) if of_images else None
         taps = images.new_empty(len(weight), weight[0].numel()) if of_weight else None
         for place, one in enumerate(padded.split(1)):
             squares = patches(one, weight.shape[2], 2)
             if grad_images is not None:
-                torch.mm(squares, flat(weight).T, out=rows(grad_images[place : place + 1]))
+                multiply(squares, flat(weight).T, rows(grad_images[place : place + 1]))
             if taps is not None:
-                add_product(taps, rows(images[place : place + 1]).T, squares, first=not place)
+                multiply(rows(images[place : place + 1]).T, squares, taps, add=place > 0)
         return grad_images, None if taps is None else as_filter(taps, weight), None, None
 
 
@@ -149,9 +168,9 @@ class ToImage(torch.autograd.Function):
         for place in range(n):
             around = patches(whole[place : place + 1], kernel, 1)  # (H W, k k O)
             if grad_padded is not None:
-                torch.mm(around, turned.reshape(-1, c), out=rows(grad_padded[place : place + 1]))
+                multiply(around, turned.reshape(-1, c), rows(grad_padded[place : place + 1]))
             if taps is not None:
-                add_product(taps, around.T, rows(padded[place : place + 1]), first=not place)
+                multiply(around.T, rows(padded[place : place + 1]), taps, add=place > 0)
         grad_images = grad_weight = None
         if grad_padded is not None:
             if ctx.reflect:
@@ -164,6 +183,17 @@ class ToImage(torch.autograd.Function):
         return grad_images, grad_weight, None
 
 
+def phased(count: int, large: Sequence[int], weight: Tensor, padding: int) -> Plan | None:
+    """How Winograd's convolution does one of stride 2, from or to so many images of that height and width, where it is faster."""
+    few = count * (large[0] // 2) * (large[1] // 2) < PHASED_FROM
+    kernels = native.kernels(weight.dtype, *weight.shape[:2])
+    if few or not kernels or (weight.shape[2], padding) != (4, 1):
+        return None
+    if not weight.is_contiguous(memory_format=torch.channels_last):
+        return None
+    return planned(*large, 4, False, 2, weight.dtype)
+
+
 def bordered(images: Tensor, weight: Tensor, reflect: bool) -> Tensor:
     return F.pad(images, (weight.shape[2] // 2,) * 4, "reflect" if reflect else "constant")
 
@@ -174,15 +204,8 @@ def filter_gradient(small: Tensor, large: Tensor, weight: Tensor, stride: int, p
     taps = small.new_empty(small.shape[1], weight[0].numel())
     for place, one in enumerate(F.pad(large, (padding,) * 4).split(1)):
         squares = patches(one, kernel, stride)
-        add_product(taps, rows(small[place : place + 1]).T, squares, first=not place)
+        multiply(rows(small[place : place + 1]).T, squares, taps, add=place > 0)
     return as_filter(taps, weight)
-
-
-def add_product(total: Tensor, left: Tensor, right: Tensor, *, first: bool) -> None:
-    """Add a matrix product; the first replaces what is there."""
-    count = ROWS if len(right) <= THIN else len(total)
-    for these, factors in zip(total.split(count), left.split(count), strict=True):
-        torch.addmm(these, factors, right, beta=0.0 if first else 1.0, out=these)
 
 
 def flat(weight: Tensor) -> Tensor:
@@ -204,7 +227,8 @@ def laid_out(images: Tensor, weight: Tensor, padding: int, size: Sequence[int]) 
     """
     n, _, h, w = images.shape
     _, o, kernel, _ = weight.shape
-    shares = torch.mm(rows(images), flat(weight)).view(n, h, w, kernel, kernel, o)
+    shares = images.new_empty(n, h, w, kernel, kernel, o)
+    multiply(rows(images), flat(weight), shares.view(n * h * w, -1))
     total = images.new_zeros(n, size[0] + 2 * padding, size[1] + 2 * padding, o)
     for y in range(kernel):
         for x in range(kernel):
@@ -233,7 +257,7 @@ def overlapped(taps: Tensor, images: Tensor) -> Tensor:
     total = images.new_zeros(n, o, height + kernel - 1, width + kernel - 1)
     for image, sums in zip(images.split(1), total, strict=True):
         shares = scratch("patches", (o * kernel * kernel, height * width), images.dtype)
-        torch.mm(taps.reshape(-1, c), rows(image).T, out=shares)
+        multiply(taps.reshape(-1, c), rows(image).T, shares)
         shares = shares.view(o, kernel, kernel, height, width)
         for y in range(kernel):
             for x in range(kernel):

@@ -12,7 +12,7 @@ from twofold.networks.toom_cook import TILES, Matrix, transforms
 
 FOLDER = Path(__file__).with_name("c")
 
-BEGIN = '#include "common.h"\n'
+BEGIN = '#include "common.h"\n#include "products.h"\n'
 
 TYPES = {torch.float32: "f32", torch.bfloat16: "bf16"}
 """Of images, and what c/common.h calls them. Tiles are in float32 alone."""
@@ -46,7 +46,7 @@ static inline __attribute__((always_inline)) void {name}(const lanes *x, const i
 def source() -> tuple[str, list[str]]:
     """A program in C that includes the files in FOLDER, and the names of its functions."""
     parts = [BEGIN, *(FUNCTIONS.format(name=name) for name in TYPES.values())]
-    names = ["rectified_bf16"]
+    names = ["rectified_bf16", "few_rows", "few_rows_transposed", "few_terms"]
     names += [f"{function}_{name}" for name in TYPES.values() for function in OF_EACH_TYPE]
     for taps, tiles in TILES.items():
         for tile in tiles:

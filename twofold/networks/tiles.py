@@ -26,19 +26,25 @@ class Grid(NamedTuple):
     down: int
     right: int
     """How many there are."""
+    stride: int = 1
+    """Pixels from one of a tile to the next. With more than one, where there are kernels, a tile is of each phase, the
+    pixels that are so many from the first each way, one after the other; a tile's step is then counted in pixels of a phase."""
 
 
 def to_tiles(images: Tensor, matrix: Matrix, grid: Grid, through: str, to: str) -> Tensor:
     """The transpose of M t Mᵀ of every tile t: (N, H, W, C) by M (k, side) to (k², tiles, C) in the scratch memory `to`.
+
+    C is that of all phases.
 
     That of `through` may be used on the way.
     """
     n, _, _, c = images.shape
     k, side = matrix.values.shape
     if kernels := native.kernels(images.dtype, c):
-        made = scratch(to, (k * k, n * grid.down * grid.right, c), images.dtype)
+        made = scratch(to, (k * k, n * grid.down * grid.right, c * grid.stride**2), images.dtype)
         kernels.to_tiles(images.contiguous(), matrix, grid, made)
         return made
+    assert grid.stride == 1
     padded = edged(images, grid, side)
     patches = padded.unfold(1, side, grid.step).unfold(2, side, grid.step).permute(4, 5, 0, 1, 2, 3)
     laid = scratch(to, patches.shape, images.dtype).copy_(patches).view(side, side, -1)
@@ -56,6 +62,7 @@ def from_tiles(
     if (kernels := native.kernels(images.dtype, c)) and images.is_contiguous():
         kernels.from_tiles(values, matrix, grid, images, first)
         return
+    assert grid.stride == 1
     images = images[..., first : first + c]
     n, height, width, _ = images.shape
     side, k = matrix.values.shape

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-TILES = {3: (4, 6), 4: (4, 5)}
+TILES = {2: (4,), 3: (4, 6), 4: (4, 5)}
 """By the taps of a filter's side, the sides of the output's tiles that there are."""
 
 POINTS = tuple(map(Fraction, (0, 1, -1, 2, -2, 1 / 2, -1 / 2)))

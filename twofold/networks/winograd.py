@@ -38,25 +38,29 @@ class Plan(NamedTuple):
     """The tiles of the input, which overlap; the first begins in the edge."""
     gives: Grid
     """The tiles of the output."""
+    taps: Grid
+    """A filter's, one of each phase."""
     size: tuple[int, int]
     """Height and width of the output."""
 
 
-def plan(images: Tensor, weight: Tensor, reflect: bool) -> Plan:
+def plan(images: Tensor, weight: Tensor, reflect: bool, stride: int = 1) -> Plan:
     """For images (N, C, H, W) and filters (O, C, r, r)."""
-    return planned(*images.shape[2:], weight.shape[2], reflect, images.dtype)
+    return planned(*images.shape[2:], weight.shape[2], reflect, stride, images.dtype)
 
 
 @lru_cache(maxsize=1000)
-def planned(height: int, width: int, taps: int, reflect: bool, dtype: torch.dtype) -> Plan:
+def planned(height: int, width: int, taps: int, reflect: bool, stride: int, dtype: torch.dtype) -> Plan:
     """With the tile that takes the fewest multiplications."""
-    height, width = height + 3 - taps, width + 3 - taps
+    height, width = ((side + 2 - taps) // stride + 1 for side in (height, width))
+    taps //= stride
     tile = min(TILES[taps], key=lambda m: tiles(height, m) * tiles(width, m) * (m + taps - 1) ** 2)
     down, right = tiles(height, tile), tiles(width, tile)
     return Plan(
         transforms(taps, tile, dtype),
-        Grid(tile, 1, reflect, down, right),
+        Grid(tile, 1, reflect, down, right, stride),
         Grid(tile, 0, False, down, right),
+        Grid(taps, 0, False, 1, 1, stride),
         (height, width),
     )
 
@@ -76,20 +80,7 @@ class WinogradConv(torch.autograd.Function):
     def forward(ctx: Any, images: Tensor, weight: Tensor, reflect: bool) -> Tensor:
         keep(ctx, images, weight)
         ctx.reflect = reflect
-        how, o = plan(images, weight, reflect), len(weight)
-        made = empty(len(images), o, *how.size, like=images)
-        parts, blocks = divided(images, weight, how)
-        whole = filters(weight, how) if len(blocks) == 1 else None
-        for part in parts:
-            tiled = to_tiles(rows(images[part]), how.transforms.input, how.sees, "b", "a")
-            for block in blocks:
-                taps = filters(weight[block], how) if whole is None else whole  # (s², O, C)
-                products = scratch("b", (*tiled.shape[:2], taps.shape[1]), images.dtype)
-                torch.bmm(tiled, taps.transpose(1, 2), out=products)
-                from_tiles(
-                    products, how.transforms.output, how.gives, rows(made[part]), "c", "b", block.start or 0
-                )
-        return made
+        return convolved(images, weight, plan(images, weight, reflect))
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None, None]:  # pyright: ignore[reportIncompatibleMethodOverride]
@@ -100,36 +91,66 @@ class WinogradConv(torch.autograd.Function):
                 ctx, gradient, images, weight, lambda x, w: F.conv2d(F.pad(x, (1,) * 4, edge), w)
             ), None
         of_images, of_weight, _ = ctx.needs_input_grad
-        how = plan(images, weight, ctx.reflect)
         grad_images = empty(*images.shape, like=images) if of_images else None
         grad_weight = torch.empty_like(weight) if of_weight else None
-        parts, blocks = divided(images, weight, how)
-        whole = filters(weight, how) if of_images and len(blocks) == 1 else None
-        for part in parts:
-            # (s², tiles, O), in a
-            products = to_tiles(rows(gradient[part]), how.transforms.output_back, how.gives, "b", "a")
-            if grad_weight is not None:
-                tiled = to_tiles(rows(images[part]), how.transforms.input, how.sees, "c", "b")
-                for block in blocks:
-                    its = products[:, :, block].transpose(1, 2)
-                    grad_taps = scratch("grad taps", (*its.shape[:2], tiled.shape[2]), images.dtype)
-                    before = 0.0 if len(blocks) > 1 or part is parts[0] else 1.0  # times what was there
-                    torch.baddbmm(grad_taps, its, tiled, beta=before, out=grad_taps)
-                    if len(blocks) > 1 or part is parts[-1]:
-                        filters_back(grad_taps, grad_weight[block], how)
-            if grad_images is not None:
-                back = scratch("b", (*products.shape[:2], images.shape[1]), images.dtype)
-                for block in blocks:
-                    taps = filters(weight[block], how) if whole is None else whole
-                    before = 0.0 if block is blocks[0] else 1.0
-                    torch.baddbmm(back, products[:, :, block], taps, beta=before, out=back)
-                from_tiles(back, how.transforms.input_back, how.sees, rows(grad_images[part]), "c", "b")
+        fill_gradients(gradient, images, weight, plan(images, weight, ctx.reflect), grad_images, grad_weight)
         return grad_images, grad_weight, None
+
+
+def convolved(images: Tensor, weight: Tensor, how: Plan) -> Tensor:
+    """Images (N, C, H, W) with a filter (O, C, r, r)."""
+    o = len(weight)
+    made = empty(len(images), o, *how.size, like=images)
+    parts, blocks = divided(images, weight, how)
+    whole = filters(weight, how) if len(blocks) == 1 else None
+    for part in parts:
+        tiled = to_tiles(rows(images[part]), how.transforms.input, how.sees, "b", "a")
+        for block in blocks:
+            taps = filters(weight[block], how) if whole is None else whole  # (s², O, C)
+            products = scratch("b", (*tiled.shape[:2], taps.shape[1]), images.dtype)
+            torch.bmm(tiled, taps.transpose(1, 2), out=products)
+            from_tiles(
+                products, how.transforms.output, how.gives, rows(made[part]), "c", "b", block.start or 0
+            )
+    return made
+
+
+def fill_gradients(
+    gradient: Tensor,
+    images: Tensor,
+    weight: Tensor,
+    how: Plan,
+    grad_images: Tensor | None,
+    grad_weight: Tensor | None,
+) -> None:
+    """Fill those of images and weight that are there, from that of what `convolved` gave."""
+    parts, blocks = divided(images, weight, how)
+    whole = filters(weight, how) if grad_images is not None and len(blocks) == 1 else None
+    for part in parts:
+        # (s², tiles, O), in a
+        products = to_tiles(rows(gradient[part]), how.transforms.output_back, how.gives, "b", "a")
+        if grad_weight is not None:
+            tiled = to_tiles(rows(images[part]), how.transforms.input, how.sees, "c", "b")
+            for block in blocks:
+                its = products[:, :, block].transpose(1, 2)
+                grad_taps = scratch("grad taps", (*its.shape[:2], tiled.shape[2]), images.dtype)
+                before = 0.0 if len(blocks) > 1 or part is parts[0] else 1.0  # times what was there
+                torch.baddbmm(grad_taps, its, tiled, beta=before, out=grad_taps)
+                if len(blocks) > 1 or part is parts[-1]:
+                    filters_back(grad_taps, grad_weight[block], how)
+        if grad_images is not None:
+            seen = images.shape[1] * how.sees.stride**2
+            back = scratch("b", (*products.shape[:2], seen), images.dtype)
+            for block in blocks:
+                taps = filters(weight[block], how) if whole is None else whole
+                before = 0.0 if block is blocks[0] else 1.0
+                torch.baddbmm(back, products[:, :, block], taps, beta=before, out=back)
+            from_tiles(back, how.transforms.input_back, how.sees, rows(grad_images[part]), "c", "b")
 
 
 def divided(images: Tensor, weight: Tensor, how: Plan) -> tuple[list[slice], list[slice]]:
     """Images, or the filter's channels out, so many at a time that what is made of them stays small; the other whole."""
-    o, c = weight.shape[:2]
+    o, c = len(weight), weight.shape[1] * how.sees.stride**2
     places, each = len(how.transforms.input.values) ** 2, how.sees.down * how.sees.right
     few = max(1, AT_ONCE // (each * places * max(o, c)))
     if few < len(images):
@@ -140,12 +161,10 @@ def divided(images: Tensor, weight: Tensor, how: Plan) -> tuple[list[slice], lis
 
 
 def filters(weight: Tensor, how: Plan) -> Tensor:
-    """G g Gᵀ: (O, C, r, r) to (s², O, C)."""
-    whole = Grid(weight.shape[2], 0, False, 1, 1)
-    return to_tiles(rows(weight), how.transforms.filter, whole, "half taps", "taps")
+    """G g Gᵀ: (O, C, r, r) to (s², O, C), C of all phases."""
+    return to_tiles(rows(weight), how.transforms.filter, how.taps, "half taps", "taps")
 
 
 def filters_back(gradient: Tensor, weight: Tensor, how: Plan) -> None:
     """Fill the gradient of the filter, (O, C, r, r), from that of `filters`."""
-    whole = Grid(weight.shape[2], 0, False, 1, 1)
-    from_tiles(gradient, how.transforms.filter_back, whole, rows(weight), "half taps", "more taps")
+    from_tiles(gradient, how.transforms.filter_back, how.taps, rows(weight), "half taps", "more taps")

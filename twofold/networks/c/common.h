@@ -40,11 +40,11 @@ enum { AT_ONCE = 32 };
 
 static const lanes nothing[AT_ONCE];
 
-/* The images, and the grid of their tiles; whether tiles overlap and add up, and the channels of the whole image of which
-   these are some. Twin of native.Work. */
+/* The images, and the grid of their tiles, which take a pixel and leave `stride` - 1; whether tiles overlap and add up, and the
+   channels of the whole image of which these are some. Twin of native.Work. */
 typedef struct {
   i64 n, height, width, channels;
-  i64 step, edge, reflect, down, right;
+  i64 step, edge, reflect, down, right, stride;
   i64 add, of;
 } Work;
 
