@@ -31,6 +31,7 @@ bench: setup
 
 bench-all: bench
 	$(BIN)/python benchmarks/train_step.py --size 256
+	$(BIN)/python benchmarks/train_step.py --size 256 --method pix2pix
 	$(BIN)/python benchmarks/train_step.py --size 256 --memory
 	$(BIN)/python benchmarks/train_step.py --size 256 --memory --checkpoint
 	$(BIN)/python benchmarks/translate.py

@@ -24,10 +24,10 @@ FEW_PIXELS = 16 * 16
 """Of the small side of a strided convolution, up to which it is sooner a product: the library lays out all weights anew."""
 
 PHASED_FROM = 512
-"""The same of all the images, from which Winograd's convolution over its four phases is faster."""
+"""Of the small sides of all images, from which Winograd's convolution over four phases is faster than either."""
 
 VERY_FEW = 4 * 4
-"""The same of a transposed one."""
+"""Of the small side of a transposed convolution, up to which it is sooner a product."""
 
 
 class Strided(torch.autograd.Function):
@@ -83,7 +83,7 @@ class Transposed(torch.autograd.Function):
         size = tuple(2 * (side - 1) + kernel - 2 * padding + output_padding for side in (h, w))
         if how := phased(len(images), size, weight, padding):
             made = empty(len(images), weight.shape[1], *size, like=images)
-            fill_gradients(images, made, weight, how, made, None)
+            fill_gradients(images, made, weight, how, made, None)  # of itself it asks the size alone
             return made
         if h * w > VERY_FEW:
             return F.conv_transpose2d(images, weight, None, 2, padding, output_padding)

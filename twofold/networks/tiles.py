@@ -34,9 +34,7 @@ class Grid(NamedTuple):
 def to_tiles(images: Tensor, matrix: Matrix, grid: Grid, through: str, to: str) -> Tensor:
     """The transpose of M t Mᵀ of every tile t: (N, H, W, C) by M (k, side) to (k², tiles, C) in the scratch memory `to`.
 
-    C is that of all phases.
-
-    That of `through` may be used on the way.
+    With a stride, C of each phase side by side. The memory of `through` may be used on the way.
     """
     n, _, _, c = images.shape
     k, side = matrix.values.shape

@@ -1,9 +1,12 @@
-"""Convolutions of stride 1 with a quarter of the multiplications or fewer: Winograd's, as batched matrix products.
+"""Convolutions with a quarter of the multiplications or fewer: Winograd's, as batched matrix products.
 
 Lavin & Gray 2016 (arXiv 1509.09308), §4 and equation 8: each m×m tile of the output is Aᵀ [(G g Gᵀ) ⊙ (Bᵀ d B)] A
 of a filter g of r×r taps and the tile d of the input that it sees, s = m + r - 1 pixels wide. Summed over channels, the ⊙
 becomes one matrix product for each of the s² places in d. It pays on CPUs, whose library convolves directly. In float32
 a result is off by about 1e-5 of the largest, some four times as much as directly.
+
+One of stride 2 is the sum of four of stride 1: of every second row and column from the first or second on, the four phases of
+the image, each with those taps of the filter that meet it. Channels of four phases side by side are channels to the product.
 
 What is computed on the way lies in scratch memory, named "a", "b" and "c" for the large pieces.
 """

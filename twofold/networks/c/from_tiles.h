@@ -1,5 +1,5 @@
-/* Back: in (WIDE², tiles, channels of all phases) to image, where tiles overlap their sum. Included for each matrix M (HIGH, WIDE), by
-   which the function MATRIX multiplies. A thread has channels of its own, to whose sums no other adds. */
+/* Back: in (WIDE², tiles, channels of all phases) to image, where tiles overlap their sum. Included for each matrix M
+   (HIGH, WIDE), by which the function MATRIX multiplies. A thread has channels of its own, to whose sums no other adds. */
 
 void NAME(from_, MATRIX)(const float *restrict in, float *restrict image, const Work *w) {
   const i64 c = w->channels, stride = w->stride, phases = stride * stride, plane = w->n * w->down * w->right * phases * c;
