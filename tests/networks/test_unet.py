@@ -1,8 +1,41 @@
-"""What the U-Net has of its own: skips."""
+"""What the U-Net has of its own: skips, and layers for which kernels are chosen by size."""
 
+import copy
+
+import pytest
 import torch
 
-from twofold.networks.unet import SideBySide
+from twofold.networks import native
+from twofold.networks.layers import initialise
+from twofold.networks.unet import SideBySide, UnetGenerator
+
+
+@pytest.mark.skipif(native.compiled() is None, reason="no C compiler, or not Linux")
+def test_kernels_are_exact(monkeypatch):
+    """Of all gradients, at the sizes of a real training: by phases at the outer layers, in few rows at the inner."""
+    names = []
+    call = native.Kernels.call
+    monkeypatch.setattr(native.Kernels, "call", lambda *args: names.append(args[1]) or call(*args))
+    torch.manual_seed(0)
+    network = UnetGenerator(width=16, depth=7)
+    initialise(network)
+    images = torch.rand(1, 3, 128, 128) * 2 - 1
+    exact = gradients(copy.deepcopy(network).double(), images.double())
+    off = {}
+    network = network.to(memory_format=torch.channels_last)
+    for on in (True, False):
+        with native.allowed(on):
+            found = gradients(network, images.to(memory_format=torch.channels_last))
+        off[on] = max(float((x - y).norm() / y.norm()) for x, y in zip(found, exact, strict=True))
+    assert {"few_rows", "few_rows_transposed", "few_terms", "to_input_2_4", "from_input_back_2_4"} <= {*names}
+    assert max(off.values()) < 1e-4
+
+
+def gradients(network, images):
+    """Of its weights, and of the images."""
+    images = images.requires_grad_()
+    made = network(images)
+    return torch.autograd.grad((made**2).mean(), (*network.parameters(), images))
 
 
 def test_side_by_side_is_torchs_cat_with_gradients_in_one_piece():
