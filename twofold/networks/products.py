@@ -1,7 +1,7 @@
 """Matrix products on a CPU: the library's, but of few rows with a large matrix those of c/products.h.
 
 So are the innermost layers of a U-Net: an image of 4×4 pixels and 512 channels, a filter of 16 MB, which is read once. The
-library takes two to four times as long for that as memory does.
+library takes up to four times as long for that as these do.
 """
 
 import torch
