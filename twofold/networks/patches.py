@@ -18,7 +18,7 @@ from twofold.networks import native
 from twofold.networks.products import multiply
 from twofold.networks.remade import Grads, by_library, keep, kept
 from twofold.networks.scratch import empty, scratch
-from twofold.networks.winograd import Plan, convolved, fill_gradients, planned
+from twofold.networks.winograd import Plan, convolved, fill_gradients, gradients, planned
 
 FEW_PIXELS = 16 * 16
 """Of the small side of a strided convolution, up to which it is sooner a product: the library lays out all weights anew."""
@@ -56,12 +56,9 @@ class Strided(torch.autograd.Function):
         if torch.is_grad_enabled():
             conv = partial(F.conv2d, stride=2, padding=ctx.padding)
             return *by_library(ctx, gradient, images, weight, conv), None
-        grad_images = grad_weight = None
         if how := phased(len(images), images.shape[2:], weight, ctx.padding):
-            grad_images = empty(*images.shape, like=images) if of_images else None
-            grad_weight = torch.empty_like(weight) if of_weight else None
-            fill_gradients(gradient, images, weight, how, grad_images, grad_weight)
-            return grad_images, grad_weight, None
+            return *gradients(gradient, images, weight, how, of_images, of_weight), None
+        grad_images = grad_weight = None
         if of_weight:
             grad_weight = filter_gradient(gradient, images, weight, 2, ctx.padding)
         if of_images and gradient.shape[2:].numel() > FEW_PIXELS:
@@ -100,8 +97,7 @@ class Transposed(torch.autograd.Function):
         of_images, of_weight, *_ = ctx.needs_input_grad
         if how := phased(len(gradient), gradient.shape[2:], weight, ctx.padding):
             grad_images = convolved(gradient, weight, how) if of_images else None
-            grad_weight = torch.empty_like(weight) if of_weight else None
-            fill_gradients(images, gradient, weight, how, None, grad_weight)
+            _, grad_weight = gradients(images, gradient, weight, how, False, of_weight)
             return grad_images, grad_weight, None, None
         padded = F.pad(gradient, (ctx.padding,) * 4)
         grad_images = empty(*images.shape, like=images) if of_images else None

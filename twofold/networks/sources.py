@@ -30,7 +30,7 @@ GIVES_TILES = ("input", "filter", "output_back")
 """What is multiplied on the way to tiles; the others lead back."""
 
 FUNCTION = """
-static inline __attribute__((always_inline)) void {name}(const lanes *x, const int from, lanes *y, const int to) {{
+INLINE void {name}(const lanes *x, const int from, lanes *y, const int to) {{
 {rows}
 }}
 #define MATRIX {name}

@@ -18,7 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from twofold.networks.remade import by_library, keep, kept, rows
+from twofold.networks.remade import Grads, by_library, keep, kept, rows
 from twofold.networks.scratch import empty, scratch
 from twofold.networks.tiles import Grid, from_tiles, to_tiles
 from twofold.networks.toom_cook import TILES, Transforms, transforms
@@ -47,9 +47,9 @@ class Plan(NamedTuple):
     """Height and width of the output."""
 
 
-def plan(images: Tensor, weight: Tensor, reflect: bool, stride: int = 1) -> Plan:
-    """For images (N, C, H, W) and filters (O, C, r, r)."""
-    return planned(*images.shape[2:], weight.shape[2], reflect, stride, images.dtype)
+def plan(images: Tensor, weight: Tensor, reflect: bool) -> Plan:
+    """Of stride 1, for images (N, C, H, W) and filters (O, C, r, r)."""
+    return planned(*images.shape[2:], weight.shape[2], reflect, 1, images.dtype)
 
 
 @lru_cache(maxsize=1000)
@@ -93,11 +93,8 @@ class WinogradConv(torch.autograd.Function):
             return *by_library(
                 ctx, gradient, images, weight, lambda x, w: F.conv2d(F.pad(x, (1,) * 4, edge), w)
             ), None
-        of_images, of_weight, _ = ctx.needs_input_grad
-        grad_images = empty(*images.shape, like=images) if of_images else None
-        grad_weight = torch.empty_like(weight) if of_weight else None
-        fill_gradients(gradient, images, weight, plan(images, weight, ctx.reflect), grad_images, grad_weight)
-        return grad_images, grad_weight, None
+        how = plan(images, weight, ctx.reflect)
+        return *gradients(gradient, images, weight, how, *ctx.needs_input_grad[:2]), None
 
 
 def convolved(images: Tensor, weight: Tensor, how: Plan) -> Tensor:
@@ -118,6 +115,16 @@ def convolved(images: Tensor, weight: Tensor, how: Plan) -> Tensor:
     return made
 
 
+def gradients(
+    gradient: Tensor, images: Tensor, weight: Tensor, how: Plan, of_images: bool, of_weight: bool
+) -> Grads:
+    """Those of images and weight that are wanted, from that of what `convolved` gave."""
+    grad_images = empty(*images.shape, like=images) if of_images else None
+    grad_weight = torch.empty_like(weight) if of_weight else None
+    fill_gradients(gradient, images, weight, how, grad_images, grad_weight)
+    return grad_images, grad_weight
+
+
 def fill_gradients(
     gradient: Tensor,
     images: Tensor,
@@ -126,7 +133,7 @@ def fill_gradients(
     grad_images: Tensor | None,
     grad_weight: Tensor | None,
 ) -> None:
-    """Fill those of images and weight that are there, from that of what `convolved` gave."""
+    """Fill those of `gradients` that are there."""
     parts, blocks = divided(images, weight, how)
     whole = filters(weight, how) if grad_images is not None and len(blocks) == 1 else None
     for part in parts:

@@ -50,15 +50,17 @@ typedef struct {
 
 #define PASTE(a, b) a##b
 #define NAME(a, b) PASTE(a, b)
+#define INLINE static inline __attribute__((always_inline))
 #define FOR(i, count) for (int i = 0; i < (count); i++)
 
 static inline i64 least(i64 a, i64 b) { return a < b ? a : b; }
 
-/* Vectors of n images' channels for a thread to take at once: as many as can be, but something for each. */
+/* Of the columns, or channels, of each of n, those for a thread to take at once: in `unit`s and at most so many, but something
+   for each thread. */
 extern int omp_get_max_threads(void);
-static inline i64 share(i64 n, i64 channels) {
-  const i64 parts = (omp_get_max_threads() + n - 1) / n;
-  return least(AT_ONCE, (channels / 8 + parts - 1) / parts);
+static inline i64 share(i64 n, i64 columns, i64 unit, i64 most) {
+  const i64 parts = (omp_get_max_threads() + n - 1) / n, some = (columns + parts - 1) / parts;
+  return least((some + unit - 1) / unit * unit, most);
 }
 
 /* The pixel of a side that stands at a place of a tile's, or -1 for zeros. */

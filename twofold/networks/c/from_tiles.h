@@ -4,7 +4,7 @@
 void NAME(from_, MATRIX)(const float *restrict in, float *restrict image, const Work *w) {
   const i64 c = w->channels, stride = w->stride, phases = stride * stride, plane = w->n * w->down * w->right * phases * c;
   const i64 area = w->height * w->width;
-  const i64 step = 8 * share(w->n, c);
+  const i64 step = share(w->n, c, 8, 8 * AT_ONCE);
   #pragma omp parallel for schedule(static) collapse(2)
   for (i64 b = 0; b < w->n; b++)
   for (i64 first = 0; first < c; first += step) {

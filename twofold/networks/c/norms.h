@@ -9,7 +9,7 @@ enum { CHUNK = 64, NEAR = 4 };
 
 /* Each image's channels, some vectors of them at a time, from channel `first` on. */
 #define ALL_CHANNELS \
-  const i64 c = w->channels, area = w->height * w->width, step = 8 * share(w->n, c); \
+  const i64 c = w->channels, area = w->height * w->width, step = share(w->n, c, 8, 8 * AT_ONCE); \
   _Pragma("omp parallel for schedule(static) collapse(2)") \
   for (i64 b = 0; b < w->n; b++) for (i64 first = 0; first < c; first += step)
 #define CHUNKS for (i64 from = 0; from < area; from += CHUNK)
@@ -27,7 +27,7 @@ enum { CHUNK = 64, NEAR = 4 };
 #define PUT(x, value) NAME(put_, TYPE)(AT(x), value)
 #define OF(x) (((lanes *)((x) + b * c + first))[v + i])
 
-static inline __attribute__((always_inline)) lanes root(lanes x) {
+INLINE lanes root(lanes x) {
   FOR(i, 8) x[i] = __builtin_sqrtf(x[i]);
   return x;
 }
@@ -72,7 +72,7 @@ void NAME(normed_, TYPE)(TYPE *in, TYPE *out, float *mean, float *scale, const W
   }
 }
 
-static inline __attribute__((always_inline)) void NAME(back_, TYPE)(
+INLINE void NAME(back_, TYPE)(
     TYPE *gradient, TYPE *in, float *mean, float *scale, TYPE *out, const Work *w, const int rectified) {
   ALL_CHANNELS {
     lanes sums[AT_ONCE] = {{0}}, products[AT_ONCE] = {{0}};

@@ -13,13 +13,6 @@ enum {
 };
 
 #define UNROLLED _Pragma("GCC unroll 8")
-#define INLINE static inline __attribute__((always_inline))
-
-/* Of n, for a thread to take at once: a share in `unit`s, at most so many. */
-INLINE i64 each(i64 n, i64 unit, i64 most) {
-  const i64 threads = omp_get_max_threads(), share = (n + threads - 1) / threads;
-  return least((share + unit - 1) / unit * unit, most);
-}
 
 /* A tile of c, (count, 16), is or grows by a (count, terms) times b (terms, 16); a's rows lie `am` apart, its terms `ak`. */
 INLINE void tile_of(const int count, const float *a, i64 am, i64 ak, const float *b, i64 bk, float *c, i64 cm, i64 terms, i64 add) {
@@ -58,7 +51,7 @@ INLINE void piled(float *wide, i64 n, float *pile, i64 m, i64 columns, const int
 
 /* out (m, n) = x (m, k) w (k, n). */
 void few_rows(const float *x, const float *w, float *out, const Product *p) {
-  const i64 m = p->m, k = p->k, n = p->n, step = each(n, 16, COLUMNS);
+  const i64 m = p->m, k = p->k, n = p->n, step = share(1, n, 16, COLUMNS);
   #pragma omp parallel for schedule(static)
   for (i64 at = 0; at < n; at += step) {
     const i64 columns = least(step, n - at);
@@ -74,7 +67,7 @@ void few_rows(const float *x, const float *w, float *out, const Product *p) {
 
 /* out (m, n) = x (k, m) transposed, y (k, n), of few k. */
 void few_terms(const float *x, const float *y, float *out, const Product *p) {
-  const i64 m = p->m, k = p->k, n = p->n, step = each(n, 16, COLUMNS);
+  const i64 m = p->m, k = p->k, n = p->n, step = share(1, n, 16, COLUMNS);
   #pragma omp parallel for schedule(static)
   for (i64 at = 0; at < n; at += step) {
     const i64 columns = least(step, n - at);
@@ -103,7 +96,7 @@ INLINE void dots_of(const int some, const int others, const float *x, const floa
 
 /* out (m, n) = x (m, k) times w (n, k) transposed, k in eights. */
 void few_rows_transposed(const float *x, const float *w, float *out, const Product *p) {
-  const i64 m = p->m, k = p->k, n = p->n, step = each(n, OF_W, n);
+  const i64 m = p->m, k = p->k, n = p->n, step = share(1, n, OF_W, n);
   #pragma omp parallel for schedule(static)
   for (i64 first = 0; first < n; first += step) {
     const i64 end = least(n, first + step);
