@@ -37,9 +37,8 @@ def test_plain_lines_come_as_often_as_asked(capsys):
     assert len(capsys.readouterr().out.splitlines()) == 3
 
 
-def test_the_first_progress_is_a_line_on_a_machine_just_started(capsys, monkeypatch):
-    monkeypatch.setattr("twofold.terminal.time.monotonic", lambda: 1.0)
-    with Plain(every=1000) as watcher:
+def test_the_first_progress_is_a_line_on_a_machine_just_started(capsys):
+    with Plain(every=1000, clock=lambda: 1.0) as watcher:
         watcher.progress(1, 9, 0.0, {})
     assert len(capsys.readouterr().out.splitlines()) == 1
 

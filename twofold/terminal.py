@@ -7,7 +7,7 @@ import shutil
 import sys
 import textwrap
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar
 
 from rich import box
@@ -22,8 +22,8 @@ T = TypeVar("T")
 class Plain:
     """A line for each message, and one for progress every half a minute."""
 
-    def __init__(self, every: float = 30.0) -> None:
-        self.every, self.last = every, -math.inf
+    def __init__(self, every: float = 30.0, clock: Callable[[], float] = time.monotonic) -> None:
+        self.every, self.last, self.clock = every, -math.inf, clock
 
     def __enter__(self) -> "Plain":
         return self
@@ -35,7 +35,7 @@ class Plain:
         emit(line)
 
     def progress(self, images: int, total: int, rate: float, losses: dict[str, float]) -> None:
-        now = time.monotonic()
+        now = self.clock()
         if now - self.last >= self.every or images >= total:
             self.last = now
             emit(f"{images}/{total} images  {speed(rate)}  {left(images, total, rate)} left  {short(losses)}")

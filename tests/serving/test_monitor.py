@@ -1,9 +1,12 @@
 """The monitor asked over HTTP, by a browser and by worse."""
 
+import contextlib
 import json
+import os
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import urllib.request
@@ -379,20 +382,36 @@ def say(capsys):
     return call
 
 
-def test_the_command_says_where_and_ends_quietly(run):
+@contextlib.contextmanager
+def commanded(run):
+    """`twofold monitor` in a process of its own: its port, and after Ctrl-C nothing said and nothing wrong."""
     command = [sys.executable, "-m", "twofold", "monitor", str(run.path), "--no-open", "--port", "0"]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    try:
-        line = process.stdout.readline()
-        address, _, rest = line.partition(" ")
-        assert re.fullmatch(r"http://127\.0\.0\.1:\d+", address)
-        assert rest.strip() == "1 run; Ctrl-C ends it"
-        with urllib.request.urlopen(address, timeout=10) as answer:
-            assert b"horse2zebra" in answer.read()
-    finally:
-        process.send_signal(signal.SIGINT)
-        out, err = process.communicate(timeout=20)
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            words = r"http://127\.0\.0\.1:(\d+)  +1 run; Ctrl-C ends it\n"
+            yield int(re.fullmatch(words, process.stdout.readline())[1])
+            process.send_signal(signal.SIGINT)
+            out, err = process.communicate(timeout=20)
+        finally:
+            process.kill()
     assert (process.returncode, out, err) == (0, "", "")
+
+
+def test_the_command_says_where_and_ends_quietly(run):
+    with commanded(run) as port, urllib.request.urlopen(f"http://127.0.0.1:{port}", timeout=10) as answer:
+        assert b"horse2zebra" in answer.read()
+
+
+def test_a_reader_who_stopped_reading_does_not_hold_up_the_end(run):
+    os.truncate(run.sample(100, "ab"), monitor.LARGEST)  # more than sockets hold
+    with socket.socket() as asleep, commanded(run) as port:
+        address = f"http://127.0.0.1:{port}"
+        with urllib.request.urlopen(address, timeout=10) as answer:
+            sample = Seen(answer.read().decode()).images[0]
+        asleep.settimeout(10)
+        asleep.connect(("127.0.0.1", port))
+        asleep.sendall(f"GET {sample} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
+        assert asleep.recv(15) == b"HTTP/1.1 200 OK"
 
 
 def test_a_port_in_use_is_one_line_with_what_to_do(serve, run, say):

@@ -32,6 +32,9 @@ except ImportError as error:
     ) from None
 
 LARGEST = 1 << 25  # bytes of a sample grid
+PATIENCE = (
+    1  # seconds after Ctrl-C for answers that are on their way; a phone asleep would take its own for ever
+)
 STARTED = secrets.token_hex(4)  # so that no page of another version is taken for this one's
 
 HEADERS = {
@@ -69,6 +72,7 @@ def server(app: ASGIApp) -> uvicorn.Server:
         log_config=None,
         log_level=logging.CRITICAL,
         access_log=False,
+        timeout_graceful_shutdown=PATIENCE,
     )
     return uvicorn.Server(config)
 
