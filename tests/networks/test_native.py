@@ -189,6 +189,16 @@ def test_without_a_compiler_that_works(cache, monkeypatch, compilers):
 
 
 @needs_compiler
+def test_with_a_compiler_that_does_not_know_the_processor(cache, monkeypatch):
+    """It compiles what it can: all but the products of tiles."""
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"amx_bf16": True})
+    monkeypatch.setattr(native, "AMX", ("-mof-the-year-2040",))
+    kernels = native.compiled()
+    assert kernels is not None and not kernels.amx
+    assert len(list(cache.iterdir())) == 1
+
+
+@needs_compiler
 @pytest.mark.parametrize("activated", [False, True])
 @pytest.mark.parametrize("dtype", sources.TYPES)
 @pytest.mark.parametrize("shape", [(2, 8, 5, 7), (3, 24, 13, 30), (1, 264, 4, 3), (1, 48, 40, 40)])

@@ -22,6 +22,7 @@ import torch
 from torch import Tensor
 
 from twofold.networks import sources
+from twofold.networks.scratch import scratch
 from twofold.networks.toom_cook import Matrix
 
 if TYPE_CHECKING:
@@ -38,6 +39,9 @@ FLAGS = ("-O2", "-shared", "-fPIC", "-fopenmp")
 
 FEATURES = {"AVX2": ("-mavx2", "-mfma"), "AVX512": ("-mavx2", "-mfma")}
 """By what torch finds this processor to have. Not -march=native, for homes are shared among machines."""
+
+AMX = (*("-mavx512f", "-mavx512bw", "-mavx512vl", "-mavx512dq", "-mavx512bf16"), "-mamx-tile", "-mamx-bf16")
+"""As well, where it multiplies tiles of bf16; GCC 11 is the first that can."""
 
 FAILURES = (OSError, RuntimeError, subprocess.SubprocessError)
 """No home, a full disk, another compiler."""
@@ -73,11 +77,26 @@ class Product(ctypes.Structure):
     _fields_ = tuple((name, ctypes.c_int64) for name in ["m", "k", "n", "add"])
 
 
+class Filter(ctypes.Structure):
+    """The struct of that name in c/filters.h."""
+
+    _fields_ = tuple(
+        (name, ctypes.c_int64) for name in ["n", "h", "w", "m", "height", "width", "c", "kernel", "stride"]
+    )
+
+
 class Kernels:
-    """The functions of c/, of tensors in one piece: images (N, H, W, C), tiles (k², tiles, C), statistics (N, C)."""
+    """The functions of c/, of tensors in one piece: images (N, H, W, C), tiles (k², tiles, C), statistics (N, C).
+
+    Attributes:
+        amx: `filter_gradient` is among them, and this process may use it.
+    """
 
     def __init__(self, library: ctypes.CDLL, names: Iterable[str]) -> None:
         self.functions = {name: library[name] for name in names}
+        self.amx = hasattr(library, "tiles_allowed") and bool(library["tiles_allowed"]())
+        if self.amx:
+            self.functions["filter_gradient"] = library["filter_gradient"]
 
     def to_tiles(self, images: Tensor, matrix: Matrix, grid: "Grid", made: Tensor) -> None:
         self.call(f"to_{matrix.name}", (images, made), on_grid(images, grid))
@@ -114,10 +133,21 @@ class Kernels:
         """Of left (M, K) and right (K, N) to `made`; which of the two are transposed in memory, the name says."""
         self.call(name, (left, right, made), Product(*left.shape, right.shape[1], add))
 
+    def filter_gradient(self, small: Tensor, large: Tensor, stride: int, made: Tensor) -> None:
+        """Of a convolution of `large`, (N, H, W, C), to `small`, (N, h, w, M), in bf16: float32 taps (M, k, k, C)."""
+        n, h, w, m = small.shape
+        pixels, kernel = n * h * w, made.shape[1]
+        left = scratch("left", (-(-m // 32) * 32, -(-pixels // 32) * 32), small.dtype)
+        places = scratch("places", (pixels,), torch.int32)
+        how = Filter(n, h, w, m, *large.shape[1:], kernel, stride)
+        self.call("filter_gradient", (small, large, made, left, places), how)
+
     def typed(self, name: str, tensors: Sequence[Tensor], work: Work, *more: ctypes.c_float) -> None:
         self.call(f"{name}_{sources.TYPES[tensors[0].dtype]}", tensors, work, *more)
 
-    def call(self, name: str, tensors: Sequence[Tensor], work: Work | Product, *more: ctypes.c_float) -> None:
+    def call(
+        self, name: str, tensors: Sequence[Tensor], work: Work | Product | Filter, *more: ctypes.c_float
+    ) -> None:
         pointers = (ctypes.c_void_p(x.data_ptr()) for x in tensors)
         self.functions[name](*pointers, ctypes.byref(work), *more)
 
@@ -154,18 +184,27 @@ def compiled() -> Kernels | None:
     compiler = next(filter(None, map(shutil.which, COMPILERS)), None)
     if compiler is None or platform.system() != "Linux":
         return None
-    flags = [*FLAGS, *FEATURES.get(torch.backends.cpu.get_cpu_capability(), ())]
     code, names = sources.source()
-    whole = "\n".join([sources.included(), code, platform.machine(), *flags])
-    name = f"kernels-{hashlib.sha256(whole.encode()).hexdigest()[:16]}.so"
-    with ExitStack() as stack:
-        for folder in (cache_folder, lambda: Path(stack.enter_context(tempfile.TemporaryDirectory()))):
-            try:
-                library = ctypes.CDLL(str(built(folder() / name, [compiler, *flags], code)))
-            except FAILURES:
-                continue
-            return Kernels(library, names)
+    for features in processor():
+        flags = [*FLAGS, *features]
+        whole = "\n".join([sources.included(), code, platform.machine(), *flags])
+        name = f"kernels-{hashlib.sha256(whole.encode()).hexdigest()[:16]}.so"
+        with ExitStack() as stack:
+            for folder in (cache_folder, lambda: Path(stack.enter_context(tempfile.TemporaryDirectory()))):
+                try:
+                    library = ctypes.CDLL(str(built(folder() / name, [compiler, *flags], code)))
+                except FAILURES:
+                    continue
+                return Kernels(library, names)
     return None
+
+
+def processor() -> Iterator[Sequence[str]]:
+    """Flags for the compiler, of which it may not know the first."""
+    common = FEATURES.get(torch.backends.cpu.get_cpu_capability(), ())
+    if common and torch.cpu.get_capabilities().get("amx_bf16"):
+        yield (*common, *AMX)
+    yield common
 
 
 def cache_folder() -> Path:

@@ -212,12 +212,14 @@ def flat(weight: Tensor) -> Tensor:
 def as_filter(taps: Tensor, weight: Tensor) -> Tensor:
     """What `flat` gave as (O, C, k, k) again, with the strides of `weight`."""
     o, c, kernel, _ = weight.shape
-    made = taps.view(o, kernel, kernel, c).permute(0, 3, 1, 2)
-    return made if made.stride() == weight.stride() else torch.empty_like(weight).copy_(made)
+    made = taps.reshape(o, kernel, kernel, c).permute(0, 3, 1, 2)
+    return (
+        made if made.stride() == weight.stride() else torch.empty_like(weight, dtype=made.dtype).copy_(made)
+    )
 
 
-def laid_out(images: Tensor, weight: Tensor, padding: int, size: Sequence[int]) -> Tensor:
-    """The transposed convolution of stride 2 as a product: what each pixel adds to its square, then the sum of all.
+def laid_out(images: Tensor, weight: Tensor, padding: int, size: Sequence[int], stride: int = 2) -> Tensor:
+    """The transposed convolution as a product: what each pixel adds to its square, then the sum of all.
 
     Images (N, C, h, w) and a filter (C, O, k, k) to (N, O, *size).
     """
@@ -226,9 +228,10 @@ def laid_out(images: Tensor, weight: Tensor, padding: int, size: Sequence[int]) 
     shares = images.new_empty(n, h, w, kernel, kernel, o)
     multiply(rows(images), flat(weight), shares.view(n * h * w, -1))
     total = images.new_zeros(n, size[0] + 2 * padding, size[1] + 2 * padding, o)
+    reach_y, reach_x = (stride * (side - 1) + 1 for side in (h, w))
     for y in range(kernel):
         for x in range(kernel):
-            total[:, y : y + 2 * h - 1 : 2, x : x + 2 * w - 1 : 2] += shares[:, :, :, y, x]
+            total[:, y : y + reach_y : stride, x : x + reach_x : stride] += shares[:, :, :, y, x]
     inner = total[:, padding : padding + size[0], padding : padding + size[1]]
     return inner.permute(0, 3, 1, 2).clone(memory_format=torch.channels_last)
 

@@ -24,5 +24,8 @@ def multiply(left: Tensor, right: Tensor, made: Tensor, *, add: bool = False) ->
             return kernels.product("few_rows_transposed", left, right, made, add=add)
         if k <= FEW and left.T.is_contiguous() and by_rows:
             return kernels.product("few_terms", left, right, made, add=add)
-    torch.addmm(made, left, right, beta=float(add), out=made)
+    if add:
+        torch.addmm(made, left, right, out=made)
+    else:
+        torch.mm(left, right, out=made)
     return None

@@ -12,7 +12,7 @@ from twofold.networks.toom_cook import TILES, Matrix, transforms
 
 FOLDER = Path(__file__).with_name("c")
 
-BEGIN = '#include "common.h"\n#include "products.h"\n'
+BEGIN = '#include "common.h"\n#include "products.h"\n#include "filters.h"\n'
 
 TYPES = {torch.float32: "f32", torch.bfloat16: "bf16"}
 """Of images, and what c/common.h calls them. Tiles are in float32 alone."""

@@ -28,12 +28,17 @@ static inline words widened(const bf16 *x) { return __builtin_convertvector(*(co
 static inline halves narrowed(words x) { return __builtin_convertvector(x, halves); }
 #endif
 
-/* Rounded to the nearest, ties to the even one. Not a number, as processors make it, stays so. */
+/* Rounded to the nearest, ties to the even one. Not a number, as processors make it, stays so. The processor that rounds by
+   itself takes what is under 1e-38 for zero. */
 static inline lanes get_bf16(const bf16 *x) { return (lanes)(widened(x) << 16); }
+#ifdef __AVX512BF16__
+static inline void put_bf16(bf16 *x, lanes value) { *(halves *)x = (halves)_mm256_cvtneps_pbh((__m256)value); }
+#else
 static inline void put_bf16(bf16 *x, lanes value) {
   const words whole = (words)value;
   *(halves *)x = narrowed((whole + 0x7fff + ((whole >> 16) & 1)) >> 16);
 }
+#endif
 
 /* Vectors of a place in a tile that are handled together: long runs, for each place lies far from the next. */
 enum { AT_ONCE = 32 };

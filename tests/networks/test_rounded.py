@@ -1,0 +1,164 @@
+"""Convolutions in bf16 under autocast against torch's own in float64, by whichever means this machine has."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from twofold.networks import native, rounded
+from twofold.networks.convolutions import Conv2d, ConvTranspose2d
+from twofold.networks.edges import Reflected
+
+EPSILON = torch.finfo(torch.bfloat16).eps
+
+CASES = {
+    "a product": (Conv2d(32, 48, 4, 2, 1), (2, 32, 8, 12)),
+    "a product, one pixel": (Conv2d(32, 48, 4, 2, 1), (1, 32, 2, 2)),
+    "a product, stride 1": (Conv2d(32, 48, 4, 1, 1), (1, 32, 9, 7)),
+    "the library's, its filter's gradient a product": (Conv2d(16, 32, 3, padding=1), (2, 16, 20, 22)),
+    "the library's": (Conv2d(16, 24, 4, 2, 1), (2, 16, 50, 64)),
+    "reflected": (Conv2d(16, 24, 3, padding=1, padding_mode="reflect"), (2, 16, 20, 10)),
+    "odd channels": (Conv2d(19, 35, 3, 2, 1), (1, 19, 9, 13)),
+    "from an image": (Conv2d(3, 24, 7, padding=3, padding_mode="reflect"), (2, 3, 9, 12)),
+    "to an image": (Conv2d(24, 3, 7, padding=3, padding_mode="reflect"), (2, 24, 9, 12)),
+    "to logits": (Conv2d(24, 1, 4, 1, 1), (2, 24, 8, 9)),
+    "transposed": (ConvTranspose2d(16, 24, 3, 2, 1, output_padding=1), (2, 16, 5, 7)),
+    "transposed, even kernel": (ConvTranspose2d(16, 24, 4, 2, 1), (1, 16, 1, 2)),
+    "transposed, large maps": (ConvTranspose2d(16, 24, 4, 2, 1), (1, 16, 34, 32)),
+}
+
+MEANS = {"kernels": True, "torch": False}
+
+
+def rough(layer, x):
+    with torch.autocast("cpu", torch.bfloat16):
+        return layer(x)
+
+
+def exact(layer, x):
+    """What rounded filters make of rounded images, and nothing else is rounded."""
+    copy = {name: value.detach().bfloat16().double() for name, value in layer.named_parameters()}
+    copy = {name: value.requires_grad_() for name, value in copy.items()}
+    x = x.detach().bfloat16().double().requires_grad_()
+    return torch.func.functional_call(layer.double(), copy, x), (x, *copy.values())
+
+
+def near(mine, right, times):
+    right = right.detach()
+    torch.testing.assert_close(
+        mine.detach().double(), right, rtol=0, atol=times * EPSILON * float(right.abs().max())
+    )
+
+
+@pytest.mark.parametrize("means", MEANS)
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize("name", CASES)
+def test_against_torch(name, layout, means):
+    torch.manual_seed(0)
+    layer, shape = CASES[name]
+    layer = layer.float().to(memory_format=layout)
+    nn.init.normal_(layer.bias)
+    x = torch.randn(shape).contiguous(memory_format=layout).requires_grad_()
+    with native.allowed(MEANS[means]):
+        made = rough(layer, x)
+        assert made.dtype == torch.bfloat16
+        gradient = torch.randn(made.shape).bfloat16()
+        mine = torch.autograd.grad(made, (x, *layer.parameters()), gradient)
+    assert [each.dtype for each in mine] == [torch.float32] * 3
+    assert mine[1].stride() == layer.weight.stride()
+    right, wanted = exact(layer, x)
+    near(made, right, 1)
+    for one, other in zip(mine, torch.autograd.grad(right, wanted, gradient.double()), strict=True):
+        near(one, other, 4)  # its edges are added in bf16
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_only_the_gradients_that_are_needed(name):
+    layer, shape = CASES[name]
+    layer = layer.float()
+    layer.weight.requires_grad_(False)
+    x = torch.randn(shape, requires_grad=True)
+    rough(layer, x).sum().backward()
+    assert x.grad is not None and layer.weight.grad is None
+    layer.weight.requires_grad_(True)
+    rough(layer, x.detach()).sum().backward()
+    assert layer.weight.grad is not None
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_second_gradients(name):
+    """Critics whose gradient is penalised need them."""
+    torch.manual_seed(0)
+    layer, shape = CASES[name]
+    layer = layer.float()
+    x = torch.randn(shape, requires_grad=True)
+    made = rough(layer, x)
+    first = torch.autograd.grad((made.float() ** 2).sum(), (x, layer.weight), create_graph=True)
+    mine = torch.autograd.grad(sum((y**2).sum() for y in first), (x, layer.weight))
+    right, (x, weight, _) = exact(layer, x)
+    first = torch.autograd.grad((right**2).sum(), (x, weight), create_graph=True)
+    for one, other in zip(
+        mine, torch.autograd.grad(sum((y**2).sum() for y in first), (x, weight)), strict=True
+    ):
+        near(one, other, 8)
+
+
+AMX = pytest.mark.skipif(
+    not (native.compiled() and native.compiled().amx), reason="this processor multiplies no tiles of bf16"
+)
+
+
+@AMX
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize("kernel", [1, 3, 4, 7])
+@pytest.mark.parametrize(("outer", "inner"), [(16, 3), (33, 40), (64, 31), (100, 64)])
+@pytest.mark.parametrize("size", [(1, 1, 1), (2, 5, 7), (1, 40, 33)])
+def test_filter_gradients_by_tiles(size, outer, inner, kernel, stride):
+    """Sums of products that float32 holds exactly: of small whole numbers."""
+    torch.manual_seed(0)
+    n, h, w = size
+    small = torch.randint(-3, 4, (n, outer, h, w)).bfloat16()
+    sides = [stride * (side - 1) + kernel for side in (h, w)]
+    large = torch.randint(-3, 4, (n, inner, *sides)).bfloat16()
+    weight = torch.empty(outer, inner, kernel, kernel).bfloat16()
+    made = rounded.filter_gradient(small, large, weight, stride, 0)
+    right = torch.nn.grad.conv2d_weight(large.double(), weight.shape, small.double(), stride)
+    assert torch.equal(made.double(), right)
+
+
+@AMX
+def test_more_pixels_than_are_packed_at_once_and_threads_change_no_bit():
+    torch.manual_seed(0)
+    small, large = torch.randn(2, 96, 64, 64).bfloat16(), torch.randn(2, 20, 66, 66).bfloat16()
+    weight = torch.empty(96, 20, 3, 3).bfloat16()
+    before, found = torch.get_num_threads(), []
+    for threads in (1, 2, 3):
+        torch.set_num_threads(threads)
+        found.append(rounded.filter_gradient(small, large, weight, 1, 0))
+    torch.set_num_threads(before)
+    assert torch.equal(found[0], found[1]) and torch.equal(found[0], found[2])
+    right = torch.nn.grad.conv2d_weight(large.double(), weight.shape, small.double())
+    torch.testing.assert_close(found[0].double(), right, rtol=0, atol=1e-5 * float(right.abs().max()))
+
+
+def test_filters_are_rounded_once_where_they_are_kept():
+    weight = torch.randn(4, 4)
+    assert rounded.as_rounded(weight, torch.bfloat16) is not rounded.as_rounded(weight, torch.bfloat16)
+    with rounded.filters_kept():
+        first = rounded.as_rounded(weight, torch.bfloat16)
+        assert rounded.as_rounded(weight, torch.bfloat16) is first
+        weight.mul_(2)
+    with rounded.filters_kept():
+        assert torch.equal(rounded.as_rounded(weight, torch.bfloat16), 2 * first)
+
+
+@pytest.mark.parametrize("edge", [1, 3])
+@pytest.mark.parametrize("shape", [(2, 3, 5, 9), (1, 2, 4, 4)])
+def test_the_gradient_of_edges_is_torchs(shape, edge):
+    torch.manual_seed(0)
+    images = torch.randn(shape, dtype=torch.float64, requires_grad=True)
+    mine, right = Reflected.apply(images, edge), F.pad(images, (edge,) * 4, "reflect")
+    assert torch.equal(mine, right)
+    gradient = torch.randn_like(right)
+    torch.testing.assert_close(*(torch.autograd.grad(x, images, gradient)[0] for x in (mine, right)))
+    assert torch.autograd.gradgradcheck(lambda x: Reflected.apply(x, edge), images)
