@@ -7,8 +7,7 @@ from torch import nn
 
 from twofold.networks import convolutions, native, winograd
 from twofold.networks.blur import BlurDown
-from twofold.networks.convolutions import Conv2d, ConvTranspose2d
-from twofold.networks.edges import mirrored
+from twofold.networks.convolutions import Conv2d, ConvTranspose2d, mirrored
 from twofold.networks.layers import before_norm
 from twofold.networks.patches import FromImage, Strided, ToImage, Transposed
 from twofold.networks.winograd import WinogradConv

@@ -2,12 +2,10 @@
 
 import pytest
 import torch
-import torch.nn.functional as F
 from torch import nn
 
 from twofold.networks import native, rounded
 from twofold.networks.convolutions import Conv2d, ConvTranspose2d
-from twofold.networks.edges import Reflected
 
 EPSILON = torch.finfo(torch.bfloat16).eps
 
@@ -139,26 +137,3 @@ def test_more_pixels_than_are_packed_at_once_and_threads_change_no_bit():
     assert torch.equal(found[0], found[1]) and torch.equal(found[0], found[2])
     right = torch.nn.grad.conv2d_weight(large.double(), weight.shape, small.double())
     torch.testing.assert_close(found[0].double(), right, rtol=0, atol=1e-5 * float(right.abs().max()))
-
-
-def test_filters_are_rounded_once_where_they_are_kept():
-    weight = torch.randn(4, 4)
-    assert rounded.as_rounded(weight, torch.bfloat16) is not rounded.as_rounded(weight, torch.bfloat16)
-    with rounded.filters_kept():
-        first = rounded.as_rounded(weight, torch.bfloat16)
-        assert rounded.as_rounded(weight, torch.bfloat16) is first
-        weight.mul_(2)
-    with rounded.filters_kept():
-        assert torch.equal(rounded.as_rounded(weight, torch.bfloat16), 2 * first)
-
-
-@pytest.mark.parametrize("edge", [1, 3])
-@pytest.mark.parametrize("shape", [(2, 3, 5, 9), (1, 2, 4, 4)])
-def test_the_gradient_of_edges_is_torchs(shape, edge):
-    torch.manual_seed(0)
-    images = torch.randn(shape, dtype=torch.float64, requires_grad=True)
-    mine, right = Reflected.apply(images, edge), F.pad(images, (edge,) * 4, "reflect")
-    assert torch.equal(mine, right)
-    gradient = torch.randn_like(right)
-    torch.testing.assert_close(*(torch.autograd.grad(x, images, gradient)[0] for x in (mine, right)))
-    assert torch.autograd.gradgradcheck(lambda x: Reflected.apply(x, edge), images)

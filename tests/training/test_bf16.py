@@ -1,7 +1,5 @@
 """A run in bf16 goes the way of one in float32."""
 
-from contextlib import nullcontext
-
 import pytest
 import torch
 
@@ -12,7 +10,6 @@ from twofold.methods.cyclegan import CycleGAN
 from twofold.networks.discriminators import PatchDiscriminator
 from twofold.networks.layers import initialise
 from twofold.networks.resnet import ResnetGenerator
-from twofold.training import trainer
 from twofold.training.trainer import Trainer
 
 STEPS, WINDOW, SIZE = 200, 50, 32
@@ -36,22 +33,6 @@ def curves(precision):
         if (step + 1) % WINDOW == 0:
             reports.append(trainer.sums.report())
     return reports
-
-
-@pytest.mark.parametrize("more", [{}, {"rehearsals": 2, "replay": 0}], ids=["plain", "rehearsed"])
-def test_filters_kept_rounded_are_those_of_the_step(more, monkeypatch):
-    """Rounded once for several passes, and anew once Adam has changed them."""
-    found = []
-    for keep in (trainer.filters_kept, nullcontext):
-        monkeypatch.setattr(trainer, "filters_kept", keep)
-        torch.manual_seed(0)
-        generators = [ResnetGenerator(width=8, blocks=1) for _ in "ab"]
-        critics = [PatchDiscriminator(width=8, layers=2) for _ in "ab"]
-        teacher = Trainer(CycleGAN(*generators, *critics, **more), precision="bf16", fused=True)
-        for _ in range(3):
-            teacher.step(Batch(torch.rand(1, 3, 32, 32), torch.rand(1, 3, 32, 32)), 1e-2)
-        found.append(list(teacher.method.parameters()))
-    assert all(torch.equal(one, other) for one, other in zip(*found, strict=True))
 
 
 @pytest.mark.slow

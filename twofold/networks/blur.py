@@ -6,8 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from twofold.networks.eager import eager_here
-from twofold.networks.edges import reflected
+from twofold.networks.convolutions import eager_here, reflected
 from twofold.networks.remade import kernels_of, rows
 from twofold.networks.scratch import empty
 

@@ -1,12 +1,12 @@
 """Convolution layers that take whichever algorithm is fastest on this machine; the weights are torch's."""
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from twofold.networks import native, rounded
-from twofold.networks.eager import computed_here, rounding_here
-from twofold.networks.edges import reflected
 from twofold.networks.patches import FromImage, Strided, ToImage, Transposed
+from twofold.networks.remade import kernels_of
 from twofold.networks.toom_cook import TILES
 from twofold.networks.winograd import WinogradConv
 
@@ -62,10 +62,55 @@ class ConvTranspose2d(nn.ConvTranspose2d):
     def forward(self, input: Tensor, output_size: list[int] | None = None) -> Tensor:
         padding, more = int(self.padding[0]), self.output_padding[0]
         if rounding_here(input):
-            return with_bias(rounded.Transposed.apply(input.bfloat16(), self.weight, padding, more), self)
+            made = rounded.Transposed.apply(input.bfloat16(), self.weight, padding, more)
+            return with_bias(made, self)
         if not computed_here(input):
             return super().forward(input, output_size)
         return with_bias(Transposed.apply(input, self.weight, padding, more), self)
+
+
+def reflected(images: Tensor, edge: int) -> Tensor:
+    """Images (N, C, H, W) with so many pixels around them that mirror those inside; bf16 stays bf16.
+
+    Autocast on a CPU would make it float32, and the convolution's own cast bf16 again. On a GPU torch has no repeatable
+    gradient of its own reflection, and refuses it where such are asked for.
+    """
+    if images.device.type != "cpu" and torch.are_deterministic_algorithms_enabled():
+        return mirrored(images, edge)
+    if not torch.is_autocast_enabled("cpu"):
+        return F.pad(images, (edge,) * 4, "reflect")
+    with torch.autocast("cpu", enabled=False):
+        return F.pad(images, (edge,) * 4, "reflect")
+
+
+def mirrored(images: Tensor, edge: int) -> Tensor:
+    """The same as parts put side by side: each pixel's gradient is a sum in one order."""
+    for side in (2, 3):
+        length = images.shape[side]
+        before, after = images.narrow(side, 1, edge), images.narrow(side, length - 1 - edge, edge)
+        images = torch.cat([before.flip(side), images, after.flip(side)], side)
+    return images
+
+
+def eager_here(input: Tensor) -> bool:
+    """Whether the input is on a CPU, and in no other program's hands: those have means of their own."""
+    return input.device.type == "cpu" and not is_traced() and not torch.compiler.is_compiling()
+
+
+def computed_here(input: Tensor) -> bool:
+    """Whether the input is one for whose convolution the library is not known to be best."""
+    return eager_here(input) and not torch.is_autocast_enabled("cpu")
+
+
+def rounding_here(input: Tensor) -> bool:
+    """Whether the input is to be convolved in bf16, by autocast's word."""
+    autocast = torch.is_autocast_enabled("cpu") and torch.get_autocast_dtype("cpu") == torch.bfloat16
+    return autocast and eager_here(input)
+
+
+def rounded_here(input: Tensor) -> bool:
+    """Whether it is, and kernels do what stands around that."""
+    return rounding_here(input) and kernels_of(input) is not None
 
 
 def with_bias(made: Tensor | None, layer: Conv2d | ConvTranspose2d) -> Tensor:
@@ -73,3 +118,8 @@ def with_bias(made: Tensor | None, layer: Conv2d | ConvTranspose2d) -> Tensor:
     if layer.bias is None or (layer.norm_follows and not layer.bias.requires_grad):
         return made
     return made.add_(layer.bias.to(made.dtype)[:, None, None])
+
+
+def is_traced() -> bool:
+    """Whether the network is being traced for an exporter, which knows torch's own operations only."""
+    return torch.jit.is_tracing()  # pyright: ignore[reportPrivateImportUsage]

@@ -11,8 +11,13 @@ from torch.nn import init as fill
 from torch.nn.utils.parametrizations import spectral_norm
 from torch.nn.utils.parametrize import is_parametrized
 
-from twofold.networks.convolutions import Conv2d, ConvTranspose2d
-from twofold.networks.eager import computed_here, is_traced, rounded_here
+from twofold.networks.convolutions import (
+    Conv2d,
+    ConvTranspose2d,
+    computed_here,
+    is_traced,
+    rounded_here,
+)
 from twofold.networks.remade import as_written, normed, rectified, rectify
 
 NormName = Literal["instance", "batch", "none"]

@@ -137,10 +137,12 @@ class Kernels:
         """Of a convolution of `large`, (N, H, W, C), to `small`, (N, h, w, M), in bf16: float32 taps (M, k, k, C)."""
         n, h, w, m = small.shape
         pixels, kernel = n * h * w, made.shape[1]
-        left = scratch("left", (-(-m // 32) * 32, -(-pixels // 32) * 32), small.dtype)
+        rows, wide, deep = (-(-x // 32) * 32 for x in (m, kernel * large.shape[3], pixels))
+        left = scratch("left", (rows, deep), small.dtype)
+        sums = scratch("sums", (rows, kernel * wide), torch.float32)
         places = scratch("places", (pixels,), torch.int32)
         how = Filter(n, h, w, m, *large.shape[1:], kernel, stride)
-        self.call("filter_gradient", (small, large, made, left, places), how)
+        self.call("filter_gradient", (small, large, made, left, sums, places), how)
 
     def typed(self, name: str, tensors: Sequence[Tensor], work: Work, *more: ctypes.c_float) -> None:
         self.call(f"{name}_{sources.TYPES[tensors[0].dtype]}", tensors, work, *more)

@@ -10,9 +10,7 @@ from torch.utils.checkpoint import checkpoint
 
 from twofold.errors import UsageError
 from twofold.networks.blur import BlurDown
-from twofold.networks.convolutions import Conv2d
-from twofold.networks.eager import is_traced
-from twofold.networks.edges import reflected
+from twofold.networks.convolutions import Conv2d, is_traced, reflected
 from twofold.networks.layers import (
     Generator,
     NormName,

@@ -4,9 +4,7 @@ The library's, but where maps are small and channels many a matrix product over 
 time on laying out the filter anew, up to fifty times what the product takes. Gradients of gradients are the library's.
 """
 
-import threading
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
@@ -35,7 +33,7 @@ class Convolved(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, images: Tensor, weight: Tensor, stride: int, padding: int) -> Tensor:
-        rounded = as_rounded(weight, images.dtype)
+        rounded = weight.to(images.dtype)
         ctx.save_for_backward(images, weight, rounded)
         ctx.how = stride, padding
         return convolved(images, rounded, stride, padding)
@@ -58,7 +56,7 @@ class Transposed(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, images: Tensor, weight: Tensor, padding: int, output_padding: int) -> Tensor:
-        rounded = as_rounded(weight, images.dtype)
+        rounded = weight.to(images.dtype)
         ctx.save_for_backward(images, weight, rounded)
         ctx.how = padding, output_padding
         kernel = weight.shape[2]
@@ -76,34 +74,6 @@ class Transposed(torch.autograd.Function):
         grad_images = convolved(gradient, rounded, 2, padding) if of_images else None
         grad_weight = filter_gradient(images, gradient, rounded, 2, padding) if of_weight else None
         return grad_images, grad_weight, None, None
-
-
-class Kept(threading.local):
-    """Each thread's filters and what they were rounded to, by their place in memory; None outside `filters_kept`."""
-
-    filters: dict[int, tuple[Tensor, Tensor]] | None = None
-
-
-_kept = Kept()
-
-
-@contextmanager
-def filters_kept() -> Iterator[None]:
-    """Inside, where no filter may change, each is rounded once, however often it is used."""
-    before, _kept.filters = _kept.filters, {}
-    try:
-        yield
-    finally:
-        _kept.filters = before
-
-
-def as_rounded(weight: Tensor, dtype: torch.dtype) -> Tensor:
-    if _kept.filters is None:
-        return weight.to(dtype)
-    found = _kept.filters.get(weight.data_ptr())
-    if found is None:
-        found = _kept.filters[weight.data_ptr()] = (weight, weight.to(dtype))
-    return found[1]
 
 
 def conv2d(images: Tensor, weight: Tensor, *, stride: int, padding: int) -> Tensor:

@@ -6,8 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from twofold.networks.convolutions import Conv2d
-from twofold.networks.eager import eager_here
+from twofold.networks.convolutions import Conv2d, eager_here
 from twofold.networks.layers import (
     Generator,
     NormName,

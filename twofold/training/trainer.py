@@ -10,7 +10,6 @@ from torch import Tensor
 from twofold.distributed import rank, sync_gradients, world
 from twofold.methods.base import Batch, Method, Update
 from twofold.networks.layers import Generator
-from twofold.networks.rounded import filters_kept
 from twofold.randomness import seed32
 from twofold.training.adam import Adam
 from twofold.training.capture import Capture, CudaRecorder
@@ -127,7 +126,7 @@ class Trainer:
     def _next(self, updates: Iterator[Update]) -> Update | None:
         """Run the method up to its next update: forward passes under autocast, backward passes outside it."""
         bf16 = torch.autocast(self.device.type, torch.bfloat16) if self.precision == "bf16" else nullcontext()
-        with bf16, filters_kept():
+        with bf16:
             return next(updates, None)
 
     def _drop_gradients(self) -> None:

@@ -11,8 +11,8 @@
 enum {
   TILE = 16 * 32,
   AT_HAND = 8,      /* steps of 32 pixels whose right side is in the nearest cache while all of the left goes by */
-  LEFT = 1 << 18,   /* numbers of the left side that the next cache holds beside all else */
-  LEAST = 512       /* pixels, else the sums' way to memory and back takes as long as the products */
+  LEFT = 1 << 17,   /* numbers of the left side that the next cache holds beside all else */
+  LEAST = 512       /* pixels of it, else the sums' way to memory and back takes as long as the products */
 };
 
 /* Images (n, height, width, c), padded, were convolved to (n, h, w, m). Twin of native.Filter. */
@@ -92,28 +92,22 @@ static void multiplied(const bf16 *left, const bf16 *right, i64 steps, float *su
   _tile_stored(0, sums, 64); _tile_stored(1, sums + 256, 64); _tile_stored(2, sums + 512, 64); _tile_stored(3, sums + 768, 64);
 }
 
-/* From four tiles to where they belong. What is whole at once goes to memory past the caches. */
-static void put_sums(const float *sums, float *made, i64 rows, i64 columns, i64 apart, int add, int whole) {
+/* From four tiles to where they belong, past the caches. */
+static void put_sums(const float *sums, float *made, i64 rows, i64 columns, i64 apart) {
   for (i64 r = 0; r < rows; r++) FOR(half, 2) {
     const __mmask16 some = first_of(columns - 16 * half);
     float *const to = made + r * apart + 16 * half;
-    __m512 value = _mm512_load_ps(sums + 512 * (r / 16) + 256 * half + r % 16 * 16);
-    if (add) value = _mm512_add_ps(value, _mm512_maskz_loadu_ps(some, to));
-    if (whole && some == 0xffff && (uintptr_t)to % 64 == 0) _mm512_stream_ps(to, value);
+    const __m512 value = _mm512_load_ps(sums + 512 * (r / 16) + 256 * half + r % 16 * 16);
+    if (some == 0xffff && (uintptr_t)to % 64 == 0) _mm512_stream_ps(to, value);
     else _mm512_mask_storeu_ps(to, some, value);
   }
 }
 
-/* Pixels of the left side packed at once. */
-static i64 block_of(const Filter *f) {
-  const i64 some = LEFT / ((f->m + 31) / 32 * 32) / 32 * 32;
-  return some > LEAST ? some : LEAST;
-}
-
-/* made (m, kernel, kernel, c); room for `left`, (m in 32s, pixels in 32s and at most those of a block), and a place for each pixel. */
-void filter_gradient(const bf16 *small, const bf16 *large, float *made, bf16 *left, int32_t *places, const Filter *f) {
-  const i64 pixels = f->n * f->h * f->w, wide = f->kernel * f->c;
-  const i64 groups = (f->m + 31) / 32, columns = (wide + 31) / 32, block = block_of(f);
+/* made (m, kernel, kernel, c). Room for the left side and the sums, m and columns in 32s, and for a place for each pixel. */
+void filter_gradient(
+    const bf16 *small, const bf16 *large, float *made, bf16 *left, float *sums, int32_t *places, const Filter *f) {
+  const i64 pixels = f->n * f->h * f->w, wide = f->kernel * f->c, groups = (f->m + 31) / 32, columns = (wide + 31) / 32;
+  const i64 fits = LEFT / (32 * groups) / 32 * 32, block = fits > LEAST ? fits : LEAST;
   static const struct { uint8_t palette, start, zeros[14]; uint16_t bytes[16]; uint8_t rows[16]; } shapes =
     {1, 0, {0}, {64, 64, 64, 64, 64, 64, 64, 64}, {16, 16, 16, 16, 16, 16, 16, 16}};
   i64 p = 0;
@@ -121,7 +115,7 @@ void filter_gradient(const bf16 *small, const bf16 *large, float *made, bf16 *le
   #pragma omp parallel
   {
     bf16 right[AT_HAND * 2 * TILE] __attribute__((aligned(64)));
-    float sums[groups * 1024] __attribute__((aligned(64)));
+    float near[groups * 1024] __attribute__((aligned(64)));  /* in place of `sums`, where all pixels are one block */
     _tile_loadconfig(&shapes);
     for (i64 first = 0; first < pixels; first += block) {
       const i64 count = least(block, pixels - first), steps = (count + 31) / 32;
@@ -130,17 +124,21 @@ void filter_gradient(const bf16 *small, const bf16 *large, float *made, bf16 *le
         const i64 channel = at / steps * 32, pixel = at % steps * 32;
         pack_left(small + (first + pixel) * f->m + channel, f->m - channel, f->m, count - pixel, left + at * 2 * TILE);
       }
+      /* Read as they lie, lines of memory come sooner than one of each pixel by another. */
+      const bf16 *end = large + places[first + count - 1] + ((f->kernel - 1) * f->width + f->kernel) * f->c;
+      for (const bf16 *line = large + places[first]; line < end; line += 32) _mm_prefetch((const char *)line, _MM_HINT_T1);
       #pragma omp for schedule(static)
       for (i64 at = 0; at < f->kernel * columns; at++) {
         const i64 tap = at / columns, column = at % columns * 32;
+        float *const mine = pixels > block ? sums + at * groups * 1024 : near;
         for (i64 step = 0; step < steps; step += AT_HAND) {
           const i64 some = least(AT_HAND, steps - step), pixel = 32 * step;
           pack_right(large + tap * f->width * f->c + column, places + first + pixel, least(32 * some, count - pixel), wide - column, right);
-          FOR(g, groups) multiplied(left + (g * steps + step) * 2 * TILE, right, some, sums + g * 1024, step > 0);
+          FOR(g, groups) multiplied(left + (g * steps + step) * 2 * TILE, right, some, mine + g * 1024, first + step > 0);
         }
-        FOR(g, groups) {
+        if (first + count == pixels) FOR(g, groups) {
           float *const to = made + (32 * g * f->kernel + tap) * wide + column;
-          put_sums(sums + g * 1024, to, least(32, f->m - 32 * g), wide - column, f->kernel * wide, first > 0, count == pixels);
+          put_sums(mine + g * 1024, to, least(32, f->m - 32 * g), wide - column, f->kernel * wide);
         }
       }
     }
