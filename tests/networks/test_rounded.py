@@ -10,11 +10,11 @@ from twofold.networks.convolutions import Conv2d, ConvTranspose2d
 EPSILON = torch.finfo(torch.bfloat16).eps
 
 CASES = {
-    "a product": (Conv2d(32, 48, 4, 2, 1), (2, 32, 8, 12)),
-    "a product, one pixel": (Conv2d(32, 48, 4, 2, 1), (1, 32, 2, 2)),
-    "a product, stride 1": (Conv2d(32, 48, 4, 1, 1), (1, 32, 9, 7)),
-    "the library's, its filter's gradient a product": (Conv2d(16, 32, 3, padding=1), (2, 16, 20, 22)),
-    "the library's": (Conv2d(16, 24, 4, 2, 1), (2, 16, 50, 64)),
+    "strided": (Conv2d(32, 48, 4, 2, 1), (2, 32, 8, 12)),
+    "one pixel": (Conv2d(32, 48, 4, 2, 1), (1, 32, 2, 2)),
+    "even kernel": (Conv2d(32, 48, 4, 1, 1), (1, 32, 9, 7)),
+    "zeros": (Conv2d(16, 32, 3, padding=1), (2, 16, 20, 22)),
+    "large maps": (Conv2d(16, 24, 4, 2, 1), (2, 16, 50, 64)),
     "reflected": (Conv2d(16, 24, 3, padding=1, padding_mode="reflect"), (2, 16, 20, 10)),
     "odd channels": (Conv2d(19, 35, 3, 2, 1), (1, 19, 9, 13)),
     "from an image": (Conv2d(3, 24, 7, padding=3, padding_mode="reflect"), (2, 3, 9, 12)),
@@ -25,7 +25,8 @@ CASES = {
     "transposed, large maps": (ConvTranspose2d(16, 24, 4, 2, 1), (1, 16, 34, 32)),
 }
 
-MEANS = {"kernels": True, "torch": False}
+MEANS = {"the library's and kernels": (2**20, True), "the library's": (2**20, False), "products": (0, False)}
+"""The size of filters that are large, and whether kernels may be used."""
 
 
 def rough(layer, x):
@@ -51,13 +52,18 @@ def near(mine, right, times):
 @pytest.mark.parametrize("means", MEANS)
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
 @pytest.mark.parametrize("name", CASES)
-def test_against_torch(name, layout, means):
+def test_against_torch(name, layout, means, monkeypatch):
     torch.manual_seed(0)
+    large, kernels = MEANS[means]
+    monkeypatch.setattr(rounded, "LARGE", large)
+    if not large:
+        monkeypatch.setattr(rounded, "EACH", 0)
+        monkeypatch.setattr(rounded, "EACH_OF_GRADIENT", 0)
     layer, shape = CASES[name]
     layer = layer.float().to(memory_format=layout)
     nn.init.normal_(layer.bias)
     x = torch.randn(shape).contiguous(memory_format=layout).requires_grad_()
-    with native.allowed(MEANS[means]):
+    with native.allowed(kernels):
         made = rough(layer, x)
         assert made.dtype == torch.bfloat16
         gradient = torch.randn(made.shape).bfloat16()

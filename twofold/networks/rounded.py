@@ -18,11 +18,15 @@ from twofold.networks.products import multiply
 from twofold.networks.remade import by_library
 from twofold.networks.scratch import empty
 
-FEW_PIXELS, MORE_PIXELS = 16 * 16, 32 * 32
-"""Of the small sides of all images, up to which a product is faster than the library's convolution; than its filter's gradient."""
+LARGE = 2**20
+"""Weights of a filter from which the library takes long to lay it out."""
+
+EACH, EACH_OF_GRADIENT = 2**14, 2**11
+"""Weights for each pixel of all small sides, from which a product is faster than the library's convolution; than its
+filter's gradient."""
 
 FEW_CHANNELS = 16
-"""Under which the library is faster than products of patches."""
+"""Under which a tile of AMX's is half empty."""
 
 FARTHEST = 2**31
 """Numbers of an image that AMX's kernel, which counts them in 32 bits, does not reach."""
@@ -89,7 +93,7 @@ def convolved(images: Tensor, weight: Tensor, stride: int, padding: int) -> Tens
     n, _, height, width = images.shape
     kernel = weight.shape[2]
     h, w = ((side + 2 * padding - kernel) // stride + 1 for side in (height, width))
-    if n * h * w > FEW_PIXELS or least_channels(weight) < FEW_CHANNELS:
+    if weight.numel() < max(LARGE, n * h * w * EACH):
         return F.conv2d(images, weight, None, stride, padding)
     made = empty(n, len(weight), h, w, like=images)
     squares = patches(F.pad(images, (padding,) * 4), kernel, stride)
@@ -99,7 +103,7 @@ def convolved(images: Tensor, weight: Tensor, stride: int, padding: int) -> Tens
 
 def spread(small: Tensor, weight: Tensor, stride: int, padding: int, size: Sequence[int]) -> Tensor:
     """The transposed convolution: what the pixels of (N, O, h, w) add to those of (N, C, *size), both in bf16."""
-    if len(small) * small.shape[2:].numel() <= FEW_PIXELS and least_channels(weight) >= FEW_CHANNELS:
+    if weight.numel() >= max(LARGE, len(small) * small.shape[2:].numel() * EACH):
         return laid_out(small, weight, padding, size, stride)
     large = small.new_empty(1).expand(len(small), weight.shape[1], *size)
     return by_convolution(small, large, weight, stride, padding, [True, False, False])[0]
@@ -118,8 +122,7 @@ def filter_gradient(small: Tensor, large: Tensor, weight: Tensor, stride: int, p
             large = F.pad(large, (padding,) * 4) if padding else large
             taps = by_tiles(kernels, large, F.pad(small, (kernel - 1,) * 4), 1, kernel)
             return as_filter(taps.flip(1, 2).transpose(0, 3), weight)
-    pixels = len(small) * small.shape[2:].numel()
-    if pixels > MORE_PIXELS or least_channels(weight) < FEW_CHANNELS:
+    if weight.numel() < len(small) * small.shape[2:].numel() * EACH_OF_GRADIENT:
         return by_convolution(small, large, weight, stride, padding, [False, True, False])[1].float()
     taps = small.new_empty(outer, weight[0].numel())
     multiply(rows(small).T, patches(F.pad(large, (padding,) * 4), kernel, stride), taps)
@@ -141,7 +144,3 @@ def by_convolution(
     return torch.ops.aten.convolution_backward(
         small, large, weight, None, [stride] * 2, [padding] * 2, [1, 1], False, [0, 0], 1, wanted
     )
-
-
-def least_channels(weight: Tensor) -> int:
-    return min(weight.shape[:2])
