@@ -17,8 +17,8 @@ PAYS_FROM = 2_000 * 256**2
 def pays(device: torch.device, size: int, images: int) -> bool:
     """Whether to compile a run of so many images: where a compiler is, and what it makes is faster.
 
-    On a CPU it is not. In float32 our own convolutions are twice as fast as what a compiled network calls. In bf16 both call
-    the library's, and what stands around them took less time by the kernels of `native` (docs/performance.md).
+    On a CPU it is not. In float32 our own convolutions are twice as fast as what a compiled network calls; in bf16 our filters'
+    gradients and small maps are, which outweighs what a compiler gains around them (docs/performance.md).
     """
     return device.type == "cuda" and images * size**2 >= PAYS_FROM and available(device)
 

@@ -11,8 +11,8 @@ from twofold import hardware
 from twofold.errors import UsageError
 from twofold.methods.base import Batch, Method
 
-BYTES_PER_PARAMETER = 16
-"""A float32 weight, its gradient and Adam's two moments."""
+BYTES_PER_PARAMETER = {"float32": 16, "bf16": 18}
+"""A float32 weight, its gradient and Adam's two moments; and what the weight is rounded to."""
 
 OVERHEAD, CPU_OVERHEAD = 1.3, 1.8
 """Temporaries and fragmentation over the sum of what is kept. Measured on a CPU, with freed memory kept, on steps of
@@ -70,7 +70,7 @@ def estimate(
     shipped = sum(
         p.numel() for name in method.translators.values() for p in method.get_submodule(name).parameters()
     )
-    fixed = trained * BYTES_PER_PARAMETER + (4 * shipped if averaged else 0)
+    fixed = trained * BYTES_PER_PARAMETER[precision] + (4 * shipped if averaged else 0)
     overhead = CPU_OVERHEAD if device == "cpu" else OVERHEAD
     return Need(fixed, round(peak / 4 * BYTES_PER_VALUE[precision] * overhead))
 
