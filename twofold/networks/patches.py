@@ -213,9 +213,9 @@ def as_filter(taps: Tensor, weight: Tensor) -> Tensor:
     """What `flat` gave as (O, C, k, k) again, with the strides of `weight`."""
     o, c, kernel, _ = weight.shape
     made = taps.reshape(o, kernel, kernel, c).permute(0, 3, 1, 2)
-    return (
-        made if made.stride() == weight.stride() else torch.empty_like(weight, dtype=made.dtype).copy_(made)
-    )
+    if made.stride() == weight.stride():
+        return made
+    return torch.empty_like(weight, dtype=made.dtype).copy_(made)
 
 
 def laid_out(images: Tensor, weight: Tensor, padding: int, size: Sequence[int], stride: int = 2) -> Tensor:
