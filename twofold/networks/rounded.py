@@ -111,7 +111,8 @@ def spread(small: Tensor, weight: Tensor, stride: int, padding: int, size: Seque
     """The transposed convolution: what the pixels of (N, O, h, w) add to those of (N, C, *size), both in bf16."""
     if is_product(len(small) * small.shape[2:].numel(), weight):
         return laid_out(small, weight, padding, size, stride)
-    large = small.new_empty(1).expand(len(small), weight.shape[1], *size)
+    height, width = size
+    large = empty(len(small), weight.shape[1], height, width, like=small)  # of which it asks the shape, but lays it out
     return by_convolution(small, large, weight, stride, padding, [True, False, False])[0]
 
 
