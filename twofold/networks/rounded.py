@@ -112,7 +112,8 @@ def spread(small: Tensor, weight: Tensor, stride: int, padding: int, size: Seque
     if is_product(len(small) * small.shape[2:].numel(), weight):
         return laid_out(small, weight, padding, size, stride)
     height, width = size
-    large = empty(len(small), weight.shape[1], height, width, like=small)  # of which it asks the shape, but lays it out
+    # The library asks for its shape alone, but lays it out where it is not channels-last.
+    large = empty(len(small), weight.shape[1], height, width, like=small)
     return by_convolution(small, large, weight, stride, padding, [True, False, False])[0]
 
 
