@@ -55,10 +55,10 @@ def near(mine, right, times):
 def test_against_torch(name, layout, means, monkeypatch):
     torch.manual_seed(0)
     large, kernels = MEANS[means]
-    monkeypatch.setattr(rounded, "LARGE", large)
+    monkeypatch.setattr(rounded, "PRODUCT_FROM", large)
     if not large:
-        monkeypatch.setattr(rounded, "EACH", 0)
-        monkeypatch.setattr(rounded, "EACH_OF_GRADIENT", 0)
+        monkeypatch.setattr(rounded, "WEIGHTS_PER_PIXEL", 0)
+        monkeypatch.setattr(rounded, "WEIGHTS_PER_PIXEL_OF_GRADIENT", 0)
     layer, shape = CASES[name]
     layer = layer.float().to(memory_format=layout)
     nn.init.normal_(layer.bias)

@@ -25,7 +25,7 @@ class Conv2d(nn.Conv2d):
     """An instance norm does, which takes any bias away again: then none is added that takes no gradient."""
 
     def forward(self, input: Tensor) -> Tensor:
-        if rounding_here(input):
+        if bf16_here(input):
             return self._rounded(input.bfloat16())
         if not computed_here(input):
             if self.padding_mode != "reflect":
@@ -61,7 +61,7 @@ class ConvTranspose2d(nn.ConvTranspose2d):
 
     def forward(self, input: Tensor, output_size: list[int] | None = None) -> Tensor:
         padding, more = int(self.padding[0]), self.output_padding[0]
-        if rounding_here(input):
+        if bf16_here(input):
             made = rounded.Transposed.apply(input.bfloat16(), self.weight, padding, more)
             return with_bias(made, self)
         if not computed_here(input):
@@ -102,15 +102,15 @@ def computed_here(input: Tensor) -> bool:
     return eager_here(input) and not torch.is_autocast_enabled("cpu")
 
 
-def rounding_here(input: Tensor) -> bool:
+def bf16_here(input: Tensor) -> bool:
     """Whether the input is to be convolved in bf16, by autocast's word."""
     autocast = torch.is_autocast_enabled("cpu") and torch.get_autocast_dtype("cpu") == torch.bfloat16
     return autocast and eager_here(input)
 
 
-def rounded_here(input: Tensor) -> bool:
-    """Whether it is, and kernels do what stands around that."""
-    return rounding_here(input) and kernels_of(input) is not None
+def bf16_kernels_here(input: Tensor) -> bool:
+    """Whether it is, and kernels do what stands around the convolutions."""
+    return bf16_here(input) and kernels_of(input) is not None
 
 
 def with_bias(made: Tensor | None, layer: Conv2d | ConvTranspose2d) -> Tensor:

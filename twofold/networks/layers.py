@@ -14,9 +14,9 @@ from torch.nn.utils.parametrize import is_parametrized
 from twofold.networks.convolutions import (
     Conv2d,
     ConvTranspose2d,
+    bf16_kernels_here,
     computed_here,
     is_traced,
-    rounded_here,
 )
 from twofold.networks.remade import as_written, normed, rectified, rectify
 
@@ -104,7 +104,7 @@ class InstanceNorm(nn.InstanceNorm2d):
     """Instance norm without weights or buffers."""
 
     def forward(self, input: Tensor) -> Tensor:
-        if computed_here(input) or rounded_here(input):
+        if computed_here(input) or bf16_kernels_here(input):
             return normed(input, self.eps)
         return per_image_norm(input, None, None, self.eps)
 
@@ -113,7 +113,7 @@ class ReLU(nn.ReLU):
     """max(0, x), in place."""
 
     def forward(self, input: Tensor) -> Tensor:
-        if rounded_here(input) and not input.requires_grad:
+        if bf16_kernels_here(input) and not input.requires_grad:
             return rectify(input)
         return rectified(input)
 

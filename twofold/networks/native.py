@@ -188,16 +188,20 @@ def compiled() -> Kernels | None:
         return None
     code, names = sources.source()
     for features in processor():
-        flags = [*FLAGS, *features]
-        whole = "\n".join([sources.included(), code, platform.machine(), *flags])
-        name = f"kernels-{hashlib.sha256(whole.encode()).hexdigest()[:16]}.so"
-        with ExitStack() as stack:
-            for folder in (cache_folder, lambda: Path(stack.enter_context(tempfile.TemporaryDirectory()))):
-                try:
-                    library = ctypes.CDLL(str(built(folder() / name, [compiler, *flags], code)))
-                except FAILURES:
-                    continue
-                return Kernels(library, names)
+        if library := loaded(compiler, [*FLAGS, *features], code):
+            return Kernels(library, names)
+    return None
+
+
+def loaded(compiler: str, flags: Sequence[str], code: str) -> ctypes.CDLL | None:
+    whole = "\n".join([sources.included(), code, platform.machine(), *flags])
+    name = f"kernels-{hashlib.sha256(whole.encode()).hexdigest()[:16]}.so"
+    with ExitStack() as stack:
+        for folder in (cache_folder, lambda: Path(stack.enter_context(tempfile.TemporaryDirectory()))):
+            try:
+                return ctypes.CDLL(str(built(folder() / name, [compiler, *flags], code)))
+            except FAILURES:
+                continue
     return None
 
 

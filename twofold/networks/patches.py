@@ -44,10 +44,7 @@ class Strided(torch.autograd.Function):
             return convolved(images, weight, how)
         if h * w > FEW_PIXELS:
             return F.conv2d(images, weight, None, 2, padding)
-        squares = patches(F.pad(images, (padding,) * 4), kernel, 2)
-        made = empty(n, len(weight), h, w, like=images)
-        multiply(squares, flat(weight).T, rows(made))
-        return made
+        return gathered(images, weight, padding, (h, w), 2)
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None, None]:  # pyright: ignore[reportIncompatibleMethodOverride]
@@ -216,6 +213,15 @@ def as_filter(taps: Tensor, weight: Tensor) -> Tensor:
     if made.stride() == weight.stride():
         return made
     return torch.empty_like(weight, dtype=made.dtype).copy_(made)
+
+
+def gathered(images: Tensor, weight: Tensor, padding: int, size: Sequence[int], stride: int) -> Tensor:
+    """The convolution as a product: images (N, C, H, W) and a filter (O, C, k, k) to (N, O, *size)."""
+    squares = patches(F.pad(images, (padding,) * 4), weight.shape[2], stride)
+    height, width = size
+    made = empty(len(images), len(weight), height, width, like=images)
+    multiply(squares, flat(weight).T, rows(made))
+    return made
 
 
 def laid_out(images: Tensor, weight: Tensor, padding: int, size: Sequence[int], stride: int = 2) -> Tensor:

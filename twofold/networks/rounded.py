@@ -5,6 +5,7 @@ time on laying out the filter anew, up to fifty times what the product takes. An
 processor has it, at one and a half times the library's rate. Gradients of gradients are the library's.
 """
 
+import math
 from collections.abc import Sequence
 from functools import partial
 from typing import Any
@@ -14,22 +15,21 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from twofold.networks import native
-from twofold.networks.patches import as_filter, flat, laid_out, patches, rows
+from twofold.networks.patches import as_filter, gathered, laid_out, patches, rows
 from twofold.networks.products import multiply
 from twofold.networks.remade import by_library
 from twofold.networks.scratch import empty
 
-LARGE = 2**20
-"""Weights of a filter from which the library takes long to lay it out."""
+PRODUCT_FROM = 2**20
+"""Weights of a filter from which the library takes long to lay it out, and a product may be faster."""
 
-EACH, EACH_OF_GRADIENT = 2**14, 2**11
-"""Weights for each pixel of all small sides, from which a product is faster than the library's convolution; than its
-filter's gradient."""
+WEIGHTS_PER_PIXEL, WEIGHTS_PER_PIXEL_OF_GRADIENT = 2**14, 2**11
+"""Of the small sides of all images, from which it is: than the library's convolution, and than its filter's gradient."""
 
 FEW_CHANNELS = 16
 """Under which a tile of AMX's is half empty."""
 
-FARTHEST = 2**30
+COUNTABLE = 2**30
 """Numbers of images for which AMX's kernel, which counts them in 32 bits, is not used, edges not counted."""
 
 
@@ -91,20 +91,15 @@ def conv_transpose2d(images: Tensor, weight: Tensor, *, padding: int, output_pad
 
 def convolved(images: Tensor, weight: Tensor, stride: int, padding: int) -> Tensor:
     """The convolution of images with a filter, both in bf16."""
-    n, _, height, width = images.shape
-    kernel = weight.shape[2]
-    h, w = ((side + 2 * padding - kernel) // stride + 1 for side in (height, width))
-    if not is_product(n * h * w, weight):
-        return F.conv2d(images, weight, None, stride, padding)
-    made = empty(n, len(weight), h, w, like=images)
-    squares = patches(F.pad(images, (padding,) * 4), kernel, stride)
-    multiply(squares, flat(weight).T, rows(made))
-    return made
+    size = [(side + 2 * padding - weight.shape[2]) // stride + 1 for side in images.shape[2:]]
+    if is_product(len(images) * math.prod(size), weight):
+        return gathered(images, weight, padding, size, stride)
+    return F.conv2d(images, weight, None, stride, padding)
 
 
 def is_product(pixels: int, weight: Tensor) -> bool:
     """Whether a convolution with so many pixels on its small sides is a product sooner."""
-    return weight.numel() >= max(LARGE, pixels * EACH)
+    return weight.numel() >= max(PRODUCT_FROM, pixels * WEIGHTS_PER_PIXEL)
 
 
 def spread(small: Tensor, weight: Tensor, stride: int, padding: int, size: Sequence[int]) -> Tensor:
@@ -120,7 +115,7 @@ def spread(small: Tensor, weight: Tensor, stride: int, padding: int, size: Seque
 def filter_gradient(small: Tensor, large: Tensor, weight: Tensor, stride: int, padding: int) -> Tensor:
     """Of a convolution from `large` to `small`, in bf16, or a transposed one from `small` to `large`; in float32."""
     outer, inner, kernel, _ = weight.shape
-    if (kernels := native.kernels(small.dtype, tiled=False)) and kernels.amx and large.numel() < FARTHEST:
+    if (kernels := native.kernels(small.dtype, tiled=False)) and kernels.amx and large.numel() < COUNTABLE:
         padded = F.pad(large, (padding,) * 4) if padding else large
         if outer >= FEW_CHANNELS:
             return as_filter(by_tiles(kernels, small, padded, stride, kernel), weight)
@@ -129,7 +124,7 @@ def filter_gradient(small: Tensor, large: Tensor, weight: Tensor, stride: int, p
         ):  # the other way round: the pixels of `small` that meet each of `large`
             taps = by_tiles(kernels, padded, F.pad(small, (kernel - 1,) * 4), 1, kernel)
             return as_filter(taps.flip(1, 2).transpose(0, 3), weight)
-    if weight.numel() < len(small) * small.shape[2:].numel() * EACH_OF_GRADIENT:
+    if weight.numel() < len(small) * small.shape[2:].numel() * WEIGHTS_PER_PIXEL_OF_GRADIENT:
         return by_convolution(small, large, weight, stride, padding, [False, True, False])[1].float()
     taps = small.new_empty(outer, weight[0].numel())
     multiply(rows(small).T, patches(F.pad(large, (padding,) * 4), kernel, stride), taps)

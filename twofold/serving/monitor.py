@@ -32,9 +32,7 @@ except ImportError as error:
     ) from None
 
 LARGEST = 1 << 25  # bytes of a sample grid
-PATIENCE = (
-    1  # seconds after Ctrl-C for answers that are on their way; a phone asleep would take its own for ever
-)
+GRACE = 1  # second after Ctrl-C for answers on their way; a phone asleep would take its own for ever
 STARTED = secrets.token_hex(4)  # so that no page of another version is taken for this one's
 
 HEADERS = {
@@ -72,7 +70,7 @@ def server(app: ASGIApp) -> uvicorn.Server:
         log_config=None,
         log_level=logging.CRITICAL,
         access_log=False,
-        timeout_graceful_shutdown=PATIENCE,
+        timeout_graceful_shutdown=GRACE,
     )
     return uvicorn.Server(config)
 
