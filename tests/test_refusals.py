@@ -103,6 +103,10 @@ UNKNOWN = {
     "A B --method fastcat": "fastcut",
     "A B --adversarial.los wgan": "Did you mean --adversarial.loss?",
     "A B --decay 0": "Did you mean --decay-epochs?",
+    "A B --precison bf16": "Did you mean --machine.precision?",
+    "A B --widht 3": "Did you mean --discriminator.width or --generator.width?",
+    "A B --epoch5 3": "Did you mean --epochs?",
+    "A B --zzzz 3": "Unknown option: --zzzz",
     "A B --cut.layer 0": "Did you mean --cut.layers?",
     "A B --pix2pix.conditionall": "Did you mean --pix2pix.conditional?",
 }

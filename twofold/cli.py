@@ -3,6 +3,7 @@
 import os
 import sys
 from collections.abc import Sequence
+from difflib import get_close_matches
 
 from cyclopts import (
     App,
@@ -113,8 +114,8 @@ def worded(error: CycloptsError) -> str:
         return f"{error.argument.name} is missing; see `{command} --help`"
     if isinstance(error, UnusedCliTokensError):
         return f"too many arguments: {' '.join(error.unused_tokens or [])}; see `{command} --help`"
-    if isinstance(error, UnknownOptionError) and (begun := options_begun(error)):
-        return f"Unknown option: {error.token.keyword}. Did you mean {' or '.join(begun)}?"
+    if isinstance(error, UnknownOptionError) and (meant := options_meant(error)):
+        return f"Unknown option: {error.token.keyword}. Did you mean {' or '.join(meant)}?"
     return str(error)
 
 
@@ -125,8 +126,18 @@ def setting(error: BaseException | None) -> str | None:
     return config.explain(error) if isinstance(error, config.ValidationError) else None
 
 
-def options_begun(error: UnknownOptionError) -> list[str]:
-    """The options that go on where the unknown one ends: an abbreviation, which are not taken."""
+def options_meant(error: UnknownOptionError) -> list[str]:
+    """The options that go on where the unknown one ends: an abbreviation, which are not taken; else those of about that name.
+
+    A setting's own name is what counts, not the group before it, which is easily left out.
+    """
     keyword = error.token.keyword or "-"
     names = {name for argument in error.argument_collection for name in argument.names}
-    return sorted(name for name in names if keyword.startswith("--") and name.startswith(keyword))[:3]
+    if begun := [name for name in names if keyword.startswith("--") and name.startswith(keyword)]:
+        return sorted(begun)[:3]
+    if "." in keyword:
+        return []
+    own = {name: name.lstrip("-").rpartition(".")[2] for name in names}
+    nearest = get_close_matches(keyword.lstrip("-"), own.values(), 1)
+    meant = sorted(name for name in names if own[name] in nearest)
+    return [name for name in meant if "." not in name] or meant[:3]
