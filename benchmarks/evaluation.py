@@ -9,11 +9,11 @@ import tempfile
 import time
 from pathlib import Path
 
-from twofold.data import seasons
+from twofold.reporting.records import Records
 from twofold.runs import Run, read_lines
-from twofold.training import loop
+from twofold.seasons import draw as seasons
+from twofold.training import train as loop
 from twofold.training.api import Speaker
-from twofold.training.records import Records
 
 METHODS = ("cyclegan", "cut", "pix2pix")
 

@@ -19,7 +19,7 @@ from typing import Any
 
 from PIL import Image
 
-from twofold import lenient
+from twofold import read_untrusted as lenient
 from twofold.pages import folder
 from twofold.runs import Run
 from twofold.serving import monitor, watch

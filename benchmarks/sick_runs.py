@@ -11,7 +11,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from twofold import cli
+from twofold.cli import app as cli
 from twofold.runs import Run
 
 GUIDE = Path(__file__).parents[1] / "docs" / "guide"

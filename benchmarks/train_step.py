@@ -30,12 +30,12 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 import plain
 
 from twofold import hardware
-from twofold.methods.adversary import BCE
+from twofold.methods.adversarial import BCE
 from twofold.methods.base import Batch, Method
 from twofold.methods.cut import CUT
 from twofold.methods.cyclegan import CycleGAN
 from twofold.methods.pix2pix import Pix2Pix
-from twofold.networks.discriminators import Critics, PatchDiscriminator
+from twofold.networks.discriminators import MultiDiscriminator, PatchDiscriminator
 from twofold.networks.layers import initialise
 from twofold.networks.resnet import ResnetGenerator
 from twofold.networks.unet import UnetGenerator
@@ -110,8 +110,10 @@ def networks(given: argparse.Namespace) -> Method:
         generators = [
             ResnetGenerator(width=24, blocks=4, halvings=1, upsample="resize", skips=True) for _ in "ab"
         ]
-        critics = [Critics([[PatchDiscriminator(width=24, layers=n) for n in (3, 1)]]) for _ in "ab"]
-        return CycleGAN(*generators, *critics, cycle_a=2, cycle_b=2, replay=0, rehearsals=2)
+        critics = [
+            MultiDiscriminator([[PatchDiscriminator(width=24, layers=n) for n in (3, 1)]]) for _ in "ab"
+        ]
+        return CycleGAN(*generators, *critics, cycle_a=2, cycle_b=2, replay=0, recent_updates=2)
     if given.method == "cyclegan":
         generators = [ResnetGenerator(width=width, blocks=blocks) for _ in "ab"]
         return CycleGAN(*generators, *[PatchDiscriminator(width=width) for _ in "ab"])

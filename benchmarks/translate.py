@@ -26,13 +26,13 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 import plain
 
 from twofold import hardware
+from twofold.cli.translate import from_file_to_file
 from twofold.networks.layers import initialise
 from twofold.networks.registry import describe
 from twofold.networks.resnet import ResnetGenerator
 from twofold.translation.model import Header, save
 from twofold.translation.sources import plan
 from twofold.translation.translator import Translator
-from twofold.verb_translate import from_file_to_file
 
 CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
 

@@ -16,8 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from twofold import cli, images
+from twofold.cli import app as cli
 from twofold.errors import TwofoldError
+from twofold.formats import images
 
 GUIDE = Path(__file__).parents[1] / "docs" / "guide"
 SCENES = tuple(f"test-{number:05d}.png" for number in (0, 1, 3, 4))
@@ -47,7 +48,7 @@ ROWS: dict[str, list[str]] = {
     "pytorch-gan": ["--discriminator.network", "pytorch-gan"],
     "scales": ["--discriminator.scales", "2", "--discriminator.layers", "2"],
     "count": ["--discriminator.count", "2"],
-    "also": ["--discriminator.also", "1", "--cyclegan.rehearsals", "2"],
+    "also": ["--discriminator.extra-layers", "1", "--cyclegan.recent-updates", "2"],
     "spectral": ["--discriminator.spectral", "--discriminator.norm", "none"],
     "plain": ["--generator.no-skips"],
     "transposed": ["--generator.no-skips", "--generator.upsample", "transposed"],

@@ -5,11 +5,12 @@ from pathlib import Path
 import pytest
 import yaml
 
-from twofold import cli, config
+from twofold import config
+from twofold.cli import app as cli
 from twofold.config import Config, Loader, compose, flatten, from_environment, from_file, merge, nest, resume
 from twofold.errors import UsageError
 from twofold.presets import PRESETS
-from twofold.training import loop
+from twofold.training import train as loop
 
 FOLDERS = {"a": Path("/images/a"), "b": Path("/images/b")}
 

@@ -9,10 +9,10 @@ from typing import get_args
 import pytest
 import torch
 
-from twofold import cli
-from twofold.data import seasons
+from twofold.cli import app as cli
+from twofold.cli.evaluate import evaluate
 from twofold.evaluation.settings import MetricName
-from twofold.verb_evaluate import evaluate
+from twofold.seasons import draw as seasons
 
 GUIDE = Path(__file__).parents[1] / "docs" / "guide"
 

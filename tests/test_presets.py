@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from twofold import cli
+from twofold.cli import app as cli
 from twofold.config import compose, flatten, merge
 from twofold.data.published import PUBLISHED, WITHHELD
 from twofold.presets import PRESETS, commands, find, layer
-from twofold.training import loop
+from twofold.training import train as loop
 
 FOLDERS = {"a": Path("/images/a"), "b": Path("/images/b")}
 

@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 import torch
 
-from twofold import cli, images
-from twofold.data import seasons
+from twofold.cli import app as cli
 from twofold.exchange.original import to_original
+from twofold.formats import images
 from twofold.networks.resnet import ResnetGenerator
+from twofold.seasons import draw as seasons
 
 README = (Path(__file__).parents[1] / "README.md").read_text()
 UNENDING = ("monitor",)

@@ -1,6 +1,6 @@
 """`python -m twofold`, for launchers such as torchrun."""
 
-from twofold.cli import main
+from twofold.cli.app import main
 
 if __name__ == "__main__":
     main()

@@ -33,6 +33,13 @@ from twofold.training.settings import MachineSettings, OptimSettings, TrainingSe
 ENVIRONMENT = "TWOFOLD_SET_"
 """TWOFOLD_SET_OPTIM__LR=1e-4 sets optim.lr."""
 
+RENAMED_SETTINGS = {
+    "optim.critic_lr": "optim.disc_lr",
+    "cyclegan.rehearsals": "cyclegan.recent_updates",
+    "discriminator.also": "discriminator.extra_layers",
+}
+"""Old name to new name of every setting that was renamed, for files and runs of older versions."""
+
 Layer = Mapping[str, Any]
 
 
@@ -87,8 +94,8 @@ class Config(Settings):
                 f"{self.method} contrasts a ResNet's layers: set generator.network to resnet-9 or resnet-6"
             )
         self.check_masks()
-        if self.cyclegan.rehearsals and self.data.resize == "none":
-            raise ValueError("cyclegan.rehearsals are for images of one size; leave out data.resize none")
+        if self.cyclegan.recent_updates and self.data.resize == "none":
+            raise ValueError("cyclegan.recent_updates are for images of one size; leave out data.resize none")
         if ROOMS[self.method] == "cut" and self.perceptual.network:
             raise ValueError(
                 f"{self.method} has nothing to compare in features; leave out perceptual.network"
@@ -213,7 +220,12 @@ def from_file(path: Path) -> dict[str, Any]:
     version = layer.pop("format", FORMAT)
     if not isinstance(version, int) or version > FORMAT:
         raise UsageError(f"{path} has format {version}, this twofold reads up to {FORMAT}: update twofold")
-    return layer
+    return with_new_names(layer)
+
+
+def with_new_names(layer: Layer) -> dict[str, Any]:
+    """The layer with settings of older versions under today's names."""
+    return nest({RENAMED_SETTINGS.get(path, path): value for path, value in flatten(layer)})
 
 
 class Loader(yaml.SafeLoader):

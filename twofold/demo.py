@@ -6,18 +6,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from twofold import config as configs
-from twofold import images
-from twofold.data import seasons
 from twofold.evaluation.evaluate import evaluate, measured
 from twofold.evaluation.measures import Shot, against_answers
-from twofold.evaluation.paired import match_histogram
 from twofold.evaluation.subject import Request
 from twofold.evaluation.table import Table
+from twofold.formats import images
+from twofold.metrics.image import match_histogram
 from twofold.presets import layer
+from twofold.reporting.report import write_report
 from twofold.runs import Run, read_lines
-from twofold.training import loop, start
-from twofold.training.loop import Watcher
-from twofold.training.report import write_report
+from twofold.seasons import draw as seasons
+from twofold.training import start
+from twofold.training import train as loop
+from twofold.training.train import Watcher
 from twofold.translation.translator import Translator
 
 COUNT, SIZE, SEED = 400, 64, 2
@@ -35,9 +36,9 @@ def demonstrate(out: Path, quick: bool, watcher: Watcher) -> bool:
     pictures, run = out / "seasons", Run(out / "run")
     if not pictures.is_dir():
         count = FEW if quick else COUNT
-        watcher.say(f"1. drawing {count} summer and {count} winter landscapes, no two of the same place")
-        seasons.make(pictures, count, SIZE, SEED, watcher.say)
-    watcher.say("2. training: summer to winter and back, without ever seeing the same place in both")
+        watcher.notify(f"1. drawing {count} summer and {count} winter landscapes, no two of the same place")
+        seasons.make(pictures, count, SIZE, SEED, watcher.notify)
+    watcher.notify("2. training: summer to winter and back, without ever seeing the same place in both")
     train_a, train_b, val_a, val_b = (pictures / name for name in ("trainA", "trainB", "valA", "valB"))
     said = configs.merge(
         layer("seasons"),
@@ -45,9 +46,9 @@ def demonstrate(out: Path, quick: bool, watcher: Watcher) -> bool:
         {"a": train_a, "b": train_b, "data": {"val_a": val_a, "val_b": val_b}},
     )
     if not loop.train(run.path, said, watcher):
-        watcher.say(f"go on:      twofold demo --out {out}")
+        watcher.notify(f"go on:      twofold demo --out {out}")
         return False
-    watcher.say("3. translating summers that were not trained on, and comparing with their true winters")
+    watcher.notify("3. translating summers that were not trained on, and comparing with their true winters")
     translator = Translator.load(run.path)
     for path in images.find(pictures / "testA"):
         images.write(translator.array(images.read(path, 3)), out / "winter" / path.name)
@@ -57,7 +58,7 @@ def demonstrate(out: Path, quick: bool, watcher: Watcher) -> bool:
     start.replace(run.evaluation, table.to_json())
     write_report(run)
     for line in [*lines(table), *verdict(table, quick), "", *what_next(out, run)]:
-        watcher.say(line)
+        watcher.notify(line)
     return True
 
 

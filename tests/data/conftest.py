@@ -3,9 +3,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from twofold import images
 from twofold.data.index import build
 from twofold.data.settings import DataSettings
+from twofold.formats import images
 
 
 @pytest.fixture

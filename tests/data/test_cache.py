@@ -12,16 +12,16 @@ from pathlib import Path
 import pytest
 import torch
 
-from twofold import images
 from twofold.data.cache import home
 from twofold.data.index import Index, build
 from twofold.data.settings import DataSettings
 from twofold.data.stores import open_stores
+from twofold.formats import images
 
 BUILD = """
 import sys, time
 from pathlib import Path
-from twofold import images
+from twofold.formats import images
 from twofold.data.index import build
 from twofold.data.settings import DataSettings
 

@@ -3,9 +3,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from twofold import images
 from twofold.data.dataset import ImageStore, LoadRule, load, load_shape
 from twofold.data.settings import DataSettings
+from twofold.formats import images
 
 sides = st.integers(1, 3000)
 

@@ -17,7 +17,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from twofold import cli
+from twofold.cli import app as cli
 from twofold.data import download as machine
 from twofold.data import published, unpack
 from twofold.data.download import download

@@ -5,10 +5,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from twofold import images
 from twofold.data.index import Index, changes, draw_held_out
 from twofold.data.stores import open_stores
 from twofold.errors import TwofoldError, UsageError
+from twofold.formats import images
 
 
 def names(entries):

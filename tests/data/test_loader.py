@@ -4,12 +4,12 @@ from itertools import islice
 import pytest
 import torch
 
-from twofold import images
-from twofold.data.ahead import ahead
 from twofold.data.dataset import ImageStore, LoadRule
 from twofold.data.loader import Loader, crop_size, load_plain, load_plain_batch
+from twofold.data.prefetch import prefetch
 from twofold.data.sampler import offset, pick, placement
 from twofold.errors import TwofoldError, UsageError
+from twofold.formats import images
 
 CPU = torch.device("cpu")
 
@@ -121,18 +121,18 @@ def test_plain_pictures_are_the_middle_as_it_is(stores):
 
 def test_ahead_keeps_the_order_and_the_depth():
     started = []
-    items = ahead(lambda i: started.append(i) or i * i, range(100), threads=2, depth=3)
+    items = prefetch(lambda i: started.append(i) or i * i, range(100), threads=2, depth=3)
     assert list(islice(items, 5)) == [0, 1, 4, 9, 16]
     items.close()
     assert max(started) <= 5 + 3
-    assert list(ahead(str, range(4), 2, 10)) == ["0", "1", "2", "3"]
+    assert list(prefetch(str, range(4), 2, 10)) == ["0", "1", "2", "3"]
 
 
 def test_workers_leave_torch_one_thread_and_the_caller_its_own():
     before = torch.get_num_threads()
     torch.set_num_threads(2)
     try:
-        assert list(ahead(lambda _: torch.get_num_threads(), range(3), threads=2, depth=3)) == [1, 1, 1]
+        assert list(prefetch(lambda _: torch.get_num_threads(), range(3), threads=2, depth=3)) == [1, 1, 1]
         assert torch.get_num_threads() == 2
     finally:
         torch.set_num_threads(before)

@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 import torch
 
-from twofold import images
 from twofold.data.index import Index, build, changes
 from twofold.data.loader import Loader
 from twofold.data.stores import open_stores
 from twofold.errors import UsageError
+from twofold.formats import images
 
 CPU = torch.device("cpu")
 

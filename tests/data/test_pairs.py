@@ -5,14 +5,14 @@ import numpy as np
 import pytest
 import torch
 
-from twofold import images
-from twofold.colours import to_lab
 from twofold.data.dataset import ImageStore, LoadRule
 from twofold.data.index import Index, build, changes
 from twofold.data.loader import Loader
 from twofold.data.sampler import offset, pick, placement
 from twofold.data.stores import open_stores
 from twofold.errors import TwofoldError, UsageError
+from twofold.formats import images
+from twofold.formats.lab import to_lab
 
 
 @pytest.fixture

@@ -1,12 +1,12 @@
 import pytest
 import torch
 
-from twofold import images
 from twofold.data.dataset import ImageStore, LoadRule
 from twofold.data.index import Index
 from twofold.data.loader import Loader, load_plain_batch
 from twofold.data.stores import Stores, open_stores
 from twofold.errors import TwofoldError
+from twofold.formats import images
 
 
 def test_a_file_lost_before_the_cache_was_rebuilt_is_named(fill, survey, small):

@@ -8,10 +8,11 @@ import pytest
 import torch
 from torch import nn
 
-from twofold import cli, images
-from twofold.evaluation import inception
+from twofold.cli import app as cli
 from twofold.evaluation.features import inception_home
-from twofold.evaluation.paired import psnr
+from twofold.formats import images
+from twofold.metrics import inception
+from twofold.metrics.image import psnr
 from twofold.networks.layers import initialise
 from twofold.networks.registry import describe
 from twofold.networks.resnet import ResnetGenerator

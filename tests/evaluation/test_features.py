@@ -8,13 +8,13 @@ import pytest
 import torch
 from torch import nn
 
-from twofold import images
 from twofold.data import cache
 from twofold.data.settings import DataSettings
 from twofold.errors import TwofoldError, UsageError
 from twofold.evaluation import features as room
 from twofold.evaluation.features import features, of_files, outputs, own_network
-from twofold.evaluation.metrics import fid
+from twofold.formats import images
+from twofold.metrics.distribution import fid
 
 CPU = torch.device("cpu")
 

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from twofold.losses.penalties import gradient_penalty, image_gradients, r1_penalty
-from twofold.networks.discriminators import Critics, PatchDiscriminator
+from twofold.networks.discriminators import MultiDiscriminator, PatchDiscriminator
 from twofold.networks.layers import initialise
 
 
@@ -100,7 +100,7 @@ def test_the_penaltys_own_gradient_is_its_slope(norm):
 def test_several_critics_are_penalised_as_their_mean():
     critics = [tiny(), tiny()]
     nn.init.constant_(critics[1].convs[-1].weight, 0.1)
-    both = Critics([critics])
+    both = MultiDiscriminator([critics])
     image = torch.rand(1, 3, 8, 8).double()
     mean = sum(image_gradients(critic, image.clone()) for critic in critics) / 2
     torch.testing.assert_close(image_gradients(both, image.clone()), mean)

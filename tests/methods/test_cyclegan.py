@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from twofold.methods.adversary import Adversary
+from twofold.methods.adversarial import Adversary
 from twofold.methods.base import Batch
 from twofold.methods.cyclegan import CycleGAN
 from twofold.networks.discriminators import PatchDiscriminator

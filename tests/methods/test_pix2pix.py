@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from twofold.exchange.original import discriminator_from_original, generator_from_original, keys
-from twofold.methods.adversary import BCE, Adversary
+from twofold.methods.adversarial import BCE, Adversary
 from twofold.methods.base import Batch
 from twofold.methods.pix2pix import Pix2Pix
 from twofold.networks.discriminators import PatchDiscriminator

@@ -188,14 +188,16 @@ def test_image_gan_is_five_layers_averaged():
 
 def test_critics_of_several_depths():
     critics = build_discriminator(
-        "patch", in_channels=3, width=2, layers=3, norm="instance", also=(1, 2), count=2, scales=2
+        "patch", in_channels=3, width=2, layers=3, norm="instance", extra_layers=(1, 2), count=2, scales=2
     )
     depths = [[critic.arguments["layers"] for critic in scale] for scale in critics.scales]
     assert depths == [[3, 3, 1, 1, 2, 2]] * 2
     assert critics.minimum == 48  # that of the deepest, on the second scale
     logits = critics(torch.rand(1, 3, 48, 48))
     assert [tuple(x.shape[2:]) for x in logits[::2]] == [(4, 4), (22, 22), (10, 10), (1, 1), (10, 10), (4, 4)]
-    shallow = build_discriminator("patch", in_channels=3, width=2, layers=1, norm="instance", also=(3,))
+    shallow = build_discriminator(
+        "patch", in_channels=3, width=2, layers=1, norm="instance", extra_layers=(3,)
+    )
     assert shallow.minimum == 24
 
 

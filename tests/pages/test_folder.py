@@ -4,8 +4,8 @@ import os
 
 import pytest
 
-from twofold.lenient import mark, number, parsed
 from twofold.pages.folder import duration, goal, pace, read
+from twofold.read_untrusted import mark, number, parsed
 from twofold.runs import Run
 
 

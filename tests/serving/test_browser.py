@@ -5,7 +5,7 @@ from statistics import fmean
 
 import pytest
 
-from twofold.training.report import write_report
+from twofold.reporting.report import write_report
 
 PHONE = {"width": 390, "height": 844, "has_touch": True}
 FITS = "document.documentElement.scrollWidth <= innerWidth"

@@ -2,8 +2,8 @@
 
 import threading
 
-from twofold.evaluation import doctor
-from twofold.evaluation.symptoms import Finding
+from twofold.evaluation.doctor import examine as doctor
+from twofold.evaluation.doctor.symptoms import Finding
 from twofold.serving import checkup
 from twofold.serving.checkup import LOOKING, Checkups
 from twofold.serving.watch import Watch

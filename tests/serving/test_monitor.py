@@ -14,7 +14,7 @@ from html.parser import HTMLParser
 
 import pytest
 
-from twofold import cli
+from twofold.cli import app as cli
 from twofold.errors import TwofoldError
 from twofold.runs import Run
 from twofold.serving import checkup, monitor, views, watch
@@ -374,7 +374,7 @@ def test_served_to_all_it_answers_to_any_name(serve, run):
 
 
 @pytest.fixture
-def say(capsys):
+def notify(capsys):
     def call(*tokens):
         code = cli.run(["monitor", *map(str, tokens)])
         return code, capsys.readouterr().err
@@ -414,8 +414,8 @@ def test_a_reader_who_stopped_reading_does_not_hold_up_the_end(run):
         assert asleep.recv(15) == b"HTTP/1.1 200 OK"
 
 
-def test_a_port_in_use_is_one_line_with_what_to_do(serve, run, say):
-    code, line = say(run.path, "--port", serve(run.path).port, "--no-open")
+def test_a_port_in_use_is_one_line_with_what_to_do(serve, run, notify):
+    code, line = notify(run.path, "--port", serve(run.path).port, "--no-open")
     assert code == 1
     assert "in use" in line
     assert "--port 0 takes a free one" in line
@@ -433,18 +433,18 @@ def test_a_port_in_use_is_one_line_with_what_to_do(serve, run, say):
         ([".", "--host", "192.0.2.1", "--port", "0"], "cannot listen on 192.0.2.1"),
     ],
 )
-def test_a_wrong_command_is_one_line(tmp_path, monkeypatch, say, tokens, words):
+def test_a_wrong_command_is_one_line(tmp_path, monkeypatch, notify, tokens, words):
     monkeypatch.chdir(tmp_path)
-    code, line = say(*tokens, "--no-open")
+    code, line = notify(*tokens, "--no-open")
     assert code in (1, 2)
     assert words in line
     assert line.count("\n") == 1
 
 
-def test_without_its_extra_it_names_it(run, monkeypatch, say):
+def test_without_its_extra_it_names_it(run, monkeypatch, notify):
     monkeypatch.setitem(sys.modules, "starlette.applications", None)
     monkeypatch.delitem(sys.modules, "twofold.serving.monitor")
-    code, line = say(run.path)
+    code, line = notify(run.path)
     assert code == 1
     assert "pip install 'twofold[monitor]'" in line
 

@@ -20,8 +20,10 @@ from typing import Any
 
 import torch._dynamo  # noqa: F401, torch's optimizers import it at their first step: once, before the forks
 
-from twofold import cli, distributed, terminal, verb_train  # noqa: F401
-from twofold.training import loop, records, start, state  # noqa: F401
+from twofold import distributed
+from twofold.cli import app as cli
+from twofold.reporting import records
+from twofold.training import start, state
 from twofold.training.trainer import Trainer
 
 

@@ -3,13 +3,13 @@
 import pytest
 import torch
 
-from twofold.data.seasons import draw
-from twofold.images import to_float
+from twofold.formats.images import to_float
 from twofold.methods.base import Batch
 from twofold.methods.cyclegan import CycleGAN
 from twofold.networks.discriminators import PatchDiscriminator
 from twofold.networks.layers import initialise
 from twofold.networks.resnet import ResnetGenerator
+from twofold.seasons.draw import draw
 from twofold.training.trainer import Trainer
 
 STEPS, WINDOW, SIZE = 200, 50, 32

@@ -21,8 +21,8 @@ from twofold.methods.base import Batch
 from twofold.networks import native
 from twofold.training.build import build
 from twofold.training.capture import WARM_UP
+from twofold.training.loss_sums import LossSums
 from twofold.training.session import own_torch_state
-from twofold.training.stats import LossSums
 from twofold.training.trainer import Trainer
 
 ASKING = {
@@ -41,7 +41,7 @@ SETTINGS = {
         "adversarial": {"loss": "hinge", "r1": 1.0, "augment": ["colour", "translation", "cutout"]}
     },
     "spectral": {"discriminator": {"spectral": True, "scales": 2}},
-    "rehearsed": {"cyclegan": {"rehearsals": 2, "replay": 0}, "discriminator": {"also": [2]}},
+    "rehearsed": {"cyclegan": {"recent_updates": 2, "replay": 0}, "discriminator": {"extra_layers": [2]}},
     "pix2pix": {"method": "pix2pix", "data": {"paired": True, "size": 256}},
     "cut": {"method": "cut"},
     "fastcut": {"method": "fastcut"},
@@ -211,13 +211,13 @@ class TapeRecorder:
         return tape.repeat
 
 
-def trained(name, recorder, monkeypatch, say=pytest.fail):
+def trained(name, recorder, monkeypatch, notify=pytest.fail):
     """A few steps at falling rates, the first of each kind run as they are; the trainer, and its reported losses."""
     monkeypatch.setattr("twofold.training.trainer.CudaRecorder", lambda device: recorder)
     config = compose(BASE, SETTINGS[name])
     size, draws = config.data.size, torch.Generator().manual_seed(1)
     trainer = Trainer(
-        build(config), ema=config.training.ema, channels_last=True, fused=True, captured=True, say=say
+        build(config), ema=config.training.ema, channels_last=True, fused=True, captured=True, notify=notify
     )
     for step in range(2 * WARM_UP + 4):
         a, b = (torch.rand(2, 3, size, size, generator=draws) * 2 - 1 for _ in "ab")

@@ -10,7 +10,7 @@ from torch import nn
 from twofold import config as configs
 from twofold import hardware
 from twofold.errors import UsageError
-from twofold.methods.adversary import Adversary
+from twofold.methods.adversarial import Adversary
 from twofold.methods.base import Batch
 from twofold.networks import native
 from twofold.training import compiled, start

@@ -10,9 +10,9 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 
-from twofold import images
 from twofold.errors import UsageError
 from twofold.evaluation.heldout import Judge
+from twofold.formats import images
 from twofold.runs import Run, read_lines
 from twofold.translation.model import read_header
 from twofold.translation.translator import Translator

@@ -9,7 +9,7 @@ import signal
 import numpy as np
 import pytest
 
-from twofold import images
+from twofold.formats import images
 from twofold.networks.registry import GENERATORS
 from twofold.runs import Run
 from twofold.training.build import METHODS
@@ -28,7 +28,7 @@ CRITICS = {
     "pytorch-gan": {"discriminator__network": "pytorch-gan"},
     "spectral": {"discriminator__spectral": True, "discriminator__norm": "none"},
     "scales and several": {"discriminator__scales": 2, "discriminator__count": 2},
-    "several depths": {"discriminator__also": "2,1"},
+    "several depths": {"discriminator__extra_layers": "2,1"},
 }
 LOSSES = {
     "bce": {},
@@ -37,7 +37,7 @@ LOSSES = {
 }
 OF_CYCLEGAN = {
     "adversarial cycle": {"cyclegan__cycle": "adversarial"},
-    "rehearsed": {"cyclegan__rehearsals": 2},
+    "rehearsed": {"cyclegan__recent_updates": 2},
     "one way": {"cyclegan__gan_ba": 0, "cyclegan__cycle_b": 0},
     "blurred": {"generator__antialias": True, "generator__upsample": "blur"},
 }
@@ -113,7 +113,7 @@ def test_two_steps(lab, folders, tmp_path, command, method, name, changes):
             "discriminator__norm": "instance",
             "discriminator__spectral": True,
             "adversarial__augment": "colour",
-            "cyclegan__rehearsals": 1,
+            "cyclegan__recent_updates": 1,
         },
     ],
     ids=["as published", "wgan"],

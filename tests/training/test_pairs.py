@@ -9,8 +9,8 @@ import pytest
 import yaml
 from PIL import Image
 
-from twofold import images
-from twofold.colours import to_lab
+from twofold.formats import images
+from twofold.formats.lab import to_lab
 from twofold.runs import Run
 from twofold.translation.translator import Translator
 

@@ -14,13 +14,13 @@ from torch.backends import cudnn
 
 from twofold import train as train_from_python
 from twofold.distributed import sync_gradients
-from twofold.evaluation.doctor import examine
-from twofold.images import to_uint8
+from twofold.evaluation.doctor.examine import examine
+from twofold.formats.images import to_uint8
 from twofold.methods.base import Batch, Method, Update
+from twofold.reporting.samples import grid
 from twofold.runs import Run, read_lines
-from twofold.training.samples import grid
+from twofold.training.loss_sums import LossSums
 from twofold.training.session import own_torch_state
-from twofold.training.stats import LossSums
 from twofold.training.trainer import EMA_RAMP, Trainer
 
 OTHER = {torch.contiguous_format: torch.channels_last, torch.channels_last: torch.contiguous_format}
@@ -100,7 +100,7 @@ def test_the_learning_rate_is_the_steps():
 def test_critics_have_a_rate_of_their_own(tiny):
     """Of Adam's first step, which is as long as its rate."""
     made = tiny()
-    trainer = Trainer(made, lr=1e-3, critic_lr=3.0)
+    trainer = Trainer(made, lr=1e-3, disc_lr=3.0)
     before = weights(trainer)
     trainer.step(batch(0), 1e-3)
     after = weights(trainer)
@@ -296,7 +296,14 @@ def test_train_leaves_the_callers_random_state(lab, tmp_path):
     }
     lines = []
     run = train_from_python(
-        lab.a, lab.b, out=tmp_path / "run", size=16, epochs=1, decay_epochs=0, settings=tiny, say=lines.append
+        lab.a,
+        lab.b,
+        out=tmp_path / "run",
+        size=16,
+        epochs=1,
+        decay_epochs=0,
+        settings=tiny,
+        notify=lines.append,
     )
     assert torch.equal(before[0], torch.get_rng_state())
     assert before[1] == random.getstate()

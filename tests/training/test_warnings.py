@@ -2,11 +2,11 @@
 
 import numpy as np
 
-from twofold import images
-from twofold.evaluation import doctor
+from twofold.evaluation.doctor import examine as doctor
+from twofold.formats import images
+from twofold.reporting import records
+from twofold.reporting.report import write_report
 from twofold.runs import Run
-from twofold.training import records
-from twofold.training.report import write_report
 
 
 def test_a_warning_is_said_once_and_changes_nothing(lab, tmp_path, command, monkeypatch):

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 import torch
 
-from twofold import cli, images
+from twofold.cli import app as cli
 from twofold.errors import UsageError
+from twofold.formats import images
 from twofold.networks.registry import describe
 from twofold.translation import backends
 from twofold.translation.model import Header

@@ -3,11 +3,12 @@
 import numpy as np
 import pytest
 
-from twofold import cli, images
+from twofold.cli import app as cli
+from twofold.cli.translate import from_file_to_file
 from twofold.errors import TwofoldError
+from twofold.formats import images
 from twofold.translation.sources import plan
 from twofold.translation.translator import BATCH, Translator
-from twofold.verb_translate import from_file_to_file
 
 
 @pytest.fixture

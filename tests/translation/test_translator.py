@@ -3,8 +3,9 @@ import pytest
 import torch
 from PIL import Image
 
-from twofold import hardware, images
+from twofold import hardware
 from twofold.errors import TwofoldError, UsageError
+from twofold.formats import images
 from twofold.translation.translator import Translator
 
 

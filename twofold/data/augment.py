@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from twofold.images import to_float
+from twofold.formats.images import to_float
 
 _LUMA = (0.299, 0.587, 0.114)
 

@@ -22,10 +22,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from twofold import images
-from twofold.data.ahead import ahead
 from twofold.data.dataset import LoadRule, Place, load_shape, read, shaped
+from twofold.data.prefetch import prefetch
 from twofold.data.settings import DataSettings
+from twofold.formats import images
 
 FORMAT = 1
 """Raised whenever the same files would be decoded or laid out differently."""
@@ -100,7 +100,7 @@ def home(settings: DataSettings) -> Path:
 
 
 def open_all(
-    jobs: Sequence[Job], settings: DataSettings, say: Callable[[str], None], *, verify: bool
+    jobs: Sequence[Job], settings: DataSettings, notify: Callable[[str], None], *, verify: bool
 ) -> list[Scan]:
     """Each folder's cache, built where it is missing or damaged.
 
@@ -116,11 +116,11 @@ def open_all(
     if None in opened:
         why = _why_not(jobs, settings)
         if why:
-            say(f"decoding images as they are needed, again in every epoch: {why}")
+            notify(f"decoding images as they are needed, again in every epoch: {why}")
         else:
             _make_room(cache, jobs, settings.cache_limit_gb * 1e9)
         into = None if why else cache
-        return [scan or _scan(job, into, say, verify) for job, scan in zip(jobs, opened, strict=True)]
+        return [scan or _scan(job, into, notify, verify) for job, scan in zip(jobs, opened, strict=True)]
     return [scan for scan in opened if scan is not None]
 
 
@@ -149,13 +149,13 @@ def _gb(count: float) -> str:
     return f"{count / 1e9:.3g} GB"
 
 
-def _scan(job: Job, cache: Path | None, say: Callable[[str], None], verify: bool) -> Scan:
+def _scan(job: Job, cache: Path | None, notify: Callable[[str], None], verify: bool) -> Scan:
     if cache is not None:
         try:
             return _build(job, cache / job.key)
         except OSError as error:
             reason = error.strerror or error
-            say(f"decoding images as they are needed: cannot write the cache in {cache} ({reason})")
+            notify(f"decoding images as they are needed: cannot write the cache in {cache} ({reason})")
     return Scan(_read_all(job, None)[0] if verify else [], None, {})
 
 
@@ -267,7 +267,7 @@ def _read_all(job: Job, pixels: BinaryIO | None) -> tuple[list[Entry], dict[str,
     def once(file: Listed) -> tuple[Entry, NDArray[np.uint8] | None]:
         return _read(job, file, keep=pixels is not None)
 
-    for entry, image in ahead(once, job.listed, THREADS, depth=2 * THREADS):
+    for entry, image in prefetch(once, job.listed, THREADS, depth=2 * THREADS):
         entries.append(entry)
         if pixels is not None and image is not None:
             places[entry.name] = Place(pixels.tell(), image.shape[0], image.shape[1])

@@ -9,9 +9,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from twofold import images
-from twofold.colours import to_lab
 from twofold.data.settings import DataSettings
+from twofold.formats import images
+from twofold.formats.lab import to_lab
 
 Part = Literal["whole", "left", "right", "lightness", "colour"]
 """What of a file is the image: all, a half of it, or one side of its Lab colours."""

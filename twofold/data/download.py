@@ -47,7 +47,7 @@ class Here(NamedTuple):
 
 
 def download(
-    name: str, out: Path | None, archive: Path | None, say: Callable[[str], None], track: Track
+    name: str, out: Path | None, archive: Path | None, notify: Callable[[str], None], track: Track
 ) -> Path:
     """Fetch a published data set and unpack it; or unpack an archive of it that was got by hand.
 
@@ -73,7 +73,7 @@ def download(
     out.parent.mkdir(parents=True, exist_ok=True)
     file = archive or out.parent / f"{name}{published.archive[published.archive.index('.') :]}"
     if archive is None and not file.is_file():
-        fetch(published, file, f"twofold data download {name} --from", say, track)
+        fetch(published, file, f"twofold data download {name} --from", notify, track)
     record = file.with_name(f"{file.name}.sha256")
     with file.open("rb") as content:
         found = hashlib.file_digest(content, "sha256").hexdigest()
@@ -85,7 +85,7 @@ def download(
                 f"{problem}; if you trust it, unpack it with `twofold data download {name} --from {file}`,"
                 " else remove it"
             )
-        say(f"note: {problem}")
+        notify(f"note: {problem}")
     unpack(file, out, track)
     if archive is None:
         if published.sha256 is None:
@@ -100,7 +100,9 @@ def recorded(record: Path) -> str | None:
     return words[0] if words else None
 
 
-def fetch(published: Published, file: Path, by_hand: str, say: Callable[[str], None], track: Track) -> None:
+def fetch(
+    published: Published, file: Path, by_hand: str, notify: Callable[[str], None], track: Track
+) -> None:
     """Download from the first mirror that has the file."""
     part = file.with_name(f"{file.name}.part")
     begun = read_note(part)
@@ -109,7 +111,7 @@ def fetch(published: Published, file: Path, by_hand: str, say: Callable[[str], N
     with locked(part) as growing:
         for url in mirrors:
             try:
-                persist(url, growing, part, published, say, track)
+                persist(url, growing, part, published, notify, track)
             except Useless as error:
                 problems.append(f"{url}: {error}")
             else:
@@ -137,13 +139,13 @@ def locked(part: Path) -> Iterator[IO[bytes]]:
 
 
 def persist(
-    url: str, file: IO[bytes], part: Path, published: Published, say: Callable[[str], None], track: Track
+    url: str, file: IO[bytes], part: Path, published: Published, notify: Callable[[str], None], track: Track
 ) -> None:
     """Download from one mirror, and go on where the connection breaks."""
     most, idle = 0, 0
     while True:
         try:
-            if attempt(url, file, part, published, say, track):
+            if attempt(url, file, part, published, notify, track):
                 return
             problem = "the connection broke"
         except Broken as error:
@@ -158,7 +160,7 @@ def persist(
 
 
 def attempt(
-    url: str, file: IO[bytes], part: Path, published: Published, say: Callable[[str], None], track: Track
+    url: str, file: IO[bytes], part: Path, published: Published, notify: Callable[[str], None], track: Track
 ) -> bool:
     """One request; whether the file is complete after it. What was there before is kept only if it fits."""
     here, have = read_note(part), file.seek(0, 2)
@@ -185,7 +187,7 @@ def attempt(
         if there.total is not None:
             check_space(part, 2 * there.total - have, part)  # the archive and what is in it
         ends = f" of {sized(there.total)}" if there.total else ""
-        say(f"{'going on at' if have else 'downloading'} {sized(have) if have else url}{ends}")
+        notify(f"{'going on at' if have else 'downloading'} {sized(have) if have else url}{ends}")
         units = None if there.total is None else (there.total - have) // UNIT
         for _ in track(copied(response, file), units, "downloading"):
             pass

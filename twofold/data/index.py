@@ -40,7 +40,7 @@ def build(
     folder_b: Path | None,
     settings: DataSettings,
     seed: int,
-    say: Callable[[str], None],
+    notify: Callable[[str], None],
     *,
     multiple_of: int = 4,
 ) -> Index:
@@ -58,34 +58,34 @@ def build(
         TwofoldError: under 95 % of a folder's files decode.
     """
     paired = settings.paired or folder_b is None
-    surveys = _surveys(folder_a, folder_b, settings, say)
-    rules = _rules(surveys, settings, multiple_of, say)
+    surveys = _surveys(folder_a, folder_b, settings, notify)
+    rules = _rules(surveys, settings, multiple_of, notify)
     _refuse_jitter(rules, paired, settings)
     surveys = _with_masks(surveys, settings)
     rules |= {masks_of(label): mask_rule(settings, multiple_of) for label in "AB"}
     jobs = [found.job(rules[found.label]) for found in surveys]
-    scans = cache.open_all(jobs, settings, say, verify=True)
+    scans = cache.open_all(jobs, settings, notify, verify=True)
     listings: dict[str, list[Listing]] = {label: [] for label in rules}
     for found, scan in zip(surveys, scans, strict=True):
         listings[found.label].append(_listing(found, scan))
     if paired:
-        together = [_judge_pairs(a, b, say) for a, b in zip(listings["A"], listings["B"], strict=True)]
+        together = [_judge_pairs(a, b, notify) for a, b in zip(listings["A"], listings["B"], strict=True)]
         listings |= {"A": [a for a, _ in together], "B": [b for _, b in together]}
     else:
         for label in "AB":
             for listing in listings[label]:
-                _judge(label, listing, say)
+                _judge(label, listing, notify)
     a = _make_side("a", listings["A"], rules["A"], settings, seed)
     b = _make_side("b", listings["B"], rules["B"], settings, seed)
     if paired:
         b = replace(b, drawn=_partners(a.drawn, a.listing, b.listing))
     a, b = (replace(side, masks=_readable(listings[masks_of(label)])) for label, side in (("A", a), ("B", b)))
-    _say_duplicates(a.listing, b.listing, say)
+    _say_duplicates(a.listing, b.listing, notify)
     return Index(a, b, multiple_of, paired, tuple(scans))
 
 
 def _surveys(
-    folder_a: Path, folder_b: Path | None, settings: DataSettings, say: Callable[[str], None]
+    folder_a: Path, folder_b: Path | None, settings: DataSettings, notify: Callable[[str], None]
 ) -> list[Survey]:
     """Every folder with its domain: A, what is held out of A, B, what is held out of B."""
     masks = dict.fromkeys((settings.masks_a, settings.masks_b))  # maybe the same for both
@@ -96,7 +96,7 @@ def _surveys(
         if settings.val_a is not None:
             found.append(_pairs(settings.val_a, settings.val_b, settings))
         for each, title in zip(found, ("", "held out: "), strict=False):
-            say(title + pairs.said(each, settings.direction))
+            notify(title + pairs.said(each, settings.direction))
         return [*(each.a for each in found), *(each.b for each in found)]
     every = [(folder_a, settings.val_a), (folder_b, settings.val_b)]
     domains = zip("AB", every if settings.direction == "ab" else every[::-1], strict=True)
@@ -129,7 +129,7 @@ def _pairs(a: Path, b: Path | None, settings: DataSettings) -> pairs.Pairs:
 
 
 def _rules(
-    surveys: Sequence[Survey], settings: DataSettings, multiple_of: int, say: Callable[[str], None]
+    surveys: Sequence[Survey], settings: DataSettings, multiple_of: int, notify: Callable[[str], None]
 ) -> dict[str, LoadRule]:
     """How each domain is loaded, found out from its first folder; what is worth knowing is said."""
     rules = {}
@@ -143,11 +143,11 @@ def _rules(
             rules[found.label] = rule
             if drawn and labels is None:
                 off = f"--data.labels-{found.label.lower()} false"
-                say(
+                notify(
                     f"{found.label}: label maps by their few colours, so resized without mixing them ({off}: photos)"
                 )
         for line in notes(found, rules[found.label].channels):
-            say(line)
+            notify(line)
     return rules
 
 
@@ -185,7 +185,7 @@ def _refuse_small(found: Survey, settings: DataSettings, multiple_of: int) -> No
         )
 
 
-def _judge(label: str, listing: Listing, say: Callable[[str], None]) -> None:
+def _judge(label: str, listing: Listing, notify: Callable[[str], None]) -> None:
     """Say which files are skipped; stop where they are too many."""
     bad = listing.skipped
     named = [f"{file.name} ({file.error})" for file in bad]
@@ -195,12 +195,12 @@ def _judge(label: str, listing: Listing, say: Callable[[str], None]) -> None:
             f"95 % must; mend or remove {some(named, 10)}"
         )
     for name in named[:20]:
-        say(f"{label}: skipped {name}")
+        notify(f"{label}: skipped {name}")
     if bad:
-        say(f"{label}: skipped {len(bad):,} of {len(listing.files):,} files in all")
+        notify(f"{label}: skipped {len(bad):,} of {len(listing.files):,} files in all")
 
 
-def _judge_pairs(a: Listing, b: Listing, say: Callable[[str], None]) -> tuple[Listing, Listing]:
+def _judge_pairs(a: Listing, b: Listing, notify: Callable[[str], None]) -> tuple[Listing, Listing]:
     """Say which pairs are skipped for a bad file; stop where they are too many."""
     rows = list(zip(a.files, b.files, strict=True))
     bad = [(one, other) for one, other in rows if one.error or other.error]
@@ -211,9 +211,9 @@ def _judge_pairs(a: Listing, b: Listing, say: Callable[[str], None]) -> tuple[Li
             f" {some(named, 10)}"
         )
     for name in named[:20]:
-        say(f"skipped a pair: {name}")
+        notify(f"skipped a pair: {name}")
     if bad:
-        say(f"skipped {len(bad):,} of {len(rows):,} pairs in all")
+        notify(f"skipped {len(bad):,} of {len(rows):,} pairs in all")
     alone_a = frozenset(one.name for one, other in bad if not one.error)
     alone_b = frozenset(other.name for one, other in bad if not other.error)
     return replace(a, alone=alone_a), replace(b, alone=alone_b)
@@ -242,15 +242,19 @@ def draw_held_out(files: Sequence[Entry], seed: int, domain: Domain) -> frozense
     return frozenset(files[i].name for i in drawn)
 
 
-def _say_duplicates(a: Listing, b: Listing, say: Callable[[str], None]) -> None:
+def _say_duplicates(a: Listing, b: Listing, notify: Callable[[str], None]) -> None:
     for label, listing in (("A", a), ("B", b)):
         extra = [name for names in duplicates(listing.good) for name in names[1:]]
         if extra:
-            say(f"{label}: {counted(extra)} stored twice or more, and seen more often for it ({some(extra)})")
+            notify(
+                f"{label}: {counted(extra)} stored twice or more, and seen more often for it ({some(extra)})"
+            )
     same_files = a.folder == b.folder and (a.part, b.part) != ("whole", "whole")
     both = [] if same_files else shared(a.good, b.good)
     if both:
-        say(f"{counted(both)} of A in B as well, which teaches nothing; take them out of one ({some(both)})")
+        notify(
+            f"{counted(both)} of A in B as well, which teaches nothing; take them out of one ({some(both)})"
+        )
 
 
 # ---- later

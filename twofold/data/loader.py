@@ -8,10 +8,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from twofold.data.ahead import ahead
 from twofold.data.augment import augment
 from twofold.data.dataset import ImageStore
 from twofold.data.masks import KEPT
+from twofold.data.prefetch import prefetch
 from twofold.data.sampler import Domain, offset, pick, placement
 from twofold.data.settings import DataSettings
 from twofold.errors import UsageError
@@ -86,7 +86,7 @@ class Loader:
         self.waiting = 0.0
         """Seconds that the consumer has waited for batches so far."""
         firsts = count(start + rank * batch, world * batch)
-        self.batches = ahead(self._prepare, firsts, settings.workers, depth=2 * settings.workers)
+        self.batches = prefetch(self._prepare, firsts, settings.workers, depth=2 * settings.workers)
 
     def __enter__(self) -> "Loader":
         return self

@@ -30,7 +30,7 @@ class Stores(NamedTuple):
         return self._replace(a=self.a.on(device), b=self.b.on(device))
 
 
-def open_stores(index: Index, settings: DataSettings, say: Callable[[str], None]) -> Stores:
+def open_stores(index: Index, settings: DataSettings, notify: Callable[[str], None]) -> Stores:
     """The images of an index, cached where `settings` and the disk allow.
 
     Raises:
@@ -39,7 +39,7 @@ def open_stores(index: Index, settings: DataSettings, say: Callable[[str], None]
     listings = index.listings
     rules = [side.rule(listing, settings, index.multiple_of) for _, listing, side in listings]
     jobs = [_job(listing, rule) for (_, listing, _), rule in zip(listings, rules, strict=True)]
-    scans = index.scans or cache.open_all(jobs, settings, say, verify=False)
+    scans = index.scans or cache.open_all(jobs, settings, notify, verify=False)
     found = {id(each[1]): (rule, scan) for each, rule, scan in zip(listings, rules, scans, strict=True)}
 
     def store(listing: Listing, files: Sequence[Entry], masks: ImageStore | None = None) -> ImageStore:

@@ -6,12 +6,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-from twofold import images
-from twofold.data.ahead import ahead
 from twofold.data.cache import THREADS, Entry, Job, Listed, loaded_pixels
 from twofold.data.dataset import LoadRule, Part, read
+from twofold.data.prefetch import prefetch
 from twofold.data.settings import DataSettings
 from twofold.errors import UsageError
+from twofold.formats import images
 
 
 class Survey(NamedTuple):
@@ -65,7 +65,7 @@ def stat_file(root: Path, name: str) -> Listed:
 def headers(root: Path, listed: Iterable[Listed]) -> dict[str, images.Facts]:
     """What the headers say, by name; files whose header cannot be read are missing."""
     names = [file.name for file in listed]
-    facts = ahead(_header, [root / name for name in names], THREADS, depth=64)
+    facts = prefetch(_header, [root / name for name in names], THREADS, depth=64)
     return {name: found for name, found in zip(names, facts, strict=True) if found}
 
 

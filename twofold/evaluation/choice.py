@@ -6,9 +6,7 @@ from typing import Any, NamedTuple, get_args
 
 import numpy as np
 
-from twofold import images
 from twofold.errors import UsageError
-from twofold.evaluation import labels, lpips
 from twofold.evaluation.features import Network, inception_home, inception_network, of_files, own_network
 from twofold.evaluation.measures import (
     Cycles,
@@ -22,11 +20,13 @@ from twofold.evaluation.measures import (
     survives,
     verdict,
 )
-from twofold.evaluation.metrics import Figure
-from twofold.evaluation.paired import MS_SSIM_SIDE
 from twofold.evaluation.settings import MetricName
-from twofold.evaluation.subject import Request, Say, Setup
+from twofold.evaluation.subject import Notify, Request, Setup
 from twofold.evaluation.table import Row
+from twofold.formats import images
+from twofold.metrics import labels, lpips
+from twofold.metrics.distribution import Figure
+from twofold.metrics.image import MS_SSIM_SIDE
 
 METRICS: tuple[str, ...] = get_args(MetricName)
 
@@ -79,7 +79,7 @@ class Refusal(Exception):
     """Why something cannot be measured; an error if it was asked for, else a note or nothing."""
 
 
-def choose(request: Request, setup: Setup, say: Say) -> Choice:
+def choose(request: Request, setup: Setup, notify: Notify) -> Choice:
     """All that can be measured, or what was asked for.
 
     Raises:
@@ -100,7 +100,7 @@ def choose(request: Request, setup: Setup, say: Say) -> Choice:
             if asked:
                 raise UsageError(f"{' and '.join(asked)} cannot be measured: {reason}") from reason
             if str(reason):
-                say(str(reason))
+                notify(str(reason))
     if not plans:
         raise UsageError("nothing can be measured here; give answers, a run, or a --features network")
     return Choice(plans, notes, real_row(request, setup) if offered(request, "classifier") else None)

@@ -6,13 +6,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from twofold import images
-from twofold.data.ahead import ahead
+from twofold.data.prefetch import prefetch
 from twofold.errors import UsageError
 from twofold.evaluation.choice import choose
 from twofold.evaluation.measures import Cycles, Measure, Shot
-from twofold.evaluation.subject import Item, Request, Say, Setup, set_up
+from twofold.evaluation.subject import Item, Notify, Request, Setup, set_up
 from twofold.evaluation.table import Row, Table, contact_sheet
+from twofold.formats import images
 from twofold.translation.translator import At
 
 Uint8 = NDArray[np.uint8]
@@ -22,7 +22,7 @@ SHOWN = 8
 """Images on the contact sheet."""
 
 
-def evaluate(request: Request, say: Say, track: Track = lambda items, total, what: items) -> Table:  # noqa: ARG005
+def evaluate(request: Request, notify: Notify, track: Track = lambda items, total, what: items) -> Table:  # noqa: ARG005
     """Measure what a model, or a folder of translations, makes of test images.
 
     Args:
@@ -32,8 +32,8 @@ def evaluate(request: Request, say: Say, track: Track = lambda items, total, wha
     Raises:
         UsageError: something is missing, or does not fit; one line.
     """
-    setup = set_up(request, say)
-    choice = choose(request, setup, say)
+    setup = set_up(request, notify)
+    choice = choose(request, setup, notify)
     shown: list[list[Uint8]] = []
 
     def watched(shots: Iterator[Shot]) -> Iterator[Shot]:
@@ -73,7 +73,7 @@ def translations(setup: Setup, at: At) -> Iterator[Shot]:
         wanted = ((item.source, into), (item.output, out), (item.answer, out))
         return tuple(None if path is None else images.read(path, count) for path, count in wanted)
 
-    for number, (source, output, answer) in enumerate(ahead(read, setup.items, threads=1, depth=3)):
+    for number, (source, output, answer) in enumerate(prefetch(read, setup.items, threads=1, depth=3)):
         if output is None:
             assert setup.there is not None and source is not None
             output = setup.there.array(source, at)

@@ -13,12 +13,12 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from twofold import images
 from twofold.data import cache
 from twofold.data.settings import DataSettings
 from twofold.errors import TwofoldError, UsageError
-from twofold.evaluation import inception
-from twofold.evaluation.labels import colours
+from twofold.formats import images
+from twofold.metrics import inception
+from twofold.metrics.labels import colours
 
 Uint8 = NDArray[np.uint8]
 

@@ -11,9 +11,9 @@ from torch import Tensor, nn
 from twofold.data.dataset import ImageStore
 from twofold.data.loader import load_plain
 from twofold.evaluation.features import features, own_network
-from twofold.evaluation.metrics import kid
-from twofold.evaluation.paired import psnr, ssim
-from twofold.images import to_float, to_uint8
+from twofold.formats.images import to_float, to_uint8
+from twofold.metrics.distribution import kid
+from twofold.metrics.image import psnr, ssim
 from twofold.translation.noise import at_test_time
 
 Uint8 = NDArray[np.uint8]

@@ -10,12 +10,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from twofold import images
 from twofold.errors import UsageError
-from twofold.evaluation import labels, paired, structure
 from twofold.evaluation.features import BATCH, Network, features, outputs, planes
-from twofold.evaluation.lpips import Lpips
-from twofold.evaluation.metrics import Figure, fid, kid, mean_of, resampled
+from twofold.formats import images
+from twofold.metrics import image as paired
+from twofold.metrics import labels, structure
+from twofold.metrics.distribution import Figure, fid, kid, mean_of, resampled
+from twofold.metrics.lpips import Lpips
 from twofold.translation.translator import Translator
 
 Uint8 = NDArray[np.uint8]

@@ -7,14 +7,15 @@ from typing import NamedTuple
 
 import torch
 
-from twofold import hardware, images
+from twofold import hardware
 from twofold.data.pairs import HALVES, find_pairs
 from twofold.data.settings import DataSettings
 from twofold.errors import UsageError
+from twofold.formats import images
 from twofold.runs import DIRECTIONS, Run
 from twofold.translation.translator import At, Translator
 
-Say = Callable[[str], None]
+Notify = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -86,7 +87,7 @@ class Setup:
         return [item.source for item in self.items if item.source is not None]
 
 
-def set_up(request: Request, say: Say) -> Setup:
+def set_up(request: Request, notify: Notify) -> Setup:
     """Load what translates and find the files."""
     run, subject = Run(request.subject), request.subject
     device = hardware.pick_device(request.device)
@@ -106,7 +107,7 @@ def set_up(request: Request, say: Say) -> Setup:
     else:
         items = {name: Item(source, None, None) for name, source in sources.items()}
     channels = (there.channels, there.out_channels) if there else (3, 3)
-    paired = with_answers(items, references, request, say)
+    paired = with_answers(items, references, request, notify)
     return Setup(direction, paired, list(references.values()), there, back, device, channels)
 
 
@@ -154,7 +155,7 @@ def ready(outputs: dict[str, Path], sources: dict[str, Path]) -> dict[str, Item]
 
 
 def with_answers(
-    items: dict[str, Item], references: dict[str, Path], request: Request, say: Say
+    items: dict[str, Item], references: dict[str, Path], request: Request, notify: Notify
 ) -> list[Item]:
     """The items with their answers where they have them: if asked for, or if most names are the same.
 
@@ -173,5 +174,5 @@ def with_answers(
         return list(items.values())
     told = "" if request.pairs else "; --unpaired if these are no answers"
     rest = f", {len(items) - len(common):,} left out" if len(common) < len(items) else ""
-    say(f"{len(common):,} images have the name of an answer{rest}{told}")
+    notify(f"{len(common):,} images have the name of an answer{rest}{told}")
     return [items[name]._replace(answer=references[name]) for name in common]

@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from twofold import images
-from twofold.evaluation.labels import colours
 from twofold.evaluation.measures import Column
-from twofold.evaluation.metrics import Figure
+from twofold.formats import images
+from twofold.metrics.distribution import Figure
+from twofold.metrics.labels import colours
 
 Uint8 = NDArray[np.uint8]
 

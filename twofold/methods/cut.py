@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from twofold.losses.patchnce import PatchHeads, patch_contrast
-from twofold.methods.adversary import LSGAN, Adversary
+from twofold.methods.adversarial import LSGAN, Adversary
 from twofold.methods.base import Batch, Method, Update, change, go_together, one_pass
 from twofold.methods.replay import ReplayBuffer
 from twofold.networks.layers import Discriminator

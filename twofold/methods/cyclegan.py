@@ -7,9 +7,9 @@ import torch
 from torch import Tensor
 
 from twofold.losses.perceptual import Perceptual
-from twofold.methods.adversary import LSGAN, Adversary
+from twofold.methods.adversarial import LSGAN, Adversary
 from twofold.methods.base import Batch, Method, Update, change, l1, one_pass
-from twofold.methods.rehearsal import REAL, TIMES, TRANSLATED, Recent
+from twofold.methods.recent import REAL, TIMES, TRANSLATED, Recent
 from twofold.methods.replay import ReplayBuffer
 from twofold.networks.layers import Discriminator, Generator
 
@@ -67,7 +67,7 @@ class CycleGAN(Method):
         identity: float = 0.5,
         mask: float = 0.0,
         replay: int = 50,
-        rehearsals: int = 0,
+        recent_updates: int = 0,
         perceptual: Perceptual | None = None,
     ) -> None:
         super().__init__()
@@ -82,7 +82,7 @@ class CycleGAN(Method):
         self.cycle_a, self.cycle_b = cycle_a, cycle_b
         self.idt_a, self.idt_b = identity * cycle_a, identity * cycle_b
         self.replay_a, self.replay_b = ReplayBuffer(replay), ReplayBuffer(replay)
-        self.rehearsals = rehearsals
+        self.recent_updates = recent_updates
         kept = {"real": REAL, "fake": TRANSLATED}
         self.recent = {f"{kind}_{domain}": Recent(kept[kind]) for kind in kept for domain in "ab"}
         self.mask, self.perceptual = mask, perceptual
@@ -113,10 +113,10 @@ class CycleGAN(Method):
             losses["rec_disc_b"] = self.adversary.judge(self.rec_disc_b, b, back_b)
         if losses:
             yield Update("D", losses)
-        if self.rehearsals:
+        if self.recent_updates:
             for name, images in (("real_a", a), ("fake_a", fake_a), ("real_b", b), ("fake_b", fake_b)):
                 self.recent[name].keep(images)
-        for _ in range(self.rehearsals):
+        for _ in range(self.recent_updates):
             yield Update("D", self.rehearse(TIMES * len(a)))
 
     def rehearse(self, count: int) -> dict[str, Tensor]:

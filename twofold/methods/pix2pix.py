@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from twofold.losses.perceptual import Perceptual
-from twofold.methods.adversary import BCE, Adversary
+from twofold.methods.adversarial import BCE, Adversary
 from twofold.methods.base import Batch, Method, Update, l1
 from twofold.networks.layers import Discriminator, Generator
 

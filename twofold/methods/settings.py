@@ -70,7 +70,7 @@ class CycleGANSettings(BaseModel):
     replay: int = Field(
         default=50, ge=0, description="Past translations that a critic also sees; 0 turns it off."
     )
-    rehearsals: int = Field(
+    recent_updates: int = Field(
         default=0,
         ge=0,
         le=16,

@@ -117,7 +117,7 @@ class HalvingDiscriminator(Discriminator):
         return self.convs(images)
 
 
-class Critics(Discriminator):
+class MultiDiscriminator(Discriminator):
     """Several critics as one: a tuple of logits, by scale and then by critic.
 
     On each scale the image has half the side of the one before, by means of 3×3 pixels (pix2pixHD, arXiv

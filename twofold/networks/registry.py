@@ -7,9 +7,9 @@ from typing import Literal, get_args
 
 from twofold.errors import TwofoldError, UsageError
 from twofold.networks.discriminators import (
-    Critics,
     HalvingDiscriminator,
     ImageDiscriminator,
+    MultiDiscriminator,
     PatchDiscriminator,
     PixelDiscriminator,
 )
@@ -119,7 +119,7 @@ def build_discriminator(
     spectral: bool = False,
     scales: int = 1,
     count: int = 1,
-    also: Sequence[int] = (),
+    extra_layers: Sequence[int] = (),
 ) -> Discriminator:
     """A discriminator, or several as one.
 
@@ -128,25 +128,25 @@ def build_discriminator(
         antialias: blurs before the halvings of "patch" and "image".
         spectral: divides every weight by its largest singular value.
         scales, count: how many image scales are judged, and by how many critics each.
-        also: the depths of further critics of "patch", as many of each.
+        extra_layers: the depths of further critics of "patch", as many of each.
 
     Raises:
         UsageError: it has no such option.
     """
     if antialias and name not in ("patch", "image"):
         raise UsageError(f"discriminator.antialias is for patch and image, not {name}; leave it out")
-    if also and name != "patch":
-        raise UsageError(f"discriminator.also is for patch, not {name}; leave it out")
+    if extra_layers and name != "patch":
+        raise UsageError(f"discriminator.extra_layers is for patch, not {name}; leave it out")
     extra = {"antialias": True} if antialias else {}
 
     def one(depth: int) -> Discriminator:
         critic = DISCRIMINATORS[name](depth)(in_channels, width=width, norm=norm, **extra)
         return spectrally_normed(critic) if spectral else critic
 
-    depths = [depth for depth in (layers, *also) for _ in range(count)]
+    depths = [depth for depth in (layers, *extra_layers) for _ in range(count)]
     if scales * len(depths) == 1:
         return one(layers)
-    return Critics([[one(depth) for depth in depths] for _ in range(scales)])
+    return MultiDiscriminator([[one(depth) for depth in depths] for _ in range(scales)])
 
 
 def automatic_generator(size: int) -> GeneratorName:

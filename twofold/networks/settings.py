@@ -60,10 +60,12 @@ class DiscriminatorSettings(BaseModel):
         le=8,
         description="Halvings of the patch network; 3 judges patches of 70 by 70 pixels.",
     )
-    also: Annotated[tuple[Annotated[int, Field(ge=1, le=8)], ...], BeforeValidator(separated)] = Field(
-        default=(),
-        max_length=4,
-        description="Halvings of further patch networks beside it, averaged: 1 judges 16 by 16 pixels.",
+    extra_layers: Annotated[tuple[Annotated[int, Field(ge=1, le=8)], ...], BeforeValidator(separated)] = (
+        Field(
+            default=(),
+            max_length=4,
+            description="Halvings of further patch networks beside it, averaged: 1 judges 16 by 16 pixels.",
+        )
     )
     norm: Norm = Field(default="instance", description="Normalisation after the inner convolutions.")
     antialias: bool = Field(default=False, description="Blur before the halvings, as CUT does.")

@@ -3,9 +3,9 @@
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from twofold.lenient import as_dict, number
 from twofold.pages.charts import COLOURS, Series, chart
 from twofold.pages.folder import Found, Rows, seen
+from twofold.read_untrusted import as_dict, number
 
 LOSSES = {  # by the first word of their names
     "gan": ("Adversarial", "How far a translator is from passing its images off as real to their critic."),

@@ -7,8 +7,8 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from twofold.lenient import Mark, as_dict, as_list, as_yaml, mark, number, parsed, room
 from twofold.pages.html import text
+from twofold.read_untrusted import Mark, as_dict, as_list, as_yaml, mark, number, parsed, room
 from twofold.runs import Run, read_evenly
 
 Rows = list[dict[str, Any]]

@@ -5,8 +5,8 @@ import time
 from collections.abc import Callable
 from typing import NamedTuple
 
-from twofold.lenient import Mark
 from twofold.pages.findings import findings_list
+from twofold.read_untrusted import Mark
 from twofold.runs import Run
 from twofold.serving.watch import Watched, trace
 
@@ -57,10 +57,7 @@ class Checkups:
 def examined(run: Run) -> str:
     """The doctor's findings as HTML, or why there are none."""
     try:
-        from twofold.evaluation.doctor import (
-            calm,
-            examine,
-        )  # with numpy, for which the first page need not wait
+        from twofold.evaluation.doctor.examine import calm, examine
 
         return findings_list(examine(run), calm(run))
     except Exception as error:  # in a thread, nobody else would hear of it

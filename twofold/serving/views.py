@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from typing import NamedTuple
 from urllib.parse import urlencode
 
-from twofold.lenient import mark, number
 from twofold.pages.charts import COLOURS, evenly
 from twofold.pages.curves import compared, curves
 from twofold.pages.folder import (
@@ -25,6 +24,7 @@ from twofold.pages.folder import (
 from twofold.pages.html import page, section, text
 from twofold.pages.slider import NOTHING_YET, Frame, gallery, switch
 from twofold.pages.tables import evaluation, settings
+from twofold.read_untrusted import mark, number
 from twofold.runs import DIRECTIONS
 from twofold.serving.watch import Glance, Watched, glance, state, too_new, touched
 

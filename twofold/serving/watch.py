@@ -10,8 +10,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-from twofold.lenient import Mark, as_dict, as_yaml, mark, number, parsed, room
 from twofold.pages.folder import goal
+from twofold.read_untrusted import Mark, as_dict, as_yaml, mark, number, parsed, room
 from twofold.runs import FORMAT, Run, last_row
 
 State = Literal["starting", "training", "quiet", "finished"]

@@ -7,7 +7,7 @@ from typing import Any
 from twofold import config as configs
 from twofold.presets import layer
 from twofold.runs import Run
-from twofold.training import loop
+from twofold.training import train as loop
 
 
 class Speaker:
@@ -16,7 +16,7 @@ class Speaker:
     def __init__(self, listener: Callable[[str], None]) -> None:
         self.listener = listener
 
-    def say(self, line: str) -> None:
+    def notify(self, line: str) -> None:
         self.listener(line)
 
     def progress(self, images: int, total: int, rate: float, losses: dict[str, float]) -> None:
@@ -37,7 +37,7 @@ def train(
     seed: int | None = None,
     device: str | None = None,
     settings: Mapping[str, Any] | None = None,
-    say: Callable[[str], None] = lambda line: None,  # noqa: ARG005
+    notify: Callable[[str], None] = lambda line: None,  # noqa: ARG005
 ) -> Run:
     """Train a translator between two folders of images that are not paired, or go on where `out` stopped.
 
@@ -73,6 +73,6 @@ def train(
         {name: Path(folder) for name, folder in (("a", a), ("b", b)) if folder is not None},
     )
     folder = Path(out) if out is not None else configs.default_out(said)
-    if not loop.train(folder, said, Speaker(say)):
+    if not loop.train(folder, said, Speaker(notify)):
         raise KeyboardInterrupt(f"{folder} is saved; the same call goes on")
     return Run(folder)

@@ -8,7 +8,7 @@ import torch
 from twofold.config import Config
 from twofold.evaluation.features import torchscript
 from twofold.losses.perceptual import Perceptual
-from twofold.methods.adversary import Adversary
+from twofold.methods.adversarial import Adversary
 from twofold.methods.base import Method
 from twofold.methods.cut import CUT
 from twofold.methods.cyclegan import CycleGAN
@@ -54,7 +54,7 @@ def cyclegan(config: Config) -> CycleGAN:
         identity=(0.5 if a == b else 0.0) if chosen.identity is None else chosen.identity,
         mask=chosen.mask,
         replay=chosen.replay,
-        rehearsals=chosen.rehearsals,
+        recent_updates=chosen.recent_updates,
         perceptual=perceptual(config),
     )
 

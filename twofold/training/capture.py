@@ -82,9 +82,9 @@ class Capture:
         learn: Callable[[Batch], None],
         undo: Work,
         recorder: Recorder,
-        say: Callable[[str], None],
+        notify: Callable[[str], None],
     ) -> None:
-        self.learn, self.undo, self.recorder, self.say = learn, undo, recorder, say
+        self.learn, self.undo, self.recorder, self.notify = learn, undo, recorder, notify
         self.seen: dict[int, int] = {}
         self.recorded: dict[int, tuple[Batch, Work]] = {}
         self.failed = False
@@ -111,7 +111,7 @@ class Capture:
             self.failed = True
             self.undo()
             reason = str(error).partition("\n")[0]
-            self.say(f"a step could not be captured as a graph, which costs time alone: {reason}")
+            self.notify(f"a step could not be captured as a graph, which costs time alone: {reason}")
 
 
 def tensors(batch: Batch) -> list[Tensor]:

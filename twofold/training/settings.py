@@ -20,7 +20,7 @@ class OptimSettings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     lr: float = Field(default=2e-4, gt=0, description="Learning rate during the constant epochs.")
-    critic_lr: float = Field(
+    disc_lr: float = Field(
         default=1.0, gt=0, description="Learning rate of the critics, as a multiple of the others' (TTUR)."
     )
     beta1: float = Field(default=0.5, ge=0, lt=1, description="Adam's decay of the gradient's mean.")

@@ -28,7 +28,7 @@ from twofold.training import build, compiled
 from twofold.training.schedule import Schedule, schedule
 from twofold.training.state import store_bytes
 
-Say = Callable[[str], None]
+Notify = Callable[[str], None]
 
 FEWEST = 8
 """Held-out images of each side that a KID needs."""
@@ -42,7 +42,7 @@ class Start(NamedTuple):
     schedule: Schedule
 
 
-def new(run: Run, said: Layer, say: Say) -> Start:
+def new(run: Run, said: Layer, notify: Notify) -> Start:
     """Settle a new run: read both folders, decide what was left open. Writes nothing but the cache.
 
     Raises:
@@ -51,8 +51,8 @@ def new(run: Run, said: Layer, say: Say) -> Start:
     wanted = configs.compose(said)
     refuse_folder(run.path, [folder for folder in (wanted.a, wanted.b) if folder is not None])
     multiple = multiple_of(wanted)
-    index = indexes.build(wanted.a, wanted.b, wanted.data, wanted.seed, say, multiple_of=multiple)
-    begun = settle(decide(wanted, index, say), index)
+    index = indexes.build(wanted.a, wanted.b, wanted.data, wanted.seed, notify, multiple_of=multiple)
+    begun = settle(decide(wanted, index, notify), index)
     return begun._replace(config=with_speed(begun.config, begun.schedule.total))
 
 
@@ -130,7 +130,7 @@ def settle(config: Config, index: Index) -> Start:
     return Start(with_intervals(config, plan.total, index), index, plan)
 
 
-def decide(config: Config, index: Index, say: Say) -> Config:
+def decide(config: Config, index: Index, notify: Notify) -> Config:
     """Replace every `auto` and `null` that depends on the data or the machine."""
     a, b = index.a.channels, index.b.channels
     identity = config.cyclegan.identity
@@ -148,7 +148,7 @@ def decide(config: Config, index: Index, say: Say) -> Config:
             f"masks keep images as they are, which {a} and {b} channels cannot be; leave them out"
         )
     if a != b and identity is None and config.method == "cyclegan":
-        say(f"A has {a} channels and B {b}: trained without the identity loss")
+        notify(f"A has {a} channels and B {b}: trained without the identity loss")
     chosen = hardware.pick_device(config.machine.device, local_rank())
     precision = config.machine.precision
     if precision == "auto":
@@ -162,7 +162,7 @@ def decide(config: Config, index: Index, say: Say) -> Config:
                 **{"labels_a": index.a.labels, "labels_b": index.b.labels},
             },
             "generator": {"network": automatic_generator(size)} if config.generator.network == "auto" else {},
-            "evaluation": {"metric": metric_for(config, index, say)},
+            "evaluation": {"metric": metric_for(config, index, notify)},
             "cyclegan": {"identity": (0.5 if a == b else 0.0) if identity is None else identity},
             "machine": {
                 "device": chosen.type if config.machine.device == "auto" else config.machine.device,
@@ -177,7 +177,7 @@ def decide(config: Config, index: Index, say: Say) -> Config:
     )
 
 
-def metric_for(config: Config, index: Index, say: Say) -> HeldOutMetric:
+def metric_for(config: Config, index: Index, notify: Notify) -> HeldOutMetric:
     """What the best snapshot is chosen by: as asked, or what the held-out images allow.
 
     Raises:
@@ -191,7 +191,7 @@ def metric_for(config: Config, index: Index, say: Say) -> HeldOutMetric:
     if wanted == "auto":
         found = "psnr" if known else "kid" if possible else "none"
         if found == "none" and config.evaluation.every != 0:
-            say(
+            notify(
                 "no best snapshot is kept: "
                 + ("no images are held out" if not a else "the held-out images have no known answers")
                 + (" (--evaluation.features NETWORK judges without)" if a and network is None else "")

@@ -67,7 +67,7 @@ def save(run: Run, trainer: Trainer, progress: dict[str, Any]) -> None:
     distributed.barrier()  # so that every rank sees the folder when it asks again
 
 
-def load(run: Run, trainer: Trainer, say: Callable[[str], None]) -> dict[str, Any] | None:
+def load(run: Run, trainer: Trainer, notify: Callable[[str], None]) -> dict[str, Any] | None:
     """Put the newest whole state into `trainer`; its progress, or None where there is no state.
 
     States that cannot be read are passed over, renamed, and said.
@@ -93,7 +93,7 @@ def load(run: Run, trainer: Trainer, say: Callable[[str], None]) -> dict[str, An
             raise TwofoldError(f"{folder} is not of the networks in config.yaml; restore that") from error
         trainer.images = images
         for each, reason in damaged.items():
-            say(f"the state at {int(each.name)} images cannot be read ({reason}); the one at {images} can")
+            notify(f"the state at {int(each.name)} images cannot be read ({reason}); the one at {images} can")
             put_away(each)
         return progress
     if damaged:

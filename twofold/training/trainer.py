@@ -14,7 +14,7 @@ from twofold.randomness import seed32
 from twofold.training.adam import Adam
 from twofold.training.capture import Capture, CudaRecorder
 from twofold.training.compiled import compile_networks, eagerly
-from twofold.training.stats import LossSums, counting
+from twofold.training.loss_sums import LossSums, counting
 
 EMA_RAMP = 0.25
 """The averaging half-life is at most this share of the images seen, so that a young average forgets the start."""
@@ -41,21 +41,21 @@ class Trainer:
         device: torch.device | str = "cpu",
         precision: str = "float32",
         lr: float = 2e-4,
-        critic_lr: float = 1.0,
+        disc_lr: float = 1.0,
         betas: tuple[float, float] = (0.5, 0.999),
         fused: bool = False,
         channels_last: bool = False,
         ema: float = 0,
         compiled: bool = False,
         captured: bool = False,
-        say: Callable[[str], None] = lambda line: None,  # noqa: ARG005
+        notify: Callable[[str], None] = lambda line: None,  # noqa: ARG005
         seed: int = 0,
     ) -> None:
         self.device = torch.device(device)
         self.layout = torch.channels_last if channels_last else torch.contiguous_format
         self.method = method.to(self.device, memory_format=self.layout).train()  # pyright: ignore[reportCallIssue]
         self.precision, self.seed, self.ema = precision, seed, ema
-        self.rates = {phase: critic_lr if phase == "D" else 1.0 for phase in method.phases}
+        self.rates = {phase: disc_lr if phase == "D" else 1.0 for phase in method.phases}
         self.images = 0
         self.params = {phase: trainable(method, names) for phase, names in method.phases.items()}
         self.optimizers = {
@@ -81,7 +81,7 @@ class Trainer:
             compile_networks(method)
         self.capture = None
         if captured:
-            self.capture = Capture(self._learn, self._drop_gradients, CudaRecorder(self.device), say)
+            self.capture = Capture(self._learn, self._drop_gradients, CudaRecorder(self.device), notify)
 
     def step(self, batch: Batch, lr: float) -> None:
         """Train on one batch (this rank's share of it); the generators' learning rate is `lr`."""

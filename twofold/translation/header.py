@@ -28,7 +28,7 @@ class Header:
             out of images at their own scale.
         origin: the method and the image count that made it, or the file it was imported from.
         noise: whether the network's dropout is noise that stays at test time, as in pix2pix.
-        lab: whether it gives lightness its colour, or the other way round (see `twofold.colours`); left out of
+        lab: whether it gives lightness its colour, or the other way round (see `twofold.formats.lab`); left out of
             the file where it does not.
         labels: whether it takes label maps, which are resized without mixing colours; left out likewise.
         dtype, range: how stored values meet the network's.

@@ -6,8 +6,8 @@ from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
 
-from twofold import images
 from twofold.errors import UsageError
+from twofold.formats import images
 
 
 class Job(NamedTuple):

@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from twofold import hardware, images
-from twofold.colours import from_lab, to_lab
+from twofold import hardware
 from twofold.errors import TwofoldError, UsageError
+from twofold.formats import images
+from twofold.formats.lab import from_lab, to_lab
 from twofold.networks.layers import Generator
 from twofold.runs import Run
 from twofold.translation import model

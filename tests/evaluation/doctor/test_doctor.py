@@ -1,0 +1,408 @@
+"""The doctor on whole run folders: healthy, ill, live, old, empty, damaged and hostile ones."""
+
+import json
+import random
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from safetensors.torch import save_file
+from torch.nn import functional as F
+
+from twofold import config
+from twofold.cli import app as cli
+from twofold.evaluation.doctor import appearance, symptoms
+from twofold.evaluation.doctor import examine as doctor
+from twofold.evaluation.doctor import models as trial
+from twofold.evaluation.doctor.examine import examine
+from twofold.formats import images
+from twofold.networks.discriminators import PatchDiscriminator
+from twofold.networks.layers import Generator, initialise
+from twofold.networks.resnet import ResnetGenerator
+from twofold.runs import Run
+from twofold.translation import model
+
+SIDE = 32
+
+HEALTHY = {"gan_ab": 0.3, "gan_ba": 0.35, "cycle_a": 1.2, "cycle_b": 1.0, "disc_a": 0.21, "disc_b": 0.2}
+
+CONFIG = {
+    "format": 1,
+    "method": "cyclegan",
+    "data": {"size": SIDE, "channels_a": 3, "channels_b": 3, "resize": "resize-and-crop", "cache": True},
+    "discriminator": {"network": "patch", "width": 8, "layers": 1, "norm": "instance", "init": "normal"},
+    "adversarial": {"loss": "lsgan"},
+    "cyclegan": {"gan_ab": 1.0, "gan_ba": 1.0},
+    "training": {"epochs": 10.0, "decay_epochs": 10.0},
+}
+
+
+class Clinic:
+    """Makes a run folder, healthy but for what is asked."""
+
+    def __init__(self, home: Path) -> None:
+        self.run = Run(home / "run")
+
+    def admit(self, losses=HEALTHY, waiting=0.001, config=CONFIG, reports=40):
+        """A run of 40 reports, one each 50 images: as it is after all of 2,000 images."""
+        run, rng = self.run, random.Random(0)
+        run.path.mkdir(exist_ok=True)
+        run.config.write_text(yaml.safe_dump(config))
+        rows = [
+            {
+                "images": 50 * i,
+                "epoch": 0.5 * i,
+                "lr": 2e-4,
+                "losses": {k: v * rng.uniform(0.9, 1.1) for k, v in losses.items()},
+            }
+            for i in range(1, reports + 1)
+        ]
+        run.metrics.write_text("".join(json.dumps(row) + "\n" for row in rows))
+        timing = [{"images": row["images"], "images_per_s": 2.0, "waiting": waiting} for row in rows]
+        run.timing.write_text("".join(json.dumps(row) + "\n" for row in timing))
+        self.list_files("abcdefghij", "klmnopqrst")
+        self.draw(2000, "ab", summers(), frozen(summers()))
+        self.draw(2000, "ba", frozen(summers(9)), summers(9))
+        return run
+
+    def list_files(self, a, b, folders=(Path("A"), Path("B")), held_out=()):
+        sides = {
+            side: {
+                "folder": str(folder),
+                "files": [{"name": f"{name}.png", "hash": name, "error": "", "bytes": 1} for name in content],
+                "held_out": [f"{name}.png" for name in held_out],
+                "val": None,
+            }
+            for side, content, folder in zip("ab", (a, b), folders, strict=True)
+        }
+        self.run.data.write_text(json.dumps({"format": 1, **sides}))
+
+    def draw(self, count, way, sources, translations):
+        """A sample grid."""
+        rows = [np.concatenate([s, t, s], 1) for s, t in zip(sources, translations, strict=True)]
+        picture = (255 * np.concatenate(rows).clip(0, 1)).astype(np.uint8)
+        path = self.run.sample(count, way)
+        path.parent.mkdir(exist_ok=True)
+        images.write(picture, path)
+
+
+def summers(seed=1, count=4):
+    rng = np.random.default_rng(seed)
+    y, x = np.mgrid[:SIDE, :SIDE] / SIDE
+    height = 0.5 + 0.2 * np.sin(rng.uniform(2, 6, (count, 1, 1)) * x + rng.uniform(0, 6, (count, 1, 1)))
+    sky, ground = rng.uniform(0.1, 0.9, (2, count, 1, 1, 3))
+    return np.where((y > height)[..., None], ground, sky).astype(np.float32)
+
+
+def frozen(pictures):
+    return (0.5 + 0.5 * pictures * np.array([0.7, 0.9, 1.0])).astype(np.float32)
+
+
+@pytest.fixture
+def clinic(tmp_path):
+    return Clinic(tmp_path)
+
+
+def names(run, **options):
+    return [finding.name for finding in examine(run, **options)]
+
+
+def test_a_healthy_run_gets_one_calm_line(clinic, capsys):
+    run = clinic.admit()
+    assert names(run, models=True) == []
+    assert cli.run(["doctor", str(run.path)]) == 0
+    assert "Nothing wrong to be seen after 2,000 images." in " ".join(capsys.readouterr().out.split())
+    assert cli.run(["doctor", str(run.path), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == []
+
+
+def test_every_option_in_the_advice_exists():
+    known = {
+        f"{room}.{field}"
+        for room, fields in config.schema().items()
+        if isinstance(fields, dict)
+        for field in fields
+    }
+    for module in (symptoms, appearance):
+        said = re.findall(r"--([a-z]+\.[a-z0-9-]+)", Path(module.__file__).read_text())
+        assert said and {option.replace("-", "_") for option in said} <= known
+
+
+# ---- the illnesses, in a folder
+
+
+def test_troubles_come_first_and_are_said(clinic, capsys):
+    run = clinic.admit(losses=HEALTHY | {"disc_b": 0.004, "gan_ab": 1.0}, waiting=0.3)
+    assert names(run) == ["critic of B won", "waits for images"]
+    assert cli.run(["doctor", str(run.path)]) == 1
+    said = capsys.readouterr().out
+    assert all(len(line) <= 80 for line in said.splitlines())
+    assert said.startswith("trouble: The critic of B has won:") and "\n    try: Raise --data.workers" in said
+    cli.run(["doctor", str(run.path), "--json"])
+    first, _ = json.loads(capsys.readouterr().out)
+    assert set(first) == {"name", "severity", "sentence", "advice"} and first["severity"] == "trouble"
+
+
+@pytest.mark.parametrize(
+    ("losses", "expected"),
+    [
+        ({"disc_b": 0.7, "gan_ab": 0.8, "l1": 20.0}, []),
+        ({"disc_b": 0.01, "gan_ab": 4.0, "l1": 20.0}, ["critic of B won"]),
+    ],
+)
+def test_pix2pix_is_measured_by_its_cross_entropy(clinic, losses, expected):
+    config = CONFIG | {"method": "pix2pix", "adversarial": {}, "pix2pix": {"gan": 1.0}}
+    assert names(clinic.admit(losses=losses, config=config)) == expected
+
+
+@pytest.mark.parametrize(("gan", "expected"), [(1.0, []), (0.25, ["critic of B won"])])
+def test_a_weighted_adversarial_loss_is_measured_without_its_weight(clinic, gan, expected):
+    config = CONFIG | {"method": "fastcut", "cut": {"gan": gan}}
+    losses = {"disc_b": 0.004, "gan_ab": 0.3, "nce_a": 3.0}
+    assert names(clinic.admit(losses=losses, config=config)) == expected
+
+
+def test_a_training_that_ended_over_a_loss(clinic):
+    run = clinic.admit()
+    with run.metrics.open("a") as log:
+        log.write(json.dumps({"images": 2010, "not_finite": ["gan_ba"]}) + "\n")
+    (found,) = examine(run)
+    assert found.name == "not finite" and "gan_ba stopped being a number at 2,010 images" in found.sentence
+
+
+def test_images_in_both_domains(clinic):
+    run = clinic.admit()
+    clinic.list_files("abcdefghij", "jklmnopqrst")
+    assert names(run) == ["domains mixed up"]
+
+
+def test_held_out_images_that_are_trained_on(clinic):
+    run = clinic.admit()
+    clinic.list_files("abcdefghij", "klmnopqrst", held_out="ak")
+    assert names(run) == []
+    content = json.loads(run.data.read_text())
+    content["a"]["val"] = {"folder": "V", "files": [{"name": "z.png", "hash": "b", "error": ""}]}
+    run.data.write_text(json.dumps(content))
+    assert names(run) == ["held-out images of A trained on"]
+
+
+@pytest.mark.parametrize(
+    ("spoil", "expected"),
+    [
+        (lambda x: np.zeros_like(x) + x[:1], ["A→B collapsed"]),
+        (lambda x: x, ["A→B copies"]),
+        (lambda x: 1 - x, ["A→B inverts"]),
+        (lambda x: x * np.array([1, 0.2, 0]), ["A→B colours off"]),
+        (
+            lambda x: frozen(x) + 0.03 * np.cos(np.pi * np.arange(SIDE))[:, None, None] ** np.ones(3),
+            ["A→B checkerboard"],
+        ),
+    ],
+)
+def test_pictures_that_are_ill(clinic, spoil, expected):
+    run = clinic.admit()
+    clinic.draw(2000, "ab", summers(), spoil(summers()))
+    assert names(run) == expected
+
+
+def test_what_follows_from_a_copy_is_left_out(clinic):
+    run = clinic.admit(losses=HEALTHY | {"disc_b": 0.004, "gan_ab": 1.0, "disc_a": 0.004, "gan_ba": 1.0})
+    clinic.draw(2000, "ab", summers(), summers())
+    assert names(run) == ["critic of A won", "A→B copies"]
+
+
+def test_one_picture_for_everything_is_one_finding(clinic):
+    run = clinic.admit(losses=HEALTHY | {"disc_b": 0.004, "gan_ab": 1.0})
+    stripes = np.full_like(summers(), 0.5) + 0.2 * np.cos(np.pi * np.arange(SIDE))[:, None]
+    clinic.draw(2000, "ab", summers(), stripes)
+    assert names(run) == ["A→B collapsed"]
+
+
+def test_halves_of_one_file_are_not_the_same_image(clinic):
+    config = CONFIG | {"method": "pix2pix", "data": {"size": SIDE, "paired": True}}
+    run = clinic.admit(losses={"disc_b": 0.6, "gan_ab": 0.8, "l1": 20.0}, config=config)
+    clinic.list_files("abcdefghij", "abcdefghij")
+    assert names(run) == ["domains mixed up"]
+    content = json.loads(run.data.read_text())
+    content["a"]["part"], content["b"]["part"] = "left", "right"
+    run.data.write_text(json.dumps(content))
+    assert names(run, models=True) == []
+
+
+def test_pairs_may_ask_for_a_negative(clinic):
+    config = CONFIG | {"method": "pix2pix", "data": {"size": SIDE, "paired": True}}
+    run = clinic.admit(losses={"disc_b": 0.6, "gan_ab": 0.8, "l1": 20.0}, config=config)
+    clinic.draw(2000, "ab", summers(), 1 - summers())
+    assert names(run) == []
+
+
+def test_a_cycle_too_good_to_be_seen_may_leap(clinic):
+    run = clinic.admit(losses=HEALTHY | {"cycle_a": 0.01}, config=CONFIG | {"cyclegan": {"cycle_a": 10.0}})
+    rows = [json.loads(line) for line in run.metrics.read_text().splitlines()]
+    rows[20]["losses"]["cycle_a"] = 0.5
+    run.metrics.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert names(run) == []
+    rows[20]["losses"]["cycle_a"] = 5.0
+    run.metrics.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert names(run) == ["unsteady losses"]
+
+
+def test_young_pictures_are_not_judged(clinic):
+    run = clinic.admit(reports=3)
+    for path in (run.path / "samples").iterdir():
+        path.unlink()
+    clinic.draw(150, "ab", summers(), summers())
+    assert names(run) == []
+    clinic.draw(250, "ab", summers(), summers())
+    assert names(run) == ["A→B copies"]
+    run.config.write_text(yaml.safe_dump(CONFIG | {"training": {"epochs": 100, "decay_epochs": 100}}))
+    assert names(run) == []  # early in 20,000 images
+
+
+# ---- models and critics
+
+
+class Smuggler(Generator):
+    """Makes grey pictures in whose last bits the source stands, and reads it there."""
+
+    def __init__(self, there: bool) -> None:
+        super().__init__()
+        self.there, self.minimum, self.multiple_of = there, 1, 1
+        self.arguments = {"in_channels": 3}
+
+    def forward(self, image):
+        return image / 200 if self.there else (image * 200).clamp(-1, 1)
+
+
+def test_a_cycle_that_smuggles_its_source_through():
+    sources = [torch.from_numpy(x.transpose(2, 0, 1)[None].copy()) * 2 - 1 for x in summers()]
+    translated = [Smuggler(True)(x) for x in sources]
+    found = trial.cycle("ab", sources, translated, Smuggler(False))
+    assert found is not None and found.name == "A→B→A hides its source"
+
+
+def test_a_cycle_that_reads_what_can_be_seen():
+    class Negative(Smuggler):
+        def forward(self, image):
+            return -image
+
+    sources = [torch.from_numpy(x.transpose(2, 0, 1)[None].copy()) * 2 - 1 for x in summers()]
+    assert trial.cycle("ba", sources, [-x for x in sources], Negative(False)) is None
+
+
+def noise(folder, letters):
+    folder.mkdir(exist_ok=True)
+    for letter in letters:
+        rng = np.random.default_rng(ord(letter))
+        images.write(rng.integers(0, 256, (SIDE, SIDE, 3), dtype=np.uint8), folder / f"{letter}.png")
+
+
+@pytest.mark.parametrize(("by_heart", "expected"), [(True, ["critic of B overfits"]), (False, [])])
+def test_a_critic_that_knows_its_images_by_heart(clinic, tmp_path, by_heart, expected):
+    """Its images are noise: only one that has learnt them by heart can tell them from others."""
+    run, folders = clinic.admit(), (tmp_path / "A", tmp_path / "B")
+    noise(folders[0], "abcdefgh")
+    noise(folders[1], "klmnopqr")
+    clinic.list_files("abcdefgh", "klmnopqr", folders, held_out="abcdklmn")
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        generators = {way: ResnetGenerator(3, 3, width=2, blocks=1, skips=True) for way in ("ab", "ba")}
+        critic = PatchDiscriminator(3, width=8, layers=1)
+        for network in (*generators.values(), critic):
+            initialise(network, "normal", 0.02)
+    for way, generator in generators.items():
+        model.save(generator, model.header_of(generator, way, SIDE, {}), run.snapshot(2000, way))
+    if by_heart:
+        learn_by_heart(critic, folders[1], "opqr", folders[0], "efgh")
+    run.state(2000).mkdir(parents=True)
+    weights = {f"method/disc_b.{name}": weight.detach() for name, weight in critic.state_dict().items()}
+    save_file(weights, run.state(2000) / "state.safetensors")
+    assert [name for name in names(run, models=True) if "overfits" in name] == expected
+
+
+def learn_by_heart(critic, folder, letters, others, fakes):
+    def batch(folder, letters):
+        read = [images.read(folder / f"{letter}.png", 3) for letter in letters]
+        return images.to_float(torch.from_numpy(np.stack(read)).permute(0, 3, 1, 2).contiguous())
+
+    real, fake = batch(folder, letters), batch(others, fakes)
+    optimizer = torch.optim.Adam(critic.parameters(), 0.01)
+    for _ in range(60):
+        logits = critic(real).mean((1, 2, 3)), critic(fake).mean((1, 2, 3))
+        loss = F.softplus(-5 * logits[0]).mean() + F.softplus(5 * logits[1]).mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+
+
+# ---- folders as they come
+
+
+def test_an_empty_folder_and_none(tmp_path, capsys):
+    (tmp_path / "empty").mkdir()
+    (found,) = examine(Run(tmp_path / "empty"), models=True)
+    assert found.name == "no run" and "twofold train A B --out" in found.advice
+    assert names(Run(tmp_path / "nowhere")) == ["no run"]
+    assert cli.run(["doctor", str(tmp_path / "nowhere")]) == 2
+    assert "there is no run" in capsys.readouterr().err
+
+
+def test_a_run_that_has_just_started(clinic):
+    run = clinic.admit(reports=0)
+    for path in (run.metrics, run.timing, *(run.path / "samples").iterdir()):
+        path.unlink()
+    assert names(run, models=True) == []
+    assert doctor.calm(run).startswith("Nothing to judge yet")
+
+
+def test_an_old_run_without_the_newer_settings(clinic):
+    old = {"format": 1, "method": "cyclegan", "cyclegan": {"adversarial": "bce"}}
+    run = clinic.admit(losses=HEALTHY | {"disc_a": 0.02, "gan_ba": 5.0}, config=old)
+    assert names(run, models=True) == ["critic of A won"]
+
+
+def test_damaged_parts_are_named_and_the_rest_is_read(clinic):
+    run = clinic.admit(losses=HEALTHY | {"disc_b": 0.004, "gan_ab": 1.0})
+    run.config.write_text("{ half: written")
+    run.data.unlink()
+    for path in run.samples("ab"):
+        path[1].write_bytes(path[1].read_bytes()[:40])
+    with run.metrics.open("a") as log:
+        log.write('{"images": 2050, "los')
+    assert names(run, models=True) == ["config.yaml damaged", "critic of B won", "data.json damaged"]
+
+
+JUNK = [None, True, -1, 10**400, 1e308, "x", "<b>", [], [1], {}, {"a": None}, "../../etc", "\x00"]
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_no_content_of_a_folder_stops_the_doctor(clinic, seed):
+    rng = random.Random(seed)
+    run = clinic.admit()
+    run.config.write_text(yaml.safe_dump(spoilt(CONFIG, rng)))
+    content = json.loads(run.data.read_text())
+    run.data.write_text(json.dumps(spoilt(content, rng)))
+    for log in (run.metrics, run.timing):
+        rows = [json.dumps(spoilt(json.loads(line), rng)) for line in log.read_text().splitlines()]
+        log.write_text("\n".join(rows))
+    for _, path in run.samples("ab"):
+        content = bytearray(path.read_bytes())
+        for _ in range(rng.choice([0, 3, 300])):
+            content[rng.randrange(len(content))] = rng.randrange(256)
+        path.write_bytes(content)
+    for finding in examine(run, models=True):
+        assert finding.severity in ("trouble", "watch") and finding.sentence and finding.advice
+
+
+def spoilt(value, rng):
+    """`value` with something in it replaced by junk."""
+    if rng.random() < 0.04:
+        return rng.choice(JUNK)
+    if isinstance(value, dict):
+        return {key: spoilt(each, rng) for key, each in value.items()}
+    if isinstance(value, list):
+        return [spoilt(each, rng) for each in value]
+    return value

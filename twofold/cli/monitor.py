@@ -1,0 +1,52 @@
+"""`twofold monitor`: what it takes, what it does, what it says."""
+
+import os
+import sys
+import webbrowser
+from pathlib import Path
+
+from twofold.cli.terminal import emit
+from twofold.cli.verbs import Whole
+from twofold.errors import UsageError
+
+
+def monitor(
+    *runs: Path,
+    host: str = "127.0.0.1",
+    port: Whole = 8707,
+    open: bool = True,
+) -> None:
+    """Show runs on a live page, while they train and after; Ctrl-C ends it.
+
+    Parameters
+    ----------
+    runs
+        Run folders, and folders of run folders; they are only read.
+    host
+        The address to serve at; 0.0.0.0 lets other machines in, and anyone who reaches this one.
+    port
+        0 for any that is free.
+    open
+        --no-open leaves the browser alone.
+    """
+    from twofold.serving.monitor import serve
+
+    if not runs:
+        raise UsageError("nothing to watch: `twofold monitor RUN`, or a folder of runs")
+    for folder in runs:
+        if not folder.is_dir():
+            raise UsageError(f"there is no folder {folder}; give a run folder, or a folder of runs")
+
+    def ready(address: str, count: int) -> None:
+        emit(f"{address}  {count:,} {'run' if count == 1 else 'runs'}; Ctrl-C ends it")
+        if open:
+            browse(address)
+
+    serve(runs, host, port, ready)
+
+
+def browse(address: str) -> None:
+    """Open a page in the user's browser, where there is a desktop to see it on."""
+    desktop = sys.platform in ("darwin", "win32") or {"DISPLAY", "WAYLAND_DISPLAY"} & os.environ.keys()
+    if desktop and "SSH_CONNECTION" not in os.environ:
+        webbrowser.open(address)

@@ -1,0 +1,190 @@
+"""What twofold writes to the terminal: lines, and a training as a progress bar, plain lines or JSON."""
+
+import io
+import json
+import math
+import shutil
+import sys
+import textwrap
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, TypeVar
+
+from rich import box
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextColumn, track
+from rich.table import Column, Table
+from rich.text import Text
+
+T = TypeVar("T")
+
+
+class Plain:
+    """A line for each message, and one for progress every half a minute."""
+
+    def __init__(self, every: float = 30.0, clock: Callable[[], float] = time.monotonic) -> None:
+        self.every, self.last, self.clock = every, -math.inf, clock
+
+    def __enter__(self) -> "Plain":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def notify(self, line: str) -> None:
+        emit(line)
+
+    def progress(self, images: int, total: int, rate: float, losses: dict[str, float]) -> None:
+        now = self.clock()
+        if now - self.last >= self.every or images >= total:
+            self.last = now
+            emit(f"{images}/{total} images  {speed(rate)}  {left(images, total, rate)} left  {short(losses)}")
+
+
+class Json:
+    """One JSON object a line, for machines."""
+
+    def __init__(self) -> None:
+        self.reported: dict[str, float] = {}
+
+    def __enter__(self) -> "Json":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def notify(self, line: str) -> None:
+        emit(json.dumps({"say": line}))
+
+    def progress(self, images: int, total: int, rate: float, losses: dict[str, float]) -> None:
+        if losses != self.reported:
+            self.reported = losses
+            row: dict[str, Any] = {
+                "images": images,
+                "total": total,
+                "images_per_s": round(rate, 3),
+                "losses": losses,
+            }
+            emit(json.dumps(row))
+
+
+class Bar:
+    """A rich progress bar in one line, with messages above it."""
+
+    def __init__(self, console: Console) -> None:
+        columns = (
+            TaskProgressColumn("{task.percentage:>4.1f}%", table_column=Column(no_wrap=True, min_width=5)),
+            BarColumn(None),
+            TextColumn("{task.description}"),
+        )
+        self.bar = Progress(*columns, console=console, expand=True, transient=True)
+        self.task: TaskID | None = None
+
+    def __enter__(self) -> "Bar":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.bar.stop()
+
+    def notify(self, line: str) -> None:
+        self.bar.console.print(Text(printable(line)), soft_wrap=True)  # a command can be copied whole
+
+    def progress(self, images: int, total: int, rate: float, losses: dict[str, float]) -> None:
+        text = f"{speed(rate)} {left(images, total, rate)} left {short(losses)}"
+        if self.task is None:
+            self.bar.start()
+            self.task = self.bar.add_task(text, total=total, completed=images)
+        self.bar.update(self.task, completed=images, description=text)
+
+
+Watcher = Plain | Json | Bar
+
+
+def watcher(as_json: bool) -> Watcher:
+    """What fits where the output goes."""
+    console = Console(stderr=True)
+    return Json() if as_json else Bar(console) if console.is_terminal else Plain()
+
+
+def emit(line: str) -> None:
+    """A line to standard output, at once."""
+    sys.stdout.write(printable(line) + "\n")
+    sys.stdout.flush()
+
+
+def complain(message: str) -> None:
+    """A message to standard error, in one line."""
+    sys.stderr.write(f"twofold: {printable(' '.join(message.split()))}\n")
+    sys.stderr.flush()
+
+
+def printable(text: str) -> str:
+    """Without control characters, which a file's name or header could steer the terminal with."""
+    return "".join(c if c.isprintable() or c == "\n" else "\N{REPLACEMENT CHARACTER}" for c in text)
+
+
+def grid(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    """A table as lines: names to the left, figures to the right, no wider than the terminal."""
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
+    for place, name in enumerate(header):
+        table.add_column(printable(name), justify="right" if place else "left", overflow="fold")
+    for row in rows:
+        table.add_row(*(Text(printable(cell)) for cell in row))
+    width = min(100, shutil.get_terminal_size((80, 24)).columns)
+    plain = Console(width=width, file=io.StringIO(), color_system=None)
+    with plain.capture() as captured:
+        plain.print(table)
+    return [line.rstrip() for line in captured.get().splitlines()]
+
+
+def paragraph(text: str, first: str = "", rest: str = "") -> str:
+    """Text broken to the terminal's width; its first line starts with `first`, the others with `rest`."""
+    width = min(100, shutil.get_terminal_size((80, 24)).columns)
+    lines = textwrap.wrap(
+        text,
+        width,
+        initial_indent=first,
+        subsequent_indent=rest,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+    return "\n".join(lines) or first.rstrip()
+
+
+def spelled(value: Any) -> str:
+    """A value as words: `size 128, width 64` for a mapping."""
+    if isinstance(value, dict):
+        return ", ".join(f"{key} {spelled(each)}" for key, each in value.items())
+    if isinstance(value, list | tuple):
+        return " ".join(spelled(each) for each in value)
+    if value is None:
+        return "none"
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def tracked(items: Sequence[T] | Iterator[T], total: int | None, what: str) -> Iterator[T]:
+    """The same items, with a progress bar where there is a terminal."""
+    console = Console(stderr=True)
+    bar = console.is_terminal
+    yield from track(items, what, total, console=console, transient=True) if bar else items
+
+
+def speed(rate: float) -> str:
+    return f"{rate:.1f} images/s" if rate >= 1 or rate == 0 else f"{1 / rate:.1f} s/image"
+
+
+def left(images: int, total: int, rate: float) -> str:
+    """Time left as 4:05 or 3:12:00."""
+    if rate <= 0:
+        return "-:--"
+    minutes, seconds = divmod(round((total - images) / rate), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{seconds:02d}" if hours else f"{minutes}:{seconds:02d}"
+
+
+def short(losses: dict[str, float]) -> str:
+    """Both directions of each kind of loss as one mean: `gan 0.42 cycle 1.31 idt 0.60 disc 0.21`."""
+    kinds: dict[str, list[float]] = {}
+    for name, value in losses.items():
+        kinds.setdefault(name.split("_")[0], []).append(value)
+    return " ".join(f"{kind} {sum(values) / len(values):.2f}" for kind, values in kinds.items())

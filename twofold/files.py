@@ -1,0 +1,70 @@
+"""Write files whole or not at all, and lock a folder against a second process."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from twofold.errors import TwofoldError
+
+
+@contextmanager
+def replacing(path: Path, *, durable: bool = False) -> Iterator[Path]:
+    """Give a path beside `path` to write to; rename it over `path` when the block ends, remove it when the block fails.
+
+    Args:
+        path: the file that appears whole or keeps its old content. Its folder is created.
+        durable: wait until the disk has the content, so that a power cut cannot lose it.
+
+    Raises:
+        OSError: the disk refused.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    aside = path.with_name(f".{path.name}")
+    try:
+        yield aside
+        if durable:
+            sync(aside)
+        aside.replace(path)
+    except BaseException:
+        aside.unlink(missing_ok=True)
+        raise
+
+
+def write_atomically(path: Path, content: str | bytes, *, durable: bool = False) -> None:
+    """Write `content` (text as UTF-8) to `path`, whole or not at all."""
+    with replacing(path, durable=durable) as aside:
+        aside.write_bytes(content.encode() if isinstance(content, str) else content)
+
+
+def sync(path: Path) -> None:
+    """Wait until the disk has a file, or a folder's list of files (where the system can)."""
+    if path.is_dir() and os.name == "nt":
+        return
+    handle = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+@contextmanager
+def lock(path: Path, message: str) -> Iterator[None]:
+    """Hold the lock file `path` for this process; the system drops it when the process dies.
+
+    Raises:
+        TwofoldError: another live process holds it; says `message`.
+        OSError: the file cannot be made.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    held = FileLock(path, timeout=0)
+    try:
+        held.acquire()
+    except Timeout as error:
+        raise TwofoldError(message) from error
+    try:
+        yield
+    finally:
+        held.release()
