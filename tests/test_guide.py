@@ -114,11 +114,14 @@ def pictures(which, tmp_path_factory):
     return home
 
 
+def page_of_methods():
+    return (GUIDE / "which-method.md").read_text(encoding="utf-8")
+
+
 def rows_of_the_page():
-    """Each row's name and what it adds, in the page's order: a heading, a picture, and options in backticks."""
-    text = (GUIDE / "which-method.md").read_text(encoding="utf-8")
-    parts = re.findall(r"^### [^\n]*?(?:`([^`]*)`)?\n\n!\[[^]]+\]\(which-(.+?)\.webp\)\n", text, re.M)
-    return [(name, shlex.split(options)) for options, name in parts]
+    """Each row's name and what it adds, in the page's order: a heading, a picture, and indented options."""
+    entry = r"^### [^\n]+\n\n!\[[^]]+\]\(which-(.+?)\.webp\)\n\n((?:    [^\n]+\n)*)"
+    return [(name, shlex.split(options)) for name, options in re.findall(entry, page_of_methods(), re.M)]
 
 
 def test_the_page_shows_the_rows_of_the_script(which):
@@ -138,8 +141,7 @@ def test_every_row_can_be_trained(which, pictures, capsys, monkeypatch):
 def test_every_command_of_the_page_is_understood(which, pictures, capsys, monkeypatch):
     monkeypatch.chdir(pictures)
     monkeypatch.setattr(which, "GUIDE", Path("docs/guide"))
-    text = (GUIDE / "which-method.md").read_text(encoding="utf-8")
-    commands = [shlex.split(line) for line in re.findall(r"^    twofold (.*)$", text, re.M)]
+    commands = [shlex.split(line) for line in re.findall(r"^    twofold (.*)$", page_of_methods(), re.M)]
     trained = [words for words in commands if words[0] == "train"]
     assert which.command("cyclegan", Path("which")) in trained
     assert ["data", "make", "seasons", "which/seasons", "--count", "480", "--size", "48"] in commands
@@ -149,3 +151,30 @@ def test_every_command_of_the_page_is_understood(which, pictures, capsys, monkey
     others = {tuple(words[:1]) for words in commands} - {("train",)}
     assert others == {("data",), ("translate",), ("evaluate",)}
     assert capsys.readouterr().err == ""
+
+
+FOLDERS = {"--method pix2pix": ["valA", "valB"], "--method pix2pix --data.lab": ["valA"]}
+"""Options that need other folders than trainA and trainB."""
+
+MULTIPLE = ["--size", "64", "--data.load-size", "64", "--generator.network", "unet"]
+"""A U-Net needs a multiple of 32 pixels."""
+
+
+def test_every_option_of_the_tables_is_understood(which, pictures, capsys, monkeypatch):
+    monkeypatch.chdir(pictures)
+    decisions, appendix = page_of_methods().split("## Appendix")
+    options = re.findall(r"^\|[^|]*\|[^|]*?(?:\|[^|]*?)?`(--[^`]+)`", decisions, re.M)
+    assert len(options) > 20
+    for option in options:
+        folders = [f"which/seasons/{name}" for name in FOLDERS.get(option, ["trainA", "trainB"])]
+        tokens = shlex.split(option) + (MULTIPLE if option in FOLDERS else [])
+        config = [] if "--preset" in tokens else ["-c", str(GUIDE / "which.yaml")]
+        assert cli.run(["train", *folders, *config, *tokens, "--dry-run"]) == 0, (
+            option,
+            capsys.readouterr().err,
+        )
+
+
+def test_the_table_of_figures_has_every_row(which):
+    table = page_of_methods().split("| run | PSNR (dB) | SSIM |")[1].split("### ")[0]
+    assert len(re.findall(r"^\| [^|]+ \| \d\d\.\d \| 0\.\d\d \|", table, re.M)) == len(which.ROWS)
