@@ -38,7 +38,7 @@ def test_adding_a_method(capsys):
     after = names["l1"](
         trainer.method.gen_ab(images.a.flip(3)), trainer.method.gen_ab(images.a).flip(3)
     ).item()
-    assert after < 0.8 * before, "the wish for geometry consistency moves nothing"
+    assert after < 0.8 * before, "the geometry loss has no effect"
 
 
 @pytest.mark.parametrize("page", sorted(path.name for path in GUIDE.glob("*.md")))
@@ -60,7 +60,7 @@ def words_of(text):
 
 
 def figures_of(text, name):
-    """What a table in `text` says of a measure: (value, half its interval) a row."""
+    """The figures of a metric in a table: (value, half its interval) of each row."""
     (line,) = re.findall(rf"^ *{re.escape(name)}  .*", text, re.M)
     return [tuple(map(float, pair)) for pair in re.findall(r"([\d.]+) ± ([\d.]+)", line)]
 
