@@ -181,3 +181,27 @@ def test_every_option_of_the_tables_is_understood(which, pictures, capsys, monke
 def test_the_table_of_figures_has_every_row(which):
     table = page_of_methods().split("| run | PSNR (dB) | SSIM |")[1].split("### ")[0]
     assert len(re.findall(r"^\| [^|]+ \| \d\d\.\d \| 0\.\d\d \|", table, re.M)) == len(which.ROWS)
+
+
+# ---- all pages
+
+PAGES = [*(GUIDE.parents[1]).glob("*.md"), *GUIDE.parent.rglob("*.md")]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_pages_are_narrow_and_without_critics(page):
+    for line in page.read_text(encoding="utf-8").splitlines():
+        assert len(line) <= 120, line
+        plain = re.sub(r"critic[-_ ]steps|optim\.critic_lr", "", line)
+        assert "critic" not in plain, line
+
+
+def test_the_log_has_an_index():
+    text = (GUIDE.parent / "LOG.md").read_text(encoding="utf-8")
+    entries = re.findall(r"^## (\d+)\. (.+)$", text, re.M)
+    listed = re.findall(r"^\| (\d+) \| \[[^]]+\]\(#(.+?)\) \|", text, re.M)
+    anchors = [
+        re.sub(r"[^\w -]", "", f"{number} {title}".lower()).replace(" ", "-") for number, title in entries
+    ]
+    assert [number for number, _ in entries] == [str(1 + place) for place in range(len(entries))]
+    assert [anchor for _, anchor in listed] == anchors
