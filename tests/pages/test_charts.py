@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from twofold.pages.charts import Chart, Series, charts, evenly
+from twofold.pages.charts import Curve, chart, comparison_charts, evenly, run_charts
 from twofold.pages.html import ENVIRONMENT
 from twofold.pages.run_folder import RunFolder
 
@@ -31,42 +31,41 @@ def drawn(charts):
 
 def test_a_chart_carries_each_log_once_and_gaps_as_null():
     images, values = [float(n) for n in range(100)], [1.0, None, *[2.000001] * 98]
-    both = [Series("A", "a", images, values), Series("B", "b", images, values[::-1])]
-    html, (data,) = drawn([Chart("Cycle", "meaning", "loss", True, [*both, Series("C", "c", [7.0], [3.0])])])
+    both = [Curve("A", "a", images, values), Curve("B", "b", images, values[::-1])]
+    html, (data,) = drawn([chart("Cycle", "meaning", "loss", [*both, Curve("C", "c", [7.0], [3.0])])])
     assert data["axes"] == [images, [7.0]]
     assert [curve["axis"] for curve in data["curves"]] == [0, 0, 1]
     assert data["curves"][0]["values"] == [1.0, None, *[2.0] * 98]
     assert re.findall("<b>(.*?)</b>", html) == ["2", "1", "3"]  # the legend, before any script runs
 
 
-def folder(name, *losses):
-    rows = [{"images": 10 * n, "losses": row} for n, row in enumerate(losses, 1)]
-    return name, RunFolder(name, {}, {}, [], rows, [], [])
+def folder(losses):
+    return RunFolder("run", {}, {}, [], [{"images": 10, "losses": losses}], [], [])
 
 
 def test_curves_without_a_value_are_left_out():
-    (chart,) = charts([folder("run", {"cycle_a": None, "cycle_b": 1.0, "gan_ab": "x"})])
-    assert chart.title == "Cycle"
-    assert [(each.label, each.colour) for each in chart.series] == [("B", "b")]
+    (cycle,) = run_charts(folder({"cycle_a": None, "cycle_b": 1.0, "gan_ab": "x"}))
+    assert cycle.title == "Cycle"
+    assert [(each["label"], each["colour"]) for each in cycle.curves] == [("B", "b")]
 
 
 def test_one_run_has_a_chart_for_each_kind_and_several_have_one_for_each_loss():
-    losses = {"gan_ab": 1.0, "gan_ba": 1.0, "k": 1.0}
-    (adversarial, other) = charts([folder("one", losses)])
-    assert [each.label for each in adversarial.series] == ["A→B", "B→A"]
-    assert (other.title, [each.label for each in other.series]) == ("Other losses", ["k"])
-    several = charts([folder("one", losses), folder("two", {"gan_ba": 1.0})])
-    assert [chart.title for chart in several] == ["Adversarial A→B", "Adversarial B→A", "Other losses k"]
-    assert [(each.label, each.colour) for each in several[1].series] == [("one", "a"), ("two", "b")]
+    one, two = folder({"gan_ba": 1.0, "gan_ab": 1.0, "k": 1.0}), folder({"gan_ba": 1.0})
+    (adversarial, other) = run_charts(one)
+    assert [each["label"] for each in adversarial.curves] == ["A→B", "B→A"]
+    assert (other.title, [each["label"] for each in other.curves]) == ("Other losses", ["k"])
+    several = comparison_charts([("one", one), ("two", two)])
+    assert [each.title for each in several] == ["Adversarial A→B", "Adversarial B→A", "Other losses k"]
+    assert [(each["label"], each["colour"]) for each in several[1].curves] == [("one", "a"), ("two", "b")]
 
 
 def test_a_chart_escapes_its_words():
     evil = "</script><img src=x>"
-    html, (data,) = drawn([Chart(evil, evil, evil, True, [Series(evil, evil, [1.0], [1.0])])])
+    html, (data,) = drawn([chart(evil, evil, evil, [Curve(evil, evil, [1.0], [1.0])])])
     assert "<img" not in html
     assert data["title"] == evil
 
 
 def test_a_chart_refuses_what_json_parse_would():
     with pytest.raises(ValueError, match="not JSON compliant"):
-        drawn([Chart("Cycle", "", "", True, [Series("A", "a", [1.0], [float("nan")])])])
+        drawn([chart("Cycle", "", "", [Curve("A", "a", [1.0], [float("nan")])])])

@@ -186,7 +186,7 @@ def test_a_run_that_vanishes_is_missed_politely(serve, tmp_path, made, capfd):
 
 def test_what_breaks_is_said_on_the_page_and_not_in_the_terminal(serve, run, monkeypatch, capfd):
     served = serve(run.path)
-    monkeypatch.setattr(views, "charts", lambda runs: 1 / 0)
+    monkeypatch.setattr(views, "run_charts", lambda run: 1 / 0)
     text = Seen(served.page("/", 500)).text
     assert "mistake in twofold: ZeroDivisionError: division by zero" in text
     monkeypatch.setattr(Run, "samples", lambda run, direction: (run.path / "gone").read_bytes())

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from twofold.runs import Run
 from twofold.pages.run_folder import progress
+from twofold.runs import Run
 from twofold.serving.watch import Watch, state, summarise
 
 TRAINING = {"training": {"epochs": 6, "decay_epochs": 4, "report_every": 10}}

@@ -1,7 +1,7 @@
 """Line charts of one run or of several runs over the images seen; static/script.js draws them."""
 
-from collections.abc import Sequence
-from typing import Any, Literal, NamedTuple
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, NamedTuple
 
 from twofold.pages.run_folder import Rows, RunFolder
 from twofold.read_untrusted import as_dict, number
@@ -36,106 +36,80 @@ LOSSES = {  # by the first word of a loss's name: the chart's title and meaning
     ),
     "": ("Other losses", "Other terms that this method minimises."),
 }
+HELD_OUT = "Measured on held-out images."
+RATE = "Learning rate", "The step size of the generators' optimizer.", ""
+SPEED = "Throughput", "Pairs of images trained on in a second.", "images/s"
+
 MOST_CURVES, MOST_CHARTS = 4, 12
-"""Curves in a chart of one run; charts of one kind of loss where runs are compared, and of held-out metrics."""
+"""Curves in a chart of one run; charts of held-out metrics, and of one kind of loss where runs are compared."""
 
 
-class Series(NamedTuple):
-    """One curve: values (None is a gap) at images seen, in rising order; the colour is one of COLOURS."""
+class Curve(NamedTuple):
+    """Values (None is a gap) at images seen, in rising order; the colour is one of COLOURS."""
 
     label: str
     colour: str
     images: list[float]
     values: list[float | None]
 
-    @property
-    def last(self) -> str:
-        """The newest value as text, for readers without JavaScript."""
-        return next((f"{value:.3g}" for value in reversed(self.values) if value is not None), "–")
-
 
 class Chart(NamedTuple):
-    """A figure with one curve or more; its scale begins at zero if `zero`."""
+    """A figure whose scale begins at zero if `zero`. Curves of one log share one of the axes."""
 
     title: str
     meaning: str
     unit: str
     zero: bool
-    series: list[Series]
-
-    @property
-    def data(self) -> dict[str, Any]:
-        """What script.js draws; curves of the same log share one list of images."""
-        axes = list(dict.fromkeys(tuple(each.images) for each in self.series))
-        curves = [
-            {
-                "label": each.label,
-                "colour": each.colour,
-                "axis": axes.index(tuple(each.images)),
-                "values": [None if value is None else float(f"{value:.5g}") for value in each.values],
-            }
-            for each in self.series
-        ]
-        return {"title": self.title, "unit": self.unit, "zero": self.zero, "axes": axes, "curves": curves}
+    axes: list[list[float]]
+    curves: list[dict[str, Any]]
+    """Of each: label, colour, the place of its axis, values, and the last value as text for pages without script."""
 
 
-class Group(NamedTuple):
-    """Curves that one run shows in one chart, and several runs in a chart each."""
-
-    title: str
-    meaning: str
-    unit: str
-    log: Literal["metrics", "timing", "evaluations"]
-    curves: list[tuple[str, str, tuple[str, ...]]]
-    """Of each: its label, its colour if there is only one run, and the keys of its value in a row of the log."""
-    zero: bool = True
-
-
-MACHINE = [
-    Group(
-        "Learning rate", "The step size of the generators' optimizer.", "", "metrics", [("", "d", ("lr",))]
-    ),
-    Group(
-        "Throughput",
-        "Pairs of images trained on in a second.",
-        "images/s",
-        "timing",
-        [("", "d", ("images_per_s",))],
-    ),
-]
+def run_charts(run: RunFolder) -> list[Chart]:
+    """The charts of one run: one for each kind of loss, in which the losses of a domain have its colour."""
+    return _with_curves(
+        *(
+            chart(name, HELD_OUT, "", [_curve(name, "c", run.evaluations, "values", name)], zero=False)
+            for name in _names(run.evaluations, "values")[:MOST_CHARTS]
+        ),
+        *(
+            chart(*LOSSES[kind], "loss", _curves_of_kind(kind, names, run.metrics))
+            for kind, names in losses_by_kind(run.metrics).items()
+        ),
+        chart(*RATE, [_curve("Learning rate", "d", run.metrics, "lr")]),
+        chart(*SPEED, [_curve("Throughput", "d", run.timing, "images_per_s")]),
+    )
 
 
-def charts(runs: Sequence[tuple[str, RunFolder]]) -> list[Chart]:
-    """The charts of one run, or of several named runs, as many as there are COLOURS.
-
-    One run has a chart for each kind of loss, with the losses of a domain in its colour. Several runs have a chart
-    for each loss, with each run in a colour of its own.
-    """
-    folders = [folder for _, folder in runs]
-    groups = [*_held_out(folders), *_losses(folders), *MACHINE]
-    if len(runs) == 1:
-        found = [
-            _chart(
-                group,
-                group.title,
-                [
-                    (label or group.title, colour, folders[0], keys)
-                    for label, colour, keys in group.curves[:MOST_CURVES]
-                ],
+def comparison_charts(runs: Sequence[tuple[str, RunFolder]]) -> list[Chart]:
+    """The charts of several named runs, as many as there are COLOURS: one for each loss, each run in a colour."""
+    coloured = [(name, colour, run) for (name, run), colour in zip(runs, COLOURS, strict=False)]
+    metrics = [row for _, run in runs for row in run.metrics]
+    evaluations = [row for _, run in runs for row in run.evaluations]
+    return _with_curves(
+        *(
+            chart(
+                name,
+                HELD_OUT,
+                "",
+                [_curve(*run, each.evaluations, "values", name) for *run, each in coloured],
+                False,
             )
-            for group in groups
-        ]
-    else:
-        found = [
-            _chart(
-                group,
-                f"{group.title} {label}".rstrip(),
-                [(name, colour, folder, keys) for (name, folder), colour in zip(runs, COLOURS, strict=False)],
+            for name in _names(evaluations, "values")[:MOST_CHARTS]
+        ),
+        *(
+            chart(
+                f"{LOSSES[kind][0]} {_label(kind, name)}",
+                LOSSES[kind][1],
+                "loss",
+                [_curve(*run, each.metrics, "losses", name) for *run, each in coloured],
             )
-            for group in groups
-            for label, _, keys in group.curves[:MOST_CHARTS]
-        ]
-    return [chart for chart in found if chart.series]
+            for kind, names in losses_by_kind(metrics).items()
+            for name in names[:MOST_CHARTS]
+        ),
+        chart(*RATE, [_curve(*run, each.metrics, "lr") for *run, each in coloured]),
+        chart(*SPEED, [_curve(*run, each.timing, "images_per_s") for *run, each in coloured]),
+    )
 
 
 def losses_by_kind(metrics: Rows) -> dict[str, list[str]]:
@@ -143,7 +117,22 @@ def losses_by_kind(metrics: Rows) -> dict[str, list[str]]:
     kinds: dict[str, list[str]] = {kind: [] for kind in LOSSES}
     for name in _names(metrics, "losses"):
         kinds.get(name.partition("_")[0], kinds[""]).append(name)
-    return {kind: names for kind, names in kinds.items() if names}
+    return {kind: sorted(names) if kind else names for kind, names in kinds.items() if names}
+
+
+def chart(title: str, meaning: str, unit: str, curves: Iterable[Curve], zero: bool = True) -> Chart:
+    """A chart of those curves that have a value other than 0; it may have none."""
+    made = Chart(title, meaning, unit, zero, [], [])
+    for label, colour, images, values in curves:
+        if not any(values):
+            continue
+        if images not in made.axes:
+            made.axes.append(images)
+        last = next(f"{value:.3g}" for value in reversed(values) if value is not None)
+        short = [None if value is None else float(f"{value:.5g}") for value in values]
+        axis = made.axes.index(images)
+        made.curves.append({"label": label, "colour": colour, "axis": axis, "values": short, "last": last})
+    return made
 
 
 def evenly(count: int, most: int) -> list[int]:
@@ -153,46 +142,28 @@ def evenly(count: int, most: int) -> list[int]:
     return [round(place * (count - 1) / (most - 1)) for place in range(most)]
 
 
-def _held_out(folders: list[RunFolder]) -> list[Group]:
-    names = _names([row for folder in folders for row in folder.evaluations], "values")[:MOST_CHARTS]
-    meaning = "Measured on held-out images."
-    return [
-        Group(name, meaning, "", "evaluations", [("", "c", ("values", name))], zero=False) for name in names
-    ]
+def _curves_of_kind(kind: str, names: list[str], metrics: Rows) -> Iterator[Curve]:
+    free = list(COLOURS[:MOST_CURVES])
+    for name in names[:MOST_CURVES]:
+        domain = name[-1:]  # gan_ab makes images of B and disc_b judges them: both have B's colour
+        colour = free.pop(free.index(domain) if domain in free else -1)
+        yield _curve(_label(kind, name), colour, metrics, "losses", name)
 
 
-def _losses(folders: list[RunFolder]) -> list[Group]:
-    kinds = losses_by_kind([row for folder in folders for row in folder.metrics])
-    return [
-        Group(*LOSSES[kind], "loss", "metrics", _loss_curves(kind, names)) for kind, names in kinds.items()
-    ]
-
-
-def _loss_curves(kind: str, names: list[str]) -> list[tuple[str, str, tuple[str, ...]]]:
-    free, curves = list(COLOURS[:MOST_CURVES]), []
-    for name in names[:MOST_CHARTS]:
-        end = name.rpartition("_")[2]  # gan_ab makes images of B and disc_b judges them: both have B's colour
-        label = {"a": "A", "b": "B", "ab": "A→B", "ba": "B→A"}.get(end, name) if kind else name
-        colour = free.pop(free.index(name[-1]) if name[-1:] in free else -1) if free else "h"
-        curves.append((label, colour, ("losses", name)))
-    return curves
+def _label(kind: str, name: str) -> str:
+    domains = {"a": "A", "b": "B", "ab": "A→B", "ba": "B→A"} if kind else {}
+    return domains.get(name.rpartition("_")[2], name)
 
 
 def _names(rows: Rows, key: str) -> list[str]:
     return list(dict.fromkeys(str(name) for row in rows for name in as_dict(row.get(key))))
 
 
-def _chart(group: Group, title: str, curves: list[tuple[str, str, RunFolder, tuple[str, ...]]]) -> Chart:
-    series = []
-    for label, colour, folder, keys in curves:
-        rows: Rows = getattr(folder, group.log)
-        values = [_number(row, keys) for row in rows]
-        if any(value is not None for value in values):
-            series.append(Series(label, colour, [row["images"] for row in rows], values))
-    return Chart(title, group.meaning, group.unit, group.zero, series)
+def _curve(label: str, colour: str, rows: Rows, key: str, name: str | None = None) -> Curve:
+    """The values of `key` in each row, or of `name` in a mapping there."""
+    found = [row.get(key) if name is None else as_dict(row.get(key)).get(name) for row in rows]
+    return Curve(label, colour, [row["images"] for row in rows], [number(value) for value in found])
 
 
-def _number(row: Any, keys: tuple[str, ...]) -> float | None:
-    for key in keys:
-        row = as_dict(row).get(key)
-    return number(row)
+def _with_curves(*charts: Chart) -> list[Chart]:
+    return [chart for chart in charts if chart.curves]

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from twofold.files import write_atomically
-from twofold.pages.charts import LOSSES, charts, evenly, losses_by_kind
+from twofold.pages.charts import LOSSES, evenly, losses_by_kind, run_charts
 from twofold.pages.html import data_uri, render
 from twofold.pages.run_folder import (
     ROWS,
@@ -58,7 +58,7 @@ def write_report(run: Run) -> Path:
         evaluation=evaluation(folder.evaluation),
         pictures=list(_pictures(run, as_list(folder.evaluation.get("pictures")))),
         frames={way: frames for way in DIRECTIONS if (frames := list(_frames(run.samples(way))))},
-        charts=charts([(folder.name, folder)]),
+        charts=run_charts(folder),
         settings=settings_by_room(folder.config),
         domains=[_domain(side, domain) for side, domain in domains.items()],
         starts=[(start.get("images", "?"), table(start)) for start in folder.starts[:ROWS]],

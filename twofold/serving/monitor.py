@@ -93,25 +93,20 @@ def listen(host: str, port: int) -> socket.socket:
     if not 0 <= port < 1 << 16:
         raise UsageError(f"--port is {port}; give 0 to 65535, 0 for any free port")
     try:
-        family, kind, protocol, _, place = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        listening = socket.socket(family, kind, protocol)
+        family, *_, place = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
     except OSError as error:
         raise UsageError(
             f"--host {host} is not an address of this machine: {error.strerror or error}"
         ) from None
     try:
-        if os.name != "nt":  # there it would let two monitors share a port
-            listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listening.bind(place)
-        listening.listen(128)
+        return socket.create_server(place, family=family, backlog=128)
     except OSError as error:
-        listening.close()
         if error.errno == errno.EADDRINUSE:
             raise TwofoldError(
                 f"port {port} is in use, maybe by another monitor; --port 0 takes a free one"
             ) from None
-        raise TwofoldError(f"cannot listen on {host}, port {port}: {error.strerror}; try --port 0") from None
-    return listening
+        reason = os.strerror(error.errno) if error.errno else error
+        raise TwofoldError(f"cannot listen on {host}, port {port}: {reason}; try --port 0") from None
 
 
 def address(host: str, port: int) -> str:

@@ -5,13 +5,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import urlencode
 
-from twofold.pages.charts import COLOURS, charts, evenly
+from twofold.pages.charts import COLOURS, comparison_charts, evenly, run_charts
 from twofold.pages.html import render
 from twofold.pages.run_folder import evaluation, facts, read, settings_by_room, usual_speed
 from twofold.read_untrusted import mark
 from twofold.reporting.report import Diagnosis
 from twofold.runs import DIRECTIONS
-from twofold.serving.watch import Summary, Watched, summarise
+from twofold.serving.watch import Watched, summarise
 
 FRAMES = 120
 """Most sample grids of each direction."""
@@ -38,7 +38,7 @@ def run_page(watched: Watched, diagnosis: Diagnosis, alone: bool) -> str:
         diagnosis=diagnosis,
         evaluation=evaluation(folder.evaluation),
         frames={way: frames for way in DIRECTIONS if (frames := _frames(watched, way))},
-        charts=charts([(folder.name, folder)]),
+        charts=run_charts(folder),
         settings=settings_by_room(folder.config),
     )
 
@@ -78,44 +78,28 @@ def listing(runs: Sequence[Watched], keys: Sequence[str], find: str, page: int) 
 
 
 def list_page(shown: Listing) -> str:
-    """The list of runs."""
+    """The list of runs, with the newest samples of each."""
     cards = [_card(each, each in shown.selected) for each in shown.selected + shown.found]
     return render("run_list.html", live=True, listing=shown, cards=cards)
 
 
 def _card(watched: Watched, selected: bool) -> dict[str, Any]:
-    summary, samples = summarise(watched.run), watched.run.samples("ab")
-    return {
-        "key": watched.key,
-        "name": watched.name,
-        "selected": selected,
-        "summary": summary,
-        "words": _words(summary),
-        "sample": _address(watched, samples[-1][0], "ab") if samples else "",
-    }
-
-
-def _words(summary: Summary) -> list[str]:
-    words = [
-        f"{summary.progress.images:,} images",
-        f"{summary.speed:.3g} images/s" if summary.speed else "",
-        f"{summary.left} left" if summary.left else "",
-        str(summary.config.get("method") or ""),
-    ]
-    return [word for word in words if word]
+    samples = [_address(watched, images, "ab") for images, _ in watched.run.samples("ab")[-1:]]
+    summary = summarise(watched.run)
+    return {"watched": watched, "selected": selected, "summary": summary, "samples": samples}
 
 
 def comparison_page(runs: Sequence[Watched]) -> str:
     """Two to MAX_COMPARED runs side by side, each in its colour."""
     rows = [
-        {"key": each.key, "name": each.name, "colour": colour, "summary": summarise(each.run)}
+        {"watched": each, "colour": colour, "summary": summarise(each.run)}
         for each, colour in zip(runs, COLOURS, strict=False)
     ]
     samples = {
         direction: [
-            (row, images, _address(each, images, direction))
-            for each, row in zip(runs, rows, strict=True)
-            for images, _ in each.run.samples(direction)[-1:]
+            (row, images, _address(row["watched"], images, direction))
+            for row in rows
+            for images, _ in row["watched"].run.samples(direction)[-1:]
         ]
         for direction in DIRECTIONS
     }
@@ -125,7 +109,7 @@ def comparison_page(runs: Sequence[Watched]) -> str:
         query=urlencode([("run", each.key) for each in runs]),
         runs=rows,
         samples={direction: newest for direction, newest in samples.items() if newest},
-        charts=charts([(each.name, read(each.run)) for each in runs]),
+        charts=comparison_charts([(each.name, read(each.run)) for each in runs]),
     )
 
 
