@@ -45,7 +45,10 @@ MOST_CURVES, MOST_CHARTS = 4, 12
 
 
 class Curve(NamedTuple):
-    """Values (None is a gap) at images seen, in rising order; the colour is one of COLOURS."""
+    """Values (None is a gap) at images seen, in rising order.
+
+    The colour is one of COLOURS; an empty label stands for the chart's title.
+    """
 
     label: str
     colour: str
@@ -67,49 +70,43 @@ class Chart(NamedTuple):
 
 def run_charts(run: RunFolder) -> list[Chart]:
     """The charts of one run: one for each kind of loss, in which the losses of a domain have its colour."""
-    return _with_curves(
-        *(
-            chart(name, HELD_OUT, "", [_curve(name, "c", run.evaluations, "values", name)], zero=False)
-            for name in _names(run.evaluations, "values")[:MOST_CHARTS]
-        ),
-        *(
-            chart(*LOSSES[kind], "loss", _curves_of_kind(kind, names, run.metrics))
-            for kind, names in losses_by_kind(run.metrics).items()
-        ),
-        chart(*RATE, [_curve("Learning rate", "d", run.metrics, "lr")]),
-        chart(*SPEED, [_curve("Throughput", "d", run.timing, "images_per_s")]),
-    )
+    held_out = [
+        chart(name.upper(), HELD_OUT, "", [_curve("", "c", run.evaluations, "values", name)], zero=False)
+        for name in _names(run.evaluations, "values")[:MOST_CHARTS]
+    ]
+    losses = [
+        chart(*LOSSES[kind], "loss", _curves_of_kind(kind, names, run.metrics))
+        for kind, names in losses_by_kind(run.metrics).items()
+    ]
+    rate = chart(*RATE, [_curve("", "d", run.metrics, "lr")])
+    speed = chart(*SPEED, [_curve("", "d", run.timing, "images_per_s")])
+    return [each for each in (*held_out, *losses, rate, speed) if each.curves]
 
 
 def comparison_charts(runs: Sequence[tuple[str, RunFolder]]) -> list[Chart]:
     """The charts of several named runs, as many as there are COLOURS: one for each loss, each run in a colour."""
-    coloured = [(name, colour, run) for (name, run), colour in zip(runs, COLOURS, strict=False)]
-    metrics = [row for _, run in runs for row in run.metrics]
+    coloured = [(label, colour, run) for (label, run), colour in zip(runs, COLOURS, strict=False)]
+
+    def curves(log: str, *keys: str) -> list[Curve]:
+        return [_curve(label, colour, getattr(run, log), *keys) for label, colour, run in coloured]
+
     evaluations = [row for _, run in runs for row in run.evaluations]
-    return _with_curves(
-        *(
-            chart(
-                name,
-                HELD_OUT,
-                "",
-                [_curve(*run, each.evaluations, "values", name) for *run, each in coloured],
-                False,
-            )
-            for name in _names(evaluations, "values")[:MOST_CHARTS]
-        ),
-        *(
-            chart(
-                f"{LOSSES[kind][0]} {_label(kind, name)}",
-                LOSSES[kind][1],
-                "loss",
-                [_curve(*run, each.metrics, "losses", name) for *run, each in coloured],
-            )
-            for kind, names in losses_by_kind(metrics).items()
-            for name in names[:MOST_CHARTS]
-        ),
-        chart(*RATE, [_curve(*run, each.metrics, "lr") for *run, each in coloured]),
-        chart(*SPEED, [_curve(*run, each.timing, "images_per_s") for *run, each in coloured]),
-    )
+    held_out = [
+        chart(name.upper(), HELD_OUT, "", curves("evaluations", "values", name), zero=False)
+        for name in _names(evaluations, "values")[:MOST_CHARTS]
+    ]
+    losses = [
+        chart(
+            f"{LOSSES[kind][0]} {_label(kind, name)}",
+            LOSSES[kind][1],
+            "loss",
+            curves("metrics", "losses", name),
+        )
+        for kind, names in losses_by_kind([row for _, run in runs for row in run.metrics]).items()
+        for name in names[:MOST_CHARTS]
+    ]
+    machine = [chart(*RATE, curves("metrics", "lr")), chart(*SPEED, curves("timing", "images_per_s"))]
+    return [each for each in (*held_out, *losses, *machine) if each.curves]
 
 
 def losses_by_kind(metrics: Rows) -> dict[str, list[str]]:
@@ -131,7 +128,9 @@ def chart(title: str, meaning: str, unit: str, curves: Iterable[Curve], zero: bo
         last = next(f"{value:.3g}" for value in reversed(values) if value is not None)
         short = [None if value is None else float(f"{value:.5g}") for value in values]
         axis = made.axes.index(images)
-        made.curves.append({"label": label, "colour": colour, "axis": axis, "values": short, "last": last})
+        made.curves.append(
+            {"label": label or title, "colour": colour, "axis": axis, "values": short, "last": last}
+        )
     return made
 
 
@@ -163,7 +162,3 @@ def _curve(label: str, colour: str, rows: Rows, key: str, name: str | None = Non
     """The values of `key` in each row, or of `name` in a mapping there."""
     found = [row.get(key) if name is None else as_dict(row.get(key)).get(name) for row in rows]
     return Curve(label, colour, [row["images"] for row in rows], [number(value) for value in found])
-
-
-def _with_curves(*charts: Chart) -> list[Chart]:
-    return [chart for chart in charts if chart.curves]

@@ -9,6 +9,8 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from twofold.pages.run_folder import duration
+
 ENVIRONMENT = Environment(
     loader=PackageLoader("twofold.pages"),
     autoescape=True,
@@ -17,7 +19,7 @@ ENVIRONMENT = Environment(
     lstrip_blocks=True,
 )
 ENVIRONMENT.policies["json.dumps_kwargs"] = {"allow_nan": False, "separators": (",", ":")}
-ENVIRONMENT.filters["thousands"] = "{:,}".format
+ENVIRONMENT.filters |= {"thousands": "{:,}".format, "duration": duration}
 
 
 def render(template: str, *, live: bool = False, **values: Any) -> str:

@@ -119,29 +119,23 @@ def facts(run: RunFolder, speed: float, seconds_left: float = 0.0) -> list[tuple
     return [fact for fact in found if fact[1]]
 
 
-class Evaluation(NamedTuple):
-    """evaluation.json as text; a cell is a value and half of its 95 % interval, which may be empty."""
+class Row(NamedTuple):
+    """A candidate of an evaluation: each cell is a value and half of its 95 % interval, which may be empty."""
 
-    title: str
-    summary: str
-    note: str
-    columns: list[Any]
-    rows: list[tuple[str, bool, list[tuple[str, str]]]]
-    """Of each candidate: its name, whether it is the best, its cells."""
+    name: str
+    best: bool
+    cells: list[tuple[str, str]]
 
 
-def evaluation(found: dict[Any, Any]) -> Evaluation | None:
-    """What evaluation.json says; None if it says nothing."""
-    title, summary, note = (str(found.get(key) or "") for key in ("title", "summary", "note"))
-    rows = [_candidate(as_dict(row)) for row in as_list(found.get("rows"))[:ROWS]]
-    columns = as_list(found.get("columns"))
-    return Evaluation(title or "Evaluation", summary, note, columns, rows) if found else None
-
-
-def _candidate(row: dict[Any, Any]) -> tuple[str, bool, list[tuple[str, str]]]:
-    columns = zip_longest(*(as_list(row.get(key)) for key in ("values", "low", "high")))
-    cells = [(_figure(value), _half_interval(low, high)) for value, low, high in columns]
-    return str(row.get("name") or ""), bool(row.get("best")), cells
+def evaluation(found: dict[Any, Any]) -> dict[str, Any]:
+    """The title, summary, note, columns and rows of evaluation.json; empty if it has nothing."""
+    texts = {key: str(found.get(key) or "") for key in ("title", "summary", "note")}
+    rows = []
+    for row in map(as_dict, as_list(found.get("rows"))[:ROWS]):
+        columns = zip_longest(*(as_list(row.get(key)) for key in ("values", "low", "high")))
+        cells = [(_figure(value), _half_interval(low, high)) for value, low, high in columns]
+        rows.append(Row(str(row.get("name") or ""), bool(row.get("best")), cells))
+    return texts | {"columns": as_list(found.get("columns")), "rows": rows} if found else {}
 
 
 def _figure(value: object) -> str:

@@ -10,7 +10,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-from twofold.pages.run_folder import Progress, duration, progress
+from twofold.pages.run_folder import Progress, progress
 from twofold.read_untrusted import Mark, as_dict, as_yaml, mark, number, parsed, room
 from twofold.runs import FORMAT, Run, last_row
 
@@ -116,12 +116,9 @@ class Summary(NamedTuple):
         return more / self.speed if self.speed and more > 0 and self.state == "training" else 0.0
 
     @property
-    def left(self) -> str:
-        return duration(self.seconds_left)
-
-    @property
-    def age(self) -> str:
-        return duration(max(1.0, time.time() - self.written))
+    def age(self) -> float:
+        """Seconds since the run last wrote, at least 1."""
+        return max(1.0, time.time() - self.written)
 
     @property
     def too_new(self) -> str:
