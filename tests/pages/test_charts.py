@@ -2,10 +2,13 @@ import json
 import re
 from itertools import pairwise
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from twofold.pages.charts import Series, chart, evenly
+from twofold.pages.charts import Curve, chart, comparison_charts, evenly, run_charts
+from twofold.pages.html import ENVIRONMENT
+from twofold.pages.run_folder import RunFolder
 
 
 @given(st.integers(0, 5000), st.integers(2, 700))
@@ -19,30 +22,50 @@ def test_evenly_keeps_both_ends_and_even_gaps(count, most):
     assert not gaps or max(gaps) - min(gaps) <= 1
 
 
-def data_of(figure):
-    return json.loads(re.findall(r'<script type="application/json">(.*?)</script>', figure)[0])
+def drawn(charts):
+    """The figures as HTML, and what their script reads."""
+    html = ENVIRONMENT.get_template("parts.html").module.figures(charts)
+    blocks = re.findall(r'<script type="application/json">(.*?)</script>', html)
+    return html, [json.loads(block) for block in blocks]
 
 
-def test_chart_carries_each_log_once_and_gaps_as_null():
+def test_a_chart_carries_each_log_once_and_gaps_as_null():
     images, values = [float(n) for n in range(100)], [1.0, None, *[2.000001] * 98]
-    both = [Series("A", images, values, "a"), Series("B", images, values[::-1], "b")]
-    figure = chart("Cycle", "meaning", "loss", [*both, Series("C", [7.0], [3.0], "c")])
-    data = data_of(figure)
+    both = [Curve("A", "a", images, values), Curve("B", "b", images, values[::-1])]
+    html, (data,) = drawn([chart("Cycle", "meaning", "loss", [*both, Curve("C", "c", [7.0], [3.0])])])
     assert data["axes"] == [images, [7.0]]
     assert [curve["axis"] for curve in data["curves"]] == [0, 0, 1]
     assert data["curves"][0]["values"] == [1.0, None, *[2.0] * 98]
-    assert re.findall("<b>(.*?)</b>", figure) == ["2", "1", "3"]  # the legend, before any script runs
+    assert re.findall("<b>(.*?)</b>", html) == ["2", "1", "3"]  # the legend, before any script runs
 
 
-def test_a_chart_leaves_out_what_has_no_value():
-    empty = Series("B", [1.0, 2.0], [None, None], "b")
-    figure = chart("Cycle", "meaning", "loss", [Series("A", [1.0], [1.0], "a"), empty])
-    assert [curve["label"] for curve in data_of(figure)["curves"]] == ["A"]
-    assert chart("Cycle", "meaning", "loss", [empty]) == ""
+def folder(losses):
+    return RunFolder("run", {}, {}, [], [{"images": 10, "losses": losses}], [], [])
 
 
-def test_chart_escapes_its_labels():
+def test_curves_without_a_value_are_left_out():
+    (cycle,) = run_charts(folder({"cycle_a": None, "cycle_b": 1.0, "gan_ab": "x"}))
+    assert cycle.title == "Cycle"
+    assert [(each["label"], each["colour"]) for each in cycle.curves] == [("B", "b")]
+
+
+def test_one_run_has_a_chart_for_each_kind_and_several_have_one_for_each_loss():
+    one, two = folder({"gan_ba": 1.0, "gan_ab": 1.0, "k": 1.0}), folder({"gan_ba": 1.0})
+    (adversarial, other) = run_charts(one)
+    assert [each["label"] for each in adversarial.curves] == ["A→B", "B→A"]
+    assert (other.title, [each["label"] for each in other.curves]) == ("Other losses", ["k"])
+    several = comparison_charts([("one", one), ("two", two)])
+    assert [each.title for each in several] == ["Adversarial A→B", "Adversarial B→A", "Other losses k"]
+    assert [(each["label"], each["colour"]) for each in several[1].curves] == [("one", "a"), ("two", "b")]
+
+
+def test_a_chart_escapes_its_words():
     evil = "</script><img src=x>"
-    figure = chart(evil, evil, evil, [Series(evil, [1.0], [1.0], "a")])
-    assert "<img" not in figure
-    assert data_of(figure)["title"] == evil
+    html, (data,) = drawn([chart(evil, evil, evil, [Curve(evil, evil, [1.0], [1.0])])])
+    assert "<img" not in html
+    assert data["title"] == evil
+
+
+def test_a_chart_refuses_what_json_parse_would():
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        drawn([chart("Cycle", "", "", [Curve("A", "a", [1.0], [float("nan")])])])

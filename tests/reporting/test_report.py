@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from twofold.pages.folder import POINTS
+from twofold.pages.run_folder import POINTS
 from twofold.reporting.report import FRAME_BYTES, FRAMES, PICTURE_BYTES, write_report
 from twofold.runs import Run
 
@@ -139,12 +139,19 @@ def test_the_page_shows_settings_data_machine_and_command(full):
 def test_losses_are_charted_by_group_in_the_colours_of_their_domain(full):
     text = read(full).text
     charts = curves(full)
-    assert list(charts) == ["Adversarial", "Cycle", "Identity", "Critics", "Learning rate", "Throughput"]
+    assert list(charts) == [
+        "Adversarial",
+        "Cycle",
+        "Identity",
+        "Discriminator",
+        "Learning rate",
+        "Throughput",
+    ]
     adversarial = [(c["label"], c["colour"]) for c in charts["Adversarial"]["curves"]]
     assert adversarial == [("A→B", "b"), ("B→A", "a")]
-    assert [(c["label"], c["colour"]) for c in charts["Critics"]["curves"]] == [("A", "a"), ("B", "b")]
+    assert [(c["label"], c["colour"]) for c in charts["Discriminator"]["curves"]] == [("A", "a"), ("B", "b")]
     assert "do not say when to stop" in text
-    assert "gan_ab, gan_ba How far a translator" in text
+    assert "gan_ab, gan_ba How far a generator" in text
 
 
 def test_losses_of_any_other_method_are_charted_too(run):
@@ -161,10 +168,10 @@ def test_losses_of_the_other_methods_have_charts_of_their_own(run):
     labels = {title: [curve["label"] for curve in data["curves"]] for title, data in curves(run).items()}
     assert labels == {
         "Adversarial": ["A→B"],
-        "Contrast": ["A", "B"],
-        "Distance": ["l1"],
-        "Likeness": ["perceptual"],
-        "Critics of the way back": ["A"],
+        "Patch contrast": ["A", "B"],
+        "Pixel difference": ["l1"],
+        "Perceptual": ["perceptual"],
+        "Discriminator of reconstructions": ["A"],
     }
 
 
@@ -212,7 +219,7 @@ def test_a_folder_with_nothing_in_it_makes_a_page(run):
     text = read(run).text
     assert "images seen 0" in text
     assert "No sample yet" in text
-    assert "No curve yet" in text
+    assert "No curves yet" in text
     assert "Settings" not in text
     assert "How to reproduce" not in text
 

@@ -14,7 +14,7 @@ from PIL import Image
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from twofold.runs import Run
-from twofold.serving import checkup, monitor, watch
+from twofold.serving import doctor, monitor, watch
 
 CONFIG = """format: 1
 method: cyclegan
@@ -118,9 +118,9 @@ def server() -> Iterator[Served]:
 @pytest.fixture
 def serve(server: Served, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Served]]:
     """`serve(folder, …)` has the server show these, and look for runs at every request; the doctor says nothing."""
-    monkeypatch.setattr(watch, "RESCAN", 0.0)
-    monkeypatch.setattr(watch, "BUSY", float("inf"))
-    monkeypatch.setattr(checkup.Checkups, "words", lambda self, each: checkup.LOOKING)
+    monkeypatch.setattr(watch, "RESCAN_AFTER", 0.0)
+    monkeypatch.setattr(watch, "SCAN_SHARE", float("inf"))
+    monkeypatch.setattr(doctor.BackgroundDoctor, "diagnosis", lambda self, each: doctor.PENDING)
     own = {"127.0.0.1", "localhost"}
 
     def start(*folders: Path, hosts: set[str] | None = own) -> Served:

@@ -9,7 +9,7 @@ from twofold.reporting.report import write_report
 
 PHONE = {"width": 390, "height": 844, "has_touch": True}
 FITS = "document.documentElement.scrollWidth <= innerWidth"
-LOOK = "look()"
+REFRESH = "refresh()"
 """What the page does every two seconds."""
 PATHS = ".chart:has(h3:text-is('{}')) .plot g.{} path:not(.faint)"
 
@@ -107,7 +107,7 @@ def test_who_looks_at_an_older_grid_keeps_it(serve, show, run):
     page.locator(".panel:visible .controls input").press("Home")
     page.locator(".panel:visible .frames img").first.wait_for()
     run.sample_at(400)
-    page.evaluate(LOOK)
+    page.evaluate(REFRESH)
     assert page.locator(".panel:visible .frames img").count() == 4
     assert page.locator(".panel:visible .moment").inner_text() == "100 images"
     assert page.locator(".panel:visible .frames img").first.is_visible()
@@ -119,7 +119,7 @@ def test_the_first_report_and_the_first_sample_appear(serve, show, tmp_path, mad
     assert "No sample yet" in page.locator("body").inner_text()
     run.report_at(10)
     run.sample_at(100)
-    page.evaluate(LOOK)
+    page.evaluate(REFRESH)
     page.locator(".plot svg").first.wait_for()
     page.locator(".stage:visible").wait_for()
     assert page.locator(".plot circle:visible").count() > 0  # one point is no line
@@ -127,24 +127,24 @@ def test_the_first_report_and_the_first_sample_appear(serve, show, tmp_path, mad
     assert cut(page) == pytest.approx(60, abs=1)
 
 
-def test_runs_are_ticked_and_compared(serve, show, tmp_path, made):
+def test_runs_are_selected_and_compared(serve, show, tmp_path, made):
     made(tmp_path / "one", 10)
     two = made(tmp_path / "two", 20)
     page = show(serve(tmp_path).address)
     assert page.locator(".runs li").count() == 2
     page.locator(".runs input").first.check()
     two.report_at(210)
-    page.evaluate(LOOK)
+    page.evaluate(REFRESH)
     assert "210 images" in page.locator(".runs").inner_text()
     assert page.locator(".runs input:checked").count() == 1
     page.locator(".runs input:not(:checked)").check()
-    page.locator("button:text-is('Compare the ticked')").click()
+    page.locator("button:text-is('Compare selected')").click()
     page.locator(".plot svg").first.wait_for()
     assert sorted(points(curve(page, "Adversarial A→B", colour)) for colour in "ab") == [10, 21]
     assert page.locator(".beside img:visible").count() == 2
     page.locator(".switch button").nth(1).click()
     two.report_at(220)
-    page.evaluate(LOOK)
+    page.evaluate(REFRESH)
     assert "220" in page.locator(".side-by-side").inner_text()
     assert page.locator(".switch [aria-pressed=true]").inner_text() == "B→A"
     page.locator(".trail a").click()
@@ -156,7 +156,7 @@ def test_a_second_run_makes_a_list(serve, show, tmp_path, made):
     page = show(serve(tmp_path).address)
     page.locator("h1:text-is('one')").wait_for()
     made(tmp_path / "two")
-    page.evaluate("void look()")  # loads the page anew
+    page.evaluate("void refresh()")  # loads the page anew
     page.locator("h1:text-is('2 runs')").wait_for()
 
 
@@ -212,7 +212,7 @@ def test_a_phone_shows_all_without_scrolling_sideways(serve, show, tmp_path, mad
     assert page.evaluate(FITS)
     for box in page.locator(".runs input").all():
         box.check()
-    page.locator("button:text-is('Compare the ticked')").click()
+    page.locator("button:text-is('Compare selected')").click()
     page.locator(".plot svg").first.wait_for()
     assert page.evaluate(FITS)
     page.locator(".side-by-side a").first.click()
@@ -234,7 +234,7 @@ def test_a_run_that_vanishes_is_said_above_what_was_seen_last(serve, show, tmp_p
     page.locator(".runs a:has-text('goes')").click()
     page.locator("h1:text-is('goes')").wait_for()
     shutil.rmtree(tmp_path / "goes")
-    page.evaluate(LOOK)
+    page.evaluate(REFRESH)
     page.locator(".lost:has-text('moved or deleted')").wait_for()
     assert page.locator("h1").inner_text() == "goes"
     page.complaints.clear()  # the browser itself reports every 404
@@ -243,10 +243,10 @@ def test_a_run_that_vanishes_is_said_above_what_was_seen_last(serve, show, tmp_p
 def test_a_monitor_that_was_ended_is_said_and_found_again(serve, show, run):
     page = show(serve(run.path).address)
     page.context.set_offline(True)
-    page.evaluate(LOOK)
-    assert page.locator(".lost").inner_text() == "The monitor does not answer; trying again."
+    page.evaluate(REFRESH)
+    assert page.locator(".lost").inner_text() == "The monitor does not answer. Trying again."
     page.context.set_offline(False)
-    page.evaluate(LOOK)
+    page.evaluate(REFRESH)
     assert page.locator(".lost").is_hidden()
     page.complaints.clear()  # the browser itself reports every failed fetch
 

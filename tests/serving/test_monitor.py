@@ -17,7 +17,7 @@ import pytest
 from twofold.cli import app as cli
 from twofold.errors import TwofoldError
 from twofold.runs import Run
-from twofold.serving import checkup, monitor, views, watch
+from twofold.serving import doctor, monitor, views, watch
 
 EVIL = "</script><script>alert('x')</script>\"'><img src=x onerror=alert(1)>"
 
@@ -68,7 +68,14 @@ def test_a_run_is_shown_whole(serve, run):
         in text
     )
     assert "Against the truth" in text
-    assert list(charts(page)) == ["PSNR", "Adversarial", "Cycle", "Critics", "Learning rate", "Throughput"]
+    assert list(charts(page)) == [
+        "PSNR",
+        "Adversarial",
+        "Cycle",
+        "Discriminator",
+        "Learning rate",
+        "Throughput",
+    ]
     assert charts(page)["Adversarial"]["axes"][0][-1] == 400
     assert charts(page)["PSNR"]["curves"][0]["values"] == [18.5]
     assert len(Seen(page).images) == 6
@@ -97,21 +104,21 @@ def test_a_page_is_sent_again_only_when_something_changed(serve, run):
 def test_a_run_that_falls_silent_is_news(serve, run, monkeypatch):
     served = serve(run.path)
     tag = served.ask("/")[0].headers["ETag"]
-    for module in (watch, views):
-        monkeypatch.setattr(module, "touched", lambda run: 1e9)
+    monkeypatch.setattr(watch, "last_written", lambda run: 1e9)
     answer, body = served.ask("/", if_none_match=tag)
     assert answer.status == 200
     assert "quiet · last report <time data-at=1000000000>" in body.decode()
 
 
-def test_the_doctors_words_are_shown_and_news(serve, run, monkeypatch):
+def test_a_new_diagnosis_is_shown(serve, run, monkeypatch):
     served = serve(run.path)
     answer, body = served.ask("/")
-    assert "How it is going The doctor is looking…" in Seen(body.decode()).text
-    monkeypatch.setattr(checkup.Checkups, "words", lambda self, each: "<p>The critic has won.</p>")
+    assert "How it is going The doctor is examining this run…" in Seen(body.decode()).text
+    won = doctor.Diagnosis([], "The discriminator has won.")
+    monkeypatch.setattr(doctor.BackgroundDoctor, "diagnosis", lambda self, each: won)
     answer, body = served.ask("/", if_none_match=answer.headers["ETag"])
     assert answer.status == 200
-    assert "How it is going The critic has won." in Seen(body.decode()).text
+    assert "How it is going The discriminator has won." in Seen(body.decode()).text
 
 
 def test_half_a_line_waits_for_its_other_half(serve, run):
@@ -128,13 +135,13 @@ def test_an_empty_run_says_what_is_to_come(serve, tmp_path, made):
     text = Seen(serve(made(tmp_path / "new", 0, 0).path).page()).text
     assert "starting · settings written" in text
     assert "No sample yet" in text
-    assert "No curve yet" in text
+    assert "No curves yet" in text
 
 
 def test_a_folder_without_runs_waits_for_one(serve, tmp_path, made):
     served = serve(tmp_path)
     assert "0 runs" in served.page()
-    assert "appears as soon as one starts" in served.page()
+    assert "appears here as soon as it starts" in served.page()
     made(tmp_path / "first")
     assert "<h1>first</h1>" in served.page()
     made(tmp_path / "second")
@@ -179,7 +186,7 @@ def test_a_run_that_vanishes_is_missed_politely(serve, tmp_path, made, capfd):
 
 def test_what_breaks_is_said_on_the_page_and_not_in_the_terminal(serve, run, monkeypatch, capfd):
     served = serve(run.path)
-    monkeypatch.setattr(views, "curves", lambda found: 1 / 0)
+    monkeypatch.setattr(views, "run_charts", lambda run: 1 / 0)
     text = Seen(served.page("/", 500)).text
     assert "mistake in twofold: ZeroDivisionError: division by zero" in text
     monkeypatch.setattr(Run, "samples", lambda run, direction: (run.path / "gone").read_bytes())
@@ -204,7 +211,7 @@ def test_a_thousand_runs_are_listed_by_the_page(serve, thousand):
     served = serve(thousand)
     first = served.page()
     assert "<h1 data-part=count>1,000 runs</h1>" in first
-    assert len(keys(first)) == views.AT_ONCE
+    assert len(keys(first)) == views.RUNS_PER_PAGE
     last = keys(served.page("/?page=25"))
     assert keys(served.page("/?page=99")) == last
     assert not set(last) & set(keys(first))
@@ -215,11 +222,11 @@ def test_every_run_is_on_one_page(thousand):
     runs = list(watch.Watch([thousand]).runs().values())
     pages = [views.listing(runs, [runs[70].key, "none"], "", page) for page in range(1, 26)]
     assert {page.pages for page in pages} == {25}
-    assert all(page.ticked == [runs[70]] for page in pages)
+    assert all(page.selected == [runs[70]] for page in pages)
     assert [each for page in pages for each in page.found] == [*runs[:70], *runs[71:]]
 
 
-def test_runs_are_found_by_name_and_ticked_ones_stay(serve, thousand):
+def test_runs_are_found_by_name_and_selected_ones_stay(serve, thousand):
     served = serve(thousand)
     found = keys(served.page("/?find=RUN-12"))
     assert len(found) == 10
@@ -228,7 +235,7 @@ def test_runs_are_found_by_name_and_ticked_ones_stay(serve, thousand):
     assert other[0] == found[0]
     assert len(other) == 11
     assert served.page(f"/?find=run-99&run={found[0]}").count(" checked ") == 1
-    assert "No run has such a name" in served.page("/?find=zebra")
+    assert "No run name contains “zebra”" in served.page("/?find=zebra")
 
 
 def test_a_search_is_shown_as_text(serve, thousand):
@@ -258,7 +265,7 @@ def test_runs_are_compared_in_a_colour_each(serve, tmp_path, made):
 def test_too_few_or_too_many_to_compare_is_said(serve, thousand, count):
     served = serve(thousand)
     query = "&".join(f"run={key}" for key in keys(served.page())[:count])
-    assert f"Tick two to 8 runs to see them side by side; {count} were ticked" in served.page(
+    assert f"Select 2 to 8 runs to see them side by side, not {count}." in served.page(
         f"/compare?{query}", 400
     )
 
@@ -302,7 +309,7 @@ def test_only_pictures_of_the_run_are_served(serve, run, tmp_path, monkeypatch):
         assert answer.status in (404, 307), name
         assert b"format: 1" not in body
     assert served.ask(f"{base}/000000100-ab.webp")[0].status == 200
-    monkeypatch.setattr(monitor, "LARGEST", 10)
+    monkeypatch.setattr(monitor, "MAX_SAMPLE_BYTES", 10)
     assert served.ask(f"{base}/000000100-ab.webp")[0].status == 404
 
 
@@ -342,7 +349,7 @@ def test_every_answer_forbids_what_no_page_needs(serve, run):
 def test_nothing_can_be_sent(serve, run, method):
     answer, _ = serve(run.path).ask("/", method)
     assert answer.status == 405
-    assert answer.headers["Allow"] == "GET, HEAD"
+    assert set(answer.headers["Allow"].split(", ")) == {"GET", "HEAD"}
 
 
 def test_head_is_get_without_the_body(serve, run):
@@ -403,7 +410,7 @@ def test_the_command_says_where_and_ends_quietly(run):
 
 
 def test_a_reader_who_stopped_reading_does_not_hold_up_the_end(run):
-    os.truncate(run.sample(100, "ab"), monitor.LARGEST)  # more than sockets hold
+    os.truncate(run.sample(100, "ab"), monitor.MAX_SAMPLE_BYTES)  # more than sockets hold
     with socket.socket() as asleep, commanded(run) as port:
         address = f"http://127.0.0.1:{port}"
         with urllib.request.urlopen(address, timeout=10) as answer:
@@ -425,11 +432,11 @@ def test_a_port_in_use_is_one_line_with_what_to_do(serve, run, notify):
 @pytest.mark.parametrize(
     ("tokens", "words"),
     [
-        ([], "nothing to watch"),
+        ([], "RUNS is missing"),
         (["nowhere"], "there is no folder nowhere"),
         ([".", "--port", "70000"], "--port is 70000; give 0 to 65535"),
         ([".", "--port", "x"], "no whole number"),
-        ([".", "--host", "no such host"], "--host no such host is no address of this machine"),
+        ([".", "--host", "no such host"], "--host no such host is not an address of this machine"),
         ([".", "--host", "192.0.2.1", "--port", "0"], "cannot listen on 192.0.2.1"),
     ],
 )

@@ -1,12 +1,14 @@
 """Which runs are found, and what they are said to be doing."""
 
+import json
 import os
 from pathlib import Path
 
 import pytest
 
+from twofold.pages.run_folder import progress
 from twofold.runs import Run
-from twofold.serving.watch import Watch, glance, state, too_new
+from twofold.serving.watch import Watch, state, summarise
 
 TRAINING = {"training": {"epochs": 6, "decay_epochs": 4, "report_every": 10}}
 
@@ -62,7 +64,7 @@ def test_names_that_are_no_text_are_watched_too(tmp_path, made):
 
 
 @pytest.mark.parametrize(
-    ("last", "speed", "silence", "said"),
+    ("last", "speed", "silence", "expected"),
     [
         ({}, 0.0, 5, "starting"),
         ({}, 0.0, 500, "quiet"),
@@ -76,21 +78,21 @@ def test_names_that_are_no_text_are_watched_too(tmp_path, made):
     ],
 )
 def test_what_a_run_is_doing_is_told_from_how_far_it_is_and_how_long_it_was_silent(
-    last, speed, silence, said
+    last, speed, silence, expected
 ):
-    assert state(TRAINING, last, speed, silence) == said
+    assert state(TRAINING, progress(TRAINING, last), speed, silence) == expected
 
 
 def test_time_left_is_what_is_to_do_at_the_latest_speed(run):
     (each,) = Watch([run.path]).runs().values()
-    seen = glance(each)  # 400 images of 1,000 at 4 a second
-    assert (seen.state, seen.speed, seen.left) == ("training", 4.0, 150.0)
+    seen = summarise(each.run)  # 400 images of 1,000 at 4 a second
+    assert (seen.state, seen.speed, seen.seconds_left) == ("training", 4.0, 150.0)
     run.report_at(1000)
-    assert glance(each).left == 0
-    assert glance(each).state == "finished"
+    assert summarise(each.run).seconds_left == 0
+    assert summarise(each.run).state == "finished"
 
 
-def test_a_glance_survives_whatever_is_there(tmp_path, made):
+def test_a_summary_survives_whatever_is_there(tmp_path, made):
     run = made(tmp_path / "run", 0, 0)
     (each,) = Watch([run.path]).runs().values()
     for junk in (
@@ -103,15 +105,17 @@ def test_a_glance_survives_whatever_is_there(tmp_path, made):
     ):
         run.metrics.write_bytes(junk)
         run.timing.write_bytes(junk)
-        assert glance(each)[1:3] == ({}, 0.0)
+        assert summarise(each.run)[1:3] == ((0, 0, 0, 10), 0.0)
     run.config.unlink()
-    assert glance(each).config == {}
+    assert summarise(each.run).config == {}
 
 
 @pytest.mark.parametrize("version", [2, "x", None, 1.5])
-def test_a_run_of_a_later_format_says_so(version):
-    assert f"format {version}" in too_new({"format": version})
-    assert too_new({"format": 1}) == too_new({}) == ""
+def test_a_run_of_a_later_format_says_so(run, version):
+    (each,) = Watch([run.path]).runs().values()
+    assert summarise(each.run).too_new == ""
+    run.config.write_text(json.dumps({"format": version}))
+    assert f"format {version}" in summarise(each.run).too_new
 
 
 def test_nothing_is_written(run, tmp_path):
@@ -120,6 +124,6 @@ def test_nothing_is_written(run, tmp_path):
 
     before = everything()
     for each in Watch([tmp_path]).runs().values():
-        glance(each)
+        summarise(each.run)
         assert isinstance(each.run, Run)
     assert everything() == before

@@ -25,9 +25,9 @@ COMMANDS = {
     ),
     "cli.verbs:info": "Say what a run or a model is.",
     "cli.verbs:import_": "Turn a generator of the original implementation (.pth) into a twofold model.",
-    "cli.verbs:report": "Write RUN/report.html anew and say where it is.",
+    "cli.report:report": "Write RUN/report.html again and print its path.",
     "cli.verbs:doctor": "Say what is wrong with a run, whether it is going on or done, and what to try next.",
-    "cli.monitor:monitor": "Show runs on a live page, while they train and after; Ctrl-C ends it.",
+    "cli.monitor:monitor": "Show runs on a live page while they train and afterwards; Ctrl-C ends it.",
     "cli.verbs:presets": (
         "List the published recipes; with NAME, say what one sets, where each value is from, and what to type."
     ),

@@ -1,4 +1,4 @@
-"""`twofold monitor`: what it takes, what it does, what it says."""
+"""`twofold monitor`."""
 
 import os
 import sys
@@ -16,26 +16,26 @@ def monitor(
     port: Whole = 8707,
     open: bool = True,
 ) -> None:
-    """Show runs on a live page, while they train and after; Ctrl-C ends it.
+    """Show runs on a live page while they train and afterwards; Ctrl-C ends it.
 
     Parameters
     ----------
     runs
-        Run folders, and folders of run folders; they are only read.
+        Run folders and folders of run folders. They are only read.
     host
-        The address to serve at; 0.0.0.0 lets other machines in, and anyone who reaches this one.
+        The address to listen on. 0.0.0.0 admits everyone who can reach this machine.
     port
-        0 for any that is free.
+        The port to listen on; 0 takes a free one.
     open
-        --no-open leaves the browser alone.
+        Open the page in a browser.
     """
     from twofold.serving.monitor import serve
 
     if not runs:
-        raise UsageError("nothing to watch: `twofold monitor RUN`, or a folder of runs")
+        raise UsageError("RUNS is missing: give a run folder or a folder of runs")
     for folder in runs:
         if not folder.is_dir():
-            raise UsageError(f"there is no folder {folder}; give a run folder, or a folder of runs")
+            raise UsageError(f"there is no folder {folder}: give a run folder or a folder of runs")
 
     def ready(address: str, count: int) -> None:
         emit(f"{address}  {count:,} {'run' if count == 1 else 'runs'}; Ctrl-C ends it")
@@ -46,7 +46,7 @@ def monitor(
 
 
 def browse(address: str) -> None:
-    """Open a page in the user's browser, where there is a desktop to see it on."""
+    """Open a page in the user's browser, if there is a desktop."""
     desktop = sys.platform in ("darwin", "win32") or {"DISPLAY", "WAYLAND_DISPLAY"} & os.environ.keys()
     if desktop and "SSH_CONNECTION" not in os.environ:
         webbrowser.open(address)

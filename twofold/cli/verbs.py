@@ -121,21 +121,6 @@ def import_(
     emit(paragraph(f"{out}: {spelled(describe(generator))}"))
 
 
-def report(run: Path, /) -> None:
-    """Write RUN/report.html anew and say where it is.
-
-    Parameters
-    ----------
-    run
-        A run folder.
-    """
-    from twofold.reporting.report import write_report
-
-    if not Run(run).exists:
-        raise UsageError(f"there is no run in {run}")
-    emit(str(write_report(Run(run))))
-
-
 def doctor(run: Path, /, *, json: Flag = False) -> int:
     """Say what is wrong with a run, whether it is going on or done, and what to try next.
 

@@ -1,45 +1,137 @@
-"""Line charts over images seen, smoothed and drawn to the screen's width by script.js."""
+"""Line charts of one run or of several runs over the images seen; static/script.js draws them."""
 
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, NamedTuple
 
-from twofold.pages.html import json_block, text
+from twofold.pages.run_folder import Rows, RunFolder
+from twofold.read_untrusted import as_dict, number
 
 COLOURS = ("a", "b", "c", "d", "e", "f", "g", "h")
-"""Colours of style.css; the first two are those of the domains."""
+"""Classes of style.css; the first two are the colours of the domains."""
+
+LOSSES = {  # by the first word of a loss's name: the chart's title and meaning
+    "gan": (
+        "Adversarial",
+        "How far a generator is from passing its images off as real to its discriminator.",
+    ),
+    "cycle": ("Cycle", "How far an image is from the original after it is translated and translated back."),
+    "idt": ("Identity", "How much a generator changes an image that is already in its target domain."),
+    "disc": (
+        "Discriminator",
+        "How far a discriminator is from telling real from translated images apart. Near zero, it has won.",
+    ),
+    "nce": (
+        "Patch contrast",
+        "How hard it is to find, for a patch of the translation, the patch of the source at the same place.",
+    ),
+    "l1": ("Pixel difference", "Mean absolute difference between a translation and its right answer."),
+    "l2": ("Pixel difference", "Mean squared difference between a translation and its right answer."),
+    "perceptual": (
+        "Perceptual",
+        "Difference between a pretrained network's features of two images that should look alike.",
+    ),
+    "rec": (
+        "Discriminator of reconstructions",
+        "How far these discriminators are from telling real from reconstructed images apart.",
+    ),
+    "": ("Other losses", "Other terms that this method minimises."),
+}
+HELD_OUT = "Measured on held-out images."
+RATE = "Learning rate", "The step size of the generators' optimizer.", ""
+SPEED = "Throughput", "Pairs of images trained on in a second.", "images/s"
+
+MOST_CURVES, MOST_CHARTS = 4, 12
+"""Curves in a chart of one run; charts of held-out metrics, and of one kind of loss where runs are compared."""
 
 
-class Series(NamedTuple):
-    """One curve: its label, values (None is a gap) at images seen, in rising order, and one of COLOURS."""
+class Curve(NamedTuple):
+    """Values (None is a gap) at images seen, in rising order.
+
+    The colour is one of COLOURS; an empty label stands for the chart's title.
+    """
 
     label: str
+    colour: str
     images: list[float]
     values: list[float | None]
-    colour: str
 
 
-def chart(title: str, meaning: str, unit: str, series: Sequence[Series], zero: bool = True) -> str:
-    """A figure of those curves that have a value; nothing if none has. Its scale begins at zero, if that is told.
+class Chart(NamedTuple):
+    """A figure whose scale begins at zero if `zero`. Curves of one log share one of the axes."""
 
-    Without a script the legend still says the last values.
-    """
-    told = [each for each in series if any(value is not None for value in each.values)]
-    if not told:
-        return ""
-    axes = list(dict.fromkeys(tuple(each.images) for each in told))  # curves of one log share theirs
-    curves = [
-        {"label": label, "colour": colour, "axis": axes.index(tuple(images)), "values": _short(values)}
-        for label, images, values, colour in told
+    title: str
+    meaning: str
+    unit: str
+    zero: bool
+    axes: list[list[float]]
+    curves: list[dict[str, Any]]
+    """Of each: label, colour, the place of its axis, values, and the last value as text for pages without script."""
+
+
+def run_charts(run: RunFolder) -> list[Chart]:
+    """The charts of one run: one for each kind of loss, in which the losses of a domain have its colour."""
+    held_out = [
+        chart(name.upper(), HELD_OUT, "", [_curve("", "c", run.evaluations, "values", name)], zero=False)
+        for name in _names(run.evaluations, "values")[:MOST_CHARTS]
     ]
-    legend = "".join(
-        f"<li class={text(each.colour)}>{text(each.label)} <b>{_last(each.values)}</b></li>" for each in told
-    )
-    data = {"title": title, "unit": unit, "zero": zero, "axes": axes, "curves": curves}
-    return (
-        f"<figure class=chart><figcaption><h3>{text(title)}</h3><p>{text(meaning)}</p></figcaption>"
-        f"<ul class=legend>{legend}<li class=where></li></ul><div class=plot></div>"
-        f"{json_block(data)}</figure>"
-    )
+    losses = [
+        chart(*LOSSES[kind], "loss", _curves_of_kind(kind, names, run.metrics))
+        for kind, names in losses_by_kind(run.metrics).items()
+    ]
+    rate = chart(*RATE, [_curve("", "d", run.metrics, "lr")])
+    speed = chart(*SPEED, [_curve("", "d", run.timing, "images_per_s")])
+    return [each for each in (*held_out, *losses, rate, speed) if each.curves]
+
+
+def comparison_charts(runs: Sequence[tuple[str, RunFolder]]) -> list[Chart]:
+    """The charts of several named runs, as many as there are COLOURS: one for each loss, each run in a colour."""
+    coloured = [(label, colour, run) for (label, run), colour in zip(runs, COLOURS, strict=False)]
+
+    def curves(log: str, *keys: str) -> list[Curve]:
+        return [_curve(label, colour, getattr(run, log), *keys) for label, colour, run in coloured]
+
+    evaluations = [row for _, run in runs for row in run.evaluations]
+    held_out = [
+        chart(name.upper(), HELD_OUT, "", curves("evaluations", "values", name), zero=False)
+        for name in _names(evaluations, "values")[:MOST_CHARTS]
+    ]
+    losses = [
+        chart(
+            f"{LOSSES[kind][0]} {_label(kind, name)}",
+            LOSSES[kind][1],
+            "loss",
+            curves("metrics", "losses", name),
+        )
+        for kind, names in losses_by_kind([row for _, run in runs for row in run.metrics]).items()
+        for name in names[:MOST_CHARTS]
+    ]
+    machine = [chart(*RATE, curves("metrics", "lr")), chart(*SPEED, curves("timing", "images_per_s"))]
+    return [each for each in (*held_out, *losses, *machine) if each.curves]
+
+
+def losses_by_kind(metrics: Rows) -> dict[str, list[str]]:
+    """The names of all losses by the key of LOSSES that describes them; kinds without losses are left out."""
+    kinds: dict[str, list[str]] = {kind: [] for kind in LOSSES}
+    for name in _names(metrics, "losses"):
+        kinds.get(name.partition("_")[0], kinds[""]).append(name)
+    return {kind: sorted(names) if kind else names for kind, names in kinds.items() if names}
+
+
+def chart(title: str, meaning: str, unit: str, curves: Iterable[Curve], zero: bool = True) -> Chart:
+    """A chart of those curves that have a value other than 0; it may have none."""
+    made = Chart(title, meaning, unit, zero, [], [])
+    for label, colour, images, values in curves:
+        if not any(values):
+            continue
+        if images not in made.axes:
+            made.axes.append(images)
+        last = next(f"{value:.3g}" for value in reversed(values) if value is not None)
+        short = [None if value is None else float(f"{value:.5g}") for value in values]
+        axis = made.axes.index(images)
+        made.curves.append(
+            {"label": label or title, "colour": colour, "axis": axis, "values": short, "last": last}
+        )
+    return made
 
 
 def evenly(count: int, most: int) -> list[int]:
@@ -49,9 +141,24 @@ def evenly(count: int, most: int) -> list[int]:
     return [round(place * (count - 1) / (most - 1)) for place in range(most)]
 
 
-def _short(values: Sequence[float | None]) -> list[float | None]:
-    return [None if value is None else float(f"{value:.5g}") for value in values]
+def _curves_of_kind(kind: str, names: list[str], metrics: Rows) -> Iterator[Curve]:
+    free = list(COLOURS[:MOST_CURVES])
+    for name in names[:MOST_CURVES]:
+        domain = name[-1:]  # gan_ab makes images of B and disc_b judges them: both have B's colour
+        colour = free.pop(free.index(domain) if domain in free else -1)
+        yield _curve(_label(kind, name), colour, metrics, "losses", name)
 
 
-def _last(values: Sequence[float | None]) -> str:
-    return next((f"{value:.3g}" for value in reversed(values) if value is not None), "–")
+def _label(kind: str, name: str) -> str:
+    domains = {"a": "A", "b": "B", "ab": "A→B", "ba": "B→A"} if kind else {}
+    return domains.get(name.rpartition("_")[2], name)
+
+
+def _names(rows: Rows, key: str) -> list[str]:
+    return list(dict.fromkeys(str(name) for row in rows for name in as_dict(row.get(key))))
+
+
+def _curve(label: str, colour: str, rows: Rows, key: str, name: str | None = None) -> Curve:
+    """The values of `key` in each row, or of `name` in a mapping there."""
+    found = [row.get(key) if name is None else as_dict(row.get(key)).get(name) for row in rows]
+    return Curve(label, colour, [row["images"] for row in rows], [number(value) for value in found])

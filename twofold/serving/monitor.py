@@ -3,6 +3,7 @@
 import errno
 import hashlib
 import logging
+import os
 import re
 import secrets
 import socket
@@ -15,25 +16,27 @@ from urllib.parse import urlsplit
 from twofold.errors import TwofoldError, UsageError
 from twofold.runs import DIRECTIONS
 from twofold.serving import views
-from twofold.serving.checkup import Checkups
-from twofold.serving.watch import Watch, Watched, glance, trace
+from twofold.serving.doctor import BackgroundDoctor
+from twofold.serving.watch import Watch, Watched, fingerprint, summarise
 
 try:
     import uvicorn
     from starlette.applications import Starlette
-    from starlette.datastructures import Headers, MutableHeaders
+    from starlette.datastructures import Headers
     from starlette.requests import Request
     from starlette.responses import HTMLResponse, PlainTextResponse, Response
     from starlette.routing import Route
-    from starlette.types import ASGIApp, Message, Receive, Scope, Send
+    from starlette.types import ASGIApp, Receive, Scope, Send
 except ImportError as error:
     raise TwofoldError(
-        f"the live page needs {error.name}: pip install 'twofold[monitor]'; `twofold report` needs nothing"
+        f"twofold monitor needs {error.name}: pip install 'twofold[monitor]'; `twofold report` works without it"
     ) from None
 
-LARGEST = 1 << 25  # bytes of a sample grid
-GRACE = 1  # second after Ctrl-C for answers on their way; a phone asleep would take its own for ever
-STARTED = secrets.token_hex(4)  # so that no page of another version is taken for this one's
+MAX_SAMPLE_BYTES = 1 << 25
+SHUTDOWN_SECONDS = 1  # for answers on their way at Ctrl-C; a phone asleep would take its own for ever
+SERVER_ID = secrets.token_hex(
+    4
+)  # in every ETag, so that pages of another version are not taken for this one's
 
 HEADERS = {
     "Content-Security-Policy": "frame-ancestors 'none'; base-uri 'none'; object-src 'none'",
@@ -46,10 +49,14 @@ HEADERS = {
 def serve(folders: Sequence[Path], host: str, port: int, ready: Callable[[str, int], None]) -> None:
     """Serve pages on the runs among and inside `folders` until interrupted.
 
-    `ready` is told the address and the number of runs once it answers. Port 0 is any free one.
+    Args:
+        folders: run folders and folders of run folders.
+        host: the address to listen on; names other than this machine's own are answered only if it is not local.
+        port: 0 for any free one.
+        ready: called with the page's address and the number of runs once the server listens.
 
     Raises:
-        TwofoldError: the address cannot be had.
+        TwofoldError: it cannot listen there.
     """
     watch = Watch(folders)
     listening = listen(host, port)
@@ -61,7 +68,7 @@ def serve(folders: Sequence[Path], host: str, port: int, ready: Callable[[str, i
 
 
 def server(app: ASGIApp) -> uvicorn.Server:
-    """A server that keeps the terminal to itself: what goes wrong is said on the page."""
+    """A server that writes nothing to the terminal: errors are shown on the page."""
     config = uvicorn.Config(
         app,
         lifespan="off",
@@ -70,7 +77,8 @@ def server(app: ASGIApp) -> uvicorn.Server:
         log_config=None,
         log_level=logging.CRITICAL,
         access_log=False,
-        timeout_graceful_shutdown=GRACE,
+        headers=list(HEADERS.items()),
+        timeout_graceful_shutdown=SHUTDOWN_SECONDS,
     )
     return uvicorn.Server(config)
 
@@ -79,71 +87,77 @@ def listen(host: str, port: int) -> socket.socket:
     """A socket that accepts connections to host and port.
 
     Raises:
-        UsageError: there is no such host or port. TwofoldError: it is taken or not for us.
+        UsageError: there is no such host or port.
+        TwofoldError: the port is taken or not allowed.
     """
     if not 0 <= port < 1 << 16:
-        raise UsageError(f"--port is {port}; give 0 to 65535, 0 for any that is free")
+        raise UsageError(f"--port is {port}; give 0 to 65535, 0 for any free port")
     try:
-        family, kind, protocol, _, place = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        listening = socket.socket(family, kind, protocol)
+        family, *_, place = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
     except OSError as error:
-        raise UsageError(f"--host {host} is no address of this machine: {error.strerror or error}") from None
+        raise UsageError(
+            f"--host {host} is not an address of this machine: {error.strerror or error}"
+        ) from None
     try:
-        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listening.bind(place)
-        listening.listen(128)
+        return socket.create_server(place, family=family, backlog=128)
     except OSError as error:
-        listening.close()
         if error.errno == errno.EADDRINUSE:
             raise TwofoldError(
                 f"port {port} is in use, maybe by another monitor; --port 0 takes a free one"
             ) from None
-        raise TwofoldError(f"cannot listen on {host}, port {port}: {error.strerror}; try --port 0") from None
-    return listening
+        reason = os.strerror(error.errno) if error.errno else error
+        raise TwofoldError(f"cannot listen on {host}, port {port}: {reason}; try --port 0") from None
 
 
 def address(host: str, port: int) -> str:
-    """What to type into a browser; for every address of the machine, its name."""
+    """The address for a browser; if the server listens on every address, one with the machine's name."""
     name = socket.gethostname() if host in ("0.0.0.0", "::", "") else host
     return f"http://{f'[{name}]' if ':' in name else name}:{port}"
 
 
 def application(watch: Watch, hosts: set[str] | None) -> ASGIApp:
-    """The pages as an ASGI application that answers to `hosts` alone; to any name if that is None."""
-    checkups = Checkups()
+    """The pages as an ASGI application that answers to the names `hosts` only; to any name if that is None."""
+    doctor = BackgroundDoctor()
 
     def start(request: Request) -> Response:
-        runs, asked = list(watch.runs().values()), request.query_params
+        runs, query = list(watch.runs().values()), request.query_params
         if len(runs) == 1:
-            return run_page(request, runs[0], checkups, alone=True)
-        page = int(asked["page"]) if re.fullmatch(r"[0-9]{1,6}", asked.get("page", "")) else 1
-        shown = views.listing(runs, asked.getlist("run"), asked.get("find", "")[:200], page)
-        here = [*shown.ticked, *shown.found]
-        return fresh(request, here, lambda: views.every(shown), f"{shown.runs}/{shown.pages}")
+            return run_page(request, runs[0], alone=True)
+        page = int(query["page"]) if re.fullmatch(r"[0-9]{1,6}", query.get("page", "")) else 1
+        shown = views.listing(runs, query.getlist("run"), query.get("find", "")[:200], page)
+        return page_if_changed(
+            request,
+            [*shown.selected, *shown.found],
+            lambda: views.list_page(shown),
+            f"{shown.runs}/{shown.pages}",
+        )
 
     def run(request: Request) -> Response:
         found = watch.runs().get(request.path_params["key"])
-        return run_page(request, found, checkups, alone=len(watch.runs()) == 1) if found else lost()
+        return run_page(request, found, alone=len(watch.runs()) == 1) if found else not_found()
+
+    def run_page(request: Request, found: Watched, *, alone: bool) -> Response:
+        diagnosis = doctor.diagnosis(found)
+        return page_if_changed(
+            request, [found], lambda: views.run_page(found, diagnosis, alone), f"{alone} {diagnosis}"
+        )
 
     def compare(request: Request) -> Response:
         runs, keys = watch.runs(), dict.fromkeys(request.query_params.getlist("run"))
         chosen = [runs[key] for key in keys if key in runs]
-        if not 2 <= len(chosen) <= views.MOST:
-            words = f"Tick two to {views.MOST} runs to see them side by side; {len(chosen)} were ticked."
-            return HTMLResponse(views.trouble("Side by side", words), 400)
-        return fresh(request, chosen, lambda: views.several(chosen))
+        if not 2 <= len(chosen) <= views.MAX_COMPARED:
+            message = f"Select 2 to {views.MAX_COMPARED} runs to see them side by side, not {len(chosen)}."
+            return HTMLResponse(views.message_page("Side by side", message), 400)
+        return page_if_changed(request, chosen, lambda: views.comparison_page(chosen))
 
     def sample(request: Request) -> Response:
-        found, asked = watch.runs().get(request.path_params["key"]), request.path_params["file"]
-        match = re.fullmatch(rf"([0-9]{{9,18}})-({'|'.join(DIRECTIONS)})\.webp", asked)
-        content = picture(found, int(match[1]), match[2]) if found and match else None
+        found, file = watch.runs().get(request.path_params["key"]), request.path_params["file"]
+        match = re.fullmatch(rf"([0-9]{{9,18}})-({'|'.join(DIRECTIONS)})\.webp", file)
+        content = sample_grid(found, int(match[1]), match[2]) if found and match else None
         if content is None:
             return PlainTextResponse("there is no such picture", 404)
-        return Response(
-            content,
-            media_type="image/webp",
-            headers={"Cache-Control": "private, max-age=31536000, immutable"},
-        )
+        kept = {"Cache-Control": "private, max-age=31536000, immutable"}
+        return Response(content, media_type="image/webp", headers=kept)
 
     routes = [
         Route("/", start),
@@ -151,76 +165,63 @@ def application(watch: Watch, hosts: set[str] | None) -> ASGIApp:
         Route("/run/{key}", run),
         Route("/run/{key}/{file}", sample),
     ]
-    answers = {404: lost, OSError: lost, Exception: broken}
-    return Guard(Starlette(routes=routes, exception_handlers=answers), hosts)
+    errors = {404: not_found, OSError: not_found, Exception: failed}
+    return OwnHostsOnly(Starlette(routes=routes, exception_handlers=errors), hosts)
 
 
-def lost(*_: object) -> Response:
-    words = "There is no such page; a run whose folder was moved or deleted is here no more."
-    return HTMLResponse(views.trouble("Nothing here", words), 404)
+def page_if_changed(
+    request: Request, runs: Sequence[Watched], body: Callable[[], str], also: str = ""
+) -> Response:
+    """The page, or 304 if neither the runs on it nor `also` has changed since the browser's last request."""
+    shown = [(each.key, fingerprint(each.run), summarise(each.run).state) for each in runs]
+    content = f"{SERVER_ID} {request.url} {also} {shown}".encode("utf-8", "surrogatepass")
+    headers = {"ETag": f'"{hashlib.sha256(content).hexdigest()[:24]}"', "Cache-Control": "no-cache"}
+    if request.headers.get("if-none-match") == headers["ETag"]:
+        return Response(status_code=304, headers=headers)
+    return HTMLResponse(body().encode("utf-8", "replace"), headers=headers)
 
 
-def broken(_: Request, error: Exception) -> Response:
-    words = f"The page could not be made, which is a mistake in twofold: {type(error).__name__}: {error}"
-    return HTMLResponse(views.trouble("Something broke", words), 500)
+def sample_grid(found: Watched, images: int, direction: str) -> bytes | None:
+    """A sample grid, if it is a WebP file inside the run folder of at most MAX_SAMPLE_BYTES."""
+    path = found.run.sample(images, direction)
+    try:
+        inside = path.resolve().is_relative_to(found.run.path.resolve())
+        if not inside or not path.is_file() or path.stat().st_size > MAX_SAMPLE_BYTES:
+            return None
+        content = path.read_bytes()
+    except OSError:
+        return None
+    return content if content[:4] == b"RIFF" and content[8:12] == b"WEBP" else None
 
 
-class Guard:
-    """Lets through GET and HEAD, from pages under its own names alone, and sends what keeps other pages out.
+def not_found(*_: object) -> Response:
+    message = "This page does not exist. If it was a run, its folder was moved or deleted."
+    return HTMLResponse(views.message_page("Not found", message), 404)
 
-    A page elsewhere could have its own name resolve to this address (DNS rebinding); the Host header then tells.
+
+def failed(_: Request, error: Exception) -> Response:
+    message = f"The page could not be made, which is a mistake in twofold: {type(error).__name__}: {error}"
+    return HTMLResponse(views.message_page("Error", message), 500)
+
+
+class OwnHostsOnly:
+    """Answers only requests that are addressed to one of `hosts`.
+
+    A foreign web page could let its own name resolve to this address (DNS rebinding); the Host header shows it.
     """
 
     def __init__(self, app: ASGIApp, hosts: set[str] | None) -> None:
         self.app, self.hosts = app, hosts
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        async def sealed(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                MutableHeaders(scope=message).update(HEADERS)
-            await send(message)
-
-        app = self.app
-        if scope["method"] not in ("GET", "HEAD"):
-            app = PlainTextResponse("GET and HEAD only", 405, headers={"Allow": "GET, HEAD"})
-        elif self.hosts is not None and hostname(Headers(scope=scope)) not in self.hosts:
-            app = PlainTextResponse("this monitor answers to its own address alone", 421)
-        await app(scope, receive, sealed)
+        allowed = self.hosts is None or host_name(Headers(scope=scope)) in self.hosts
+        app = self.app if allowed else PlainTextResponse("this monitor answers to its own address only", 421)
+        await app(scope, receive, send)
 
 
-def hostname(headers: Headers) -> str | None:
-    """The name a request is addressed to, without its port; None if it is no name."""
+def host_name(headers: Headers) -> str | None:
+    """The Host header without its port; None if it is not a name."""
     try:
         return urlsplit(f"//{headers.get('host', '')}").hostname
     except ValueError:
         return None
-
-
-def run_page(request: Request, found: Watched, checkups: Checkups, *, alone: bool) -> Response:
-    words = checkups.words(found)
-    return fresh(request, [found], lambda: views.one(found, words, alone), f"{alone} {words}")
-
-
-def fresh(request: Request, runs: Sequence[Watched], body: Callable[[], str], more: str = "") -> Response:
-    """A page about runs; only a word that nothing has changed, if it has not since the browser last asked."""
-    seen = [(each.key, trace(each.run), glance(each).state) for each in runs]
-    digest = hashlib.sha256(
-        f"{STARTED} {request.url} {more} {seen}".encode("utf-8", "surrogatepass")
-    ).hexdigest()
-    headers = {"ETag": f'"{digest[:24]}"', "Cache-Control": "no-cache"}
-    if request.headers.get("if-none-match") == headers["ETag"]:
-        return Response(status_code=304, headers=headers)
-    return HTMLResponse(body().encode("utf-8", "replace"), headers=headers)
-
-
-def picture(found: Watched, images: int, direction: str) -> bytes | None:
-    """A sample grid, if it is a WebP file inside the run folder and of reasonable size."""
-    path = found.run.sample(images, direction)
-    try:
-        inside = path.resolve().is_relative_to(found.run.path.resolve())
-        if not inside or not path.is_file() or path.stat().st_size > LARGEST:
-            return None
-        content = path.read_bytes()
-    except OSError:
-        return None
-    return content if content[:4] == b"RIFF" and content[8:12] == b"WEBP" else None

@@ -1,4 +1,4 @@
-"""Run folders that are watched: which there are, and what each of them is doing."""
+"""The runs in the folders that are watched, and what each of them is doing."""
 
 import hashlib
 import os
@@ -10,77 +10,74 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-from twofold.pages.folder import goal
+from twofold.pages.run_folder import Progress, progress
 from twofold.read_untrusted import Mark, as_dict, as_yaml, mark, number, parsed, room
 from twofold.runs import FORMAT, Run, last_row
 
 State = Literal["starting", "training", "quiet", "finished"]
 
-DEEP = 2
+DEPTH = 2
 """Levels of a given folder that are searched for runs."""
 
-RESCAN, BUSY = 2.0, 0.1
-"""Seconds between searches, at least; and the share of the time that searching may take."""
+RESCAN_AFTER, SCAN_SHARE = 2.0, 0.1
+"""Least seconds between searches; the largest share of the time that searching may take."""
 
-PATIENCE = 120.0
-"""Seconds without a word after which a run is quiet, if that is more than five usual reports."""
+QUIET_AFTER = 120.0
+"""Seconds without a report after which a run is quiet, if that is longer than five usual reports take."""
 
 
 class Watched(NamedTuple):
-    """One run: its part of an address, the name it is shown by, its folder, and when its settings were written."""
+    """A run: its part of an address, the name it is shown by, its folder, and when its settings were written (ns)."""
 
     key: str
     name: str
     run: Run
-    began: int
+    started: int
 
 
 class Watch:
-    """The runs among and inside some folders, looked up again as time goes by."""
+    """The runs among and inside some folders, searched again as time passes."""
 
     def __init__(self, folders: Sequence[Path]) -> None:
         self.folders = [folder.absolute() for folder in folders]
         self._found: dict[str, Watched] = {}
-        self._due = 0.0
+        self._next_search = 0.0
 
     def runs(self) -> dict[str, Watched]:
         """Runs by key; the one that was started last comes first."""
-        begun = time.monotonic()
-        if begun >= self._due:
-            self._found = {each.key: each for each in sorted(self._search(), key=_newest)}
-            took = time.monotonic() - begun
-            self._due = begun + took + max(RESCAN, took / BUSY)
+        start = time.monotonic()
+        if start >= self._next_search:
+            newest_first = sorted(self._search(), key=lambda each: (-each.started, each.name))
+            self._found = {each.key: each for each in newest_first}
+            took = time.monotonic() - start
+            self._next_search = start + took + max(RESCAN_AFTER, took / SCAN_SHARE)
         return self._found
 
     def _search(self) -> Iterator[Watched]:
         for folder in self.folders:
-            if (began := _began(str(folder))) is not None:
-                yield _watched(str(folder), folder.resolve().name, began)
+            if (started := _started(str(folder))) is not None:
+                yield _watched(str(folder), folder.resolve().name, started)
             else:
-                for path, began in _inside(str(folder), DEEP):
-                    yield _watched(path, os.path.relpath(path, folder), began)
+                for path, started in _runs_inside(str(folder), DEPTH):
+                    yield _watched(path, os.path.relpath(path, folder), started)
 
 
-def _newest(each: Watched) -> tuple[int, str]:
-    return -each.began, each.name
-
-
-def _inside(folder: str, deep: int) -> Iterator[tuple[str, int]]:
-    """Run folders and when their settings were written; as text, which is a fifth of the work that paths are."""
+def _runs_inside(folder: str, depth: int) -> Iterator[tuple[str, int]]:
+    """Run folders and when their settings were written; as strings, which take a fifth of the time of paths."""
     try:
         with os.scandir(folder) as entries:
             folders = [each.path for each in entries if not each.name.startswith(".") and each.is_dir()]
     except OSError:
         return
     for path in folders:
-        if (began := _began(path)) is not None:
-            yield path, began
-        elif deep > 1:
-            yield from _inside(path, deep - 1)
+        if (started := _started(path)) is not None:
+            yield path, started
+        elif depth > 1:
+            yield from _runs_inside(path, depth - 1)
 
 
-def _began(folder: str) -> int | None:
-    """When a run's settings were written; None where there is no run."""
+def _started(folder: str) -> int | None:
+    """When a run's settings were written, in ns; None where there is no run."""
     try:
         found = os.stat(f"{folder}/config.yaml")  # noqa: PTH116
     except (OSError, ValueError):
@@ -89,51 +86,63 @@ def _began(folder: str) -> int | None:
 
 
 @lru_cache(maxsize=4096)
-def _watched(path: str, name: str, began: int) -> Watched:
+def _watched(path: str, name: str, started: int) -> Watched:
     digest = hashlib.sha256(os.fsencode(path)).hexdigest()[:10]
     slug = re.sub(r"[^a-z0-9]+", "-", name.lower())[:40].strip("-")
-    return Watched(f"{slug}-{digest}".lstrip("-"), name, Run(Path(path)), began)
+    return Watched(f"{slug}-{digest}".lstrip("-"), name, Run(Path(path)), started)
 
 
-def touched(run: Run) -> float:
-    """When a run last wrote what is watched, in seconds since 1970; 0 if never."""
-    marks = (mark(path) for path in (run.metrics, run.config))
-    return max((each[2] / 1e9 for each in marks if each), default=0.0)
-
-
-def trace(run: Run) -> tuple[Mark | None, ...]:
-    """What changes whenever a page about the run would."""
+def fingerprint(run: Run) -> tuple[Mark | None, ...]:
+    """A value that changes whenever a page about the run would."""
     logs = (run.metrics, run.timing, run.evaluations, run.evaluation)
     return tuple(map(mark, (run.config, run.env, *logs, run.path / "samples")))
 
 
-class Glance(NamedTuple):
-    """A run at a glance."""
+class Summary(NamedTuple):
+    """A run in a few figures."""
 
     config: dict[Any, Any]
-    last: dict[str, Any]
-    """The newest row of metrics."""
+    progress: Progress
     speed: float
     """Images a second, lately; 0 if unknown."""
+    written: float
+    """When the run last wrote its log or settings, in seconds since 1970; 0 if never."""
     state: State
 
     @property
-    def left(self) -> float:
-        """Seconds until a run that trains is done; 0 if that cannot be said."""
-        total, _ = goal(self.config, self.last)
-        more = total - self.last.get("images", 0)
+    def seconds_left(self) -> float:
+        """Seconds until a run that trains is done; 0 if unknown."""
+        more = self.progress.total - self.progress.images
         return more / self.speed if self.speed and more > 0 and self.state == "training" else 0.0
 
+    @property
+    def age(self) -> float:
+        """Seconds since the run last wrote, at least 1."""
+        return max(1.0, time.time() - self.written)
 
-def glance(each: Watched) -> Glance:
-    """Read of a run what a list shows; the ends of its logs alone."""
-    run = each.run
-    config, last, clock = as_dict(parsed(run.config, as_yaml)), _end(run.metrics), _end(run.timing)
-    speed = max(0.0, number(clock.get("images_per_s")) or 0.0)
-    return Glance(config, last, speed, state(config, last, speed, time.time() - touched(run)))
+    @property
+    def too_new(self) -> str:
+        """Why the run cannot be read, if a later version of twofold wrote it; else empty."""
+        version = self.config.get("format", FORMAT)
+        if isinstance(version, int) and version <= FORMAT:
+            return ""
+        return f"This run has format {version}; this twofold reads up to {FORMAT}. Update twofold to see it."
 
 
-def _end(log: Path) -> dict[str, Any]:
+def summarise(run: Run) -> Summary:
+    """Read only a run's settings and the ends of its logs."""
+    config, last = as_dict(parsed(run.config, as_yaml)), _last_report(run.metrics)
+    speed = max(0.0, number(_last_report(run.timing).get("images_per_s")) or 0.0)
+    done, written = progress(config, last), last_written(run)
+    return Summary(config, done, speed, written, state(config, done, speed, time.time() - written))
+
+
+def last_written(run: Run) -> float:
+    marks = (mark(path) for path in (run.metrics, run.config))
+    return max((each[2] / 1e9 for each in marks if each), default=0.0)
+
+
+def _last_report(log: Path) -> dict[str, Any]:
     row = _last_row(log, mark(log)) or {}
     return row if number(row.get("images")) is not None else {}
 
@@ -143,21 +152,12 @@ def _last_row(log: Path, mark: Mark | None) -> dict[str, Any] | None:
     return last_row(log) if mark else None
 
 
-def state(config: dict[Any, Any], last: dict[str, Any], speed: float, silence: float) -> State:
-    """What a run is doing whose last word was `silence` seconds ago; its folder does not say, so this is a guess."""
-    total, epochs = goal(config, last)
-    if (total and last.get("images", 0) >= total) or (epochs and (number(last.get("epoch")) or 0) >= epochs):
+def state(config: dict[Any, Any], done: Progress, speed: float, silence: float) -> State:
+    """What a run is doing that last wrote `silence` seconds ago; the folder does not say, so this is a guess."""
+    if (done.total and done.images >= done.total) or (done.epochs and done.epoch >= done.epochs):
         return "finished"
-    every = number(room(config, "training").get("report_every")) or 0
-    usual = every / speed if speed else 0.0
-    if silence > max(PATIENCE, 5 * usual):
+    report_every = number(room(config, "training").get("report_every")) or 0
+    usual = report_every / speed if speed else 0.0
+    if silence > max(QUIET_AFTER, 5 * usual):
         return "quiet"
-    return "training" if last else "starting"
-
-
-def too_new(config: dict[Any, Any]) -> str:
-    """Why a run cannot be read, if its folder was written by a later twofold."""
-    version = config.get("format", FORMAT)
-    if isinstance(version, int) and version <= FORMAT:
-        return ""
-    return f"This run has format {version}; this twofold reads up to {FORMAT}. Update twofold to see it."
+    return "training" if done.images else "starting"

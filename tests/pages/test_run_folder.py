@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from twofold.pages.folder import duration, goal, pace, read
+from twofold.pages.run_folder import duration, evaluation, progress, read, settings_by_room, usual_speed
 from twofold.read_untrusted import mark, number, parsed
 from twofold.runs import Run
 
@@ -22,24 +22,26 @@ def test_number_refuses_what_is_not_finite():
 
 
 @pytest.mark.parametrize(
-    ("seconds", "said"),
+    ("seconds", "text"),
     [(0, ""), (0.4, "0 s"), (89, "89 s"), (90, "2 min"), (3599, "1 h 00 min"), (7500, "2 h 05 min")],
 )
-def test_durations_are_said_as_people_say_them(seconds, said):
-    assert duration(seconds) == said
+def test_durations_are_rounded_to_what_matters(seconds, text):
+    assert duration(seconds) == text
 
 
-def test_the_goal_is_what_the_settings_say_or_follows_from_the_epoch():
-    length = {"images": 500, "epoch": 0.25}  # 2,000 images an epoch
-    assert goal({"training": {"epochs": 3, "decay_epochs": 2}}, length) == (10_000, 5)
-    assert goal({"training": {"epochs": 3, "total_images": 777}}, length) == (777, 3)
-    assert goal({"training": {"epochs": 3}}, {}) == (0, 3)
-    assert goal({}, {"images": 5, "epoch": 0}) == (0, 0)
+def test_the_total_is_that_of_the_settings_or_follows_from_the_epoch():
+    last = {"images": 500, "epoch": 0.25}  # 2,000 images an epoch
+    assert progress({"training": {"epochs": 3, "decay_epochs": 2}}, last) == (500, 10_000, 0.25, 5)
+    assert progress({"training": {"epochs": 3, "total_images": 777}}, last) == (500, 777, 0.25, 3)
+    assert progress({"training": {"epochs": 3}}, {}) == (0, 0, 0, 3)
+    assert progress({}, {"images": 5, "epoch": 0}) == (5, 0, 0, 0)
+    assert progress({"training": {"total_images": 1000}}, last).share == 0.5
+    assert progress({"training": {"total_images": 100}}, last).share == 1
 
 
-def test_the_pace_is_that_of_a_usual_report():
-    assert pace([{"images_per_s": speed} for speed in (4, 4, 0.01, None, "x", 0, 6)]) == 4
-    assert pace([]) == 0
+def test_the_usual_speed_is_the_median():
+    assert usual_speed([{"images_per_s": speed} for speed in (4, 4, 0.01, None, "x", 0, 6)]) == 4
+    assert usual_speed([]) == 0
 
 
 def test_a_file_is_parsed_once_until_it_changes(tmp_path):
@@ -71,3 +73,19 @@ def test_rows_come_in_the_order_of_their_images(tmp_path):
     lines = [{"images": 3}, {"images": "x"}, {"images": 1}, {"other": 1}, {"images": math.inf}]
     (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     assert read(Run(tmp_path)).metrics == [{"images": 1}, {"images": 3}]
+
+
+def test_an_evaluation_becomes_text_with_half_intervals():
+    row = {"name": "translated", "values": [13.4172, None, 3], "low": [13.0, 1], "high": [14.0], "best": True}
+    found = evaluation({"columns": ["PSNR", "SSIM", "n"], "rows": [row, "junk"]})
+    assert found["rows"][0] == ("translated", True, [("13.42", "0.5"), ("–", ""), ("3", "")])
+    assert found["rows"][1] == ("", False, [])
+    assert evaluation({}) == {}
+
+
+def test_settings_are_grouped_by_room():
+    config = {"seed": 7, "generator": {"name": "unet", "deep": {"er": None}}, "empty": {}}
+    assert settings_by_room(config) == {
+        "run": [("seed", 7)],
+        "generator": [("name", "unet"), ("deep.er", "–")],
+    }

@@ -2,16 +2,16 @@
 
 const all = (selector, root = document) => [...root.querySelectorAll(selector)];
 
-/* Directions: one panel at a time. */
+/* Directions: one panel is shown at a time. */
 
 function choose(direction) {
   for (const button of all(".switch button")) button.setAttribute("aria-pressed", button.dataset.direction === direction);
   for (const panel of all(".panel")) panel.hidden = panel.dataset.direction !== direction;
 }
 
-/* Over time: show one grid of many; the next is decoded before the last one goes, so nothing flickers. */
+/* Over time: one grid of many is shown; the next is decoded before the last is hidden, so that nothing flickers. */
 
-function scrub(panel) {
+function timeSlider(panel) {
   const slider = panel.querySelector(".controls input"), controls = panel.querySelector(".controls");
   const play = panel.querySelector(".play"), moment = panel.querySelector(".moment");
   const frames = () => all(".frames img", panel);
@@ -46,7 +46,7 @@ function scrub(panel) {
     play.setAttribute("aria-label", "Pause");
   });
   slider.addEventListener("input", () => { stop(); show(); });
-  panel.addEventListener("renew", () => { // other frames: stay with the newest, or with the one that is shown
+  panel.addEventListener("update", () => { // frames were added: stay with the newest, or with the one that is shown
     const last = frames().length - 1, shown = frames().findIndex((frame) => !frame.hidden);
     controls.hidden = !last;
     slider.max = last;
@@ -57,9 +57,9 @@ function scrub(panel) {
   slider.setAttribute("aria-valuetext", frames().at(-1).dataset.label);
 }
 
-/* Before and after: two cells of the newest grid, one clipped at the line. */
+/* Before and after: two cells of the newest grid; the divider clips one of them. */
 
-function compare(panel) {
+function divider(panel) {
   const box = panel.querySelector(".before-after"), stage = box.querySelector(".stage");
   const range = stage.querySelector("input"), scenes = box.querySelector(".scenes");
 
@@ -76,7 +76,7 @@ function compare(panel) {
     button.addEventListener("click", () => pick(row));
     return button;
   };
-  const take = async () => {
+  const showNewest = async () => {
     const newest = all(".frames img", panel).at(-1);
     newest.loading = "eager";
     try { await newest.decode(); } catch { return; }
@@ -88,8 +88,8 @@ function compare(panel) {
     scenes.replaceChildren(...Array.from({ length: rows > 1 ? rows : 0 }, (_, row) => scene(row)));
     pick(0);
   };
-  panel.addEventListener("renew", take);
-  take();
+  panel.addEventListener("update", showNewest);
+  showNewest();
 
   const cut = () => stage.style.setProperty("--cut", `${range.value}%`);
   const drag = (event) => {
@@ -104,7 +104,7 @@ function compare(panel) {
   cut();
 }
 
-/* Charts: drawn to the width they have, with a readout under the pointer, the finger or the arrow keys. */
+/* Charts fill the width they have; pointer, finger and arrow keys read out values. */
 
 const LEFT = 46, RIGHT = 10, TOP = 24, BOTTOM = 40, HEIGHT = 230;
 const compact = new Intl.NumberFormat("en", { notation: "compact", maximumFractionDigits: 2 });
@@ -132,35 +132,23 @@ function ticks(low, high, count) {
   return found;
 }
 
-/* A curve's neighbours within `reach`, as the mean of their middle half: a spike leaves no trace; gaps stay. */
+/* Each value becomes the mean of the middle half of its neighbours within `reach`: spikes disappear, gaps stay. */
 
 function smooth(values, reach) {
   if (!reach) return values;
-  const near = []; // sorted
-  const place = (value) => {
-    let low = 0, high = near.length;
-    while (low < high) {
-      const middle = (low + high) >> 1;
-      if (near[middle] < value) low = middle + 1; else high = middle;
-    }
-    return low;
-  };
-  const enter = (value) => { if (value !== null && value !== undefined) near.splice(place(value), 0, value); };
-  const leave = (value) => { if (value !== null && value !== undefined) near.splice(place(value), 1); };
-  for (let k = 0; k < reach; k++) enter(values[k]);
-  return values.map((value, here) => {
-    enter(values[here + reach]);
-    leave(values[here - reach - 1]);
+  return values.map((value, place) => {
     if (value === null) return null;
-    const cut = near.length >> 2, middle = near.slice(cut, near.length - cut);
+    const near = values.slice(Math.max(0, place - reach), place + reach + 1).filter((each) => each !== null);
+    const sorted = Float64Array.from(near).sort(), cut = sorted.length >> 2;
+    const middle = sorted.subarray(cut, sorted.length - cut);
     return middle.reduce((sum, each) => sum + each, 0) / middle.length;
   });
 }
 
-const SHARES = [0, 0.01, 0.02, 0.05, 0.1, 0.2]; // of a curve, that smoothing reaches to either side
+const SHARES = [0, 0.01, 0.02, 0.05, 0.1, 0.2]; // the part of a curve that smoothing uses on each side of a value
 let share = SHARES[2];
 
-function limits(curves, zero) { // a few spikes may leave the picture, the smoothed curve may not
+function limits(curves, zero) { // the smoothed curve and 98 % of the values are inside; a few spikes may be outside
   const raw = curves.flatMap((c) => c.values).filter((v) => v !== null).sort((p, q) => p - q);
   const shown = curves.flatMap((c) => c.smooth).filter((v) => v !== null);
   const at = (part) => raw[Math.round(part * (raw.length - 1))];
@@ -180,7 +168,7 @@ function line(images, values, x, y) {
   return path;
 }
 
-const drawn = new WeakMap(); // of each figure: its data, with `curves` that know their images and smooth values
+const drawn = new WeakMap(); // of each figure: its data, and the place that the reader points at
 
 function fill(figure, data) {
   data.curves = data.curves.map((c) => ({ ...c, images: data.axes[c.axis] }));
@@ -201,7 +189,7 @@ function draw(figure) {
   const summary = curves.map((c) => `${c.label} from ${readable(c.smooth[0])} to ${readable(c.smooth.at(-1))}`);
   for (const [key, value] of Object.entries({
     viewBox: `0 0 ${width} ${HEIGHT}`, height: HEIGHT, tabindex: 0, role: "img",
-    "aria-label": `${data.title}, over ${readable(most)} images: ${summary.join(", ")}. Arrow keys read it out.`,
+    "aria-label": `${data.title}, over ${readable(most)} images: ${summary.join(", ")}. Use the arrow keys to read values.`,
   })) svg.setAttribute(key, value);
   element("text", { x: 0, y: 12 }, svg, data.unit);
   element("text", { x: (LEFT + right) / 2, y: HEIGHT - 4, "text-anchor": "middle" }, svg, "images seen");
@@ -234,7 +222,7 @@ function readout(figure, svg, curves, x, y, bottom) {
   const values = all(".legend b", figure), where = figure.querySelector(".where"), state = drawn.get(figure);
   const longest = curves.reduce((p, q) => q.images.at(-1) > p.images.at(-1) ? q : p).images;
 
-  const read = (count) => { // the values at so many images, or the last ones
+  const read = (count) => { // show the values at this count of images; null: the last ones
     state.at = count;
     rule.style.display = count === null ? "none" : "";
     if (count !== null) {
@@ -274,10 +262,10 @@ function readout(figure, svg, curves, x, y, bottom) {
 
 const SIZES = new ResizeObserver((entries) => { for (const { target } of entries) draw(target.closest(".chart")); });
 
-/* What stands in `root` comes alive. */
+/* Make the controls and charts inside `root` work. */
 
-function enliven(root) {
-  all(".panel:has(.frames)", root).forEach((panel) => { scrub(panel); compare(panel); });
+function activate(root) {
+  all(".panel:has(.frames)", root).forEach((panel) => { timeSlider(panel); divider(panel); });
   for (const button of all(".switch button", root)) button.addEventListener("click", () => choose(button.dataset.direction));
   if (all(".switch", root).length) choose(all(".panel", root)[0].dataset.direction);
   for (const figure of all(".chart", root)) {
@@ -286,10 +274,10 @@ function enliven(root) {
   }
   for (const range of all(".smoothing input", root)) {
     range.value = SHARES.indexOf(share);
-    const say = () => range.setAttribute("aria-valuetext", share ? `over ${200 * share} % of each curve` : "none");
-    range.addEventListener("input", () => { share = SHARES[range.value]; say(); for (const figure of all(".chart")) draw(figure); });
-    say();
+    const announce = () => range.setAttribute("aria-valuetext", share ? `over ${200 * share} % of each curve` : "none");
+    range.addEventListener("input", () => { share = SHARES[range.value]; announce(); for (const figure of all(".chart")) draw(figure); });
+    announce();
   }
 }
 
-enliven(document);
+activate(document);

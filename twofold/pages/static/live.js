@@ -1,59 +1,59 @@
 
-/* A live page fetches itself again, and puts what differs in its place; what the reader has set stays as it is. */
+/* A live page fetches itself again and replaces the parts that differ; the reader's choices stay. */
 
-const EVERY = 2000, PATIENCE = 15000; // milliseconds between looks, while all is well and at most
+const INTERVAL = 2000, LONGEST_INTERVAL = 15000; // milliseconds between requests
 const parts = () => all("[data-part]");
-const before = new Map(parts().map((each) => [each.dataset.part, each.innerHTML])); // as it came, before any script
+const known = new Map(parts().map((each) => [each.dataset.part, each.innerHTML])); // the HTML of each part at its last update
 const banner = document.querySelector(".lost");
-let tag = "", wait = EVERY, timer = 0;
+let tag = "", wait = INTERVAL, timer = 0;
 
-async function look() {
+async function refresh() {
   clearTimeout(timer);
   try {
-    const asked = tag ? { "If-None-Match": tag } : {};
-    const answer = await fetch(location.href, { headers: asked, cache: "no-store" });
+    const headers = tag ? { "If-None-Match": tag } : {};
+    const answer = await fetch(location.href, { headers, cache: "no-store" });
     if (answer.status !== 304) {
       const fresh = new DOMParser().parseFromString(await answer.text(), "text/html");
-      if (answer.ok) renew(fresh);
-      say(answer.ok ? "" : fresh.querySelector(".note")?.textContent ?? "The monitor cannot show this any more.");
+      if (answer.ok) update(fresh);
+      warn(answer.ok ? "" : fresh.querySelector(".note")?.textContent ?? "The monitor can no longer show this page.");
       tag = answer.ok ? answer.headers.get("ETag") ?? "" : "";
-    } else say("");
-    wait = EVERY;
+    } else warn("");
+    wait = INTERVAL;
   } catch {
-    say("The monitor does not answer; trying again.");
-    wait = Math.min(wait * 1.5, PATIENCE);
+    warn("The monitor does not answer. Trying again.");
+    wait = Math.min(wait * 1.5, LONGEST_INTERVAL);
   }
-  if (!document.hidden) timer = setTimeout(look, wait);
+  if (!document.hidden) timer = setTimeout(refresh, wait);
 }
 
-function say(words) {
+function warn(words) {
   if (banner.textContent !== words) banner.textContent = words;
   banner.hidden = !words;
 }
 
-function renew(fresh) {
+function update(fresh) {
   const names = (root) => all("[data-part]", root).map((part) => part.dataset.part).join();
-  if (names(fresh) !== names(document)) return location.reload(); // another kind of page: a second run has come
+  if (names(fresh) !== names(document)) return location.reload(); // a second run has started, or the settings of the first appeared
   document.title = fresh.title;
   for (const part of all("[data-part]", fresh)) {
     const name = part.dataset.part, here = parts().find((each) => each.dataset.part === name);
-    if (!here || before.get(name) === part.innerHTML) continue;
-    before.set(name, part.innerHTML);
-    (HOW[name] ?? replace)(here, part);
+    if (!here || known.get(name) === part.innerHTML) continue;
+    known.set(name, part.innerHTML);
+    (UPDATES[name] ?? replace)(here, part);
   }
 }
 
 function replace(here, part) {
   here.replaceChildren(...part.childNodes);
-  enliven(here);
+  activate(here);
 }
 
-/* Ticks stay, and so does the card of a run that has nothing new. */
-function renewRuns(here, part) {
+/* Selected boxes stay selected, and the card of a run without news stays. */
+function updateRuns(here, part) {
   const list = here.querySelector(".runs"), cards = new Map(all("[data-key]", here).map((card) => [card.dataset.key, card]));
   const next = all("[data-key]", part).map((card) => {
     const old = cards.get(card.dataset.key);
-    if (!old || lasting(old) === lasting(card)) return old ?? card;
+    if (!old || withoutAge(old) === withoutAge(card)) return old ?? card;
     card.querySelector("input").checked = old.querySelector("input").checked;
     return card;
   });
@@ -63,10 +63,10 @@ function renewRuns(here, part) {
   if (key) list.querySelector(`[data-key="${key}"] ${focused.localName}`)?.focus({ preventScroll: true });
 }
 
-const lasting = (card) => card.innerHTML.replace(/ checked=""|<time .*?<\/time>/g, "");
+const withoutAge = (card) => card.innerHTML.replace(/ checked=""|<time .*?<\/time>/g, "");
 
-/* The place in time and the divider stay; who looks at the newest grid gets the next one. */
-function renewPictures(here, part) {
+/* The slider and the divider stay; if the newest grid is shown, the next one is shown as well. */
+function updatePictures(here, part) {
   const panels = all(".panel", here), next = all(".panel", part);
   const same = panels.length && panels.map((p) => p.dataset.direction).join() === next.map((p) => p.dataset.direction).join();
   if (!same) return replace(here, part);
@@ -78,14 +78,14 @@ function renewPictures(here, part) {
       return kept ?? document.adoptNode(img);
     });
     panel.querySelector(".frames").replaceChildren(...frames);
-    panel.dispatchEvent(new Event("renew"));
+    panel.dispatchEvent(new Event("update"));
   });
 }
 
 const titles = (root) => all(".chart h3", root).map((title) => title.textContent).join("\n");
 const labels = (figure) => all(".legend li", figure).map((li) => li.className).join();
 
-function renewCurves(here, part) {
+function updateCurves(here, part) {
   if (titles(here) !== titles(part) || !titles(part)) return replace(here, part);
   const next = all(".chart", part);
   all(".chart", here).forEach((figure, k) => {
@@ -97,15 +97,15 @@ function renewCurves(here, part) {
   });
 }
 
-function renewAlbum(here, part) { // the direction that was chosen stays
+function updateAlbum(here, part) { // the chosen direction stays
   const chosen = here.querySelector(".switch [aria-pressed=true]")?.dataset.direction;
   replace(here, part);
   if (chosen && here.querySelector(`.switch [data-direction="${chosen}"]`)) choose(chosen);
 }
 
-const HOW = { runs: renewRuns, pictures: renewPictures, curves: renewCurves, album: renewAlbum };
+const UPDATES = { runs: updateRuns, pictures: updatePictures, curves: updateCurves, album: updateAlbum };
 
-function since(seconds) {
+function duration(seconds) {
   if (seconds < 90) return `${Math.round(seconds)} s`;
   const minutes = Math.round(seconds / 60);
   if (minutes < 60) return `${minutes} min`;
@@ -113,14 +113,14 @@ function since(seconds) {
   return hours < 48 ? `${hours} h ${String(minutes % 60).padStart(2, "0")} min` : `${Math.round(hours / 24)} days`;
 }
 
-function tell() {
+function updateAges() {
   for (const time of all("time[data-at]")) {
-    const words = `${since(Math.max(1, Date.now() / 1000 - time.dataset.at))} ago`;
+    const words = `${duration(Math.max(1, Date.now() / 1000 - time.dataset.at))} ago`;
     if (time.textContent !== words) time.textContent = words;
   }
 }
 
-document.addEventListener("visibilitychange", () => { if (!document.hidden) look(); });
-setInterval(tell, 1000);
-tell();
-timer = setTimeout(look, EVERY);
+document.addEventListener("visibilitychange", () => { if (!document.hidden) refresh(); });
+setInterval(updateAges, 1000);
+updateAges();
+timer = setTimeout(refresh, INTERVAL);

@@ -1,0 +1,168 @@
+"""What the pages show of a run folder; whatever is missing, torn or of the wrong type there is left out."""
+
+import json
+from collections.abc import Iterator
+from functools import lru_cache
+from itertools import islice, zip_longest
+from pathlib import Path
+from statistics import median
+from typing import Any, NamedTuple
+
+from twofold.read_untrusted import Mark, as_dict, as_list, as_yaml, mark, number, parsed, room
+from twofold.runs import Run, read_evenly
+
+POINTS = 800
+"""Most points of a curve: about what a wide screen can show."""
+
+ROWS = 200
+"""Most rows of a table."""
+
+Rows = list[dict[str, Any]]
+
+
+class RunFolder(NamedTuple):
+    """A run's small files and its thinned logs, whose rows are in the order of their images."""
+
+    name: str
+    config: dict[Any, Any]
+    evaluation: dict[Any, Any]
+    starts: list[dict[Any, Any]]
+    metrics: Rows
+    timing: Rows
+    evaluations: Rows
+
+    @property
+    def progress(self) -> "Progress":
+        return progress(self.config, self.metrics[-1] if self.metrics else {})
+
+    @property
+    def paired(self) -> bool:
+        """Whether each image has a right answer."""
+        return bool(room(self.config, "data").get("paired"))
+
+
+class Progress(NamedTuple):
+    """How far a run is; 0 where the folder does not say."""
+
+    images: int
+    total: int
+    epoch: float
+    epochs: float
+
+    @property
+    def share(self) -> float:
+        """The part of the run that is done, 0 to 1; 0 where its end is not known."""
+        return min(1.0, self.images / self.total) if self.total else 0.0
+
+
+def read(run: Run) -> RunFolder:
+    """Everything except data.json, which can be large; a file is parsed again only after it has changed."""
+    return RunFolder(
+        run.path.resolve().name or "run",
+        as_dict(parsed(run.config, as_yaml)),
+        as_dict(parsed(run.evaluation, json.loads)),
+        [start for start in map(as_dict, as_list(parsed(run.env, json.loads))) if start],
+        *(_log(path, mark(path)) for path in (run.metrics, run.timing, run.evaluations)),
+    )
+
+
+@lru_cache(maxsize=64)
+def _log(path: Path, mark: Mark | None) -> Rows:
+    rows = read_evenly(path, POINTS) if mark else []
+    return sorted(
+        (row for row in rows if number(row.get("images")) is not None), key=lambda row: row["images"]
+    )
+
+
+def progress(config: dict[Any, Any], last: dict[str, Any]) -> Progress:
+    """How far a run is, by its settings and its newest row of metrics.jsonl."""
+    training, images, epoch = (
+        room(config, "training"),
+        last.get("images", 0),
+        number(last.get("epoch")) or 0.0,
+    )
+    epochs = sum(number(training.get(key)) or 0 for key in ("epochs", "decay_epochs"))
+    epoch_length = round(images / epoch) if epoch > 1e-6 else 0
+    total = round(number(training.get("total_images")) or epoch_length * epochs)
+    return Progress(int(images), total, epoch, epochs)
+
+
+def usual_speed(timing: Rows) -> float:
+    """The median of the images per second of these reports; 0 without any."""
+    speeds = [speed for row in timing if (speed := number(row.get("images_per_s"))) and speed > 0]
+    return median(speeds) if speeds else 0.0
+
+
+def duration(seconds: float) -> str:
+    """Seconds as "89 s", "5 min" or "2 h 05 min"; empty for 0."""
+    minutes = round(seconds / 60)
+    if minutes < 2:
+        return f"{seconds:.0f} s" if seconds else ""
+    if minutes < 60:
+        return f"{minutes} min"
+    return f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+def facts(run: RunFolder, speed: float, seconds_left: float = 0.0) -> list[tuple[str, str, str]]:
+    """The figures at the top of a run's page: name, value and detail; those without a value are left out."""
+    images, total, epoch, epochs = run.progress
+    spent = number(run.timing[-1].get("seconds")) if run.timing else None
+    device = next((start["device"] for start in reversed(run.starts) if start.get("device")), "")
+    found = [
+        ("images seen", f"{images:,}", f"of {total:,}" if total else ""),
+        ("epoch", f"{epoch:.1f}" if epoch else "", f"of {epochs:g}" if epochs else ""),
+        ("images/s", f"{speed:.3g}" if speed else "", ""),
+        ("time left", duration(seconds_left), ""),
+        ("time spent", duration(spent or 0), ""),
+        ("device", str(device), ""),
+    ]
+    return [fact for fact in found if fact[1]]
+
+
+class Row(NamedTuple):
+    """A candidate of an evaluation: each cell is a value and half of its 95 % interval, which may be empty."""
+
+    name: str
+    best: bool
+    cells: list[tuple[str, str]]
+
+
+def evaluation(found: dict[Any, Any]) -> dict[str, Any]:
+    """The title, summary, note, columns and rows of evaluation.json; empty if it has nothing."""
+    texts = {key: str(found.get(key) or "") for key in ("title", "summary", "note")}
+    rows = []
+    for row in map(as_dict, as_list(found.get("rows"))[:ROWS]):
+        columns = zip_longest(*(as_list(row.get(key)) for key in ("values", "low", "high")))
+        cells = [(_figure(value), _half_interval(low, high)) for value, low, high in columns]
+        rows.append(Row(str(row.get("name") or ""), bool(row.get("best")), cells))
+    return texts | {"columns": as_list(found.get("columns")), "rows": rows} if found else {}
+
+
+def _figure(value: object) -> str:
+    if not isinstance(value, float):
+        return "–" if value is None else str(value)
+    return f"{value:.2f}" if abs(value) >= 10 else f"{value:.3f}" if abs(value) >= 0.1 else f"{value:.2g}"
+
+
+def _half_interval(low: object, high: object) -> str:
+    return f"{(high - low) / 2:.2g}" if isinstance(low, float) and isinstance(high, float) else ""
+
+
+def settings_by_room(config: dict[Any, Any]) -> dict[str, list[tuple[str, object]]]:
+    """Names and values of every setting; those that belong to no room are under "run"."""
+    rooms = {"run": {key: value for key, value in config.items() if not isinstance(value, dict)}}
+    rooms |= {str(key): value for key, value in config.items() if isinstance(value, dict)}
+    return {name: table(values) for name, values in rooms.items() if values}
+
+
+def table(values: dict[Any, Any]) -> list[tuple[str, object]]:
+    """A nested mapping as at most ROWS names and values; a name is like `generator.width`."""
+    return list(islice(_flat(values), ROWS))
+
+
+def _flat(values: dict[Any, Any], prefix: str = "") -> Iterator[tuple[str, object]]:
+    for key, value in values.items():
+        if isinstance(value, dict):
+            yield from _flat(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", "–" if value is None else value
