@@ -161,16 +161,11 @@ PRESETS: dict[str, Preset] = {
     "night2day": paired("day → night", "night2day", 17, 4, photo_left=True),
     "pix2pix-l1": compared("L1 alone; FCN score .42 .15 .11", LOSSES, pix2pix__gan=0),
     "pix2pix-gan": compared(
-        "discriminator of outputs, no L1; .22 .05 .01",
-        LOSSES,
-        pix2pix__distance=0,
-        pix2pix__conditional=False,
+        "unconditional GAN, no L1; .22 .05 .01", LOSSES, pix2pix__distance=0, pix2pix__conditional=False
     ),
-    "pix2pix-cgan": compared("discriminator of pairs, no L1; .57 .22 .16", LOSSES, pix2pix__distance=0),
-    "pix2pix-l1-gan": compared(
-        "L1, discriminator of outputs; .64 .20 .15", LOSSES, pix2pix__conditional=False
-    ),
-    "pix2pix-l1-cgan": compared("L1, discriminator of pairs; .66 .23 .17", LOSSES),
+    "pix2pix-cgan": compared("conditional GAN, no L1; .57 .22 .16", LOSSES, pix2pix__distance=0),
+    "pix2pix-l1-gan": compared("L1 and unconditional GAN; .64 .20 .15", LOSSES, pix2pix__conditional=False),
+    "pix2pix-l1-cgan": compared("L1 and conditional GAN; .66 .23 .17", LOSSES),
     "pix2pix-patch-1": compared("PixelGAN; .39 .15 .10", PATCHES, discriminator__network="pixel"),
     "pix2pix-patch-16": compared("16×16 PatchGAN; .65 .21 .17", PATCHES, discriminator__layers=1),
     "pix2pix-patch-70": compared("70×70 PatchGAN; .66 .23 .17", PATCHES, discriminator__layers=3),
@@ -240,20 +235,12 @@ PRESETS: dict[str, Preset] = {
 
 
 def layer(name: str | None) -> dict[str, Any]:
-    """The settings of a preset with its name among them; empty for None.
-
-    Raises:
-        UsageError: there is no such preset.
-    """
+    """The settings of a preset, its name among them; empty for None. UsageError if there is no such preset."""
     return {"preset": name, **find(name).settings} if name is not None else {}
 
 
 def find(name: str) -> Preset:
-    """The preset of this name.
-
-    Raises:
-        UsageError: there is none; names the nearest.
-    """
+    """The preset of this name. UsageError if there is none, with the nearest name."""
     if name not in PRESETS:
         near = difflib.get_close_matches(name, PRESETS, 1)
         hint = f"did you mean {near[0]}?" if near else "`twofold presets` lists them"

@@ -1,8 +1,6 @@
 """The parser, the help pages and the exit codes."""
 
 import errno
-import importlib
-import inspect
 import os
 import re
 import subprocess
@@ -81,11 +79,10 @@ def test_help_fits_and_explains_every_option(call, monkeypatch, verb):
     assert "--no-json" not in said.out and "--empty" not in said.out
 
 
-@pytest.mark.parametrize(("verb", "sentence"), [*cli.COMMANDS.items(), *cli.DATA_COMMANDS.items()])
-def test_help_says_of_each_command_what_its_docstring_does(verb, sentence):
-    module = "data" if verb in cli.DATA_COMMANDS else verb
-    function = getattr(importlib.import_module(f"twofold.cli.{module}"), verb)
-    assert inspect.getdoc(function).partition("\n\n")[0] == sentence
+def test_help_lists_every_verb(call):
+    page = call("--help").out
+    assert re.findall(r"^│ (\w+) {2,}\S", page, re.M) == [*(verb.rstrip("_") for verb in cli.VERBS), "data"]
+    assert re.findall(r"^│ (\w+) {2,}\S", call("data", "--help").out, re.M) == cli.DATA_VERBS
 
 
 def test_train_help_shows_twenty_options_and_names_the_way_to_the_rest(call, monkeypatch):

@@ -25,35 +25,28 @@ SPIN_COUNT = "1000"
 a thread spins on while another program holds the core of the thread it waits for, and a run beside a busy
 process slows down to a quarter."""
 
-COMMANDS = {
-    "demo": (
-        "Draw the built-in pictures, train on them, translate, and print how good the result is. A few minutes."
-    ),
-    "train": "Train a translator between two folders of images, or on pairs; or resume a run.",
-    "translate": "Translate images and folders of images; each result has the size of its source.",
-    "evaluate": "Measure translations of test images, against known answers or against the other domain's look.",
-    "doctor": "Print the problems of a run, finished or still training, and what to try next.",
-    "report": "Write RUN/report.html again and print its path.",
-    "monitor": "Show runs on a live page, while they train and after; Ctrl-C ends it.",
-    "info": "Print the facts of a run or a model: network, direction, size, origin.",
-    "import_": "Convert a generator of pytorch-CycleGAN-and-pix2pix (.pth) to a twofold model.",
-    "presets": (
-        "List the published recipes; with NAME, print its settings, their sources and the commands to type."
-    ),
-}
-"""Module and function of each verb, and the first sentence of its docstring, so that lists need not load it."""
+VERBS = [
+    "demo",
+    "train",
+    "translate",
+    "evaluate",
+    "doctor",
+    "report",
+    "monitor",
+    "info",
+    "presets",
+    "import_",
+]
+"""Modules of this room, and the function in each."""
 
-DATA_COMMANDS = {
-    "check": "Look at one or two folders of images as a training would, and say what is wrong.",
-    "make": "Make the built-in pictures: summer and winter landscapes, with known answers in val and test.",
-    "download": "Fetch a data set of the papers from where its authors publish it; without NAME, list them.",
-}
+DATA_VERBS = ["check", "make", "download"]
+"""Functions of data.py."""
 
 LAYERS = "Settings can also stand in a YAML file (-c) or in the environment (TWOFOLD_SET_OPTIM__LR=1e-4)."
 
 
 def parser(tokens: Sequence[str]) -> App:
-    """The command line for `tokens`. A verb's module is loaded when the verb is called, so that --help is quick."""
+    """The command line for `tokens`; with --help-all among them, help shows every setting."""
     everything = "--help-all" in tokens
     app = App(
         name="twofold",
@@ -68,21 +61,14 @@ def parser(tokens: Sequence[str]) -> App:
     data = App(
         name="data",
         help="Check image folders, draw the built-in pictures, or download a paper's data set.",
-        sort_key=len(COMMANDS),
+        sort_key=len(VERBS),
     )
-    verbs = [(app, f"{verb}:{verb}", sentence) for verb, sentence in COMMANDS.items()]
-    verbs += [(data, f"data:{verb}", sentence) for verb, sentence in DATA_COMMANDS.items()]
     more = "" if everything else "`twofold train --help-all` shows every setting. "
-    for number, (group, place, sentence) in enumerate(verbs):
+    places = [(app, f"{verb}:{verb}") for verb in VERBS] + [(data, f"data:{verb}") for verb in DATA_VERBS]
+    for number, (group, place) in enumerate(places):
         verb = place.partition(":")[2].rstrip("_")
-        group.command(
-            f"twofold.cli.{place}",
-            name=verb,
-            # Any text here would replace the whole docstring in the verb's own help.
-            help=None if verb in tokens else sentence,
-            help_epilogue=more + LAYERS if verb == "train" else None,
-            sort_key=number,
-        )
+        epilogue = more + LAYERS if verb == "train" else None
+        group.command(f"twofold.cli.{place}", name=verb, help_epilogue=epilogue, sort_key=number)
     app.command(data)
     return app
 

@@ -8,7 +8,7 @@ import sys
 import textwrap
 import time
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
 from rich import box
 from rich.console import Console
@@ -19,17 +19,21 @@ from rich.text import Text
 T = TypeVar("T")
 
 
-class Plain:
-    """A line for each message, and a progress line every half minute."""
+class Lines:
+    """A watcher of a run that prints lines and needs no cleaning up."""
 
-    def __init__(self, every: float = 30.0, clock: Callable[[], float] = time.monotonic) -> None:
-        self.every, self.last, self.clock = every, -math.inf, clock
-
-    def __enter__(self) -> "Plain":
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
         pass
+
+
+class Plain(Lines):
+    """A line for each message, and a progress line every half minute."""
+
+    def __init__(self, every: float = 30.0, clock: Callable[[], float] = time.monotonic) -> None:
+        self.every, self.last, self.clock = every, -math.inf, clock
 
     def notify(self, line: str) -> None:
         emit(line)
@@ -38,22 +42,15 @@ class Plain:
         now = self.clock()
         if now - self.last >= self.every or images >= total:
             self.last = now
-            emit(
-                f"{images}/{total} images  {speed(rate)}  {time_left(images, total, rate)} left  {mean_losses(losses)}"
-            )
+            left = time_left(images, total, rate)
+            emit(f"{images}/{total} images  {speed(rate)}  {left} left  {mean_losses(losses)}")
 
 
-class Json:
+class Json(Lines):
     """One JSON object a line, for machines."""
 
     def __init__(self) -> None:
         self.reported: dict[str, float] = {}
-
-    def __enter__(self) -> "Json":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        pass
 
     def notify(self, line: str) -> None:
         emit(json.dumps({"say": line}))
@@ -61,12 +58,7 @@ class Json:
     def progress(self, images: int, total: int, rate: float, losses: dict[str, float]) -> None:
         if losses != self.reported:
             self.reported = losses
-            row: dict[str, Any] = {
-                "images": images,
-                "total": total,
-                "images_per_s": round(rate, 3),
-                "losses": losses,
-            }
+            row = {"images": images, "total": total, "images_per_s": round(rate, 3), "losses": losses}
             emit(json.dumps(row))
 
 
@@ -82,7 +74,7 @@ class Bar:
         self.bar = Progress(*columns, console=console, expand=True, transient=True)
         self.task: TaskID | None = None
 
-    def __enter__(self) -> "Bar":
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -142,14 +134,8 @@ def grid(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
 def paragraph(text: str, first: str = "", rest: str = "") -> str:
     """Wrap text to the terminal's width; its first line starts with `first`, the others with `rest`."""
     width = min(100, shutil.get_terminal_size((80, 24)).columns)
-    lines = textwrap.wrap(
-        text,
-        width,
-        initial_indent=first,
-        subsequent_indent=rest,
-        break_long_words=False,
-        break_on_hyphens=False,
-    )
+    whole_words = {"break_long_words": False, "break_on_hyphens": False}
+    lines = textwrap.wrap(text, width, initial_indent=first, subsequent_indent=rest, **whole_words)
     return "\n".join(lines) or first.rstrip()
 
 
