@@ -145,8 +145,9 @@ def merge(*layers: Layer) -> dict[str, Any]:
     for layer in layers:
         for key, value in layer.items():
             earlier = merged.get(key)
-            nested = isinstance(earlier, Mapping) and isinstance(value, Mapping)
-            merged[key] = merge(earlier, value) if nested else value
+            if isinstance(earlier, Mapping) and isinstance(value, Mapping):
+                value = merge(earlier, value)
+            merged[key] = value
     return merged
 
 

@@ -16,7 +16,7 @@ from cyclopts import (
 )
 
 from twofold.cli.help import OneNameFormatter
-from twofold.cli.options import option, renamed_options
+from twofold.cli.options import option, with_new_names
 from twofold.cli.terminal import complain
 from twofold.errors import FAILED, INTERRUPTED, USAGE, TwofoldError
 
@@ -86,8 +86,7 @@ def run(tokens: list[str]) -> int:
     """Run one command and give its exit code: 0 done, 1 failed, 2 usage, 3 some inputs failed, 130 interrupted."""
     tokens = ["train", *tokens] if tokens == ["--help-all"] else tokens or ["--help"]
     if tokens[0] == "train":
-        for notice in renamed_options(tokens, os.environ):
-            complain(notice)
+        tokens = with_new_names(tokens, complain)
     try:
         words = ["--help" if token == "--help-all" else token for token in tokens]
         code = parser(tokens)(words, exit_on_error=False, print_error=False)

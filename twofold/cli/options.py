@@ -1,6 +1,7 @@
 """Parameter types that several verbs share, and the option names of settings."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import os
+from collections.abc import Callable, Iterable, Sequence
 from typing import Annotated, Literal
 
 from cyclopts import Parameter, Token
@@ -68,13 +69,17 @@ def option_with_value(setting: str, value: object) -> str:
     return f"{name} {','.join(map(str, value)) if isinstance(value, tuple) else value}"
 
 
-def renamed_options(tokens: Iterable[str], environ: Mapping[str, str]) -> Iterator[str]:
-    """One notice for each setting that the command line or the environment gives under its old name."""
+def with_new_names(tokens: Iterable[str], notify: Callable[[str], None]) -> list[str]:
+    """The command line with the options of renamed settings under their present names; one notice for each.
+
+    An environment variable with an old name is read by `config.from_environment` and gets a notice here.
+    """
     from twofold.config import RENAMED_SETTINGS, variable
 
-    used = {token.partition("=")[0] for token in tokens}
-    for old, new in RENAMED_SETTINGS.items():
-        if long_option(old) in used:
-            yield f"{long_option(old)} is called {option(new)} now"
-        if variable(old) in environ:
-            yield f"{variable(old)} is called {variable(new)} now"
+    renamed = {long_option(old): option(new) for old, new in RENAMED_SETTINGS.items()}
+    variables = {variable(old): variable(new) for old, new in RENAMED_SETTINGS.items()}
+    parts = [token.partition("=") for token in tokens]
+    for name in (*(name for name, _, _ in parts), *os.environ):
+        if new := (renamed | variables).get(name):
+            notify(f"{name} is called {new} now")
+    return [renamed.get(name, name) + equals + value for name, equals, value in parts]

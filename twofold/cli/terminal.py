@@ -134,9 +134,8 @@ def grid(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
 def paragraph(text: str, first: str = "", rest: str = "") -> str:
     """Wrap text to the terminal's width; its first line starts with `first`, the others with `rest`."""
     width = min(100, shutil.get_terminal_size((80, 24)).columns)
-    whole_words = {"break_long_words": False, "break_on_hyphens": False}
-    lines = textwrap.wrap(text, width, initial_indent=first, subsequent_indent=rest, **whole_words)
-    return "\n".join(lines) or first.rstrip()
+    wrapper = textwrap.TextWrapper(width, first, rest, break_long_words=False, break_on_hyphens=False)
+    return wrapper.fill(text) or first.rstrip()
 
 
 def in_words(value: Any) -> str:

@@ -11,9 +11,9 @@ from pydantic import BaseModel, Field, create_model
 
 from twofold import config as configs
 from twofold.cli.help import SETTINGS
-from twofold.cli.options import SHORT_OPTIONS, Flag, long_option
+from twofold.cli.options import Flag, long_option, option
 from twofold.cli.terminal import emit, watcher
-from twofold.config import RENAMED_SETTINGS, Layer, Settings
+from twofold.config import Layer, Settings
 from twofold.errors import INTERRUPTED, UsageError
 from twofold.presets import layer as preset_layer
 from twofold.runs import Run
@@ -28,6 +28,9 @@ COMMON = {
     "machine.device": TRAINING,
 }
 """The settings that `--help` shows, and in which panel."""
+
+SET_BY_VAL = ("data.val_a", "data.val_b", "data.hold_out")
+"""Settings that help shows as --val."""
 
 
 class TrainSettings(Settings):
@@ -49,23 +52,15 @@ def as_options(model: type[BaseModel], prefix: str = "", panel: Group | None = N
             fields[name] = (options, options())
         else:
             setting = prefix + name
+            names = dict.fromkeys([option(setting), long_option(setting)])  # help shows the first
             parameter = Parameter(
-                name=option_names(setting),
+                name=[*names],
                 group=COMMON.get(setting, panel),
+                show=setting not in SET_BY_VAL,
                 consume_multiple=setting == "training.log",
             )
             fields[name] = (Annotated[(inner, *field.metadata, parameter)], field)
     return create_model(model.__name__, __base__=model, **fields)
-
-
-def option_names(setting: str) -> list[str]:
-    """The names of a setting on the command line; help shows the first."""
-    short = [SHORT_OPTIONS[setting]] if setting in SHORT_OPTIONS else []
-    return [
-        *short,
-        long_option(setting),
-        *(long_option(o) for o, new in RENAMED_SETTINGS.items() if new == setting),
-    ]
 
 
 if TYPE_CHECKING:
