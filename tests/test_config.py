@@ -1,4 +1,4 @@
-"""Layers and their precedence, what is said of wrong settings, YAML, and what a resumed run may change."""
+"""Layers and their precedence, messages about wrong settings, YAML, and what a resumed run may change."""
 
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from twofold.training import train as loop
 FOLDERS = {"a": Path("/images/a"), "b": Path("/images/b")}
 
 
-def said_by(layer, **settings):
+def message_for(layer, **settings):
     with pytest.raises(UsageError) as caught:
         compose(FOLDERS, layer, settings)
     message = str(caught.value)
@@ -47,8 +47,8 @@ def test_command_line_over_environment_over_file_over_preset(tmp_path, monkeypat
     monkeypatch.setenv("TWOFOLD_SET_TRAINING__EMA", "3")
     heard = {}
 
-    def listen(out, said, watcher):
-        heard.update(said)
+    def listen(out, overrides, watcher):
+        heard.update(overrides)
         return True
 
     monkeypatch.setattr(loop, "train", listen)
@@ -72,7 +72,9 @@ def test_the_preset_that_is_asked_for_is_the_one_that_is_noted(tmp_path, monkeyp
     file = tmp_path / "settings.yaml"
     file.write_text("preset: seasons\ndata: {size: 32}\n")
     heard = []
-    monkeypatch.setattr(loop, "train", lambda out, said, watcher: heard.append(compose(said)) or True)
+    monkeypatch.setattr(
+        loop, "train", lambda out, overrides, watcher: heard.append(compose(overrides)) or True
+    )
     for preset in ([], ["--preset", "horse2zebra"]):
         assert cli.run(["train", "A", "B", "-c", str(file), *preset]) == 0
     assert [found.preset for found in heard] == ["seasons", "horse2zebra"]
@@ -137,14 +139,14 @@ def test_keys_that_are_no_names_are_refused(tmp_path, text):
     ],
 )
 def test_a_wrong_key_names_the_nearest(layer, near):
-    message = said_by(layer)
+    message = message_for(layer)
     assert message.startswith("there is no setting ")
     if next(iter(layer)) != "trainning":  # a room is unknown as a whole
         assert message.endswith(f"did you mean {near}")
 
 
 def test_a_wrong_key_that_is_near_nothing():
-    assert said_by({"zzzzzz": 1}) == "there is no setting zzzzzz"
+    assert message_for({"zzzzzz": 1}) == "there is no setting zzzzzz"
 
 
 @pytest.mark.parametrize(
@@ -158,11 +160,11 @@ def test_a_wrong_key_that_is_near_nothing():
     ],
 )
 def test_a_wrong_value_names_the_nearest(layer, near):
-    assert said_by(layer).endswith(f"did you mean {near}?")
+    assert message_for(layer).endswith(f"did you mean {near}?")
 
 
 def test_a_value_that_is_near_nothing_lists_the_choices():
-    assert said_by({"machine": {"precision": "quick"}}).endswith(
+    assert message_for({"machine": {"precision": "quick"}}).endswith(
         "machine.precision must be auto, float32 or bf16, not quick"
     )
 
@@ -181,7 +183,7 @@ def test_a_value_that_is_near_nothing_lists_the_choices():
     ],
 )
 def test_wrong_values(layer, message):
-    assert said_by(layer).startswith(message)
+    assert message_for(layer).startswith(message)
 
 
 def test_what_is_missing():

@@ -1,7 +1,7 @@
 """Every setting of a run: composed of layers, read, written, and compared on resume.
 
 Defaults < method < preset < file < environment < command line. A layer is a nested mapping that holds only what the
-user gave, so that a default can be told from a value that was asked for.
+user gave, so that a default differs from a value that the user set.
 """
 
 import difflib
@@ -282,16 +282,16 @@ def explain(error: ValidationError, name: Callable[[str], str] = str) -> str:
         return unknown_setting(path or str(problem["loc"][0]))
     if kind == "missing":
         return f"{path} is missing"
-    shown = name(path) if path in dict(flatten(schema())) else path
+    label = name(path) if path in dict(flatten(schema())) else path
     if kind == "value_error":  # a check of several settings, or a sentence of the setting's own
-        return f"{shown}: {problem['msg'].removeprefix('Value error, ')}".removeprefix(": ")
+        return f"{label}: {problem['msg'].removeprefix('Value error, ')}".removeprefix(": ")
     if kind == "literal_error":
         choices = problem.get("ctx", {}).get("expected", "").replace("'", "")
         near = difflib.get_close_matches(str(value), re.split(r", | or ", choices), 1, 0.5)
-        return f"{shown} must be {choices}, not {value}" + (f"; did you mean {near[0]}?" if near else "")
+        return f"{label} must be {choices}, not {value}" + (f"; did you mean {near[0]}?" if near else "")
     expected = problem["msg"].removeprefix("Input should be ").replace("greater than or equal to", "at least")
     expected = KINDS.get(kind.split("_")[0], expected.replace("less than or equal to", "at most"))
-    return f"{shown} must be {expected}, not {value}"
+    return f"{label} must be {expected}, not {value}"
 
 
 def unknown_setting(path: str) -> str:

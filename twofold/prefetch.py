@@ -1,4 +1,4 @@
-"""Work done ahead of its turn in a few threads, handed over in order."""
+"""Compute the items of a sequence ahead of time in a few threads, and yield them in order."""
 
 from collections import deque
 from collections.abc import Callable, Generator, Iterable
@@ -15,9 +15,9 @@ R = TypeVar("R")
 def prefetch(
     function: Callable[[T], R], items: Iterable[T], threads: int, depth: int
 ) -> Generator[R, None, None]:
-    """Yield ``function(item)`` for each item in order, at most `depth` of them computed before their turn.
+    """Yield ``function(item)`` for each item in order, with at most `depth` results computed ahead.
 
-    Closing the generator, or an exception of `function` (which surfaces here), ends the threads.
+    An exception of `function` is raised here. It ends the threads, as closing the generator does.
     """
     source = iter(items)
     # Asked for once, a thread has its count for good; a thread that first asks after a worker was given one, has one too.

@@ -27,6 +27,7 @@ from twofold.runs import Run
         ("train --resume nowhere", "there is no run in nowhere"),
         ("translate", "MODEL is missing; see `twofold translate --help`"),
         ("translate m", "--out is missing"),
+        ("train A B --lr", "--lr needs a value; see `twofold train --help`"),
         ("translate m x -o y --format gif", 'Choose from: "png"'),
         ("translate m x -o y --directon ba", "Did you mean --direction"),
         ("info", "MODEL is missing"),
@@ -67,22 +68,22 @@ def test_a_wrong_command_is_one_line_and_code_2(refuses, tmp_path, monkeypatch, 
 )
 def test_help_fits_and_explains_every_option(call, monkeypatch, verb):
     monkeypatch.setenv("COLUMNS", "80")
-    said = call(*verb.split(), "--help")
-    assert (said.code, said.err) == (0, "")
-    assert max(len(line.rstrip()) for line in said.out.splitlines()) <= 80
-    assert "Usage: twofold " + verb in said.out
-    rows = re.findall(r"│ \*? *(--[\w.-]+(?: -\w)?(?: [A-Z.|]+)?) *│", said.out)
+    result = call(*verb.split(), "--help")
+    assert (result.code, result.err) == (0, "")
+    assert max(len(line.rstrip()) for line in result.out.splitlines()) <= 80
+    assert "Usage: twofold " + verb in result.out
+    rows = re.findall(r"│ \*? *(--[\w.-]+(?: -\w)?(?: [A-Z.|]+)?) *│", result.out)
     alone = [
         row for row in rows if "-every" not in row and ".no-" not in row
     ]  # the second halves of long names
     assert not alone, "an option without a word of help"
-    assert "--no-json" not in said.out and "--empty" not in said.out
+    assert "--no-json" not in result.out and "--empty" not in result.out
 
 
 def test_help_lists_every_verb(call):
-    page = call("--help").out
-    assert re.findall(r"^│ (\w+) {2,}\S", page, re.M) == [*(verb.rstrip("_") for verb in cli.VERBS), "data"]
-    assert re.findall(r"^│ (\w+) {2,}\S", call("data", "--help").out, re.M) == cli.DATA_VERBS
+    verbs = [*(verb.rstrip("_") for verb in cli.VERBS), "data"]
+    assert re.findall(r"^│ (\w+) {2,}\w", call("--help").out, re.M) == verbs
+    assert re.findall(r"^│ (\w+) {2,}\w", call("data", "--help").out, re.M) == cli.DATA_VERBS
 
 
 def test_train_help_shows_twenty_options_and_names_the_way_to_the_rest(call, monkeypatch):
@@ -162,8 +163,8 @@ app.main()
 
 
 def test_no_command_is_help(call):
-    said = call()
-    assert said.code == 0 and said.out == call("--help").out and "translate" in said.out
+    result = call()
+    assert result.code == 0 and result.out == call("--help").out and "translate" in result.out
     assert call("data").out == call("data", "--help").out
     assert re.fullmatch(r"\d+\.\d+\.\d+\n", call("--version").out)
 
@@ -189,8 +190,8 @@ def test_every_error_is_a_line_and_a_code(call, monkeypatch, error, code, line):
 
     monkeypatch.setattr("twofold.reporting.report.write_report", raises)
     monkeypatch.setattr(Run, "exists", True)
-    said = call("report", "run")
-    assert (said.code, said.line, said.out) == (code, line, "")
+    result = call("report", "run")
+    assert (result.code, result.line, result.out) == (code, line, "")
 
 
 def test_a_reader_that_leaves_is_no_error():

@@ -47,11 +47,11 @@ def refused(capsys, folders):
     def run(words):
         capsys.readouterr()
         code = cli.run(["train", *words.split(), *TINY])
-        said = SimpleNamespace(**capsys.readouterr()._asdict())
-        assert code == 2, said
-        assert said.err.startswith("twofold: ") and said.err.count("\n") == 1, said.err
+        result = SimpleNamespace(**capsys.readouterr()._asdict())
+        assert code == 2, result
+        assert result.err.startswith("twofold: ") and result.err.count("\n") == 1, result.err
         assert not (folders / "run").exists()
-        return said.err.removeprefix("twofold: ").rstrip()
+        return result.err.removeprefix("twofold: ").rstrip()
 
     return run
 

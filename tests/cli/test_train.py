@@ -27,20 +27,20 @@ def test_the_same_command_again_says_it_is_finished(made, call, monkeypatch):
     monkeypatch.setenv("TWOFOLD_CACHE", str(made.cache))
     weights = Run(made.run).newest_snapshot("ab").read_bytes()
     for command in (made.command, ["train", "--resume", made.run]):
-        said = call(*command)
-        assert (said.code, said.err) == (0, "")
-        assert "is finished with 5 images" in said.out and f"twofold translate {made.run}" in said.out
+        result = call(*command)
+        assert (result.code, result.err) == (0, "")
+        assert "is finished with 5 images" in result.out and f"twofold translate {made.run}" in result.out
     assert Run(made.run).newest_snapshot("ab").read_bytes() == weights
 
 
 def test_a_dry_run_writes_nothing_at_all(unchanged, tiny, call, folders, monkeypatch):
     monkeypatch.setenv("TWOFOLD_CACHE", str(folders / "cache"))
     with unchanged(folders):
-        said = call("train", "A", "B", "--out", "run", *tiny(), "--dry-run")
-    assert (said.code, said.err) == (0, "")
+        result = call("train", "A", "B", "--out", "run", *tiny(), "--dry-run")
+    assert (result.code, result.err) == (0, "")
     for part in ("run:          run (new)", "A:            5 to train on", "parameters:", "memory:"):
-        assert part in said.out
-    assert "width: 2" in said.out
+        assert part in result.out
+    assert "width: 2" in result.out
     with unchanged(folders):
         last = call("train", "A", "B", "--out", "run", *tiny(), "--dry-run", "--json").out.splitlines()[-1]
     assert json.loads(last)["config"]["generator"]["width"] == 2
@@ -69,8 +69,8 @@ def test_held_out_images_of_ones_own(tiny, call, folders, made):
     assert call("train", "A", "B", "--out", "run", *tiny(), "--val", *val).code == 0
     config = yaml.safe_load(Path("run/config.yaml").read_text())["data"]
     assert [config["val_a"], config["val_b"], config["hold_out"]] == [*val, True]
-    said = call("train", "A", "B", "--out", "all", *tiny(), "--val", "none", "--dry-run")
-    assert "hold_out: false" in said.out and "5 to train on, 0 held out" in said.out
+    result = call("train", "A", "B", "--out", "all", *tiny(), "--val", "none", "--dry-run")
+    assert "hold_out: false" in result.out and "5 to train on, 0 held out" in result.out
     assert "--val takes two folders" in call("train", "A", "B", "--val", "A").line
     assert "--val takes two folders" in call("train", "A", "B", "--val", "A", "B", "C").line
     assert "--val takes two folders" in call("train", "--val", "none", "A", "B").line
@@ -98,8 +98,8 @@ def test_an_interrupted_training_says_how_to_go_on(call, folders, monkeypatch):
     from twofold.training import train as loop
 
     monkeypatch.setattr(loop, "train", lambda *_: False)
-    said = call("train", "A", "B", "--out", "run")
-    assert said.code == 130 and said.out == "resume:     twofold train --resume run\n"
+    result = call("train", "A", "B", "--out", "run")
+    assert result.code == 130 and result.out == "resume:     twofold train --resume run\n"
 
 
 def test_folders_that_cannot_be_trained_on(tiny, refuses, folders):
@@ -222,13 +222,13 @@ def test_a_few_truncated_files_are_skipped_and_named(noise, tiny, call, folders)
         noise(folders / "A" / f"more-{i}.jpg", 40, 40)
     whole = (folders / "A" / "more-3.jpg").read_bytes()
     (folders / "A" / "more-3.jpg").write_bytes(whole[: len(whole) // 2])
-    said = call("train", "A", "B", "--out", "run", *tiny(epochs=0.1))
-    assert said.code == 0 and "skipped more-3.jpg" in said.out and "skipped 1 of 25 files" in said.out
+    result = call("train", "A", "B", "--out", "run", *tiny(epochs=0.1))
+    assert result.code == 0 and "skipped more-3.jpg" in result.out and "skipped 1 of 25 files" in result.out
     assert json.loads(Path("run/data.json").read_text())["a"]["files"]
 
 
 def test_too_many_bad_files_stop_it(tiny, call, folders):
     (folders / "A" / "bad.jpg").write_bytes(b"\xff\xd8 no image")
-    said = call("train", "A", "B", "--out", "run", *tiny())
-    assert said.code == 1 and "only 5 of 6 files" in said.line and "bad.jpg" in said.line
+    result = call("train", "A", "B", "--out", "run", *tiny())
+    assert result.code == 1 and "only 5 of 6 files" in result.line and "bad.jpg" in result.line
     assert not Path("run").exists()

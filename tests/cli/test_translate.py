@@ -23,9 +23,9 @@ def opened(path):
 
 def test_translate_a_folder(made, call, tmp_path):
     source = made.pictures / "testA"
-    said = call("translate", made.run, source, "-o", tmp_path / "out", "--precision", "float32")
-    assert (said.code, said.err) == (0, "")
-    assert said.out == f"4 of 4 images translated to {tmp_path / 'out'}\n"
+    result = call("translate", made.run, source, "-o", tmp_path / "out", "--precision", "float32")
+    assert (result.code, result.err) == (0, "")
+    assert result.out == f"4 of 4 images translated to {tmp_path / 'out'}\n"
     translator = twofold.Translator.load(made.run)
     for path in images.find(source):
         result = np.array(opened(tmp_path / "out" / path.name))
@@ -45,8 +45,8 @@ def test_every_kind_of_picture_comes_back_at_its_size(noise, call, model):
     Image.fromarray(rng.integers(0, 256, (10, 11, 4), dtype=np.uint8), "CMYK").save("in/cmyk.jpg")
     Image.fromarray(rng.integers(0, 2**16, (10, 11), dtype=np.uint16)).save("in/deep16.png")
     np.save("in/array.npy", rng.integers(0, 256, (10, 11, 3), dtype=np.uint8))
-    said = call("translate", model, "in", "-o", "out")
-    assert (said.code, said.err) == (0, "")
+    result = call("translate", model, "in", "-o", "out")
+    assert (result.code, result.err) == (0, "")
     found = {path.relative_to("out").as_posix(): opened(path) for path in images.find("out")}
     assert {name: found[f"{name}.png"].size for name in sizes} == {n: (w, h) for n, (h, w) in sizes.items()}
     assert found["deep/one.png"].size == (12, 9)
@@ -60,8 +60,8 @@ def test_formats_scales_and_a_named_result(noise, call, model):
         assert call("translate", model, "x.png", "-o", "out", "--format", suffix).code == 0
         assert opened(f"out/x.{suffix}").format == kind
     for at in ("trained", "native", "17"):
-        said = call("translate", model, "x.png", "-o", f"{at}.png", "--at", at)
-        assert said.code == 0 and said.out == f"1 of 1 images translated to {at}.png\n"
+        result = call("translate", model, "x.png", "-o", f"{at}.png", "--at", at)
+        assert result.code == 0 and result.out == f"1 of 1 images translated to {at}.png\n"
     results = [np.array(opened(f"{at}.png")) for at in ("trained", "native", "17")]
     assert not np.array_equal(results[0], results[1]) and not np.array_equal(results[1], results[2])
 
@@ -73,18 +73,18 @@ def test_bad_inputs_are_named_and_the_others_done(noise, call, model):
     Path("in/cut.jpg").write_bytes(whole[: len(whole) // 2])
     Path("in/text.png").write_text("no image")
     np.save("in/five.npy", np.zeros((4, 4, 5), np.uint8))
-    said = call("translate", model, "in", "-o", "out")
-    assert said.code == 3 and said.out == "2 of 5 images translated to out\n"
-    lines = said.err.splitlines()
+    result = call("translate", model, "in", "-o", "out")
+    assert result.code == 3 and result.out == "2 of 5 images translated to out\n"
+    lines = result.err.splitlines()
     assert len(lines) == 3 and all(line.startswith("twofold: skipped in/") for line in lines)
-    assert sorted(re.findall(r"skipped in/(\S+):", said.err)) == ["cut.jpg", "five.npy", "text.png"]
+    assert sorted(re.findall(r"skipped in/(\S+):", result.err)) == ["cut.jpg", "five.npy", "text.png"]
     assert sorted(path.name for path in Path("out").iterdir()) == ["a.png", "z.png"]
 
 
 def test_nothing_but_bad_inputs_is_a_failure(call, model):
     Path("text.png").write_text("no image")
-    said = call("translate", model, "text.png", "-o", "out")
-    assert said.code == 1 and "skipped text.png: not an image" in said.err
+    result = call("translate", model, "text.png", "-o", "out")
+    assert result.code == 1 and "skipped text.png: not an image" in result.err
 
 
 def test_translate_refuses_in_one_line(noise, refuses, model):
@@ -116,8 +116,8 @@ def test_a_full_disk_stops_at_once_and_leaves_nothing(noise, call, model, monkey
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(Path, "replace", full)
-    said = call("translate", model, "in", "-o", "out")
-    assert said.code == 1 and said.line == "cannot write out/0.png: No space left on device"
+    result = call("translate", model, "in", "-o", "out")
+    assert result.code == 1 and result.line == "cannot write out/0.png: No space left on device"
     assert list(Path("out").iterdir()) == []
 
 
@@ -126,8 +126,10 @@ def test_a_picture_over_the_memory_is_refused_naming_at(noise, call, model, monk
 
     noise(Path("x.png"), 300, 400)
     monkeypatch.setattr(hardware, "free_memory", lambda device: 2**20)
-    said = call("translate", model, "x.png", "-o", "out", "--at", "native")
-    assert said.code == 1 and re.search(r"skipped x.png: 400×300 pixels need .*--at \d+ would fit", said.err)
+    result = call("translate", model, "x.png", "-o", "out", "--at", "native")
+    assert result.code == 1 and re.search(
+        r"skipped x.png: 400×300 pixels need .*--at \d+ would fit", result.err
+    )
     assert call("translate", model, "x.png", "-o", "out").code == 0  # at the scale of the training it fits
 
 
@@ -141,13 +143,13 @@ def test_models_of_other_channel_counts(call, tmp_path, monkeypatch, channels):
     network = ResnetGenerator(channels, channels, width=2, blocks=1)
     save(network, Header(describe(network), "ab", None), Path("model.safetensors"))
     np.save("x.npy", np.random.default_rng(0).integers(0, 256, (9, 10, channels), dtype=np.uint8))
-    said = call("translate", "model.safetensors", "x.npy", "-o", "out")
-    assert said.code == 0, said.err
+    result = call("translate", "model.safetensors", "x.npy", "-o", "out")
+    assert result.code == 0, result.err
     if channels == 5:
         result = np.load("out/x.npy")
         assert result.shape == (9, 10, 5) and result.dtype == np.uint8
-        said = call("translate", "model.safetensors", "x.npy", "-o", "out", "--format", "png")
-        assert said.code == 2 and ".png does not hold 5 channels; use .npy" in said.line
+        result = call("translate", "model.safetensors", "x.npy", "-o", "out", "--format", "png")
+        assert result.code == 2 and ".png does not hold 5 channels; use .npy" in result.line
     else:
         assert opened("out/x.png").mode == {1: "L", 4: "RGBA"}[channels]
 
@@ -167,6 +169,6 @@ def test_damaged_and_foreign_models_are_refused(noise, refuses, model, made):
 def test_names_that_no_encoding_holds(call, model):
     Path("in").mkdir()
     Path(os.fsdecode(b"in/\xff\x1b[2J.png")).write_text("no image")
-    said = call("translate", model, "in", "-o", "out")
-    assert said.code == 1 and not {"\x1b", "\udcff"} & {*said.out}
-    assert said.line.startswith("skipped in/\N{REPLACEMENT CHARACTER}\N{REPLACEMENT CHARACTER}[2J.png")
+    result = call("translate", model, "in", "-o", "out")
+    assert result.code == 1 and not {"\x1b", "\udcff"} & {*result.out}
+    assert result.line.startswith("skipped in/\N{REPLACEMENT CHARACTER}\N{REPLACEMENT CHARACTER}[2J.png")

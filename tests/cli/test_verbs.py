@@ -20,15 +20,15 @@ def test_info_of_a_run_and_of_a_model(made, call):
 
 def test_info_of_a_run_that_has_no_model_yet(made, call, tmp_path):
     shutil.copy(made.run / "config.yaml", tmp_path)
-    said = call("info", tmp_path, "--json")
-    assert said.code == 0 and json.loads(said.out)["states"] == []
+    result = call("info", tmp_path, "--json")
+    assert result.code == 0 and json.loads(result.out)["states"] == []
 
 
 def test_report_is_written_anew(made, call, tmp_path):
     run = shutil.copytree(made.run, tmp_path / "run")
     (run / "report.html").unlink()
-    said = call("report", run)
-    assert (said.code, said.out) == (0, f"{run / 'report.html'}\n")
+    result = call("report", run)
+    assert (result.code, result.out) == (0, f"{run / 'report.html'}\n")
     assert "<html" in (run / "report.html").read_text()
 
 
@@ -45,12 +45,12 @@ def test_data_check_reads_calmly(unchanged, made, call, folders, monkeypatch):
     (folders / "A" / "bad.jpg").write_bytes(b"no image")
     shutil.copy(folders / "A" / "summer-00000.png", folders / "B" / "same.png")
     with unchanged(folders):
-        said = call("data", "check", "A", "B", "--size", "32")
-    assert said.code == 1  # five of six decode, which training would refuse
-    assert "A  " in said.out and "   5 images (1 bad), 3 channels, all 32 × 32 px\n" in said.out
-    assert "bad.jpg" in said.out and "1 image of A in B as well" in said.out
-    assert said.out.rstrip().endswith("not ready: training would refuse this")
-    assert max(map(len, (line for line in said.out.splitlines() if str(folders) not in line))) <= 80
+        result = call("data", "check", "A", "B", "--size", "32")
+    assert result.code == 1  # five of six decode, which training would refuse
+    assert "A  " in result.out and "   5 images (1 bad), 3 channels, all 32 × 32 px\n" in result.out
+    assert "bad.jpg" in result.out and "1 image of A in B as well" in result.out
+    assert result.out.rstrip().endswith("not ready: training would refuse this")
+    assert max(map(len, (line for line in result.out.splitlines() if str(folders) not in line))) <= 80
     found = json.loads(call("data", "check", "A", "B", "--size", "32", "--json").out)
     assert found["ready"] is False and found["a"]["bad"][0][0] == "bad.jpg" and found["b"]["good"] == 6
     assert call("data", "check", made.pictures / "trainA", "--size", "32").code == 0

@@ -65,10 +65,13 @@ def parser(tokens: Sequence[str]) -> App:
     )
     more = "" if everything else "`twofold train --help-all` shows every setting. "
     places = [(app, f"{verb}:{verb}") for verb in VERBS] + [(data, f"data:{verb}") for verb in DATA_VERBS]
+    lists_verbs = not {"import", *VERBS, *DATA_VERBS} & {*tokens}
     for number, (group, place) in enumerate(places):
         verb = place.partition(":")[2].rstrip("_")
         epilogue = more + LAYERS if verb == "train" else None
         group.command(f"twofold.cli.{place}", name=verb, help_epilogue=epilogue, sort_key=number)
+        if lists_verbs:
+            group[verb]  # loads the module, whose docstring the list quotes
     app.command(data)
     return app
 
@@ -122,6 +125,8 @@ def parse_message(error: CycloptsError) -> str:
     command = " ".join(["twofold", *(error.command_chain or [])])
     if isinstance(error, CoercionError) and error.msg and error.token:
         return f"{error.token.keyword} {error.msg}"
+    if isinstance(error, MissingArgumentError) and error.keyword:
+        return f"{error.keyword} needs a value; see `{command} --help`"
     if isinstance(error, MissingArgumentError) and error.argument is not None:
         return f"{error.argument.name} is missing; see `{command} --help`"
     if isinstance(error, UnusedCliTokensError):

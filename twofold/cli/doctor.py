@@ -1,4 +1,4 @@
-"""`twofold doctor`: what is wrong with a run."""
+"""`twofold doctor`: the problems of a run."""
 
 from json import dumps
 from pathlib import Path
