@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/ready
 
-.PHONY: setup demo test test-all check bench bench-all clean
+.PHONY: setup demo test test-all check wheel bench bench-all clean
 
 setup: $(READY)
 
@@ -26,6 +26,10 @@ check: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/basedpyright
 
+wheel: setup
+	rm -rf dist
+	$(BIN)/python -m build --outdir dist .
+
 bench: setup
 	for method in cyclegan cut pix2pix; do $(BIN)/python benchmarks/train_step.py --method $$method; done
 
@@ -38,4 +42,4 @@ bench-all: bench
 	$(BIN)/python benchmarks/startup.py
 
 clean:
-	rm -rf .venv .pytest_cache .ruff_cache .hypothesis demo
+	rm -rf .venv dist build .pytest_cache .ruff_cache .hypothesis demo

@@ -26,10 +26,10 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 import plain
 
 from twofold import hardware
-from twofold.cli.translate import from_file_to_file
 from twofold.networks.layers import initialise
 from twofold.networks.registry import describe
 from twofold.networks.resnet import ResnetGenerator
+from twofold.translation.folder import translate_files
 from twofold.translation.model import Header, save
 from twofold.translation.sources import plan
 from twofold.translation.translator import Translator
@@ -129,7 +129,7 @@ def our_side(folder: Path, backend: str, made: Translator) -> Callable[[], None]
     jobs = plan([folder / "in"], folder / backend)
 
     def run() -> None:
-        for one in from_file_to_file(made, jobs):
+        for one in translate_files(made, jobs):
             assert not one.problem, one.problem
 
     return run

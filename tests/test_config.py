@@ -1,4 +1,4 @@
-"""Layers and their precedence, what is said of wrong settings, YAML, and what a resumed run may change."""
+"""Layers and their precedence, messages about wrong settings, YAML, and what a resumed run may change."""
 
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from twofold.training import train as loop
 FOLDERS = {"a": Path("/images/a"), "b": Path("/images/b")}
 
 
-def said_by(layer, **settings):
+def message_for(layer, **settings):
     with pytest.raises(UsageError) as caught:
         compose(FOLDERS, layer, settings)
     message = str(caught.value)
@@ -47,8 +47,8 @@ def test_command_line_over_environment_over_file_over_preset(tmp_path, monkeypat
     monkeypatch.setenv("TWOFOLD_SET_TRAINING__EMA", "3")
     heard = {}
 
-    def listen(out, said, watcher):
-        heard.update(said)
+    def listen(out, overrides, watcher):
+        heard.update(overrides)
         return True
 
     monkeypatch.setattr(loop, "train", listen)
@@ -72,7 +72,9 @@ def test_the_preset_that_is_asked_for_is_the_one_that_is_noted(tmp_path, monkeyp
     file = tmp_path / "settings.yaml"
     file.write_text("preset: seasons\ndata: {size: 32}\n")
     heard = []
-    monkeypatch.setattr(loop, "train", lambda out, said, watcher: heard.append(compose(said)) or True)
+    monkeypatch.setattr(
+        loop, "train", lambda out, overrides, watcher: heard.append(compose(overrides)) or True
+    )
     for preset in ([], ["--preset", "horse2zebra"]):
         assert cli.run(["train", "A", "B", "-c", str(file), *preset]) == 0
     assert [found.preset for found in heard] == ["seasons", "horse2zebra"]
@@ -95,8 +97,32 @@ def test_environment():
         "data": {"flip": False, "load_size": None},
         "seed": 3,
     }
-    with pytest.raises(UsageError, match=r"TWOFOLD_SET_OPTIM cannot be '\[1'"):
+    with pytest.raises(UsageError, match=r"TWOFOLD_SET_OPTIM must be YAML, not \[1"):
         from_environment({"TWOFOLD_SET_OPTIM": "[1"})
+
+
+def test_old_names_are_read_as_the_present_ones():
+    old = {"optim": {"critic_lr": 2, "lr": 1}, "cyclegan": {"rehearsals": 3}, "discriminator": {"also": [1]}}
+    new = {
+        "optim": {"disc_lr": 2, "lr": 1},
+        "cyclegan": {"recent_updates": 3},
+        "discriminator": {"extra_layers": [1]},
+    }
+    assert config.with_new_names(old) == new
+    assert from_environment({"TWOFOLD_SET_OPTIM__CRITIC_LR": "2"}) == {"optim": {"disc_lr": 2}}
+    assert config.variable("optim.critic_lr") == "TWOFOLD_SET_OPTIM__CRITIC_LR"
+
+
+@pytest.mark.parametrize(
+    "text", ["1: 2", "null: 1", "true: {x: 1}", "optim: {1: 2}", "1.5: x", "2026-01-01: x"]
+)
+def test_keys_that_are_no_names_are_refused(tmp_path, text):
+    file = tmp_path / "x.yaml"
+    file.write_text(text)
+    with pytest.raises(UsageError, match="there is no setting"):
+        compose(FOLDERS, from_file(file))
+    with pytest.raises(UsageError, match="there is no setting"):
+        compose(FOLDERS, yaml.load(text, Loader))
 
 
 # ---- wrong settings
@@ -113,14 +139,14 @@ def test_environment():
     ],
 )
 def test_a_wrong_key_names_the_nearest(layer, near):
-    message = said_by(layer)
+    message = message_for(layer)
     assert message.startswith("there is no setting ")
     if next(iter(layer)) != "trainning":  # a room is unknown as a whole
         assert message.endswith(f"did you mean {near}")
 
 
 def test_a_wrong_key_that_is_near_nothing():
-    assert said_by({"zzzzzz": 1}) == "there is no setting zzzzzz"
+    assert message_for({"zzzzzz": 1}) == "there is no setting zzzzzz"
 
 
 @pytest.mark.parametrize(
@@ -134,19 +160,21 @@ def test_a_wrong_key_that_is_near_nothing():
     ],
 )
 def test_a_wrong_value_names_the_nearest(layer, near):
-    assert said_by(layer).endswith(f"did you mean {near}?")
+    assert message_for(layer).endswith(f"did you mean {near}?")
 
 
 def test_a_value_that_is_near_nothing_lists_the_choices():
-    assert said_by({"machine": {"precision": "quick"}}).endswith("it is one of 'auto', 'float32' or 'bf16'")
+    assert message_for({"machine": {"precision": "quick"}}).endswith(
+        "machine.precision must be auto, float32 or bf16, not quick"
+    )
 
 
 @pytest.mark.parametrize(
     ("layer", "message"),
     [
-        ({"optim": {"lr": -1}}, "optim.lr cannot be -1: input should be greater than 0"),
-        ({"optim": 3}, "optim cannot be 3: "),
-        ({"training": {"batch": 1.5}}, "training.batch cannot be 1.5: "),
+        ({"optim": {"lr": -1}}, "optim.lr must be greater than 0, not -1"),
+        ({"optim": 3}, "optim must be a group of settings, not 3"),
+        ({"training": {"batch": 1.5}}, "training.batch must be a whole number, not 1.5"),
         ({"data": {"size": 64, "load_size": 32}}, "data: load_size 32 is under the crop, 64"),
         (
             {"cyclegan": {"gan_ab": 0, "gan_ba": 0, "cycle_a": 0, "cycle_b": 0}},
@@ -155,7 +183,7 @@ def test_a_value_that_is_near_nothing_lists_the_choices():
     ],
 )
 def test_wrong_values(layer, message):
-    assert said_by(layer).startswith(message)
+    assert message_for(layer).startswith(message)
 
 
 def test_what_is_missing():
@@ -270,7 +298,9 @@ def test_every_free_setting_may_change(stored):
     ],
 )
 def test_any_other_may_not(stored, path, value):
-    with pytest.raises(UsageError, match=f"this run was started with {path} = .*, not {value}; leave it out"):
+    with pytest.raises(
+        UsageError, match=f"this run was started with {path} = .*, not {value}; leave it out to resume"
+    ):
         resume(stored, nest({path: value}))
 
 

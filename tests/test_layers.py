@@ -6,6 +6,7 @@ import sys
 from collections.abc import Iterator
 from functools import cache
 from graphlib import TopologicalSorter
+from importlib import metadata
 from pathlib import Path
 from typing import get_args
 
@@ -18,7 +19,17 @@ PACKAGE = ROOT / "twofold"
 FILES = sorted(PACKAGE.rglob("*.py"))
 
 LAYERS = [
-    {"errors", "files", "randomness", "hardware", "distributed", "runs", "read_untrusted", "formats"},
+    {
+        "errors",
+        "files",
+        "randomness",
+        "hardware",
+        "distributed",
+        "prefetch",
+        "runs",
+        "read_untrusted",
+        "formats",
+    },
     {"pages", "networks", "losses"},
     {"data", "seasons", "methods", "cpu", "translation", "metrics"},
     {"evaluation", "exchange", "reporting"},
@@ -35,7 +46,7 @@ OWNERS = {
     "cyclopts": {"cli"},
     "rich": {"cli"},
     "yaml": {"config", "read_untrusted", "cli"},
-    "pydantic": {"config"},
+    "pydantic": {"config", "cli"},
     "PIL": {"formats", "data", "seasons", "translation", "reporting", "evaluation", "demo"},
     "safetensors": {"translation", "training", "evaluation", "metrics"},
     "filelock": {"files"},
@@ -210,8 +221,8 @@ def test_logs_that_can_be_asked_for_have_an_exporter():
 
 
 def test_names_on_the_command_line_are_those_of_the_package():
+    from twofold.cli.options import Direction
     from twofold.cli.translate import translate
-    from twofold.cli.verbs import Direction
     from twofold.formats import images
     from twofold.runs import DIRECTIONS
     from twofold.translation.backends import Backend
@@ -227,8 +238,9 @@ def test_names_on_the_command_line_are_those_of_the_package():
 
 
 def test_public_names():
-    assert twofold.__all__ == ["Translator", "TwofoldError", "UsageError", "train"]
-    for name in twofold.__all__:
+    assert twofold.__all__ == ["Translator", "TwofoldError", "UsageError", "__version__", "evaluate", "train"]
+    assert twofold.__version__ == metadata.version("twofold")
+    for name in set(twofold.__all__) - {"__version__"}:
         assert getattr(twofold, name).__name__ == name
     with pytest.raises(AttributeError, match="nothing"):
         twofold.nothing  # noqa: B018

@@ -10,20 +10,27 @@ from typing import TYPE_CHECKING
 from twofold.errors import TwofoldError, UsageError
 
 if TYPE_CHECKING:
+    from twofold.evaluation.evaluate import evaluate
     from twofold.training.api import train
     from twofold.translation.translator import Translator
 
-__all__ = ["Translator", "TwofoldError", "UsageError", "train"]
+    __version__: str
+
+__all__ = ["Translator", "TwofoldError", "UsageError", "__version__", "evaluate", "train"]
+
+LAZY = {
+    "Translator": "twofold.translation.translator",
+    "evaluate": "twofold.evaluation.evaluate",
+    "train": "twofold.training.api",
+}
+"""Names that are imported when they are first used, so that `import twofold` does not load torch."""
 
 
 def __getattr__(name: str) -> object:
-    # Looked up when first used, so that `import twofold` and `twofold --help` do not wait for torch.
-    if name == "Translator":
-        from twofold.translation.translator import Translator
+    from importlib import import_module, metadata
 
-        return Translator
-    if name == "train":
-        from twofold.training.api import train
-
-        return train
+    if name == "__version__":
+        return metadata.version("twofold")
+    if name in LAZY:
+        return getattr(import_module(LAZY[name]), name)
     raise AttributeError(f"module 'twofold' has no attribute {name!r}")

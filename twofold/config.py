@@ -1,13 +1,13 @@
-"""Every setting of a run: composed from layers, written, read, compared.
+"""Every setting of a run: composed of layers, read, written, and compared on resume.
 
-Defaults < method < preset < file < environment < command line. A layer is a nested mapping of what somebody said; what
-nobody said is not in it, so a later look can tell a wish from a default.
+Defaults < method < preset < file < environment < command line. A layer is a nested mapping that holds only what the
+user gave, so that a default differs from a value that the user set.
 """
 
 import difflib
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +44,7 @@ Layer = Mapping[str, Any]
 
 
 class Settings(BaseModel):
-    """What can be set besides the two folders."""
+    """All settings besides the two folders."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
@@ -65,7 +65,7 @@ class Settings(BaseModel):
 
 
 class Config(Settings):
-    """All that a run was started with: config.yaml."""
+    """The content of config.yaml: the folders and every setting of a run."""
 
     a: AbsolutePath = Field(description="Folder of domain A; of pairs, folder or list of both.")
     b: AbsolutePath | None = Field(default=None, description="Folder of domain B.")
@@ -77,44 +77,35 @@ class Config(Settings):
             self.data.agree()
         except ValueError as error:
             raise ValueError(f"data: {error}") from error
-        if self.b is None and not self.data.paired and not self.data.lab:
-            raise ValueError(
-                f"{self.method} takes two folders: `twofold train A B`; one alone is for pairs (--method pix2pix)"
-            )
-        if self.method == "pix2pix" and not self.data.paired:
-            raise ValueError("pix2pix needs pairs; leave out data.paired, or take --method cyclegan")
-        if self.adversarial.loss == "wgan" and self.discriminator.norm == "batch":
-            raise ValueError(
-                "the gradient penalty of wgan is for each image alone, which batch norm is not:"
-                " set discriminator.norm to instance or none"
-            )
-        unet = self.generator.network.startswith(("unet", "encoder"))
-        if ROOMS[self.method] == "cut" and unet:
-            raise ValueError(
-                f"{self.method} contrasts a ResNet's layers: set generator.network to resnet-9 or resnet-6"
-            )
-        self.check_masks()
-        if self.cyclegan.recent_updates and self.data.resize == "none":
-            raise ValueError("cyclegan.recent_updates are for images of one size; leave out data.resize none")
-        if ROOMS[self.method] == "cut" and self.perceptual.network:
-            raise ValueError(
-                f"{self.method} has nothing to compare in features; leave out perceptual.network"
-            )
-        if (self.perceptual.network is None) != (self.perceptual.weight == 0):
-            raise ValueError("perceptual.network and perceptual.weight go together; give both or neither")
+        for message in self._contradictions():
+            raise ValueError(message)
         return self
 
-    def check_masks(self) -> None:
-        weights = {"cyclegan": self.cyclegan.mask, "cut": self.cut.mask, "fastcut": self.cut.mask}
-        if self.method not in weights or (self.data.masks_b and self.method != "cyclegan"):
-            if self.data.masks_a or self.data.masks_b:
-                raise ValueError(
-                    f"{self.method} does not translate what these masks would keep; leave them out"
-                )
-            return
-        if (weights[self.method] > 0) != bool(self.data.masks_a or self.data.masks_b):
-            room = "cyclegan" if self.method == "cyclegan" else "cut"
-            raise ValueError(f"{room}.mask and masks go together: give data.masks_a and a weight, or neither")
+    def _contradictions(self) -> Iterator[str]:
+        method, room = self.method, ROOMS[self.method]
+        if self.b is None and not self.data.paired and not self.data.lab:
+            yield f"{method} takes two folders: `twofold train A B`; one folder holds pairs (--method pix2pix)"
+        if method == "pix2pix" and not self.data.paired:
+            yield "pix2pix needs pairs; leave out data.paired, or use --method cyclegan"
+        if self.adversarial.loss == "wgan" and self.discriminator.norm == "batch":
+            yield (
+                "the gradient penalty of wgan is computed for each image alone, which batch norm does not allow:"
+                " set discriminator.norm to instance or none"
+            )
+        if room == "cut" and self.generator.network.startswith(("unet", "encoder")):
+            yield f"{method} contrasts a ResNet's layers: set generator.network to resnet-9 or resnet-6"
+        masks = bool(self.data.masks_a or self.data.masks_b)
+        if masks and (room == "pix2pix" or (self.data.masks_b and room == "cut")):
+            yield f"{method} cannot use these masks; leave out {'data.masks_a and ' * (room == 'pix2pix')}data.masks_b"
+        weight = {"cyclegan": self.cyclegan.mask, "cut": self.cut.mask}.get(room, 0)
+        if (weight > 0) != masks:
+            yield f"{room}.mask and masks go together: give data.masks_a and a weight, or neither"
+        if self.cyclegan.recent_updates and self.data.resize == "none":
+            yield "cyclegan.recent_updates needs images of one size; leave out data.resize none"
+        if room == "cut" and self.perceptual.network:
+            yield f"{method} has no perceptual loss; leave out perceptual.network"
+        if (self.perceptual.network is None) != (self.perceptual.weight == 0):
+            yield "perceptual.network and perceptual.weight go together; give both or neither"
 
 
 FREE = {
@@ -123,42 +114,40 @@ FREE = {
     *("data.cache_limit_gb", "training.log", "evaluation.patience"),
     "machine.checkpoint",
 }
-"""What a resumed run may change: how long it goes on, what it writes, how images are fetched, and what changes no result."""
+"""Settings that may differ on resume: the length of the run, what it writes, how images are read, and what changes no result."""
 
 
 def compose(*layers: Layer) -> Config:
-    """The config that these layers give, later ones first in rank.
+    """Validate the layers over the method's defaults; later layers win.
 
     Raises:
-        UsageError: a key or a value is wrong; one line, with the nearest right one.
+        UsageError: a key or a value is wrong; one line, with the nearest valid one.
     """
-    said = merge(*layers)
+    overrides = merge(*layers)
     try:
-        method = Settings.model_validate(
-            {key: value for key, value in said.items() if key == "method"}
-        ).method
-        return Config.model_validate(merge(DEFAULTS[method], said))
+        method = Settings.model_validate({k: v for k, v in overrides.items() if k == "method"}).method
+        return Config.model_validate(merge(DEFAULTS[method], overrides))
     except ValidationError as error:
         raise UsageError(explain(error)) from error
 
 
-def refuse_others(method: MethodName, said: Layer) -> None:
-    """UsageError where a setting of a method that was not chosen was said; a file may hold those of all."""
+def reject_other_methods(method: MethodName, overrides: Layer) -> None:
+    """UsageError for a setting of another method on the command line; files may hold the settings of all methods."""
     others = {*ROOMS.values()} - {ROOMS[method]}
-    for path, _ in flatten(said):
+    for path, _ in flatten(overrides):
         if (room := path.split(".")[0]) in others:
-            raise UsageError(f"{method} has no setting {path}; leave it out, or take --method {room}")
+            raise UsageError(f"{method} has no setting {path}; leave it out, or use --method {room}")
 
 
 def merge(*layers: Layer) -> dict[str, Any]:
-    """One nested mapping out of several; a later layer's values replace an earlier one's."""
+    """Merge nested mappings; later layers win."""
     merged: dict[str, Any] = {}
     for layer in layers:
         for key, value in layer.items():
-            mine = merged.get(key)
-            merged[key] = (
-                merge(mine, value) if isinstance(mine, Mapping) and isinstance(value, Mapping) else value
-            )
+            earlier = merged.get(key)
+            if isinstance(earlier, Mapping) and isinstance(value, Mapping):
+                value = merge(earlier, value)
+            merged[key] = value
     return merged
 
 
@@ -168,11 +157,11 @@ def flatten(layer: Layer, prefix: str = "") -> Iterator[tuple[str, Any]]:
         if isinstance(value, Mapping):
             yield from flatten(value, f"{prefix}{key}.")
         else:
-            yield prefix + key, value
+            yield f"{prefix}{key}", value
 
 
 def get(layer: Layer, path: str) -> Any:
-    """What a layer says of "optim.lr", or None."""
+    """The layer's value of "optim.lr"; None if it has none."""
     return dict(flatten(layer)).get(path)
 
 
@@ -188,10 +177,10 @@ def nest(flat: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def from_environment(environ: Mapping[str, str] = os.environ) -> dict[str, Any]:
-    """The layer that TWOFOLD_SET_* variables give; values are read as YAML, so `null` and `false` work.
+    """The layer of the TWOFOLD_SET_* variables; values are YAML, so `null` and `false` work.
 
     Raises:
-        UsageError: a value is no YAML.
+        UsageError: a value is not YAML.
     """
     flat: dict[str, Any] = {}
     for name, text in environ.items():
@@ -199,16 +188,21 @@ def from_environment(environ: Mapping[str, str] = os.environ) -> dict[str, Any]:
             try:
                 value = yaml.load(text, Loader)
             except yaml.YAMLError as error:
-                raise UsageError(f"{name} cannot be {text!r}: quote it as YAML asks for") from error
+                raise UsageError(f"{name} must be YAML, not {text}; put it in quotes") from error
             flat[name.removeprefix(ENVIRONMENT).lower().replace("__", ".")] = value
-    return nest(flat)
+    return with_new_names(nest(flat))
+
+
+def variable(setting: str) -> str:
+    """The environment variable of a setting: optim.lr is TWOFOLD_SET_OPTIM__LR."""
+    return ENVIRONMENT + setting.replace(".", "__").upper()
 
 
 def from_file(path: Path) -> dict[str, Any]:
-    """The layer that a YAML file gives; a run's config.yaml is one.
+    """The layer of a YAML file, such as a run's config.yaml.
 
     Raises:
-        UsageError: the file is missing, is no YAML mapping, or was written by a newer twofold.
+        UsageError: the file is missing, is not a YAML mapping, or was written by a newer twofold.
     """
     try:
         layer = yaml.load(path.read_text(encoding="utf-8"), Loader=Loader)
@@ -216,20 +210,20 @@ def from_file(path: Path) -> dict[str, Any]:
         reason = " ".join(str(error).split())
         raise UsageError(f"cannot read settings from {path}: {reason}") from error
     if not isinstance(layer, dict):
-        raise UsageError(f"{path} holds no settings; it should read like `optim: {{lr: 0.0001}}`")
+        raise UsageError(f"{path} holds no settings; write them as `optim: {{lr: 0.0001}}`")
     version = layer.pop("format", FORMAT)
     if not isinstance(version, int) or version > FORMAT:
-        raise UsageError(f"{path} has format {version}, this twofold reads up to {FORMAT}: update twofold")
+        raise UsageError(f"{path} has format {version}; this version reads up to {FORMAT}: update twofold")
     return with_new_names(layer)
 
 
 def with_new_names(layer: Layer) -> dict[str, Any]:
-    """The layer with settings of older versions under today's names."""
+    """The layer with the settings of older versions under their present names."""
     return nest({RENAMED_SETTINGS.get(path, path): value for path, value in flatten(layer)})
 
 
 class Loader(yaml.SafeLoader):
-    """YAML 1.2's floats: `1e-4` is a number, as everyone who writes it means."""
+    """Safe YAML that reads floats as YAML 1.2 does: `1e-4` is a number, not a string."""
 
 
 Loader.yaml_implicit_resolvers = {k: list(v) for k, v in yaml.SafeLoader.yaml_implicit_resolvers.items()}
@@ -240,64 +234,73 @@ for _first in "-+0123456789.":
 
 
 def to_yaml(config: Config) -> str:
-    """config.yaml's text: the folders and the preset first, then every room."""
+    """The text of config.yaml: the method, the preset and the folders first, then every room."""
     content = config.model_dump(mode="json")
     first = {key: content.pop(key) for key in ("method", "preset", "a", "b", "seed")}
     return yaml.safe_dump({"format": FORMAT} | first | content, sort_keys=False, allow_unicode=True)
 
 
-def resume(stored: Config, said: Layer) -> Config:
-    """The config a run goes on with: what is stored, and of what was said now, what a resumed run may change.
+def resume(stored: Config, overrides: Layer) -> Config:
+    """The config that a run resumes with: the stored one, with those overrides that may differ on resume.
 
     Raises:
-        UsageError: something else was said that differs from what is stored.
+        UsageError: another override differs from what is stored.
     """
     always = {"a": stored.a, "b": stored.b, "method": stored.method, "data": {"paired": stored.data.paired}}
-    wanted = dict(flatten(compose(always, said).model_dump()))
+    wanted = dict(flatten(compose(always, overrides).model_dump()))
     kept = dict(flatten(stored.model_dump()))
-    for path, _ in flatten(said):
+    for path, _ in flatten(overrides):
         undecided = wanted[path] in (None, "auto")
         if path not in FREE and not undecided and wanted[path] != kept[path]:
             raise UsageError(
-                f"this run was started with {path} = {kept[path]}, not {wanted[path]}; leave it out to go on,"
-                " or give another --out to start anew"
+                f"this run was started with {path} = {kept[path]}, not {wanted[path]}; leave it out to resume,"
+                " or give another --out to start a new run"
             )
-    changed = {path: wanted[path] for path, _ in flatten(said) if path in FREE}
+    changed = {path: wanted[path] for path, _ in flatten(overrides) if path in FREE}
     return compose(stored.model_dump(), nest(changed))
 
 
-def default_out(said: Layer) -> Path:
-    """The run folder of a training that was given none: runs/A2B-METHOD."""
-    names = [Path(said[name]).absolute().stem for name in "ab" if said.get(name) is not None]
-    return Path("runs") / f"{'2'.join(names)}-{said.get('method', Settings().method)}"
+def default_out(overrides: Layer) -> Path:
+    """The run folder where none is given: runs/A2B-METHOD."""
+    names = [Path(overrides[name]).absolute().stem for name in "ab" if overrides.get(name) is not None]
+    return Path("runs") / f"{'2'.join(names)}-{overrides.get('method', Settings().method)}"
 
 
-def explain(error: ValidationError) -> str:
-    """The first problem of a failed validation as one line."""
+KINDS = {
+    **{"int": "a whole number", "float": "a number", "bool": "true or false", "finite": "a finite number"},
+    **{"model": "a group of settings", "string": "text"},
+}
+"""What a value must be, by the first word of pydantic's error type."""
+
+
+def explain(error: ValidationError, name: Callable[[str], str] = str) -> str:
+    """The first problem of a failed validation in one line; `name` gives the name to print for a setting."""
     problem = error.errors()[0]
-    path = ".".join(str(part) for part in problem["loc"])
-    if problem["type"] == "extra_forbidden":
-        known = [name for name, _ in flatten(schema())]
-        near = [name for name in known if name.endswith("." + path.split(".")[-1])]
-        near = near or difflib.get_close_matches(path, known, 1, 0.5)
-        return f"there is no setting {path}" + (f"; did you mean {near[0]}?" if near else "")
-    if problem["type"] == "literal_error":
-        choices = problem.get("ctx", {}).get("expected", "")
-        near = difflib.get_close_matches(str(problem["input"]), re.findall(r"'([^']*)'", choices), 1, 0.5)
-        return f"{path} cannot be {problem['input']!r}: " + (
-            f"did you mean {near[0]}?" if near else f"it is one of {choices}"
-        )
-    if problem["type"] == "missing":
+    kind, value = problem["type"], problem["input"]
+    path = ".".join(str(part) for part in problem["loc"] if not isinstance(part, int))
+    if kind in ("extra_forbidden", "invalid_key"):
+        return unknown_setting(path or str(problem["loc"][0]))
+    if kind == "missing":
         return f"{path} is missing"
-    if problem["type"] == "value_error":  # a check of several settings together, whose input is all of them
-        return f"{path}: {problem['msg'].removeprefix('Value error, ')}".removeprefix(": ")
-    message = problem["msg"][0].lower() + problem["msg"][1:]
-    return f"{path} cannot be {problem['input']!r}: {message}"
+    label = name(path) if path in dict(flatten(schema())) else path
+    if kind == "value_error":  # a check of several settings, or a sentence of the setting's own
+        return f"{label}: {problem['msg'].removeprefix('Value error, ')}".removeprefix(": ")
+    if kind == "literal_error":
+        choices = problem.get("ctx", {}).get("expected", "").replace("'", "")
+        near = difflib.get_close_matches(str(value), re.split(r", | or ", choices), 1, 0.5)
+        return f"{label} must be {choices}, not {value}" + (f"; did you mean {near[0]}?" if near else "")
+    expected = problem["msg"].removeprefix("Input should be ").replace("greater than or equal to", "at least")
+    expected = KINDS.get(kind.split("_")[0], expected.replace("less than or equal to", "at most"))
+    return f"{label} must be {expected}, not {value}"
+
+
+def unknown_setting(path: str) -> str:
+    known = [name for name, _ in flatten(schema())]
+    near = [name for name in known if name.endswith("." + path.split(".")[-1])]
+    near = near or difflib.get_close_matches(path, known, 1, 0.5)
+    return f"there is no setting {path}" + (f"; did you mean {near[0]}?" if near else "")
 
 
 def schema() -> dict[str, Any]:
     """Every setting and its default."""
-    rooms = {
-        name: field.get_default(call_default_factory=True) for name, field in Config.model_fields.items()
-    }
-    return {name: room.model_dump() if isinstance(room, BaseModel) else room for name, room in rooms.items()}
+    return {"a": None, "b": None, "preset": None, **Settings().model_dump()}

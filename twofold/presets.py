@@ -1,7 +1,7 @@
-"""Published recipes by name: what each sets otherwise than its method's defaults, and where every value is from.
+"""Published recipes by name: the settings in which each differs from its method's defaults, and their sources.
 
-The general defaults are CycleGAN's for 256 px photographs, `methods.settings.DEFAULTS` has the other methods': batch
-1, Adam 2e-4 with β = (0.5, 0.999), 286 px cropped to 256, mirrored. The papers train on all images: `--val none`.
+The general defaults are CycleGAN's for photographs: batch 1, Adam 2e-4 with β = (0.5, 0.999), 286 px cropped to 256 px,
+mirrored. `methods.settings.DEFAULTS` has those of the other methods. The papers hold out no images: `--val none`.
 """
 
 import difflib
@@ -31,16 +31,16 @@ OTHER = "eriklindernoren/PyTorch-GAN, implementations/cyclegan"
 OURS = "chosen by measurement, docs/LOG.md"
 
 Values = dict[str, tuple[Any, str]]
-"""Setting to its value and where that is from."""
+"""Setting to its value and the source of that value."""
 
 
 class Preset(NamedTuple):
     """A recipe.
 
     Attributes:
-        group: the heading it is listed under.
-        data: the data set it was published for, as `twofold data download` names it or its own.
-        backwards: of two folders, whether the recipe translates from B's to A's.
+        group: the heading in the list of presets.
+        data: the data set it was published for, by its name in `twofold data download` or in the paper.
+        backwards: whether the recipe translates from the second folder of the data set to the first.
     """
 
     group: str
@@ -53,7 +53,7 @@ class Preset(NamedTuple):
 
     @property
     def settings(self) -> dict[str, Any]:
-        """What it sets, nested as in config.yaml."""
+        """Its settings, nested as in config.yaml."""
         layer: dict[str, Any] = {"method": self.method}
         for path, (value, _) in self.values.items():
             room, field = path.split(".")
@@ -81,7 +81,7 @@ def paired(
     *,
     photo_left: bool = False,
 ) -> Preset:
-    """`epochs` at one rate; `photo_left`: from the right half to the left."""
+    """A pix2pix recipe: `epochs` at one learning rate; with `photo_left`, from the right half to the left."""
     length: Values = {"training.epochs": (epochs, LENGTHS), "training.decay_epochs": (0, CONSTANT)}
     if batch != 1:
         length["training.batch"] = (batch, LENGTHS)
@@ -93,9 +93,9 @@ def paired(
 
 
 def compared(what: str, source: str, batch: int = 1, **values: object) -> Preset:
-    """A row of the paper's comparisons, all of them on Cityscapes, labels→photo; `room__field=value`."""
-    said: Values = {path.replace("__", "."): (value, source) for path, value in values.items()}
-    base = paired(what, "cityscapes", 200, batch, said, photo_left=True)
+    """A row of the paper's comparisons, all on Cityscapes, labels→photo; `room__field=value`."""
+    settings: Values = {path.replace("__", "."): (value, source) for path, value in values.items()}
+    base = paired(what, "cityscapes", 200, batch, settings, photo_left=True)
     return base._replace(group="pix2pix, the paper's comparisons", source=source)
 
 
@@ -132,11 +132,11 @@ PRESETS: dict[str, Preset] = {
     "ukiyoe2photo": unpaired("Ukiyo-e prints ↔ photos", COLOURS, "ukiyoe2photo"),
     "vangogh2photo": unpaired("van Gogh's paintings ↔ photos", COLOURS, "vangogh2photo"),
     "iphone2dslr": unpaired(
-        "flowers by telephone ↔ with shallow focus",
+        "flowers photographed by phone ↔ with shallow focus",
         {
             "cyclegan.identity": (0.5, SIZES),
             "data.resize": ("scale-width-and-crop", SIZES),
-            "data.load_size": (360, f"{SIZES}; of the crop it says nothing, 256 is the default"),
+            "data.load_size": (360, f"{SIZES}; it does not name the crop, 256 is the default"),
         },
         "iphone2dslr",
     ),
@@ -145,10 +145,10 @@ PRESETS: dict[str, Preset] = {
     "cityscapes": unpaired(
         "street scenes ↔ label maps, 128 px", {"data.size": (128, SIZES)} | NONE, "cityscapes"
     ),
-    "cycle-alone": part("both cycles, no critics", gan_ab=0, gan_ba=0),
-    "gan-alone": part("both critics, no cycles", cycle_a=0, cycle_b=0),
-    "gan-forward": part("both critics and the cycle A→B→A", cycle_b=0),
-    "gan-backward": part("both critics and the cycle B→A→B", cycle_a=0),
+    "cycle-alone": part("both cycles, no discriminators", gan_ab=0, gan_ba=0),
+    "gan-alone": part("both discriminators, no cycles", cycle_a=0, cycle_b=0),
+    "gan-forward": part("both discriminators and the cycle A→B→A", cycle_b=0),
+    "gan-backward": part("both discriminators and the cycle B→A→B", cycle_a=0),
     "pix2pix-facades": paired("label map → facade", "pix2pix-facades", 200, photo_left=True),
     "pix2pix-maps": paired("aerial photo → map (--data.direction ba: back)", "pix2pix-maps", 200),
     "pix2pix-cityscapes": paired("label map → street scene", "cityscapes", 200, photo_left=True),
@@ -161,11 +161,11 @@ PRESETS: dict[str, Preset] = {
     "night2day": paired("day → night", "night2day", 17, 4, photo_left=True),
     "pix2pix-l1": compared("L1 alone; FCN score .42 .15 .11", LOSSES, pix2pix__gan=0),
     "pix2pix-gan": compared(
-        "critic of outputs, no L1; .22 .05 .01", LOSSES, pix2pix__distance=0, pix2pix__conditional=False
+        "unconditional GAN, no L1; .22 .05 .01", LOSSES, pix2pix__distance=0, pix2pix__conditional=False
     ),
-    "pix2pix-cgan": compared("critic of pairs, no L1; .57 .22 .16", LOSSES, pix2pix__distance=0),
-    "pix2pix-l1-gan": compared("L1, critic of outputs; .64 .20 .15", LOSSES, pix2pix__conditional=False),
-    "pix2pix-l1-cgan": compared("L1, critic of pairs; .66 .23 .17", LOSSES),
+    "pix2pix-cgan": compared("conditional GAN, no L1; .57 .22 .16", LOSSES, pix2pix__distance=0),
+    "pix2pix-l1-gan": compared("L1 and unconditional GAN; .64 .20 .15", LOSSES, pix2pix__conditional=False),
+    "pix2pix-l1-cgan": compared("L1 and conditional GAN; .66 .23 .17", LOSSES),
     "pix2pix-patch-1": compared("PixelGAN; .39 .15 .10", PATCHES, discriminator__network="pixel"),
     "pix2pix-patch-16": compared("16×16 PatchGAN; .65 .21 .17", PATCHES, discriminator__layers=1),
     "pix2pix-patch-70": compared("70×70 PatchGAN; .66 .23 .17", PATCHES, discriminator__layers=3),
@@ -235,16 +235,12 @@ PRESETS: dict[str, Preset] = {
 
 
 def layer(name: str | None) -> dict[str, Any]:
-    """The settings of a preset, which is named in them; none for None.
-
-    Raises:
-        UsageError: there is no such preset.
-    """
+    """The settings of a preset, its name among them; empty for None. UsageError if there is no such preset."""
     return {"preset": name, **find(name).settings} if name is not None else {}
 
 
 def find(name: str) -> Preset:
-    """The preset of this name, or a UsageError with the nearest name."""
+    """The preset of this name. UsageError if there is none, with the nearest name."""
     if name not in PRESETS:
         near = difflib.get_close_matches(name, PRESETS, 1)
         hint = f"did you mean {near[0]}?" if near else "`twofold presets` lists them"
@@ -253,7 +249,7 @@ def find(name: str) -> Preset:
 
 
 def commands(name: str, folder: Path | None = None) -> list[str]:
-    """What to type for a preset: to get its images, where they are to be had, and to train on them in `folder`."""
+    """The commands that download a preset's data set, where that is possible, and train on it in `folder`."""
     preset = find(name)
     home = folder or Path(preset.data or "")
     inside = ["train"] if preset.method == "pix2pix" else ["trainA", "trainB"]

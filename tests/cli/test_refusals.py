@@ -47,11 +47,11 @@ def refused(capsys, folders):
     def run(words):
         capsys.readouterr()
         code = cli.run(["train", *words.split(), *TINY])
-        said = SimpleNamespace(**capsys.readouterr()._asdict())
-        assert code == 2, said
-        assert said.err.startswith("twofold: ") and said.err.count("\n") == 1, said.err
+        result = SimpleNamespace(**capsys.readouterr()._asdict())
+        assert code == 2, result
+        assert result.err.startswith("twofold: ") and result.err.count("\n") == 1, result.err
         assert not (folders / "run").exists()
-        return said.err.removeprefix("twofold: ").rstrip()
+        return result.err.removeprefix("twofold: ").rstrip()
 
     return run
 
@@ -67,8 +67,8 @@ def unread(monkeypatch):
 
 
 CONTRADICTIONS = {
-    "A B --adversarial.loss wgan --discriminator.norm batch": "the gradient penalty of wgan is for each image"
-    " alone, which batch norm is not: set discriminator.norm to instance or none",
+    "A B --adversarial.loss wgan --discriminator.norm batch": "the gradient penalty of wgan is computed for"
+    " each image alone, which batch norm does not allow: set discriminator.norm to instance or none",
     "pairs --method pix2pix --adversarial.loss wgan": "set discriminator.norm to instance or none",
     "A B --method cut --cut.layers 0,99": "the generator has the layers 0 to 17, not 0 99; name some, in rising",
     "A B --method cut --cut.layers 4,0": "not 4 0; name some, in rising order",
@@ -82,10 +82,10 @@ CONTRADICTIONS = {
     "A B --cyclegan.gan-ab 0 --cyclegan.gan-ba 0 --cyclegan.cycle-a 0 --cyclegan.cycle-b 0": "are all 0",
     "pairs --method pix2pix --pix2pix.gan 0 --pix2pix.distance 0": "gan and distance are both 0",
     "A B --discriminator.scales 4": "needs a height and width",
-    "A B --method cut --perceptual.network net.pt --perceptual.weight 1": "nothing to compare in features",
-    "A B --cut.nce 5": "cyclegan has no setting cut.nce; leave it out, or take --method cut",
+    "A B --method cut --perceptual.network net.pt --perceptual.weight 1": "cut has no perceptual loss",
+    "A B --cut.nce 5": "cyclegan has no setting cut.nce; leave it out, or use --method cut",
     "A B --method fastcut --cyclegan.identity 0": "fastcut has no setting cyclegan.identity; leave it out",
-    "A B --preset cut-cat2dog --pix2pix.gan 0": "cut has no setting pix2pix.gan; leave it out, or take --method",
+    "A B --preset cut-cat2dog --pix2pix.gan 0": "cut has no setting pix2pix.gan; leave it out, or use --method",
     "A --method cut": "two folders",
     "A": "two folders",
 }

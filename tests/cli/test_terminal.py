@@ -118,7 +118,7 @@ def test_speed(rate, words):
     [(0, 0.0, "-:--"), (100, 1.0, "0:00"), (40, 1.0, "1:00"), (99, 0.01, "1:40"), (0, 0.01, "2:46:40")],
 )
 def test_time_left(images, rate, words):
-    assert terminal.left(images, 100, rate) == words
+    assert terminal.time_left(images, 100, rate) == words
 
 
 def test_paragraphs_fit_and_keep_long_words_whole(monkeypatch):
@@ -128,6 +128,6 @@ def test_paragraphs_fit_and_keep_long_words_whole(monkeypatch):
     assert terminal.paragraph("", "empty:  ") == "empty:"
 
 
-def test_values_are_spelled_in_words():
+def test_values_in_words():
     value = {"a": 1, "b": [1.0, 2.5], "c": {"d": None}, "e": "x"}
-    assert terminal.spelled(value) == "a 1, b 1 2.5, c d none, e x"
+    assert terminal.in_words(value) == "a 1, b 1 2.5, c d none, e x"

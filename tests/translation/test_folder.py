@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from twofold.cli import app as cli
-from twofold.cli.translate import from_file_to_file
 from twofold.errors import TwofoldError
 from twofold.formats import images
+from twofold.translation.folder import translate_files
 from twofold.translation.sources import plan
 from twofold.translation.translator import BATCH, Translator
 
@@ -22,7 +22,7 @@ def folder(tmp_path):
 
 
 def translate(made, folder, out):
-    done = list(from_file_to_file(made, plan([folder], out)))
+    done = list(translate_files(made, plan([folder], out)))
     return done, {path.name: images.read(path) for path in sorted(out.iterdir())}
 
 

@@ -7,6 +7,7 @@ from difflib import get_close_matches
 
 from cyclopts import (
     App,
+    CoercionError,
     CycloptsError,
     MissingArgumentError,
     Parameter,
@@ -14,42 +15,39 @@ from cyclopts import (
     UnusedCliTokensError,
 )
 
+from twofold.cli.help import OneNameFormatter
+from twofold.cli.options import option, with_new_names
 from twofold.cli.terminal import complain
 from twofold.errors import FAILED, INTERRUPTED, USAGE, TwofoldError
 
-COMMANDS = {
-    "cli.train:train": "Train a translator between two folders of images, or on pairs; or go on with a run.",
-    "cli.translate:translate": "Translate images and folders of images; each comes back at its own size.",
-    "cli.evaluate:evaluate": (
-        "Measure translations of test images, against known answers or against the other domain's look."
-    ),
-    "cli.verbs:info": "Say what a run or a model is.",
-    "cli.verbs:import_": "Turn a generator of the original implementation (.pth) into a twofold model.",
-    "cli.report:report": "Write RUN/report.html again and print its path.",
-    "cli.verbs:doctor": "Say what is wrong with a run, whether it is going on or done, and what to try next.",
-    "cli.monitor:monitor": "Show runs on a live page while they train and afterwards; Ctrl-C ends it.",
-    "cli.verbs:presets": (
-        "List the published recipes; with NAME, say what one sets, where each value is from, and what to type."
-    ),
-    "cli.verbs:demo": (
-        "Make the built-in pictures, train on them, translate, and say what came out. A few minutes."
-    ),
-}
-"""Where each is, and the first sentence of its docstring."""
+SPIN_COUNT = "1000"
+"""Rounds that an OpenMP thread (of GCC's library) spins at a barrier before it sleeps. With the library's own count
+a thread spins on while another program holds the core of the thread it waits for, and a run beside a busy
+process slows down to a quarter."""
 
-DATA_COMMANDS = {
-    "cli.data:check": "Look at one or two folders of images as a training would, and say what is wrong.",
-    "cli.data:make": (
-        "Make the built-in pictures: summer and winter landscapes, with known answers in val and test."
-    ),
-    "cli.data:download": (
-        "Fetch a data set of the papers from where its authors publish it; without NAME, list them."
-    ),
-}
+VERBS = [
+    "demo",
+    "train",
+    "translate",
+    "evaluate",
+    "doctor",
+    "report",
+    "monitor",
+    "info",
+    "presets",
+    "import_",
+]
+"""Modules of this room, and the function in each."""
+
+DATA_VERBS = ["check", "make", "download"]
+"""Functions of data.py."""
+
+LAYERS = "Settings can also stand in a YAML file (-c) or in the environment (TWOFOLD_SET_OPTIM__LR=1e-4)."
 
 
 def parser(tokens: Sequence[str]) -> App:
-    """The command line. A command's module is loaded when it is called, so that --help does not wait for any."""
+    """The command line for `tokens`; with --help-all among them, help shows every setting."""
+    everything = "--help-all" in tokens
     app = App(
         name="twofold",
         help="Two folders of images in, a translator out.\n\n`twofold demo` shows the whole thing in a few minutes.",
@@ -57,19 +55,31 @@ def parser(tokens: Sequence[str]) -> App:
         result_action="return_value",
         suppress_keyboard_interrupt=False,
         default_parameter=Parameter(negative_iterable=()),
+        help_formatter=OneNameFormatter(everything),
     )
-    data = App(name="data", help="Look at image folders, make some, or fetch the papers'.")
+    app.register_install_completion_command(help="Install the completion of verbs and options in your shell.")
+    data = App(
+        name="data",
+        help="Check image folders, draw the built-in pictures, or download a paper's data set.",
+        sort_key=len(VERBS),
+    )
+    more = "" if everything else "`twofold train --help-all` shows every setting. "
+    places = [(app, f"{verb}:{verb}") for verb in VERBS] + [(data, f"data:{verb}") for verb in DATA_VERBS]
+    lists_verbs = not {"import", *VERBS, *DATA_VERBS} & {*tokens}
+    for number, (group, place) in enumerate(places):
+        verb = place.partition(":")[2].rstrip("_")
+        epilogue = more + LAYERS if verb == "train" else None
+        group.command(f"twofold.cli.{place}", name=verb, help_epilogue=epilogue, sort_key=number)
+        if lists_verbs:
+            group[verb]  # loads the module, whose docstring the list quotes
     app.command(data)
-    for group, commands in ((app, COMMANDS), (data, DATA_COMMANDS)):
-        for place, sentence in commands.items():
-            name = place.partition(":")[2].rstrip("_")
-            # A sentence would stand in place of the whole docstring in the command's own help.
-            group.command(f"twofold.{place}", name=name, help=None if name in tokens else sentence)
     return app
 
 
 def main() -> None:
     """The `twofold` command."""
+    if "OMP_WAIT_POLICY" not in os.environ:
+        os.environ.setdefault("GOMP_SPINCOUNT", SPIN_COUNT)  # read when torch is loaded
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(errors="backslashreplace")  # pyright: ignore[reportAttributeAccessIssue]
     sys.exit(run(sys.argv[1:]))
@@ -77,67 +87,74 @@ def main() -> None:
 
 def run(tokens: list[str]) -> int:
     """Run one command and give its exit code: 0 done, 1 failed, 2 usage, 3 some inputs failed, 130 interrupted."""
-    tokens = tokens or ["--help"]
+    tokens = ["train", *tokens] if tokens == ["--help-all"] else tokens or ["--help"]
+    if tokens[0] == "train":
+        tokens = with_new_names(tokens, complain)
     try:
-        code = parser(tokens)(tokens, exit_on_error=False, print_error=False)
+        words = ["--help" if token == "--help-all" else token for token in tokens]
+        code = parser(tokens)(words, exit_on_error=False, print_error=False)
     except TwofoldError as error:
-        return fail(str(error), error.exit_code)
+        return report_error(str(error), error.exit_code)
     except CycloptsError as error:
-        return fail(worded(error), USAGE)
+        return report_error(parse_message(error), USAGE)
     except ValueError as error:
-        if (words := setting(error)) is None:
+        if (message := setting_message(error)) is None:
             raise
-        return fail(words, USAGE)
+        return report_error(message, USAGE)
     except KeyboardInterrupt:
-        return fail("interrupted", INTERRUPTED)
+        return report_error("interrupted", INTERRUPTED)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return FAILED
     except OSError as error:
-        return fail(f"cannot use {error.filename or 'the disk'}: {error.strerror or error}", FAILED)
+        return report_error(f"cannot use {error.filename or 'the disk'}: {error.strerror or error}", FAILED)
     except MemoryError:
-        return fail("the memory is full: a smaller --size, --batch or --at takes less", FAILED)
+        return report_error("out of memory: use a smaller --size, --batch or --at", FAILED)
     return code if isinstance(code, int) else 0
 
 
-def fail(message: str, code: int) -> int:
+def report_error(message: str, code: int) -> int:
     complain(message)
     return code
 
 
-def worded(error: CycloptsError) -> str:
+def parse_message(error: CycloptsError) -> str:
     """What is wrong with a command, in one line."""
-    if words := setting(error.__cause__):
-        return words
+    if message := setting_message(error.__cause__):
+        return message
     command = " ".join(["twofold", *(error.command_chain or [])])
+    if isinstance(error, CoercionError) and error.msg and error.token:
+        return f"{error.token.keyword} {error.msg}"
+    if isinstance(error, MissingArgumentError) and error.keyword:
+        return f"{error.keyword} needs a value; see `{command} --help`"
     if isinstance(error, MissingArgumentError) and error.argument is not None:
         return f"{error.argument.name} is missing; see `{command} --help`"
     if isinstance(error, UnusedCliTokensError):
         return f"too many arguments: {' '.join(error.unused_tokens or [])}; see `{command} --help`"
-    if isinstance(error, UnknownOptionError) and (meant := options_meant(error)):
-        return f"Unknown option: {error.token.keyword}. Did you mean {' or '.join(meant)}?"
+    if isinstance(error, UnknownOptionError) and (nearest := nearest_options(error)):
+        return f"Unknown option: {error.token.keyword}. Did you mean {' or '.join(nearest)}?"
     return str(error)
 
 
-def setting(error: BaseException | None) -> str | None:
-    """What is wrong with a setting, in one line, if that is the error."""
+def setting_message(error: BaseException | None) -> str | None:
+    """What is wrong with a setting, in one line; None for other errors."""
     from twofold import config
 
-    return config.explain(error) if isinstance(error, config.ValidationError) else None
+    return config.explain(error, option) if isinstance(error, config.ValidationError) else None
 
 
-def options_meant(error: UnknownOptionError) -> list[str]:
-    """The options that go on where the unknown one ends: an abbreviation, which are not taken; else those of about that name.
+def nearest_options(error: UnknownOptionError) -> list[str]:
+    """The options that begin with the unknown one, which is an abbreviation; otherwise those with a similar name.
 
-    A setting's own name is what counts, not the group before it, which is easily left out.
+    The group before a setting's own name is not compared, since users leave it out.
     """
     keyword = error.token.keyword or "-"
     names = {name for argument in error.argument_collection for name in argument.names}
-    if begun := [name for name in names if keyword.startswith("--") and name.startswith(keyword)]:
-        return sorted(begun)[:3]
+    if longer := [name for name in names if keyword.startswith("--") and name.startswith(keyword)]:
+        return sorted(longer)[:3]
     if "." in keyword:
         return []
     own = {name: name.lstrip("-").rpartition(".")[2] for name in names}
     nearest = get_close_matches(keyword.lstrip("-"), own.values(), 1)
-    meant = sorted(name for name in names if own[name] in nearest)
-    return [name for name in meant if "." not in name] or meant[:3]
+    similar = sorted(name for name in names if own[name] in nearest)
+    return [name for name in similar if "." not in name] or similar[:3]

@@ -6,8 +6,8 @@ from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
+from twofold.cli.options import Flag, Whole
 from twofold.cli.terminal import emit, paragraph, tracked
-from twofold.cli.verbs import Flag, Whole
 from twofold.errors import FAILED
 from twofold.presets import PRESETS
 from twofold.presets import commands as preset_commands

@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
+from twofold.cli.options import Direction, Flag, Scale, Whole
 from twofold.cli.terminal import complain, emit, grid, paragraph, tracked
-from twofold.cli.verbs import Direction, Flag, MaybeWhole, Scale
 from twofold.errors import UsageError
 from twofold.evaluation.settings import MetricName
 from twofold.runs import Run
@@ -26,7 +26,7 @@ def evaluate(
     paired: Annotated[bool | None, Parameter(negative="--unpaired")] = None,
     metrics: Annotated[list[MetricName] | None, Parameter(consume_multiple=True)] = None,
     features: Path | None = None,
-    network_size: MaybeWhole = None,
+    network_size: Whole | None = None,
     inception: Path | None = None,
     download_weights: Flag = False,
     lpips: Path | None = None,

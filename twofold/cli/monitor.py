@@ -5,8 +5,8 @@ import sys
 import webbrowser
 from pathlib import Path
 
+from twofold.cli.options import Whole
 from twofold.cli.terminal import emit
-from twofold.cli.verbs import Whole
 from twofold.errors import UsageError
 
 

@@ -1,4 +1,4 @@
-"""`twofold report`."""
+"""`twofold report`: a run's report.html, written again."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""What twofold writes to the terminal: lines, and a training as a progress bar, plain lines or JSON."""
+"""What twofold writes to the terminal: messages, tables, and the progress of a run as a bar, plain lines or JSON."""
 
 import io
 import json
@@ -8,7 +8,7 @@ import sys
 import textwrap
 import time
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
 from rich import box
 from rich.console import Console
@@ -19,17 +19,21 @@ from rich.text import Text
 T = TypeVar("T")
 
 
-class Plain:
-    """A line for each message, and one for progress every half a minute."""
+class Lines:
+    """A watcher of a run that prints lines and needs no cleaning up."""
 
-    def __init__(self, every: float = 30.0, clock: Callable[[], float] = time.monotonic) -> None:
-        self.every, self.last, self.clock = every, -math.inf, clock
-
-    def __enter__(self) -> "Plain":
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
         pass
+
+
+class Plain(Lines):
+    """A line for each message, and a progress line every half minute."""
+
+    def __init__(self, every: float = 30.0, clock: Callable[[], float] = time.monotonic) -> None:
+        self.every, self.last, self.clock = every, -math.inf, clock
 
     def notify(self, line: str) -> None:
         emit(line)
@@ -38,20 +42,15 @@ class Plain:
         now = self.clock()
         if now - self.last >= self.every or images >= total:
             self.last = now
-            emit(f"{images}/{total} images  {speed(rate)}  {left(images, total, rate)} left  {short(losses)}")
+            left = time_left(images, total, rate)
+            emit(f"{images}/{total} images  {speed(rate)}  {left} left  {mean_losses(losses)}")
 
 
-class Json:
+class Json(Lines):
     """One JSON object a line, for machines."""
 
     def __init__(self) -> None:
         self.reported: dict[str, float] = {}
-
-    def __enter__(self) -> "Json":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        pass
 
     def notify(self, line: str) -> None:
         emit(json.dumps({"say": line}))
@@ -59,12 +58,7 @@ class Json:
     def progress(self, images: int, total: int, rate: float, losses: dict[str, float]) -> None:
         if losses != self.reported:
             self.reported = losses
-            row: dict[str, Any] = {
-                "images": images,
-                "total": total,
-                "images_per_s": round(rate, 3),
-                "losses": losses,
-            }
+            row = {"images": images, "total": total, "images_per_s": round(rate, 3), "losses": losses}
             emit(json.dumps(row))
 
 
@@ -80,7 +74,7 @@ class Bar:
         self.bar = Progress(*columns, console=console, expand=True, transient=True)
         self.task: TaskID | None = None
 
-    def __enter__(self) -> "Bar":
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -90,7 +84,7 @@ class Bar:
         self.bar.console.print(Text(printable(line)), soft_wrap=True)  # a command can be copied whole
 
     def progress(self, images: int, total: int, rate: float, losses: dict[str, float]) -> None:
-        text = f"{speed(rate)} {left(images, total, rate)} left {short(losses)}"
+        text = f"{speed(rate)} {time_left(images, total, rate)} left {mean_losses(losses)}"
         if self.task is None:
             self.bar.start()
             self.task = self.bar.add_task(text, total=total, completed=images)
@@ -101,30 +95,30 @@ Watcher = Plain | Json | Bar
 
 
 def watcher(as_json: bool) -> Watcher:
-    """What fits where the output goes."""
+    """JSON if wanted, a progress bar on a terminal, plain lines elsewhere."""
     console = Console(stderr=True)
     return Json() if as_json else Bar(console) if console.is_terminal else Plain()
 
 
 def emit(line: str) -> None:
-    """A line to standard output, at once."""
+    """Write a line to standard output, unbuffered."""
     sys.stdout.write(printable(line) + "\n")
     sys.stdout.flush()
 
 
 def complain(message: str) -> None:
-    """A message to standard error, in one line."""
+    """Write a message to standard error, in one line."""
     sys.stderr.write(f"twofold: {printable(' '.join(message.split()))}\n")
     sys.stderr.flush()
 
 
 def printable(text: str) -> str:
-    """Without control characters, which a file's name or header could steer the terminal with."""
+    """The text without control characters, with which the name of a file could steer the terminal."""
     return "".join(c if c.isprintable() or c == "\n" else "\N{REPLACEMENT CHARACTER}" for c in text)
 
 
 def grid(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    """A table as lines: names to the left, figures to the right, no wider than the terminal."""
+    """A table as lines: names left, figures right, no wider than the terminal."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
     for place, name in enumerate(header):
         table.add_column(printable(name), justify="right" if place else "left", overflow="fold")
@@ -138,32 +132,25 @@ def grid(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
 
 
 def paragraph(text: str, first: str = "", rest: str = "") -> str:
-    """Text broken to the terminal's width; its first line starts with `first`, the others with `rest`."""
+    """Wrap text to the terminal's width; its first line starts with `first`, the others with `rest`."""
     width = min(100, shutil.get_terminal_size((80, 24)).columns)
-    lines = textwrap.wrap(
-        text,
-        width,
-        initial_indent=first,
-        subsequent_indent=rest,
-        break_long_words=False,
-        break_on_hyphens=False,
-    )
-    return "\n".join(lines) or first.rstrip()
+    wrapper = textwrap.TextWrapper(width, first, rest, break_long_words=False, break_on_hyphens=False)
+    return wrapper.fill(text) or first.rstrip()
 
 
-def spelled(value: Any) -> str:
+def in_words(value: Any) -> str:
     """A value as words: `size 128, width 64` for a mapping."""
     if isinstance(value, dict):
-        return ", ".join(f"{key} {spelled(each)}" for key, each in value.items())
+        return ", ".join(f"{key} {in_words(each)}" for key, each in value.items())
     if isinstance(value, list | tuple):
-        return " ".join(spelled(each) for each in value)
+        return " ".join(in_words(each) for each in value)
     if value is None:
         return "none"
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def tracked(items: Sequence[T] | Iterator[T], total: int | None, what: str) -> Iterator[T]:
-    """The same items, with a progress bar where there is a terminal."""
+    """The same items, with a progress bar on a terminal."""
     console = Console(stderr=True)
     bar = console.is_terminal
     yield from track(items, what, total, console=console, transient=True) if bar else items
@@ -173,7 +160,7 @@ def speed(rate: float) -> str:
     return f"{rate:.1f} images/s" if rate >= 1 or rate == 0 else f"{1 / rate:.1f} s/image"
 
 
-def left(images: int, total: int, rate: float) -> str:
+def time_left(images: int, total: int, rate: float) -> str:
     """Time left as 4:05 or 3:12:00."""
     if rate <= 0:
         return "-:--"
@@ -182,8 +169,8 @@ def left(images: int, total: int, rate: float) -> str:
     return f"{hours}:{minutes:02d}:{seconds:02d}" if hours else f"{minutes}:{seconds:02d}"
 
 
-def short(losses: dict[str, float]) -> str:
-    """Both directions of each kind of loss as one mean: `gan 0.42 cycle 1.31 idt 0.60 disc 0.21`."""
+def mean_losses(losses: dict[str, float]) -> str:
+    """The mean of each kind of loss over both directions: `gan 0.42 cycle 1.31 idt 0.60 disc 0.21`."""
     kinds: dict[str, list[float]] = {}
     for name, value in losses.items():
         kinds.setdefault(name.split("_")[0], []).append(value)

@@ -1,0 +1,35 @@
+"""`twofold doctor`: the problems of a run."""
+
+from json import dumps
+from pathlib import Path
+
+from twofold.cli.options import Flag
+from twofold.cli.terminal import emit, paragraph
+from twofold.errors import FAILED, UsageError
+from twofold.runs import Run
+
+
+def doctor(run: Path, /, *, json: Flag = False) -> int:
+    """Print the problems of a run, finished or still training, and what to try next.
+
+    Parameters
+    ----------
+    run
+        A run folder.
+    json
+        Print JSON.
+    """
+    from twofold.evaluation.doctor.examine import calm, examine
+
+    if not run.is_dir():
+        raise UsageError(f"there is no run in {run}")
+    findings = examine(Run(run), models=True)
+    if json:
+        emit(dumps([finding._asdict() for finding in findings]))
+    elif not findings:
+        emit(paragraph(calm(Run(run))))
+    else:
+        for finding in findings:
+            emit(paragraph(finding.sentence, f"{finding.severity + ':':<9}", " " * 9))
+            emit(paragraph(finding.advice, "    try: ", " " * 9))
+    return FAILED if any(finding.severity == "trouble" for finding in findings) else 0

@@ -1,0 +1,85 @@
+"""Parameter types that several verbs share, and the option names of settings."""
+
+import os
+from collections.abc import Callable, Iterable, Sequence
+from typing import Annotated, Literal
+
+from cyclopts import Parameter, Token
+
+SHORT_OPTIONS = {
+    "data.size": "--size",
+    "data.pairs": "--pairs",
+    "data.direction": "--direction",
+    "data.labels_a": "--labels-a",
+    "data.labels_b": "--labels-b",
+    "data.cache": "--cache",
+    "training.epochs": "--epochs",
+    "training.decay_epochs": "--decay-epochs",
+    "training.batch": "--batch",
+    "training.log": "--log",
+    "optim.lr": "--lr",
+    "evaluation.every": "--eval-every",
+    "evaluation.patience": "--early-stop",
+    "machine.device": "--device",
+    "machine.compile": "--compile",
+}
+"""Settings that the command line takes under a short name as well; help and messages show the short name."""
+
+
+def whole_number(_: object, tokens: Sequence[Token]) -> int:
+    """Read a whole number; cyclopts alone would round 1.5."""
+    try:
+        return int(tokens[0].value)
+    except ValueError:
+        raise ValueError(f"must be a whole number, not {tokens[0].value}") from None
+
+
+def scale(_: object, tokens: Sequence[Token]) -> int | str:
+    """Read the scale to translate at."""
+    value = tokens[0].value
+    if value in ("trained", "native"):
+        return value
+    if not value.isdecimal() or int(value) < 1:
+        raise ValueError(f"must be trained, native or a number of pixels, not {value}")
+    return int(value)
+
+
+Direction = Literal["ab", "ba"]
+Whole = Annotated[int, Parameter(converter=whole_number)]
+Scale = Annotated[int | Literal["trained", "native"], Parameter(converter=scale)]
+Flag = Annotated[bool, Parameter(negative=(), show_default=False)]
+
+
+def long_option(setting: str) -> str:
+    """`optim.disc_lr` as --optim.disc-lr."""
+    return f"--{setting.replace('_', '-')}"
+
+
+def option(setting: str) -> str:
+    """The name under which help and messages show a setting: its short option, or else its long one."""
+    return SHORT_OPTIONS.get(setting) or long_option(setting)
+
+
+def option_with_value(setting: str, value: object) -> str:
+    """A setting as it is typed: --data.no-flip, --batch 4, --cut.layers 0,4,8."""
+    name = option(setting)
+    if isinstance(value, bool):
+        head, separator, tail = name.rpartition("." if "." in name else "--")
+        return name if value else f"{head}{separator}no-{tail}"
+    return f"{name} {','.join(map(str, value)) if isinstance(value, tuple) else value}"
+
+
+def with_new_names(tokens: Iterable[str], notify: Callable[[str], None]) -> list[str]:
+    """The command line with the options of renamed settings under their present names; one notice for each.
+
+    An environment variable with an old name is read by `config.from_environment` and gets a notice here.
+    """
+    from twofold.config import RENAMED_SETTINGS, variable
+
+    renamed = {long_option(old): option(new) for old, new in RENAMED_SETTINGS.items()}
+    variables = {variable(old): variable(new) for old, new in RENAMED_SETTINGS.items()}
+    parts = [token.partition("=") for token in tokens]
+    for name in (*(name for name, _, _ in parts), *os.environ):
+        if new := (renamed | variables).get(name):
+            notify(f"{name} is called {new} now")
+    return [renamed.get(name, name) + equals + value for name, equals, value in parts]
