@@ -4,13 +4,13 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
+from twofold.networks.convolutions import Conv2d, ConvTranspose2d, mirrored
+from twofold.networks.patches import FromImage, Strided, ToImage, Transposed
+from twofold.networks.winograd import WinogradConv
 
 from twofold.networks import convolutions, native, winograd
 from twofold.networks.blur import BlurDown
-from twofold.networks.convolutions import Conv2d, ConvTranspose2d, mirrored
 from twofold.networks.layers import before_norm
-from twofold.networks.patches import FromImage, Strided, ToImage, Transposed
-from twofold.networks.winograd import WinogradConv
 
 CASES = {
     "winograd, reflected": (WinogradConv, Conv2d(5, 7, 3, padding=1, padding_mode="reflect"), (2, 5, 8, 12)),

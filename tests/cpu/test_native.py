@@ -7,12 +7,12 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
-
-from twofold.networks import convolutions, native, patches, remade, sources
 from twofold.networks.convolutions import Conv2d, ConvTranspose2d
-from twofold.networks.layers import InstanceNorm, ReLU
 from twofold.networks.tiles import Grid, from_tiles, to_tiles
 from twofold.networks.toom_cook import TILES, transforms
+
+from twofold.networks import convolutions, native, patches, remade, sources
+from twofold.networks.layers import InstanceNorm, ReLU
 
 needs_compiler = pytest.mark.skipif(native.compiled() is None, reason="no C compiler, or not Linux")
 

@@ -7,9 +7,9 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 from torch.autograd.graph import saved_tensors_hooks
+from twofold.networks.convolutions import Conv2d, ConvTranspose2d
 
 from twofold.networks import convolutions, remade
-from twofold.networks.convolutions import Conv2d, ConvTranspose2d
 from twofold.networks.layers import InstanceNorm, ReLU
 
 EPS = 1e-5

@@ -3,9 +3,9 @@
 import pytest
 import torch
 from torch import nn
+from twofold.networks.convolutions import Conv2d, ConvTranspose2d
 
 from twofold.networks import native, rounded
-from twofold.networks.convolutions import Conv2d, ConvTranspose2d
 
 EPSILON = torch.finfo(torch.bfloat16).eps
 

@@ -3,7 +3,6 @@
 import threading
 
 import torch
-
 from twofold.networks.scratch import scratch
 
 
