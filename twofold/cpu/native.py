@@ -6,7 +6,6 @@ torch's in the last bits. `kernel_source` has the code.
 
 import ctypes
 import hashlib
-import json
 import os
 import platform
 import shutil
@@ -186,33 +185,31 @@ def is_ours(path: Path) -> bool:
 
 def is_whole(library: Path) -> bool:
     """Whether a library is there, ours, and the one that was built: loading a damaged one would end Python."""
+    record = record_of(library)
     try:
-        return (
-            is_ours(library)
-            and is_ours(record_of(library))
-            and json.loads(record_of(library).read_text(encoding="utf-8")) == measured(library.read_bytes())
-        )
-    except (OSError, ValueError):
+        trusted = is_ours(library) and is_ours(record)
+        return trusted and record.read_bytes() == measured(library.read_bytes())
+    except OSError:
         return False
 
 
 def record_of(library: Path) -> Path:
     """The file beside a library that holds its size and hash."""
-    return library.with_suffix(".json")
+    return library.with_suffix(".sha256")
 
 
-def measured(content: bytes) -> dict[str, int | str]:
-    return {"size": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+def measured(content: bytes) -> bytes:
+    return f"{len(content)} {hashlib.sha256(content).hexdigest()}\n".encode()
 
 
 def build(library: Path, command: list[str], code: str) -> None:
     """Compile aside and rename, so that a library that is there is whole, whoever else compiles it now."""
     with tempfile.TemporaryDirectory(dir=library.parent) as folder:
-        aside, record = Path(folder) / "kernels.so", Path(folder) / "kernels.json"
+        aside, record = Path(folder) / "kernels.so", Path(folder) / "kernels.sha256"
         (Path(folder) / "kernels.c").write_text(code, encoding="utf-8")
-        compile_ = [*command, f"-I{kernel_source.FOLDER}", "-o", aside.name, "kernels.c"]
-        subprocess.run(compile_, cwd=folder, check=True, capture_output=True, timeout=120)
-        record.write_text(json.dumps(measured(aside.read_bytes())), encoding="utf-8")
+        compiling = [*command, f"-I{kernel_source.FOLDER}", "-o", aside.name, "kernels.c"]
+        subprocess.run(compiling, cwd=folder, check=True, capture_output=True, timeout=120)
+        record.write_bytes(measured(aside.read_bytes()))
         for made, place in ((record, record_of(library)), (aside, library)):
             made.chmod(0o600)
             made.replace(place)
