@@ -38,9 +38,11 @@ from twofold.methods.pix2pix import Pix2Pix
 from twofold.networks.discriminators import MultiDiscriminator, PatchDiscriminator
 from twofold.networks.layers import initialise
 from twofold.networks.resnet import ResnetGenerator
+from twofold.networks.resnet_skips import SkipResnetGenerator
 from twofold.networks.unet import UnetGenerator
 from twofold.training import compiled
 from twofold.training.capture import WARM_UP
+from twofold.training.checkpointing import checkpoint_blocks
 from twofold.training.trainer import Trainer
 
 Run = Callable[[], None]
@@ -107,9 +109,7 @@ def networks(given: argparse.Namespace) -> Method:
     """Ours, as the plain twin's."""
     width, blocks = given.width, 9 if given.size >= 256 else 6
     if given.preset:
-        generators = [
-            ResnetGenerator(width=24, blocks=4, halvings=1, upsample="resize", skips=True) for _ in "ab"
-        ]
+        generators = [SkipResnetGenerator(width=24, blocks=4, halvings=1, upsample="resize") for _ in "ab"]
         critics = [
             MultiDiscriminator([[PatchDiscriminator(width=24, layers=n) for n in (3, 1)]]) for _ in "ab"
         ]
@@ -155,8 +155,8 @@ def our_side(given: argparse.Namespace, device: torch.device) -> Run:
     method = networks(given)
     for network in method.networks().values():
         initialise(network)
-        if isinstance(network, ResnetGenerator):
-            network.recompute = given.checkpoint
+        if given.checkpoint:
+            checkpoint_blocks(network)
     compiling = given.compile == "on" or (
         given.compile == "auto" and compiled.pays(device, given.size, ENDLESS)
     )

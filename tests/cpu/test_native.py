@@ -8,13 +8,15 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from twofold.networks import convolutions, native, patches, remade, sources
-from twofold.networks.convolutions import Conv2d, ConvTranspose2d
-from twofold.networks.layers import InstanceNorm, ReLU
-from twofold.networks.tiles import Grid, from_tiles, to_tiles
-from twofold.networks.toom_cook import TILES, transforms
+from twofold.cpu import accelerate as acceleration
+from twofold.cpu import native
+from twofold.cpu.accelerate import accelerate
+from twofold.cpu.bf16 import NativeNorm, norm_as_formula
+from twofold.cpu.winograd_matrices import TILES, transforms
+from twofold.cpu.winograd_tiles import Grid, from_tiles, to_tiles
+from twofold.networks.layers import InstanceNorm
 
-needs_compiler = pytest.mark.skipif(native.compiled() is None, reason="no C compiler, or not Linux")
+needs_compiler = pytest.mark.skipif(not native.available(), reason="no C compiler, or not Linux")
 
 EPSILON = torch.finfo(torch.float32).eps
 
@@ -28,8 +30,8 @@ GRIDS = {
 def cache(monkeypatch, tmp_path):
     """An empty one."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    monkeypatch.setattr(native, "compiled", native.compiled.__wrapped__)
-    return tmp_path / "twofold"
+    monkeypatch.setattr(native, "kernels", native.kernels.__wrapped__)
+    return tmp_path / "twofold" / "kernels"
 
 
 @pytest.fixture
@@ -43,10 +45,7 @@ def called(monkeypatch):
 
 def both(function):
     """What it gives with the kernels, and with torch's operations."""
-    with native.allowed(True):
-        mine = function()
-    with native.allowed(False):
-        return mine, function()
+    return function(native.kernels()), function(None)
 
 
 def close(mine, right):
@@ -70,13 +69,13 @@ def test_against_torch(taps, tile, side, channels, edge):
     sees = GRIDS[edge](tile, height, width)
     gives = sees._replace(edge=0, reflect=False)
     for images, matrix, grid in ((given, how.input, sees), (gradient, how.output_back, gives)):
-        close(*both(lambda x=images, m=matrix, g=grid: to_tiles(x, m, g, "test b", "test a").clone()))
+        close(*both(lambda k, x=images, m=matrix, g=grid: to_tiles(x, m, g, "test b", "test a", k).clone()))
     values = torch.randn((tile + taps - 1) ** 2, 2 * sees.down * sees.right, channels)
     for images, matrix, grid in ((given, how.input_back, sees), (gradient, how.output, gives)):
 
-        def filled(x=images, m=matrix, g=grid):
+        def filled(kernels, x=images, m=matrix, g=grid):
             made = torch.full_like(x, torch.nan)
-            from_tiles(values.clone(), m, g, made, "test b", "test a")
+            from_tiles(values.clone(), m, g, made, "test b", "test a", kernels)
             return made
 
         close(*both(filled))
@@ -96,34 +95,12 @@ def gradients_of(layer, x):
 @needs_compiler
 @pytest.mark.parametrize("kernel", [3, 4])
 def test_a_convolution_and_its_gradients(kernel, monkeypatch, called):
-    monkeypatch.setattr(convolutions, "NATIVE_FROM", 1)
+    monkeypatch.setattr(acceleration, "NATIVE_WINOGRAD_FROM", 1)
     torch.manual_seed(0)
-    layer = Conv2d(16, 24, kernel, padding=1).to(memory_format=torch.channels_last)
+    layer = accelerate(nn.Conv2d(16, 24, kernel, padding=1).to(memory_format=torch.channels_last))
     for mine, right in gradients_of(layer, torch.randn(3, 16, 13, 18)):
         torch.testing.assert_close(mine.double(), right, rtol=0, atol=3e-5 * float(right.abs().max()))
     assert len(called) == 3 + 5, "filters, images, results; filters again, results, images, and both back"
-
-
-@needs_compiler
-@pytest.mark.parametrize("size", [(2, 8, 12), (1, 9, 7), (3, 2, 5)], ids=str)
-@pytest.mark.parametrize(
-    "layer",
-    [Conv2d(16, 24, 4, 2, 1), ConvTranspose2d(16, 24, 4, 2, 1), ConvTranspose2d(16, 24, 4, 2, 1, 1)],
-    ids=str,
-)
-def test_a_strided_convolution_over_its_phases(layer, size, monkeypatch, called):
-    monkeypatch.setattr(patches, "PHASED_FROM", 1)
-    torch.manual_seed(0)
-    count, *sides = size
-    layer = layer.to(memory_format=torch.channels_last)
-    for mine, right in gradients_of(layer, torch.randn(count, 16, *sides)):
-        torch.testing.assert_close(mine.double(), right, rtol=0, atol=3e-5 * float(right.abs().max()))
-    phases = [name for name in called if name.endswith("_2_4")]
-    assert len(phases) == len(called) == (8 if isinstance(layer, Conv2d) else 3 + 3 + 3)
-    called.clear()
-    layer.weight.data = layer.weight.data.contiguous()
-    layer(torch.randn(count, 16, *sides))
-    assert not [name for name in called if name.endswith("_2_4")], "filters must be channels-last"
 
 
 @needs_compiler
@@ -135,104 +112,192 @@ def test_threads_change_no_bit():
         torch.set_num_threads(threads)
         how = transforms(3, 6, torch.float32)
         grid = Grid(6, 1, False, 7, 4)
-        tiled = to_tiles(x, how.input, grid, "test b", "test a").clone()
+        tiled = to_tiles(x, how.input, grid, "test b", "test a", native.kernels()).clone()
         back = torch.empty_like(x)
-        from_tiles(tiled.clone(), how.input_back, grid, back, "test b", "test a")
+        from_tiles(tiled.clone(), how.input_back, grid, back, "test b", "test a", native.kernels())
         found.append((tiled, back))
     torch.set_num_threads(before)
     assert all(torch.equal(one, other) for one, other in zip(*found, strict=True))
 
 
-def test_only_where_they_fit_and_are_allowed():
-    there = native.compiled()
-    assert native.kernels(torch.float32, 8, 48) is there
-    assert native.kernels(torch.float64, 8) is None and native.kernels(torch.float32, 8, 12) is None
-    assert native.kernels(torch.bfloat16, 8) is None
-    assert native.kernels(torch.bfloat16, 8, tiled=False) is there
-    with native.allowed(False):
-        assert native.kernels(torch.float32, 8) is None
-        with native.allowed(True):
-            assert native.kernels(torch.float32, 8) is there
-        assert native.kernels(torch.float32, 8) is None
-    assert native.kernels(torch.float32, 8) is there
+@pytest.mark.parametrize(
+    ("kernels", "channels", "dtype", "used"),
+    [
+        (True, 40, torch.float32, True),
+        (False, 40, torch.float32, False),
+        (True, 44, torch.float32, False),
+        (True, 40, torch.float64, False),
+    ],
+)
+@needs_compiler
+def test_only_where_they_fit_and_are_allowed(kernels, channels, dtype, used, called):
+    layer = accelerate(nn.Conv2d(channels, 48, 3, padding=1).to(dtype), kernels)
+    layer(torch.randn(1, channels, 9, 9, dtype=dtype))
+    assert bool(called) == used
 
 
 @needs_compiler
 def test_what_was_compiled_is_kept(cache, monkeypatch):
-    assert native.compiled() is not None
-    assert len(list(cache.iterdir())) == 1
-    monkeypatch.setattr(subprocess, "run", None)
-    assert native.compiled() is not None
+    assert native.kernels() is not None
+    assert sorted(path.suffix for path in cache.iterdir()) == [".sha256", ".so"]
+    monkeypatch.setattr(native, "build", None)
+    assert native.kernels() is not None
 
 
 @needs_compiler
-def test_a_cache_that_is_damaged_or_cannot_be_written(cache, monkeypatch, tmp_path):
-    native.compiled()
-    (library,) = cache.iterdir()
-    (tmp_path / "damaged/twofold").mkdir(parents=True)  # elsewhere, for what is loaded is not loaded again
-    (tmp_path / "a file").mkdir()
-    (tmp_path / "damaged/twofold" / library.name).write_bytes(b"not a library")
-    (tmp_path / "a file/twofold").touch()
-    for place in ("damaged", "a file"):
-        monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / place))
-        assert native.compiled() is not None
-        assert not list(tmp_path.glob("**/*.c"))
+def test_another_version_of_the_compiler_compiles_anew(cache, monkeypatch):
+    run = subprocess.run
+
+    def newer(command, **given):
+        ended = run(command, **given)
+        if command[-1] == "--version":
+            ended.stdout += b"of another day"
+        return ended
+
+    assert native.kernels() is not None
+    monkeypatch.setattr(subprocess, "run", newer)
+    assert native.kernels() is not None
+    assert len(list(cache.glob("*.so"))) == 2
+
+
+def truncated(library):
+    library.write_bytes(library.read_bytes()[:5000])
+
+
+def altered(library):
+    content = bytearray(library.read_bytes())
+    content[len(content) // 2] ^= 1
+    library.write_bytes(content)
+
+
+DAMAGES = {
+    "truncated": truncated,
+    "altered": altered,
+    "no library": lambda library: library.write_bytes(b"not a library"),
+    "no record": lambda library: native.record_of(library).unlink(),
+    "damaged record": lambda library: native.record_of(library).write_bytes(b"\xff" * 100),
+    "others may write to it": lambda library: library.chmod(0o666),
+    "a link": lambda library: (
+        library.rename(library.with_suffix(".old")) and library.symlink_to(library.with_suffix(".old"))
+    ),
+}
+
+
+@needs_compiler
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_damaged_library_is_not_loaded_but_built_anew(cache, monkeypatch, damage):
+    """In place of a compiled library, of which a copy would already be loaded here."""
+    folder = native.cache_folder()
+    folder.mkdir(parents=True, mode=0o700)
+    command = ["gcc", *native.FLAGS]
+    code, _ = native.kernel_source.source()
+    library = folder / "kernels-x.so"
+    native.build(library, command, code)
+    whole = library.read_bytes()
+    assert native.is_whole(library)
+    DAMAGES[damage](library)
+    assert not native.is_whole(library)
+    native.build(library, command, code)
+    assert native.is_whole(library) and library.read_bytes() == whole
+
+
+@needs_compiler
+@pytest.mark.parametrize("damage", ["truncated", "no record"])
+def test_a_process_starts_with_a_damaged_library_in_the_cache(cache, damage, tmp_path, monkeypatch):
+    assert native.kernels() is not None
+    other = tmp_path / "other" / "twofold" / "kernels"
+    other.mkdir(parents=True, mode=0o700)
+    for path in cache.iterdir():
+        (other / path.name).write_bytes(path.read_bytes())
+        (other / path.name).chmod(0o600)
+    (library,) = other.glob("*.so")
+    DAMAGES[damage](library)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "other"))
+    assert native.kernels() is not None
+    assert native.is_whole(library)
+
+
+@needs_compiler
+def test_a_library_without_the_functions_is_not_used(cache, monkeypatch):
+    """As a foreign one that came with a record of its own."""
+    build, built = native.build, []
+
+    def empty_in_the_cache(library, command, code):
+        built.append(library)
+        build(library, command, "" if library.parent == cache else code)
+
+    monkeypatch.setattr(native, "build", empty_in_the_cache)
+    assert native.kernels() is not None
+    assert [library.parent == cache for library in built] == [True, False]
+
+
+@needs_compiler
+@pytest.mark.parametrize("place", ["a file", "others may write to it"])
+def test_a_cache_that_cannot_be_used(cache, place):
+    """The kernels are compiled in a temporary folder then, which is gone afterwards."""
+    folder = native.cache_folder()
+    if place == "a file":
+        folder.parent.mkdir(parents=True)
+        folder.touch()
+    else:
+        folder.mkdir(parents=True)
+        folder.chmod(0o777)
+    assert native.kernels() is not None
+    assert folder.is_file() or not list(folder.iterdir())
 
 
 @pytest.mark.parametrize("compilers", [(), ("false",)])
 def test_without_a_compiler_that_works(cache, monkeypatch, compilers):
     monkeypatch.setattr(native, "COMPILERS", compilers)
-    assert native.compiled() is None
-    layer = Conv2d(64, 128, 3, padding=1)
+    assert native.kernels() is None and not native.available()
+    layer = accelerate(nn.Conv2d(64, 128, 3, padding=1))
     x = torch.randn(1, 64, 12, 12)
     torch.testing.assert_close(layer(x), nn.Conv2d.forward(layer, x), rtol=1e-3, atol=1e-4)
 
 
 @needs_compiler
 def test_with_a_compiler_that_does_not_know_the_processor(cache, monkeypatch):
-    """It compiles what it can: all but the products of tiles."""
+    """It compiles what it can: everything but the products of tiles."""
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"amx_bf16": True})
     monkeypatch.setattr(native, "AMX", ("-mof-the-year-2040",))
-    kernels = native.compiled()
+    kernels = native.kernels()
     assert kernels is not None and not kernels.amx
-    assert len(list(cache.iterdir())) == 1
+    assert len(list(cache.glob("*.so"))) == 1
 
 
 @needs_compiler
-@pytest.mark.parametrize("activated", [False, True])
-@pytest.mark.parametrize("dtype", sources.TYPES)
 @pytest.mark.parametrize("shape", [(2, 8, 5, 7), (3, 24, 13, 30), (1, 264, 4, 3), (1, 48, 40, 40)])
-def test_a_norm_and_its_activation(shape, dtype, activated, called):
+def test_a_norm_of_bf16_images(shape, called):
     """Against the formula in float64, values and gradients; off centre, where sums round most."""
     torch.manual_seed(0)
-    x = (5 + 3 * torch.randn(shape)).to(dtype).contiguous(memory_format=torch.channels_last)
-    gradient = torch.randn(shape).to(dtype)
-    found = []
-    for given in (x.requires_grad_(), x.detach().double().requires_grad_()):
-        if given is x:
-            made = remade.normed(given, 1e-5)
-            made = remade.rectified(made) if activated else made
-        else:
-            made = remade.as_written(given, 1e-5)
-            made = made.relu() if activated else made
-        found.append([made.detach(), *torch.autograd.grad(made, given, gradient.to(given.dtype))])
-    name = sources.TYPES[dtype]
-    rectifies = activated and dtype == torch.bfloat16  # torch's is as fast in float32
-    back = "rectified_back" if activated else "normed_back"
-    assert called == [f"normed_{name}", *(["rectified_bf16"] if rectifies else []), f"{back}_{name}"]
-    for mine, right in zip(*found, strict=True):
-        half_a_step = float(right.abs().max()) * torch.finfo(torch.bfloat16).eps / 2
-        atol = 1e-5 if dtype == torch.float32 else half_a_step + 1e-5
-        assert mine.dtype == dtype
-        torch.testing.assert_close(mine.double(), right, rtol=0, atol=atol)
-        assert mine.is_contiguous(memory_format=torch.channels_last)
+    x = (5 + 3 * torch.randn(shape)).bfloat16().contiguous(memory_format=torch.channels_last)
+    gradient = torch.randn(shape).bfloat16()
+    exact = x.double().requires_grad_()
+    mine, right = NativeNorm.apply(x.requires_grad_(), 1e-5, native.kernels()), F.instance_norm(exact)
+    found = [mine.detach(), *torch.autograd.grad(mine, x, gradient)]
+    wanted = [right.detach(), *torch.autograd.grad(right, exact, gradient.double())]
+    assert called == ["normed", "normed_back"]
+    for one, other in zip(found, wanted, strict=True):
+        assert one.dtype == torch.bfloat16 and one.is_contiguous(memory_format=torch.channels_last)
+        half_a_step = float(other.abs().max()) * torch.finfo(torch.bfloat16).eps / 2
+        torch.testing.assert_close(one.double(), other, rtol=0, atol=half_a_step + 1e-5)
+
+
+@needs_compiler
+def test_second_gradients_of_a_norm():
+    x = torch.randn(2, 8, 3, 3).bfloat16().contiguous(memory_format=torch.channels_last).requires_grad_()
+    seconds = []
+    for normed in (NativeNorm.apply(x, 1e-5, native.kernels()), norm_as_formula(x, 1e-5)):
+        (first,) = torch.autograd.grad(normed.sin().sum(), x, create_graph=True)
+        seconds.append(torch.autograd.grad((first**2).sum(), x)[0])
+    torch.testing.assert_close(*seconds, rtol=0.05, atol=0.05 * float(seconds[1].abs().max()))
 
 
 @needs_compiler
 def test_bf16_is_rounded_as_torch_does():
-    """To the nearest, ties to even; and no number stays none."""
+    """To the nearest, ties to even; and NaN stays NaN."""
     torch.manual_seed(0)
-    kernels = native.kernels(torch.bfloat16, 8, tiled=False)
+    kernels = native.kernels()
     values = torch.randint(-256, 256, (1, 64, 64, 8)).bfloat16()
     values = torch.cat((values, -values), 1)  # no mean: what is written is the gradient times the scale
     zeros, made = torch.zeros_like(values), torch.empty_like(values)
@@ -245,22 +310,13 @@ def test_bf16_is_rounded_as_torch_does():
 
 
 @needs_compiler
-def test_a_rectified_bf16_image_is_torchs(called):
-    every = torch.arange(-(2**15), 2**15, dtype=torch.int16).view(torch.bfloat16)
-    images = every.reshape(2, 8, 64, 64).contiguous(memory_format=torch.channels_last)
-    right = images.relu()
-    version = images._version
-    assert remade.rectify(images) is images and images._version > version
-    assert called == ["rectified_bf16"]
-    torch.testing.assert_close(images, right, rtol=0, atol=0, equal_nan=True)
-
-
-@needs_compiler
 @pytest.mark.parametrize("wanted", [True, False])
-def test_in_bf16_layers_convolve_by_the_library_and_norm_by_kernels(wanted, called):
+def test_layers_in_bf16(wanted, called):
     torch.manual_seed(0)
-    layers = nn.Sequential(Conv2d(8, 8, 3, padding=1, padding_mode="reflect"), InstanceNorm(8), ReLU())
-    layers.requires_grad_(wanted).to(memory_format=torch.channels_last)
+    layers = nn.Sequential(
+        nn.Conv2d(8, 8, 3, padding=1, padding_mode="reflect"), InstanceNorm(8), nn.ReLU(inplace=True)
+    )
+    accelerate(layers.requires_grad_(wanted).to(memory_format=torch.channels_last))
     x = torch.randn(2, 8, 12, 12).contiguous(memory_format=torch.channels_last)
     with torch.autocast("cpu", torch.bfloat16):
         made = layers(x)
@@ -271,13 +327,13 @@ def test_in_bf16_layers_convolve_by_the_library_and_norm_by_kernels(wanted, call
         (mine,) = torch.autograd.grad(made.float().square().sum(), layers[0].weight)
         (exact,) = torch.autograd.grad(right.square().sum(), layers[0].weight)
         assert float((mine - exact).norm() / exact.norm()) < 0.05
-    natively = [name for name in called if name.endswith("_bf16")]
-    assert natively == ["normed_bf16", "rectified_bf16", *(["rectified_back_bf16"] if wanted else [])]
+    assert [name for name in called if "normed" in name] == ["normed", *(["normed_back"] if wanted else [])]
 
 
 def test_a_norm_in_another_layout_is_torchs(monkeypatch):
     monkeypatch.setattr(native.Kernels, "call", None)
-    x = torch.randn(2, 8, 5, 7, requires_grad=True)
-    made = remade.rectified(remade.normed(x, 1e-5))
-    torch.testing.assert_close(made, F.instance_norm(x).relu())
-    assert torch.autograd.grad(made.sum(), x)[0].shape == x.shape
+    x = torch.randn(2, 8, 5, 7).bfloat16().requires_grad_()
+    with torch.autocast("cpu", torch.bfloat16):
+        made = accelerate(InstanceNorm(8))(x)
+    torch.testing.assert_close(made, F.instance_norm(x), rtol=0.02, atol=0.02)
+    assert torch.autograd.grad(made.float().sum(), x)[0].shape == x.shape

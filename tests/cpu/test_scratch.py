@@ -4,7 +4,8 @@ import threading
 
 import torch
 
-from twofold.networks.scratch import scratch
+from twofold.cpu import scratch as scratch_module
+from twofold.cpu.scratch import release, scratch
 
 
 def test_a_name_has_one_memory_which_grows():
@@ -33,3 +34,24 @@ def test_what_translation_asked_for_serves_training():
     assert not later.is_inference()
     (weight * later.fill_(2)).sum().backward()
     assert weight.grad is not None and weight.grad.tolist() == [2, 2, 2]
+
+
+def test_the_memory_of_all_threads_can_be_released():
+    sizes, ready, end = [], threading.Event(), threading.Event()
+
+    def work():
+        used = scratch("test, released", (5,), torch.float32).fill_(3)
+        ready.set()
+        end.wait(60)
+        sizes.append((used.tolist(), len(scratch_module._memory.tensors)))
+
+    other = threading.Thread(target=work)
+    other.start()
+    ready.wait(60)
+    scratch("test, released", (4,), torch.float32)
+    release()
+    end.set()
+    other.join()
+    assert sizes == [([3.0] * 5, 0)], "what is in use stays until it is done with"
+    assert not scratch_module._memory.tensors
+    assert scratch("test, released", (4,), torch.float32).shape == (4,)

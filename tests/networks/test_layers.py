@@ -6,6 +6,7 @@ from twofold.networks import layers
 from twofold.networks.discriminators import PatchDiscriminator
 from twofold.networks.layers import BatchNorm, Generator, initialise
 from twofold.networks.resnet import ResnetGenerator
+from twofold.networks.resnet_skips import SkipResnetGenerator
 from twofold.networks.unet import UnetGenerator
 
 
@@ -36,7 +37,7 @@ def test_batch_norm_in_eval_mode_uses_each_images_own_statistics():
 
 
 def test_what_is_added_to_the_image_is_a_number_outside_its_range_too():
-    network = ResnetGenerator(3, 3, width=2, blocks=1, skips=True)
+    network = SkipResnetGenerator(3, 3, width=2, blocks=1)
     for bias in (network.leave[0].bias, network.leave[0].weight):
         nn.init.zeros_(bias)  # no change at all: what comes out is what goes in, but for NEARLY
     x = torch.linspace(-1.5, 1.5, 3 * 64).view(1, 3, 8, 8).requires_grad_()

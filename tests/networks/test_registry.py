@@ -21,6 +21,7 @@ from twofold.networks.registry import (
     unet_depth,
 )
 from twofold.networks.resnet import ResnetGenerator
+from twofold.networks.resnet_skips import SkipResnetGenerator
 from twofold.networks.unet import UnetGenerator
 
 
@@ -203,8 +204,8 @@ def test_critics_of_several_depths():
 
 DESCRIBABLE = [
     ResnetGenerator(1, 2, width=3, blocks=4, norm="none", dropout=True, upsample="resize"),
-    ResnetGenerator(3, 3, width=2, blocks=1, skips=True),
-    ResnetGenerator(3, 3, width=2, blocks=3, skips=True, halvings=3),
+    SkipResnetGenerator(3, 3, width=2, blocks=1),
+    SkipResnetGenerator(3, 3, width=2, blocks=3, halvings=3),
     UnetGenerator(4, 1, width=2, depth=6, norm="batch", dropout=True, skips=False, upsample="resize"),
 ]
 
@@ -298,7 +299,7 @@ def test_a_resnet_halves_as_often_as_it_is_told(halvings, skips):
     network.blocks[-1].register_forward_hook(lambda module, given, out: seen.append(tuple(out.shape)))
     assert network(torch.rand(1, 3, side, 2 * side)).shape == (1, 3, side, 2 * side)
     assert seen == [(1, 2 * 2**halvings, 2, 4)]
-    assert len(network.blocks) == 2 and len(network.join) == skips * halvings
+    assert len(network.blocks) == 2 and isinstance(network, SkipResnetGenerator) == skips
     with pytest.raises(UsageError, match=f"multiples of {2**halvings}"):
         generator("resnet-6", 33, **chosen)
 

@@ -104,7 +104,7 @@ class CUT(Method):
         if self.flip or self.gen_ab.arguments["dropout"] or not go_together(self.gen_ab, images):
             return one_pass(self.gen_ab, *images), None
         counts = [len(x) for x in images]
-        translated, features = self.gen_ab(torch.cat(images), self.layers)
+        translated, features = self.gen_ab.forward_with_features(torch.cat(images), self.layers)
         return translated.split(counts), apart([x.detach() for x in features], counts)
 
     def shown(self, images: tuple[Tensor, ...]) -> list[list[Tensor]]:

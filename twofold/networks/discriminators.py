@@ -1,4 +1,4 @@
-"""The critics: PatchGAN, PixelGAN, ImageGAN (pix2pix, arXiv 1611.07004, §3.3 and appendix 6.1.2), and several."""
+"""Discriminators: PatchGAN, PixelGAN, ImageGAN (pix2pix, arXiv 1611.07004, §3.3 and appendix 6.1.2), and several as one."""
 
 from collections.abc import Sequence
 from itertools import pairwise
@@ -7,7 +7,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from twofold.networks.blur import BlurDown
-from twofold.networks.convolutions import Conv2d
 from twofold.networks.layers import Discriminator, NormName, before_norm, has_bias, norm_layer
 
 
@@ -47,14 +46,14 @@ class PatchDiscriminator(Discriminator):
             self.convs.extend(stage(channels, to, halves and not antialias, norm if level else None))
             if halves and antialias:
                 self.convs.append(BlurDown(to))
-        self.convs.append(Conv2d(levels[-1], 1, 4, padding=1))
+        self.convs.append(nn.Conv2d(levels[-1], 1, 4, padding=1))
 
     def forward(self, images: Tensor) -> Tensor:
         return self.convs(images)
 
 
 class ImageDiscriminator(PatchDiscriminator):
-    """One logit for the whole image, (N, 1, 1, 1): the mean over patches of 286×286, five layers deep."""
+    """One logit for the whole image, (N, 1, 1, 1): the mean over patches of 286×286 pixels, five layers deep."""
 
     def __init__(
         self, in_channels: int = 3, width: int = 64, norm: NormName = "instance", antialias: bool = False
@@ -80,12 +79,12 @@ class PixelDiscriminator(Discriminator):
         self.arguments = {"in_channels": in_channels, "width": width, "norm": norm}
         self.minimum = 1 if norm == "none" else 2  # one pixel has no variance
         self.convs = nn.Sequential(
-            Conv2d(in_channels, width, 1),
+            nn.Conv2d(in_channels, width, 1),
             nn.LeakyReLU(0.2, inplace=True),
-            before_norm(Conv2d(width, 2 * width, 1, bias=has_bias(norm)), norm),
+            before_norm(nn.Conv2d(width, 2 * width, 1, bias=has_bias(norm)), norm),
             norm_layer(norm, 2 * width),
             nn.LeakyReLU(0.2, inplace=True),
-            Conv2d(2 * width, 1, 1, bias=has_bias(norm)),
+            nn.Conv2d(2 * width, 1, 1, bias=has_bias(norm)),
         )
 
     def forward(self, images: Tensor) -> Tensor:
@@ -111,43 +110,43 @@ class HalvingDiscriminator(Discriminator):
         for channels, to in pairwise(levels):
             self.convs.extend(stage(channels, to, True, norm))
         self.convs.append(nn.ZeroPad2d((1, 0, 1, 0)))  # left and top: a 4×4 window then keeps the size
-        self.convs.append(Conv2d(levels[-1], 1, 4, padding=1))
+        self.convs.append(nn.Conv2d(levels[-1], 1, 4, padding=1))
 
     def forward(self, images: Tensor) -> Tensor:
         return self.convs(images)
 
 
 class MultiDiscriminator(Discriminator):
-    """Several critics as one: a tuple of logits, by scale and then by critic.
+    """Several discriminators as one: a tuple of logits, by scale and then by discriminator.
 
     On each scale the image has half the side of the one before, by means of 3×3 pixels (pix2pixHD, arXiv
-    1711.11585, §3.2). Several critics of one scale and depth differ by their first weights alone: averaging their
+    1711.11585, §3.2). Discriminators of one scale and depth differ by their first weights alone: averaging their
     losses is the alternative to a replay buffer that CycleGAN's authors name.
 
     Args:
-        scales: the critics of each scale, the first at the images' own.
+        scales: the discriminators of each scale, the first at the images' own.
     """
 
     def __init__(self, scales: Sequence[Sequence[Discriminator]]) -> None:
         super().__init__()
-        self.scales = nn.ModuleList(nn.ModuleList(critics) for critics in scales)
-        every = [critic for critics in scales for critic in critics]
-        self.minimum = max(critic.minimum for critic in every) * 2 ** (len(scales) - 1)
+        self.scales = nn.ModuleList(nn.ModuleList(discriminators) for discriminators in scales)
+        every = [discriminator for discriminators in scales for discriminator in discriminators]
+        self.minimum = max(each.minimum for each in every) * 2 ** (len(scales) - 1)
         self.arguments = {"scales": len(scales), "count": len(scales[0])} | every[0].arguments
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
         logits: list[Tensor] = []
-        for place, critics in enumerate(self.scales):
-            if place:
+        for scale, discriminators in enumerate(self.scales):
+            if scale:
                 images = F.avg_pool2d(images, 3, stride=2, padding=1, count_include_pad=False)
-            assert isinstance(critics, nn.ModuleList)
-            logits += [critic(images) for critic in critics]
+            assert isinstance(discriminators, nn.ModuleList)
+            logits += [discriminator(images) for discriminator in discriminators]
         return tuple(logits)
 
 
 def stage(channels: int, to: int, halves: bool, norm: NormName | None) -> list[nn.Module]:
     """A 4×4 convolution, a norm unless it is None, LeakyReLU."""
     bias = norm is None or has_bias(norm)
-    conv = Conv2d(channels, to, 4, stride=2 if halves else 1, padding=1, bias=bias)
+    conv = nn.Conv2d(channels, to, 4, stride=2 if halves else 1, padding=1, bias=bias)
     normed = [] if norm is None else [before_norm(conv, norm), norm_layer(norm, to)]
     return [*(normed or [conv]), nn.LeakyReLU(0.2, inplace=True)]

@@ -11,15 +11,6 @@ from torch.nn import init as fill
 from torch.nn.utils.parametrizations import spectral_norm
 from torch.nn.utils.parametrize import is_parametrized
 
-from twofold.networks.convolutions import (
-    Conv2d,
-    ConvTranspose2d,
-    bf16_kernels_here,
-    computed_here,
-    is_traced,
-)
-from twofold.networks.remade import as_written, normed, rectified, rectify
-
 NormName = Literal["instance", "batch", "none"]
 UpsampleName = Literal["transposed", "resize", "resize-zero", "blur"]
 InitName = Literal["normal", "xavier", "kaiming", "orthogonal"]
@@ -51,7 +42,7 @@ class Generator(nn.Module):
 class Discriminator(nn.Module):
     """Base of the discriminators: images (N, in_channels, H, W) to logits (N, 1, h, w), high for real.
 
-    Several critics behind one name give a tuple of such maps. No layer mixes the images of a batch but `BatchNorm`.
+    A `MultiDiscriminator` gives a tuple of such maps. No layer mixes the images of a batch but `BatchNorm`.
 
     Attributes:
         multiple_of: H and W must be multiples of this: of one, so any will do.
@@ -101,39 +92,25 @@ def in_parts(network: nn.Module, count: int) -> Iterator[None]:
 
 
 class InstanceNorm(nn.InstanceNorm2d):
-    """Instance norm without weights or buffers."""
+    """Instance norm without weights or buffers, whose gradient is right on a CPU too; see `per_image_norm`."""
 
     def forward(self, input: Tensor) -> Tensor:
-        if computed_here(input) or bf16_kernels_here(input):
-            return normed(input, self.eps)
         return per_image_norm(input, None, None, self.eps)
 
 
-class ReLU(nn.ReLU):
-    """max(0, x), in place."""
-
-    def forward(self, input: Tensor) -> Tensor:
-        if bf16_kernels_here(input) and not input.requires_grad:
-            return rectify(input)
-        return rectified(input)
-
-
 def per_image_norm(images: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float) -> Tensor:
-    """Each channel of each image, (N, C, H, W), to mean 0 and variance 1: batch norm of one image at a time.
+    """Normalise each channel of each image, (N, C, H, W), to mean 0 and variance 1: torch's instance norm.
 
-    torch's instance norm is not used: on a CPU, a single image (N = 1) whose gradient arrives channels-last gets a
-    wrong one, with no warning (seen in 2.13, float32 and float64); and it copies such images twice. Exported, it is
-    the one that other programs know.
+    On a CPU this is batch norm of one image after the other. torch's instance norm computes a wrong gradient there,
+    without a warning, if N = 1 and the gradient is channels-last (torch 2.13, float32 and float64).
+
+    Raises:
+        ValueError: an image has one pixel, which has no variance.
     """
-    if is_traced():
-        return F.instance_norm(images, None, None, weight, bias, True, 0.0, eps)
-    if torch.compiler.is_compiling():  # in one kernel with what stands around it
-        made = as_written(images, eps)
-        if weight is not None and bias is not None:
-            made = made * weight[:, None, None] + bias[:, None, None]
-        return made.to(images.dtype)
-    made = [F.batch_norm(image, None, None, weight, bias, True, 0.0, eps) for image in images.split(1)]
-    return made[0] if len(made) == 1 else torch.cat(made)
+    if images.is_cpu and not torch.jit.is_tracing() and not torch.compiler.is_compiling():  # pyright: ignore[reportPrivateImportUsage]
+        normed = [F.batch_norm(image, None, None, weight, bias, True, 0.0, eps) for image in images.split(1)]
+        return normed[0] if len(normed) == 1 else torch.cat(normed)
+    return F.instance_norm(images, None, None, weight, bias, True, 0.0, eps)
 
 
 def norm_layer(norm: NormName, channels: int) -> nn.Module:
@@ -153,15 +130,15 @@ def has_bias(norm: NormName) -> bool:
 
 
 def before_norm(conv: Conv, norm: NormName) -> Conv:
-    """`conv`, built with `bias=has_bias(norm)`, as it should be directly before that norm.
+    """Prepare `conv`, built with `bias=has_bias(norm)`, to stand directly before that norm; returns it.
 
-    Instance norm takes any bias away again: its true gradient is zero, and Adam would make steps of the
-    rounding. The bias stays as a key, so that the originals' checkpoints fit, but takes no gradient.
+    Instance norm subtracts any bias again: its true gradient is zero, and Adam would turn rounding errors into
+    steps. The bias stays in the state dict, so that the originals' checkpoints fit, but takes no gradient. The
+    attribute `norm_follows` tells `twofold.cpu` that it need not be added.
     """
     if norm == "instance" and conv.bias is not None:
         conv.bias.requires_grad_(False)
-        if isinstance(conv, Conv2d | ConvTranspose2d):
-            conv.norm_follows = True
+        conv.norm_follows = True  # pyright: ignore[reportAttributeAccessIssue, reportArgumentType]
     return conv
 
 
@@ -181,16 +158,16 @@ def upscale(
     layers: dict[str, nn.Module]
     match upsample:
         case "transposed":
-            conv = ConvTranspose2d(
+            conv = nn.ConvTranspose2d(
                 channels, to, kernel, stride=2, padding=1, output_padding=4 - kernel, bias=bias
             )
             layers = {"conv": conv}
         case "blur":
-            conv = Conv2d(channels, to, 3, padding=1, bias=bias)
+            conv = nn.Conv2d(channels, to, 3, padding=1, bias=bias)
             layers = {"blur": nn.Upsample(scale_factor=2, mode="bilinear"), "conv": conv}
         case "resize" | "resize-zero":
             edge = "reflect" if upsample == "resize" else "zeros"
-            conv = Conv2d(channels, to, 3, padding=1, padding_mode=edge, bias=bias)
+            conv = nn.Conv2d(channels, to, 3, padding=1, padding_mode=edge, bias=bias)
             layers = {"repeat": nn.Upsample(scale_factor=2, mode="nearest"), "conv": conv}
     if norm is not None:
         before_norm(conv, norm)

@@ -22,6 +22,7 @@ from twofold.networks.layers import (
     spectrally_normed,
 )
 from twofold.networks.resnet import ResnetGenerator
+from twofold.networks.resnet_skips import SkipResnetGenerator, resnet
 from twofold.networks.unet import UnetGenerator
 
 GeneratorName = Literal[
@@ -30,13 +31,13 @@ GeneratorName = Literal[
 DiscriminatorName = Literal["patch", "pixel", "image", "pytorch-gan"]
 
 GENERATORS: dict[GeneratorName, Callable[[int], Callable[..., Generator]]] = {
-    "resnet-9": lambda _: partial(ResnetGenerator, blocks=9),
-    "resnet-6": lambda _: partial(ResnetGenerator, blocks=6),
+    "resnet-9": lambda _: partial(resnet, blocks=9),
+    "resnet-6": lambda _: partial(resnet, blocks=6),
     "unet": lambda size: partial(UnetGenerator, depth=unet_depth(size)),
     "unet-256": lambda _: partial(UnetGenerator, depth=8),
     "unet-128": lambda _: partial(UnetGenerator, depth=7),
     "encoder-decoder": lambda size: partial(UnetGenerator, depth=unet_depth(size), skips=False),
-    "pytorch-gan": lambda _: partial(ResnetGenerator, blocks=9),
+    "pytorch-gan": lambda _: partial(resnet, blocks=9),
 }
 """Name to the constructor for a training size in pixels."""
 
@@ -48,8 +49,14 @@ DISCRIMINATORS: dict[DiscriminatorName, Callable[[int], Callable[..., Discrimina
 }
 """Name to the constructor for a number of layers, which only "patch" lets one choose."""
 
-DESCRIBED: dict[str, type[Generator]] = {"resnet": ResnetGenerator, "unet": UnetGenerator}
+DESCRIBED: dict[str, Callable[..., Generator]] = {"resnet": resnet, "unet": UnetGenerator}
 """What a description's "network" can be."""
+
+NAMES: dict[type[Generator], str] = {
+    ResnetGenerator: "resnet",
+    SkipResnetGenerator: "resnet",
+    UnetGenerator: "unet",
+}
 
 LARGEST = 4096
 """No channel count in a description is larger: a damaged one must not fill the memory."""
@@ -127,8 +134,8 @@ def build_discriminator(
         layers: the depth of "patch"; it changes no other.
         antialias: blurs before the halvings of "patch" and "image".
         spectral: divides every weight by its largest singular value.
-        scales, count: how many image scales are judged, and by how many critics each.
-        extra_layers: the depths of further critics of "patch", as many of each.
+        scales, count: how many image scales are judged, and by how many discriminators each.
+        extra_layers: the depths of further "patch" discriminators, as many of each.
 
     Raises:
         UsageError: it has no such option.
@@ -140,8 +147,8 @@ def build_discriminator(
     extra = {"antialias": True} if antialias else {}
 
     def one(depth: int) -> Discriminator:
-        critic = DISCRIMINATORS[name](depth)(in_channels, width=width, norm=norm, **extra)
-        return spectrally_normed(critic) if spectral else critic
+        discriminator = DISCRIMINATORS[name](depth)(in_channels, width=width, norm=norm, **extra)
+        return spectrally_normed(discriminator) if spectral else discriminator
 
     depths = [depth for depth in (layers, *extra_layers) for _ in range(count)]
     if scales * len(depths) == 1:
@@ -175,10 +182,9 @@ def check_size(network: Generator | Discriminator, height: int, width: int) -> N
 
 def describe(generator: Generator) -> dict[str, Argument]:
     """What `from_description` rebuilds this generator from, its weights apart; fit for JSON."""
-    for name, kind in DESCRIBED.items():
-        if type(generator) is kind:
-            return {"network": name, **generator.arguments}
-    raise TypeError(f"a {type(generator).__name__} has no description")
+    if type(generator) not in NAMES:
+        raise TypeError(f"a {type(generator).__name__} has no description")
+    return {"network": NAMES[type(generator)], **generator.arguments}
 
 
 def from_description(description: Mapping[str, object]) -> Generator:
@@ -193,13 +199,19 @@ def from_description(description: Mapping[str, object]) -> Generator:
         raise TwofoldError(
             f"Unknown network {network!r:.40}: the file may need a newer twofold, or is damaged."
         )
-    known = inspect.signature(DESCRIBED[network]).parameters
+    defaults = default_arguments(network)
     for name, value in arguments.items():
-        if name not in known or not is_valid(name, value, known[name].default):
+        if name not in defaults or not is_valid(name, value, defaults[name]):
             raise TwofoldError(
                 f"A {network} network here has no {name}={value!r:.40}: the file may need a newer twofold."
             )
     return DESCRIBED[network](**arguments)
+
+
+def default_arguments(network: str) -> dict[str, object]:
+    constructor = ResnetGenerator if network == "resnet" else DESCRIBED[network]
+    defaults = {name: each.default for name, each in inspect.signature(constructor).parameters.items()}
+    return defaults | {"skips": False} if network == "resnet" else defaults
 
 
 def is_valid(name: str, value: object, default: object) -> bool:

@@ -2,28 +2,21 @@
 
 from collections import OrderedDict
 from collections.abc import Sequence
-from typing import overload
 
 import torch
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
 
 from twofold.errors import UsageError
 from twofold.networks.blur import BlurDown
-from twofold.networks.convolutions import Conv2d, is_traced, reflected
 from twofold.networks.layers import (
     Generator,
     NormName,
-    ReLU,
     UpsampleName,
     before_norm,
     has_bias,
     norm_layer,
     upscale,
 )
-
-NEARLY = 0.99
-"""Of white and black a residual network starts at this much, for tanh reaches neither."""
 
 
 class ResnetGenerator(Generator):
@@ -36,18 +29,12 @@ class ResnetGenerator(Generator):
         norm: after every convolution but the last.
         dropout: 0.5 in every block.
         upsample: how the doublings are made; see `layers.upscale`.
-        halvings: of the sides, before the blocks; the paper has two.
         antialias: halve by blurring, after a convolution of stride 1, as CUT does.
-        skips: hand detail around the bottleneck, as the papers' network does not: each doubling is joined with
-            what the halving of its size was given, and with as many channels out as in, the network makes a
-            change that is added to the image. Contents come through clean, and training starts from a copy.
-
-    Attributes:
-        recompute: keep the input of each block alone for the gradient, and compute the block once more when it is
-            needed: less memory, the same numbers. Batch norms would count their statistics twice, so not with them.
+        halvings: of the sides, before the blocks; the paper has two.
     """
 
-    recompute = False
+    skips = False
+    last_kernel = 7
 
     def __init__(
         self,
@@ -58,7 +45,6 @@ class ResnetGenerator(Generator):
         norm: NormName = "instance",
         dropout: bool = False,
         upsample: UpsampleName = "transposed",
-        skips: bool = False,
         antialias: bool = False,
         halvings: int = 2,
     ) -> None:
@@ -71,90 +57,69 @@ class ResnetGenerator(Generator):
             "norm": norm,
             "dropout": dropout,
             "upsample": upsample,
-            "skips": skips,
+            "skips": self.skips,
             "antialias": antialias,
             "halvings": halvings,
         }
         self.multiple_of = 2**halvings
-        self.minimum = 2 * self.multiple_of  # the blocks reflect a pixel, of two at least
-        self.skips, self.residual = skips, skips and in_channels == out_channels
+        self.minimum = 2 * self.multiple_of  # the blocks' reflection needs two pixels
         self.per_image = norm != "batch"
-        enter = Conv2d(in_channels, width, 7, padding=3, padding_mode="reflect", bias=has_bias(norm))
-        reach = 1 if skips else 3
-        leave = Conv2d(width, out_channels, 2 * reach + 1, padding=reach, padding_mode="reflect")
-        self.enter = stage({"conv": before_norm(enter, norm)}, width, norm)
-        widths = [width * 2**level for level in range(halvings)]
-        self.down = nn.Sequential(*[halve(channels, norm, antialias) for channels in widths])
+        self.widths = [width * 2**level for level in range(halvings)]
         deepest = width * 2**halvings
+        enter = reflecting(in_channels, width, 7, bias=has_bias(norm))
+        self.enter = stage({"conv": before_norm(enter, norm)}, width, norm)
+        self.down = nn.Sequential(*[halve(channels, norm, antialias) for channels in self.widths])
         self.blocks = nn.Sequential(*[ResidualBlock(deepest, norm, dropout) for _ in range(blocks)])
-        self.up = nn.Sequential(*[double(2 * channels, norm, upsample) for channels in reversed(widths)])
-        self.join = nn.ModuleList([join(channels) for channels in reversed(widths)] if skips else [])
-        self.leave = nn.Sequential(OrderedDict(conv=leave))
+        self.up = nn.Sequential(*[double(2 * channels, norm, upsample) for channels in reversed(self.widths)])
+        self.leave = nn.Sequential(OrderedDict(conv=reflecting(width, out_channels, self.last_kernel)))
+        self.pad = nn.ReflectionPad2d(3)
 
-    @overload
-    def forward(self, images: Tensor) -> Tensor: ...
-    @overload
-    def forward(self, images: Tensor, layers: Sequence[int]) -> tuple[Tensor, list[Tensor]]: ...
-    def forward(
-        self, images: Tensor, layers: Sequence[int] | None = None
-    ) -> Tensor | tuple[Tensor, list[Tensor]]:
-        """The translation; if layers are named, with what `features` gives of them on the way."""
-        x, passed, found = self.encode(images, layers or ())
-        for level, up in enumerate(self.up):  # (N, 2^h width, H/2^h, W/2^h) after h halvings
-            x = up(x)
-            if self.skips:
-                x = self.join[level](torch.cat((x, passed.pop()), 1))
-        x = self.leave(x)
-        x = torch.tanh(x + atanh(NEARLY * in_range(images))) if self.residual else torch.tanh(x)
-        return x if layers is None else (x, found)
+    def forward(self, images: Tensor) -> Tensor:
+        x = self.enter(images)  # (N, width, H, W)
+        x = self.down(x)  # (N, 2^h width, H/2^h, W/2^h) after h halvings
+        x = self.blocks(x)
+        x = self.up(x)  # (N, width, H, W)
+        return torch.tanh(self.leave(x))
 
-    def encode(
-        self, images: Tensor, layers: Sequence[int], stop: int | None = None
-    ) -> tuple[Tensor, list[Tensor], list[Tensor]]:
-        """What the encoder, up to layer number `stop`, makes of images; what each halving was given; `features`."""
-        twice = self.recompute and self.per_image and torch.is_grad_enabled()
-        padded = reflected(images, 3) if 0 in layers else images
-        found, passed, x = {0: padded}, [], images  # padded once more by the first convolution
-        halving = {id(down[0]) for down in self.down}  # pyright: ignore[reportIndexIssue]
-        for number, layer in enumerate(self.encoder()[:stop], 1):
-            if self.skips and id(layer) in halving:
-                passed.append(x)
-            if isinstance(layer, nn.ReLU) and number - 1 in layers:
-                x = x.clone()  # it works in place
-            block = isinstance(layer, ResidualBlock)
-            x = checkpoint(layer, x, use_reentrant=False) if twice and block else layer(x)
-            if number in layers:
-                found[number] = x
-        return x, passed, [found[number] for number in layers]
-
-    def encoder(self) -> list[nn.Module]:
-        """The layers that `features` can show, from number 1 on: to the last block."""
-        halvings = [layer for down in self.down for layer in down]  # pyright: ignore[reportGeneralTypeIssues]
-        return [*self.enter, *halvings, *self.blocks]
+    def forward_with_features(self, images: Tensor, layers: Sequence[int]) -> tuple[Tensor, list[Tensor]]:
+        """The translation, and what `features` gives, in one pass."""
+        *found, x = self.features(images, [*layers, len(self.encoder())])
+        return torch.tanh(self.leave(self.up(x))), found
 
     def features(self, images: Tensor, layers: Sequence[int]) -> list[Tensor]:
-        """What some layers give of images (N, in_channels, H, W), in the order of `layers`, which rises.
+        """The outputs of some encoder layers for images (N, in_channels, H, W), in the order of `layers`.
 
-        Layers have the numbers of CUT's networks: 0 is the padded image, 1 the first convolution, and so on
-        with norms, activations and blurs to the last block (arXiv 2007.15651, appendix C.1). Nothing after the
-        last of them is computed.
+        Layers are numbered as in CUT: 0 is the padded image, 1 the first convolution, and so on with norms,
+        activations and blurs to the last block (arXiv 2007.15651, appendix C.1). Later layers are not computed.
         """
-        return self.encode(images, layers, stop=layers[-1])[2]
+        found, x = {0: self.pad(images)} if 0 in layers else {}, images
+        for number, layer in enumerate(self.encoder()[: max(layers)], 1):
+            if isinstance(layer, nn.ReLU) and number - 1 in layers:
+                x = x.clone()  # the ReLU works in place
+            x = layer(x)
+            if number in layers:
+                found[number] = x
+        return [found[number] for number in layers]
+
+    def encoder(self) -> list[nn.Module]:
+        """The layers that `features` numbers, from 1: up to the last block."""
+        halvings = [layer for down in self.down for layer in down]  # pyright: ignore[reportGeneralTypeIssues]
+        return [*self.enter, *halvings, *self.blocks]
 
     def feature_channels(self, layers: Sequence[int]) -> list[int]:
         """Channels of the maps that `features` gives.
 
         Raises:
-            UsageError: there are no such layers, or they do not rise.
+            UsageError: there are no such layers, or their numbers do not rise.
         """
         channels = [int(self.arguments["in_channels"])]
         for layer in self.encoder():
             channels.append(layer.out_channels if isinstance(layer, nn.Conv2d) else channels[-1])
         last = len(channels) - 1
         if list(layers) != sorted(set(layers)) or layers[0] < 0 or layers[-1] > last:
-            wanted = " ".join(map(str, layers))
+            given = " ".join(map(str, layers))
             raise UsageError(
-                f"the generator has the layers 0 to {last}, not {wanted}; name some, in rising order"
+                f"The generator has the layers 0 to {last}, not {given}; name some of these in rising order."
             )
         return [channels[number] for number in layers]
 
@@ -162,11 +127,11 @@ class ResnetGenerator(Generator):
 class ResidualBlock(nn.Module):
     def __init__(self, channels: int, norm: NormName, dropout: bool) -> None:
         super().__init__()
-        self.conv1 = reflecting(channels, norm)
+        self.conv1 = before_norm(reflecting(channels, channels, 3, bias=has_bias(norm)), norm)
         self.norm1 = norm_layer(norm, channels)
-        self.relu = ReLU()
+        self.relu = nn.ReLU(inplace=True)
         self.dropout = nn.Dropout(0.5) if dropout else nn.Identity()
-        self.conv2 = reflecting(channels, norm)
+        self.conv2 = before_norm(reflecting(channels, channels, 3, bias=has_bias(norm)), norm)
         self.norm2 = norm_layer(norm, channels)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -174,35 +139,19 @@ class ResidualBlock(nn.Module):
         return x + self.norm2(self.conv2(y))
 
 
-def in_range(images: Tensor) -> Tensor:
-    """Clamped to [-1, 1]; unlike clamp's own since torch 2.14, the gradient reaches what lies at an end, white and black."""
-    return torch.where(images.abs() <= 1, images, images.detach().clamp(-1, 1))
-
-
-def atanh(x: Tensor) -> Tensor:
-    """torch's, but written out where the network is exported: its exporter knows no name for it."""
-    return ((1 + x) / (1 - x)).log() / 2 if is_traced() else torch.atanh(x)
-
-
-def reflecting(channels: int, norm: NormName) -> nn.Conv2d:
-    conv = Conv2d(channels, channels, 3, padding=1, padding_mode="reflect", bias=has_bias(norm))
-    return before_norm(conv, norm)
+def reflecting(channels: int, to: int, kernel: int, *, bias: bool = True) -> nn.Conv2d:
+    """A convolution that keeps height and width, with reflected edges."""
+    return nn.Conv2d(channels, to, kernel, padding=kernel // 2, padding_mode="reflect", bias=bias)
 
 
 def stage(convolve: dict[str, nn.Module], channels: int, norm: NormName) -> nn.Sequential:
-    after = {"norm": norm_layer(norm, channels), "relu": ReLU()}
+    after = {"norm": norm_layer(norm, channels), "relu": nn.ReLU(inplace=True)}
     return nn.Sequential(OrderedDict(convolve | after))
-
-
-def join(channels: int) -> nn.Sequential:
-    """(N, 2 channels, H, W) to (N, channels, H, W); without a norm, so that levels come through as they are."""
-    conv = Conv2d(2 * channels, channels, 3, padding=1, padding_mode="reflect")
-    return nn.Sequential(OrderedDict(conv=conv, relu=ReLU()))
 
 
 def halve(channels: int, norm: NormName, antialias: bool) -> nn.Sequential:
     """(N, channels, H, W) to (N, 2 channels, H/2, W/2)."""
-    conv = Conv2d(channels, 2 * channels, 3, stride=1 if antialias else 2, padding=1, bias=has_bias(norm))
+    conv = nn.Conv2d(channels, 2 * channels, 3, stride=1 if antialias else 2, padding=1, bias=has_bias(norm))
     layers = stage({"conv": before_norm(conv, norm)}, 2 * channels, norm)
     if antialias:
         layers.add_module("blur", BlurDown(2 * channels))

@@ -1,12 +1,10 @@
 """The U-Net generator of pix2pix (arXiv 1611.07004, §3.2) and, without its skips, the encoder–decoder."""
 
 from collections import OrderedDict
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from twofold.networks.convolutions import Conv2d, eager_here
 from twofold.networks.layers import (
     Generator,
     NormName,
@@ -89,42 +87,18 @@ class UnetGenerator(Generator):
         x = bottom(x)
         for up in ups:
             x = up(x)  # twice the height and width
-            x = side_by_side(seen.pop(), x) if self.skips else x
+            x = torch.cat((seen.pop(), x), 1) if self.skips else x
         return leave(x)
 
 
-class SideBySide(torch.autograd.Function):
-    """Several images (N, channels, H, W) as one, channels-last; what comes back to each is in one piece.
-
-    It would be a slice of pixels, for which torch's batch norm on a CPU takes five times as long.
-    """
-
-    @staticmethod
-    def forward(ctx: Any, *images: Tensor) -> Tensor:
-        ctx.channels = [x.shape[1] for x in images]
-        return torch.cat(images, dim=1)
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
-        return tuple(x.contiguous(memory_format=torch.channels_last) for x in gradient.split(ctx.channels, 1))
-
-
-def side_by_side(*images: Tensor) -> Tensor:
-    if not eager_here(images[0]):
-        return torch.cat(images, dim=1)
-    made = SideBySide.apply(*images)
-    assert made is not None
-    return made
-
-
 def enter(in_channels: int, channels: int, norm: NormName) -> nn.Sequential:
-    conv = Conv2d(in_channels, channels, 4, stride=2, padding=1, bias=has_bias(norm))
+    conv = nn.Conv2d(in_channels, channels, 4, stride=2, padding=1, bias=has_bias(norm))
     return nn.Sequential(OrderedDict(conv=conv, relu=nn.LeakyReLU(0.2, inplace=True)))
 
 
 def halve(channels: int, to: int, norm: NormName) -> nn.Sequential:
     """(N, channels, H, W) to (N, to, H/2, W/2)."""
-    conv = Conv2d(channels, to, 4, stride=2, padding=1, bias=has_bias(norm))
+    conv = nn.Conv2d(channels, to, 4, stride=2, padding=1, bias=has_bias(norm))
     return nn.Sequential(
         OrderedDict(
             conv=before_norm(conv, norm), norm=norm_layer(norm, to), relu=nn.LeakyReLU(0.2, inplace=True)
@@ -133,7 +107,7 @@ def halve(channels: int, to: int, norm: NormName) -> nn.Sequential:
 
 
 def bottom(channels: int, to: int, norm: NormName) -> nn.Sequential:
-    conv = Conv2d(channels, to, 4, stride=2, padding=1, bias=has_bias(norm))
+    conv = nn.Conv2d(channels, to, 4, stride=2, padding=1, bias=has_bias(norm))
     return nn.Sequential(OrderedDict(conv=conv))
 
 

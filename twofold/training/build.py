@@ -24,6 +24,7 @@ from twofold.networks.registry import (
 from twofold.networks.resnet import ResnetGenerator
 from twofold.networks.settings import DiscriminatorSettings, GeneratorSettings, Init
 from twofold.randomness import seed32
+from twofold.training.checkpointing import checkpoint_blocks
 
 
 def build(config: Config) -> Method:
@@ -128,8 +129,8 @@ def generator(config: Config, in_channels: int, out_channels: int) -> Generator:
     name = automatic_generator(size) if chosen.network == "auto" else chosen.network
     channels = {"in_channels": in_channels, "out_channels": out_channels}
     network = build_generator(name, **channels, size=size, **arguments(chosen))
-    if isinstance(network, ResnetGenerator):
-        network.recompute = config.machine.checkpoint
+    if config.machine.checkpoint:
+        checkpoint_blocks(network)
     fill(network, chosen.init)
     return network
 

@@ -9,6 +9,7 @@ import torch
 
 from twofold.methods.base import Method
 from twofold.networks.layers import Discriminator, Generator
+from twofold.networks.resnet import ResnetGenerator
 
 PAYS_FROM = 2_000 * 256**2
 """Pixels, over all images of a run, from which a GPU gains more than compiling takes: a guess."""
@@ -38,6 +39,8 @@ def compile_networks(method: Method) -> None:
     for network in method.networks().values():
         if isinstance(network, kinds):
             network.compile(dynamic=False)
+        if isinstance(network, ResnetGenerator):  # the call of CUT
+            network.forward_with_features = torch.compile(network.forward_with_features, dynamic=False)
 
 
 @contextmanager

@@ -15,13 +15,13 @@ import torch
 from twofold import config as configs
 from twofold import hardware
 from twofold.config import Config, Layer
+from twofold.cpu import native
 from twofold.data import index as indexes
 from twofold.data.index import Index
 from twofold.distributed import local_rank, world
 from twofold.errors import TwofoldError, UsageError
 from twofold.evaluation.settings import HeldOutMetric
 from twofold.methods.settings import ROOMS
-from twofold.networks import native
 from twofold.networks.registry import automatic_generator
 from twofold.runs import Run
 from twofold.training import build, compiled
@@ -96,8 +96,6 @@ def again(run: Run, said: Layer) -> Start:
         raise TwofoldError(
             "this run's networks are compiled, for which this machine has no C++ compiler or Triton"
         )
-    if config.machine.native and native.compiled() is None:
-        raise TwofoldError("this run convolves by C code, for which this machine has no C compiler")
     return settle(config, index)
 
 
@@ -250,7 +248,7 @@ def with_speed(config: Config, total: int) -> Config:
             "machine.capture is for one process on CUDA, images of one size and no machine.checkpoint; leave it out"
         )
     capture = (fits and chosen.compile != "off") if chosen.capture is None else chosen.capture
-    here = device.type == "cpu" and native.compiled() is not None
+    here = device.type == "cpu" and native.available()
     if chosen.native and not here:
         raise UsageError("machine.native is for a CPU, and needs Linux and a C compiler; leave it out")
     decided = {

@@ -10,13 +10,13 @@ import torch
 from twofold import config as configs
 from twofold import distributed, hardware
 from twofold.config import Config, Layer
+from twofold.cpu import scratch
 from twofold.data.index import Index
 from twofold.data.loader import Loader
 from twofold.data.stores import open_stores
 from twofold.errors import TwofoldError
 from twofold.evaluation.features import own_network
 from twofold.methods.base import Batch
-from twofold.networks import native
 from twofold.reporting import exporters
 from twofold.reporting.records import NOTHING_YET, Records, over
 from twofold.runs import Run
@@ -85,8 +85,8 @@ def follow(run: Run, begun: Start, watcher: Watcher, notify: Notify) -> bool:
         own_torch_state(
             config.machine.threads or 1, config.machine.deterministic, one_size=config.data.resize != "none"
         ),
-        native.allowed(bool(config.machine.native)),  # not by runs from before it was there
         out_of_memory(begun),
+        scratch_memory(),
     ):
         with distributed.rank_zero_first():
             stores = open_stores(begun.files, config.data, notify)
@@ -157,6 +157,7 @@ def trainer_for(begun: Start, notify: Notify) -> Trainer:
         channels_last=bool(machine.channels_last),
         ema=config.training.ema,
         compiled=machine.compile == "on",
+        kernels=bool(machine.native),
         captured=bool(machine.capture),
         notify=notify,
         seed=config.seed,
@@ -192,6 +193,15 @@ def asked_to_stop(asked: bool, steps: int, device: torch.device) -> bool:
     if distributed.world() == 1:
         return asked
     return steps % AGREE_EVERY == 0 and distributed.any_rank(asked, device)
+
+
+@contextmanager
+def scratch_memory() -> Iterator[None]:
+    """Free the convolutions' intermediate memory at the end."""
+    try:
+        yield
+    finally:
+        scratch.release()
 
 
 @contextmanager

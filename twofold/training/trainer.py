@@ -7,6 +7,7 @@ from contextlib import AbstractContextManager, nullcontext
 import torch
 from torch import Tensor
 
+from twofold.cpu.accelerate import accelerate
 from twofold.distributed import rank, sync_gradients, world
 from twofold.methods.base import Batch, Method, Update
 from twofold.networks.layers import Generator
@@ -14,6 +15,7 @@ from twofold.randomness import seed32
 from twofold.training.adam import Adam
 from twofold.training.capture import Capture, CudaRecorder
 from twofold.training.compiled import compile_networks, eagerly
+from twofold.training.deterministic import make_reflection_deterministic
 from twofold.training.loss_sums import LossSums, counting
 
 EMA_RAMP = 0.25
@@ -29,6 +31,7 @@ class Trainer:
         critic_lr: rate of the phase "D" as a multiple of the others' (Heusel et al. 2017, arXiv 1706.08500).
         ema: half-life in images of the averaged generators; 0 keeps none.
         compiled: run the networks as torch's compiler makes them; see `compiled`.
+        kernels: on a CPU, let `cpu.accelerate` use C code; uncompiled networks are accelerated in either case.
         captured: on CUDA, launch each step as one graph; see `capture`. For images of one size, on one process.
         say: is told what the user should know.
         seed: with the rank and the image count, the key of each step's random draws.
@@ -47,6 +50,7 @@ class Trainer:
         channels_last: bool = False,
         ema: float = 0,
         compiled: bool = False,
+        kernels: bool = True,
         captured: bool = False,
         notify: Callable[[str], None] = lambda line: None,  # noqa: ARG005
         seed: int = 0,
@@ -54,6 +58,10 @@ class Trainer:
         self.device = torch.device(device)
         self.layout = torch.channels_last if channels_last else torch.contiguous_format
         self.method = method.to(self.device, memory_format=self.layout).train()  # pyright: ignore[reportCallIssue]
+        if self.device.type == "cpu" and not compiled:
+            accelerate(self.method, kernels)
+        if self.device.type == "cuda" and torch.are_deterministic_algorithms_enabled():
+            make_reflection_deterministic(self.method)
         self.precision, self.seed, self.ema = precision, seed, ema
         self.rates = {phase: disc_lr if phase == "D" else 1.0 for phase in method.phases}
         self.images = 0

@@ -12,6 +12,8 @@ from PIL import Image
 from torch import Tensor
 
 from twofold import hardware
+from twofold.cpu import scratch
+from twofold.cpu.accelerate import accelerate
 from twofold.errors import TwofoldError, UsageError
 from twofold.formats import images
 from twofold.formats.lab import from_lab, to_lab
@@ -55,6 +57,8 @@ class Translator:
     ) -> None:
         self.device = torch.device(device)
         self.generator = generator.to(self.device).eval()
+        if self.device.type == "cpu" and backend == "torch":
+            accelerate(self.generator)
         self.header = header
         self.backend: Backend = backend
         self.noise, self.seed = header.noise if noise is None else noise, seed
@@ -170,7 +174,12 @@ class Translator:
 
     def arrays(self, batch: Sequence[Uint8], at: At = "trained") -> list[Uint8]:
         """Translate arrays of one size in one pass, each as `array` does; none depends on its neighbours."""
-        checked = [self.checked(image) for image in batch]
+        try:
+            return self._arrays([self.checked(image) for image in batch], at)
+        finally:
+            scratch.release()
+
+    def _arrays(self, checked: Sequence[Uint8], at: At) -> list[Uint8]:
         if not self.header.lab:
             return self._through(checked, at)
         labs = [to_lab(image) for image in checked]

@@ -21,7 +21,7 @@ from twofold.evaluation.doctor.examine import examine
 from twofold.formats import images
 from twofold.networks.discriminators import PatchDiscriminator
 from twofold.networks.layers import Generator, initialise
-from twofold.networks.resnet import ResnetGenerator
+from twofold.networks.resnet_skips import SkipResnetGenerator
 from twofold.runs import Run
 from twofold.translation import model
 
@@ -309,7 +309,7 @@ def test_a_critic_that_knows_its_images_by_heart(clinic, tmp_path, by_heart, exp
     clinic.list_files("abcdefgh", "klmnopqr", folders, held_out="abcdklmn")
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        generators = {way: ResnetGenerator(3, 3, width=2, blocks=1, skips=True) for way in ("ab", "ba")}
+        generators = {way: SkipResnetGenerator(3, 3, width=2, blocks=1) for way in ("ab", "ba")}
         critic = PatchDiscriminator(3, width=8, layers=1)
         for network in (*generators.values(), critic):
             initialise(network, "normal", 0.02)

@@ -4,29 +4,32 @@ import pytest
 import torch
 from torch import nn
 
-from twofold.networks import native, rounded
-from twofold.networks.convolutions import Conv2d, ConvTranspose2d
+from twofold.cpu import bf16, native
+from twofold.cpu.accelerate import accelerate
 
 EPSILON = torch.finfo(torch.bfloat16).eps
 
 CASES = {
-    "strided": (Conv2d(32, 48, 4, 2, 1), (2, 32, 8, 12)),
-    "one pixel": (Conv2d(32, 48, 4, 2, 1), (1, 32, 2, 2)),
-    "even kernel": (Conv2d(32, 48, 4, 1, 1), (1, 32, 9, 7)),
-    "zeros": (Conv2d(16, 32, 3, padding=1), (2, 16, 20, 22)),
-    "large maps": (Conv2d(16, 24, 4, 2, 1), (2, 16, 50, 64)),
-    "reflected": (Conv2d(16, 24, 3, padding=1, padding_mode="reflect"), (2, 16, 20, 10)),
-    "odd channels": (Conv2d(19, 35, 3, 2, 1), (1, 19, 9, 13)),
-    "from an image": (Conv2d(3, 24, 7, padding=3, padding_mode="reflect"), (2, 3, 9, 12)),
-    "to an image": (Conv2d(24, 3, 7, padding=3, padding_mode="reflect"), (2, 24, 9, 12)),
-    "to logits": (Conv2d(24, 1, 4, 1, 1), (2, 24, 8, 9)),
-    "transposed": (ConvTranspose2d(16, 24, 3, 2, 1, output_padding=1), (2, 16, 5, 7)),
-    "transposed, even kernel": (ConvTranspose2d(16, 24, 4, 2, 1), (1, 16, 1, 2)),
-    "transposed, large maps": (ConvTranspose2d(16, 24, 4, 2, 1), (1, 16, 34, 32)),
+    "strided": (nn.Conv2d(32, 48, 4, 2, 1), (2, 32, 8, 12)),
+    "one pixel": (nn.Conv2d(32, 48, 4, 2, 1), (1, 32, 2, 2)),
+    "even kernel": (nn.Conv2d(32, 48, 4, 1, 1), (1, 32, 9, 7)),
+    "zeros": (nn.Conv2d(16, 32, 3, padding=1), (2, 16, 20, 22)),
+    "large maps": (nn.Conv2d(16, 24, 4, 2, 1), (2, 16, 50, 64)),
+    "reflected": (nn.Conv2d(16, 24, 3, padding=1, padding_mode="reflect"), (2, 16, 20, 10)),
+    "odd channels": (nn.Conv2d(19, 35, 3, 2, 1), (1, 19, 9, 13)),
+    "from an image": (nn.Conv2d(3, 24, 7, padding=3, padding_mode="reflect"), (2, 3, 9, 12)),
+    "to an image": (nn.Conv2d(24, 3, 7, padding=3, padding_mode="reflect"), (2, 24, 9, 12)),
+    "to logits": (nn.Conv2d(24, 1, 4, 1, 1), (2, 24, 8, 9)),
+    "transposed": (nn.ConvTranspose2d(16, 24, 3, 2, 1, output_padding=1), (2, 16, 5, 7)),
+    "transposed, even kernel": (nn.ConvTranspose2d(16, 24, 4, 2, 1), (1, 16, 1, 2)),
+    "transposed, large maps": (nn.ConvTranspose2d(16, 24, 4, 2, 1), (1, 16, 34, 32)),
 }
 
 MEANS = {"the library's and kernels": (2**20, True), "the library's": (2**20, False), "products": (0, False)}
 """The size of filters that are large, and whether kernels may be used."""
+
+for _layer, _ in CASES.values():
+    accelerate(_layer)
 
 
 def rough(layer, x):
@@ -35,7 +38,7 @@ def rough(layer, x):
 
 
 def exact(layer, x):
-    """What rounded filters make of rounded images, and nothing else is rounded."""
+    """What rounded filters make of rounded images, and nothing else is bf16."""
     copy = {name: value.detach().bfloat16().double() for name, value in layer.named_parameters()}
     copy = {name: value.requires_grad_() for name, value in copy.items()}
     x = x.detach().bfloat16().double().requires_grad_()
@@ -55,19 +58,19 @@ def near(mine, right, times):
 def test_against_torch(name, layout, means, monkeypatch):
     torch.manual_seed(0)
     large, kernels = MEANS[means]
-    monkeypatch.setattr(rounded, "PRODUCT_FROM", large)
+    monkeypatch.setattr(bf16, "PRODUCT_FROM", large)
     if not large:
-        monkeypatch.setattr(rounded, "WEIGHTS_PER_PIXEL", 0)
-        monkeypatch.setattr(rounded, "WEIGHTS_PER_PIXEL_OF_GRADIENT", 0)
+        monkeypatch.setattr(bf16, "WEIGHTS_PER_PIXEL", 0)
+        monkeypatch.setattr(bf16, "WEIGHTS_PER_PIXEL_OF_GRADIENT", 0)
     layer, shape = CASES[name]
     layer = layer.float().to(memory_format=layout)
     nn.init.normal_(layer.bias)
     x = torch.randn(shape).contiguous(memory_format=layout).requires_grad_()
-    with native.allowed(kernels):
-        made = rough(layer, x)
-        assert made.dtype == torch.bfloat16
-        gradient = torch.randn(made.shape).bfloat16()
-        mine = torch.autograd.grad(made, (x, *layer.parameters()), gradient)
+    layer.kernels = kernels
+    made = rough(layer, x)
+    assert made.dtype == torch.bfloat16 and type(made.grad_fn).__name__ == "AddBackward0"
+    gradient = torch.randn(made.shape).bfloat16()
+    mine = torch.autograd.grad(made, (x, *layer.parameters()), gradient)
     assert [each.dtype for each in mine] == [torch.float32] * 3
     assert mine[1].stride() == layer.weight.stride()
     right, wanted = exact(layer, x)
@@ -91,7 +94,7 @@ def test_only_the_gradients_that_are_needed(name):
 
 @pytest.mark.parametrize("name", CASES)
 def test_second_gradients(name):
-    """Critics whose gradient is penalised need them."""
+    """Discriminators whose gradient is penalised need them."""
     torch.manual_seed(0)
     layer, shape = CASES[name]
     layer = layer.float()
@@ -108,7 +111,7 @@ def test_second_gradients(name):
 
 
 AMX = pytest.mark.skipif(
-    not (native.compiled() and native.compiled().amx), reason="this processor multiplies no tiles of bf16"
+    not (native.kernels() and native.kernels().amx), reason="this processor multiplies no tiles of bf16"
 )
 
 
@@ -125,7 +128,7 @@ def test_filter_gradients_by_tiles(size, outer, inner, kernel, stride):
     sides = [stride * (side - 1) + kernel for side in (h, w)]
     large = torch.randint(-3, 4, (n, inner, *sides)).bfloat16()
     weight = torch.empty(outer, inner, kernel, kernel).bfloat16()
-    made = rounded.filter_gradient(small, large, weight, stride, 0)
+    made = bf16.filter_gradient(small, large, weight, stride, 0, native.kernels())
     right = torch.nn.grad.conv2d_weight(large.double(), weight.shape, small.double(), stride)
     assert torch.equal(made.double(), right)
 
@@ -138,7 +141,7 @@ def test_more_pixels_than_are_packed_at_once_and_threads_change_no_bit():
     before, found = torch.get_num_threads(), []
     for threads in (1, 2, 3):
         torch.set_num_threads(threads)
-        found.append(rounded.filter_gradient(small, large, weight, 1, 0))
+        found.append(bf16.filter_gradient(small, large, weight, 1, 0, native.kernels()))
     torch.set_num_threads(before)
     assert torch.equal(found[0], found[1]) and torch.equal(found[0], found[2])
     right = torch.nn.grad.conv2d_weight(large.double(), weight.shape, small.double())

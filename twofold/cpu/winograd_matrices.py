@@ -8,21 +8,21 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-TILES = {2: (4,), 3: (4, 6), 4: (4, 5)}
-"""By the taps of a filter's side, the sides of the output's tiles that there are."""
+TILES = {3: (4, 6), 4: (4, 5)}
+"""Sides of the output tiles, by the taps of the filter's side."""
 
 POINTS = tuple(map(Fraction, (0, 1, -1, 2, -2, 1 / 2, -1 / 2)))
-"""Where the polynomials behind the transforms are evaluated, besides at infinity; the first m + r - 2 of them."""
+"""Where the polynomials are evaluated, besides at infinity; the first m + r - 2 of them are used."""
 
 
 class Matrix(NamedTuple):
     name: str
-    """Of all that there are, only this one's."""
+    """Unique among all matrices."""
     values: Tensor
 
 
 class Transforms(NamedTuple):
-    """Of one side of a tile: m pixels of the output, of which a filter of r taps sees s = m + r - 1 of the input."""
+    """For one side of a tile: m pixels of the output, of which a filter of r taps sees s = m + r - 1 of the input."""
 
     input: Matrix
     """Bᵀ, (s, s)."""
@@ -38,10 +38,10 @@ class Transforms(NamedTuple):
 
 @cache
 def transforms(taps: int, tile: int, dtype: torch.dtype = torch.float64) -> Transforms:
-    """Toom and Cook's for output tiles of that side: polynomials are multiplied by way of their values, transposed.
+    """Toom and Cook's transforms for output tiles of that side, transposed.
 
-    Row k of G evaluates a filter at point k, row k of Bᵀ is the polynomial that vanishes at all the others, and the
-    factor by which it is too large there is in G.
+    They multiply polynomials by way of their values. Row k of G evaluates a filter at point k, row k of Bᵀ is the
+    polynomial that vanishes at all other points, and the factor by which it is too large at point k is in G.
     """
     points = POINTS[: tile + taps - 2]
     others = [with_roots([q for q in points if q != p]) for p in points]
@@ -56,7 +56,8 @@ def transforms(taps: int, tile: int, dtype: torch.dtype = torch.float64) -> Tran
     return Transforms(
         **{
             name: Matrix(
-                f"{name}_{taps}_{tile}", torch.tensor([[*map(float, row)] for row in rows], dtype=dtype)
+                f"{name}_{taps}_{tile}",
+                torch.tensor([[*map(float, row)] for row in rows], dtype=dtype, device="cpu"),
             )
             for name, rows in made.items()
         }

@@ -1,0 +1,216 @@
+"""A network's layers made faster on a CPU: the one entrance to this room."""
+
+import copy
+from typing import Any, ClassVar, TypeVar
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.autograd import forward_ad
+
+from twofold.cpu import native
+from twofold.cpu.bf16 import NativeNorm, RoundedConv, RoundedTransposedConv
+from twofold.cpu.filter_gradients import StridedConv, TransposedConv
+from twofold.cpu.native import LANES, Kernels
+from twofold.cpu.winograd import WinogradConv
+from twofold.cpu.winograd_matrices import TILES
+from twofold.networks.layers import InstanceNorm
+
+Network = TypeVar("Network", bound=nn.Module)
+
+WINOGRAD_FROM, NATIVE_WINOGRAD_FROM = 48 * 96, 32 * 32
+"""Least product of input and output channels for which Winograd's convolution was faster than the library's: with torch's
+operations, and with C kernels."""
+
+
+def accelerate(network: Network, kernels: bool = True) -> Network:
+    """Give suitable layers of a network, in place, a class whose `forward` is faster on a CPU; returns the network.
+
+    Suitable are `nn.Conv2d` and `nn.ConvTranspose2d` with square kernels and without groups or dilation,
+    `nn.ReflectionPad2d` and `InstanceNorm`; subclasses and parametrized layers (spectral norm) are left as they are.
+    Any network may be given. Weights, state dict keys, hooks, deepcopy, `.to()` and gradients stay as they are, and
+    outputs are equal within rounding. A pickle holds torch's own layers. `plain` undoes it.
+
+    A layer computes as torch does, by its own class's `forward`, for everything but float32, float64 and bf16 autocast
+    on a CPU, and where something else must see torch's operations: a trace, an export, a compiler, function transforms
+    (`torch.func`), forward-mode gradients, dispatch modes, tensor subclasses.
+
+    Args:
+        kernels: whether C code may be used where a compiler is at hand (`native.available`). Each layer keeps this
+            switch; there is no setting of the process. A layer that is accelerated already keeps its own.
+    """
+    for module in network.modules():
+        fast = FAST.get(type(module))
+        if fast is not None and fast.suits(module):
+            module.__class__ = fast
+            module.__dict__["kernels"] = kernels
+    return network
+
+
+def plain(network: Network) -> Network:
+    """Give the layers of an accelerated network, in place, torch's own classes again; returns the network."""
+    for module in network.modules():
+        if isinstance(module, Accelerated):
+            del module.__dict__["kernels"]
+            module.__class__ = module.plain_class
+    return network
+
+
+class Accelerated(nn.Module):
+    """Base of the faster layers."""
+
+    plain_class: ClassVar[type[nn.Module]]
+    kernels: bool
+
+    @staticmethod
+    def suits(layer: Any) -> bool:  # noqa: ARG004
+        """Whether a layer of the plain class can be accelerated."""
+        return True
+
+    def usable_kernels(self, *channels: int) -> Kernels | None:
+        """The C kernels, if this layer may use them and they can handle so many channels."""
+        fits = self.kernels and all(count % LANES == 0 for count in channels)
+        return native.kernels() if fits else None
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> "Accelerated":
+        made = memo[id(self)] = object.__new__(type(self))
+        made.__dict__.update(copy.deepcopy(self.__dict__, memo))
+        return made
+
+    def __reduce_ex__(self, protocol: Any) -> tuple[Any, ...]:
+        """Pickle as the plain layer, which can be loaded where this package is not installed."""
+        state = {name: value for name, value in self.__dict__.items() if name != "kernels"}
+        return object.__new__, (self.plain_class,), state
+
+
+class FastConv2d(Accelerated, nn.Conv2d):
+    plain_class = nn.Conv2d
+
+    @staticmethod
+    def suits(layer: nn.Conv2d) -> bool:
+        return is_square(layer) and layer.padding_mode in ("zeros", "reflect")
+
+    def forward(self, input: Tensor) -> Tensor:
+        if not is_convolvable(input, self):
+            return super().forward(input)
+        stride, padding, reflect = self.stride[0], int(self.padding[0]), self.padding_mode == "reflect"
+        if torch.is_autocast_enabled("cpu"):
+            images = input.bfloat16()
+            if reflect:
+                images, padding = reflected(images, (padding,) * 4), 0
+            made = RoundedConv.apply(images, self.weight, stride, padding, self.usable_kernels())
+            return with_bias(made, self)
+        kernels = self.usable_kernels(*self.weight.shape[:2]) if input.dtype == torch.float32 else None
+        least = NATIVE_WINOGRAD_FROM if kernels else WINOGRAD_FROM
+        large = self.in_channels * self.out_channels >= least
+        if self.kernel_size[0] in TILES and stride == 1 and padding <= 1 and large:
+            return with_bias(WinogradConv.apply(input, self.weight, padding, reflect, kernels), self)
+        if stride == 2 and not reflect:
+            return with_bias(StridedConv.apply(input, self.weight, padding), self)
+        return super().forward(input)
+
+
+class FastConvTranspose2d(Accelerated, nn.ConvTranspose2d):
+    plain_class = nn.ConvTranspose2d
+
+    @staticmethod
+    def suits(layer: nn.ConvTranspose2d) -> bool:
+        output_padding = layer.output_padding
+        return is_square(layer) and layer.stride[0] == 2 and output_padding[0] == output_padding[1]
+
+    def forward(self, input: Tensor, output_size: list[int] | None = None) -> Tensor:
+        if output_size is not None or not is_convolvable(input, self):
+            return super().forward(input, output_size)
+        padding, more = int(self.padding[0]), int(self.output_padding[0])
+        if torch.is_autocast_enabled("cpu"):
+            images = input.bfloat16()
+            made = RoundedTransposedConv.apply(images, self.weight, padding, more, self.usable_kernels())
+            return with_bias(made, self)
+        return with_bias(TransposedConv.apply(input, self.weight, padding, more), self)
+
+
+class FastReflectionPad2d(Accelerated, nn.ReflectionPad2d):
+    """Keeps bf16 under autocast, which makes reflected edges float32 on a CPU, only for the next convolution to round."""
+
+    plain_class = nn.ReflectionPad2d
+
+    def forward(self, input: Tensor) -> Tensor:
+        return reflected(input, self.padding) if is_rounded(input) else super().forward(input)
+
+
+class FastInstanceNorm(Accelerated, InstanceNorm):
+    """Uses C kernels for bf16 images under autocast."""
+
+    plain_class = InstanceNorm
+
+    def forward(self, input: Tensor) -> Tensor:
+        fits = input.dim() == 4 and input.is_contiguous(memory_format=torch.channels_last)
+        kernels = self.usable_kernels(input.shape[1]) if fits and is_rounded(input) else None
+        if kernels is None or not len(input) or input.shape[2:].numel() < 2:
+            return super().forward(input)
+        made = NativeNorm.apply(input, self.eps, kernels)
+        assert made is not None
+        return made
+
+
+FAST: dict[type[nn.Module], type[Accelerated]] = {
+    nn.Conv2d: FastConv2d,
+    nn.ConvTranspose2d: FastConvTranspose2d,
+    nn.ReflectionPad2d: FastReflectionPad2d,
+    InstanceNorm: FastInstanceNorm,
+}
+
+
+def is_square(layer: nn.Conv2d | nn.ConvTranspose2d) -> bool:
+    """Whether kernel, stride and padding are the same both ways, with neither groups nor dilation."""
+    same = all(
+        isinstance(pair, tuple) and pair[0] == pair[1]
+        for pair in (layer.kernel_size, layer.stride, layer.padding)
+    )
+    return same and layer.groups == 1 and tuple(layer.dilation) == (1, 1)
+
+
+def is_convolvable(input: Tensor, layer: nn.Conv2d | nn.ConvTranspose2d) -> bool:
+    """Whether the fast path takes this input; what torch refuses is left to torch."""
+    if input.dim() != 4 or input.shape[1] != layer.in_channels or not is_eager(input, layer.weight):
+        return False
+    padding, side = int(layer.padding[0]), min(input.shape[2:])
+    least = max(1, layer.kernel_size[0] - 2 * padding) if isinstance(layer, nn.Conv2d) else 1
+    if layer.padding_mode == "reflect":
+        least = max(least, padding + 1)
+    if not len(input) or side < least:
+        return False
+    if torch.is_autocast_enabled("cpu"):
+        fits = layer.weight.dtype == torch.float32 and input.dtype in (torch.float32, torch.bfloat16)
+        return fits and torch.get_autocast_dtype("cpu") == torch.bfloat16
+    return input.dtype == layer.weight.dtype and input.dtype in (torch.float32, torch.float64)
+
+
+def is_rounded(input: Tensor) -> bool:
+    """Whether an input is in bf16 because autocast made it so."""
+    return input.dtype == torch.bfloat16 and torch.is_autocast_enabled("cpu") and is_eager(input)
+
+
+def is_eager(*tensors: Tensor) -> bool:
+    """Whether these are plain CPU tensors on which torch computes at once, and nothing else must see the operations."""
+    if torch.compiler.is_compiling() or torch.jit.is_tracing():  # pyright: ignore[reportPrivateImportUsage]
+        return False
+    seen = (
+        torch._C._are_functorch_transforms_active()
+        or torch._C._len_torch_dispatch_stack()
+        or forward_ad._current_level >= 0
+    )
+    return not seen and all(x.is_cpu and type(x) in (Tensor, nn.Parameter) for x in tensors)
+
+
+def reflected(images: Tensor, edges: tuple[int, ...]) -> Tensor:
+    with torch.autocast("cpu", enabled=False):
+        return F.pad(images, edges, "reflect")
+
+
+def with_bias(made: Tensor | None, layer: nn.Conv2d | nn.ConvTranspose2d) -> Tensor:
+    """Add the layer's bias in place, unless a norm subtracts it again and nobody trains it; see `layers.before_norm`."""
+    assert made is not None
+    if layer.bias is None or (getattr(layer, "norm_follows", False) and not layer.bias.requires_grad):
+        return made
+    return made.add_(layer.bias.to(made.dtype)[:, None, None])

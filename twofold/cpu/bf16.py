@@ -1,0 +1,193 @@
+"""Convolutions and instance norm of bf16 images, as autocast has them on a CPU; filters and their gradients are float32.
+
+Convolutions are torch's, except where maps are small and channels many: there the library spends up to fifty times as
+long on the layout of the filter as a matrix product over patches takes. Filter gradients are computed by AMX where the
+processor has it, at one and a half times the library's rate.
+"""
+
+import math
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from twofold.cpu.filter_gradients import (
+    as_filter,
+    conv_by_product,
+    patches,
+    rows,
+    transposed_by_product,
+    transposed_size,
+)
+from twofold.cpu.gradients import by_torch, pixels
+from twofold.cpu.native import Kernels
+from twofold.cpu.scratch import empty
+
+PRODUCT_FROM = 2**20
+"""Weights of a filter from which a product may be faster."""
+
+WEIGHTS_PER_PIXEL, WEIGHTS_PER_PIXEL_OF_GRADIENT = 2**14, 2**11
+"""Weights for each pixel of the small sides of all images from which a product is faster than the library's convolution,
+and than its filter gradient."""
+
+FEW_CHANNELS = 16
+"""Channels under which a tile of AMX's is half empty."""
+
+COUNTABLE = 2**30
+"""Values of images from which the AMX kernel, which counts them in 32 bits, is not used; edges are not counted."""
+
+
+class RoundedConv(torch.autograd.Function):
+    """The convolution of bf16 images (N, C, H, W) with a float32 filter (O, C, k, k) that is rounded to bf16."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, images: Tensor, weight: Tensor, stride: int, padding: int, kernels: Kernels | None
+    ) -> Tensor:
+        rounded = weight.to(images.dtype)
+        ctx.save_for_backward(images, weight, rounded)
+        ctx.how = stride, padding, kernels
+        return convolved(images, rounded, stride, padding)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
+        images, weight, rounded = ctx.saved_tensors
+        stride, padding, kernels = ctx.how
+        if torch.is_grad_enabled():
+            convolve = partial(rounded_conv2d, stride=stride, padding=padding)
+            return *by_torch(ctx, gradient, images, weight, convolve), None, None, None
+        of_images, of_weight, *_ = ctx.needs_input_grad
+        size = images.shape[2:]
+        grad_images = transposed(gradient, rounded, stride, padding, size) if of_images else None
+        grad_weight = None
+        if of_weight:
+            grad_weight = filter_gradient(gradient, images, rounded, stride, padding, kernels)
+        return grad_images, grad_weight, None, None, None
+
+
+class RoundedTransposedConv(torch.autograd.Function):
+    """The transposed convolution of stride 2 of bf16 images (N, C, h, w) with a float32 filter (C, O, k, k)."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, images: Tensor, weight: Tensor, padding: int, output_padding: int, kernels: Kernels | None
+    ) -> Tensor:
+        rounded = weight.to(images.dtype)
+        ctx.save_for_backward(images, weight, rounded)
+        ctx.how = padding, output_padding, kernels
+        size = transposed_size(images, weight, padding, output_padding)
+        return transposed(images, rounded, 2, padding, size)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
+        images, weight, rounded = ctx.saved_tensors
+        padding, output_padding, kernels = ctx.how
+        if torch.is_grad_enabled():
+            convolve = partial(rounded_conv_transpose2d, padding=padding, output_padding=output_padding)
+            return *by_torch(ctx, gradient, images, weight, convolve), None, None, None
+        of_images, of_weight, *_ = ctx.needs_input_grad
+        grad_images = convolved(gradient, rounded, 2, padding) if of_images else None
+        grad_weight = None
+        if of_weight:
+            grad_weight = filter_gradient(images, gradient, rounded, 2, padding, kernels)
+        return grad_images, grad_weight, None, None, None
+
+
+class NativeNorm(torch.autograd.Function):
+    """Instance norm of channels-last bf16 images (N, C, H, W), C a multiple of 8, by C kernels."""
+
+    @staticmethod
+    def forward(ctx: Any, images: Tensor, eps: float, kernels: Kernels) -> Tensor:
+        made = torch.empty_like(images)
+        mean, scale = (images.new_empty(images.shape[:2], dtype=torch.float32) for _ in range(2))
+        kernels.normed(pixels(images), pixels(made), mean, scale, eps)
+        ctx.save_for_backward(images, mean, scale)
+        ctx.how = eps, kernels
+        return made
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:  # pyright: ignore[reportIncompatibleMethodOverride]
+        images, mean, scale = ctx.saved_tensors
+        eps, kernels = ctx.how
+        if torch.is_grad_enabled():
+            normed = norm_as_formula(images, eps)
+            return torch.autograd.grad(normed, images, gradient, create_graph=True)[0], None, None
+        made = torch.empty_like(images)
+        kernels.normed_back(pixels(gradient).contiguous(), pixels(images), mean, scale, pixels(made))
+        return made, None, None
+
+
+def norm_as_formula(images: Tensor, eps: float) -> Tensor:
+    """Instance norm, computed in float32."""
+    x = images.float()
+    variance, mean = torch.var_mean(x, (2, 3), correction=0, keepdim=True)
+    return ((x - mean) * torch.rsqrt(variance + eps)).to(images.dtype)
+
+
+def rounded_conv2d(images: Tensor, weight: Tensor, *, stride: int, padding: int) -> Tensor:
+    return F.conv2d(images, weight.to(images.dtype), None, stride, padding)
+
+
+def rounded_conv_transpose2d(images: Tensor, weight: Tensor, *, padding: int, output_padding: int) -> Tensor:
+    return F.conv_transpose2d(images, weight.to(images.dtype), None, 2, padding, output_padding)
+
+
+def convolved(images: Tensor, weight: Tensor, stride: int, padding: int) -> Tensor:
+    """The convolution of images with a filter, both in bf16."""
+    size = [(side + 2 * padding - weight.shape[2]) // stride + 1 for side in images.shape[2:]]
+    if is_product(len(images) * math.prod(size), weight):
+        return conv_by_product(images, weight, stride, padding, size)
+    return F.conv2d(images, weight, None, stride, padding)
+
+
+def is_product(small_pixels: int, weight: Tensor) -> bool:
+    """Whether a convolution is faster as a product, by the pixels of the small sides of all images."""
+    return weight.numel() >= max(PRODUCT_FROM, small_pixels * WEIGHTS_PER_PIXEL)
+
+
+def transposed(small: Tensor, weight: Tensor, stride: int, padding: int, size: Sequence[int]) -> Tensor:
+    """The transposed convolution of (N, O, h, w) to (N, C, *size) with a filter (O, C, k, k), all in bf16."""
+    if is_product(len(small) * small.shape[2:].numel(), weight):
+        return transposed_by_product(small, weight, stride, padding, size)
+    height, width = size
+    # The library needs only its shape, but lays it out anew where it is not channels-last.
+    large = empty(len(small), weight.shape[1], height, width, small.dtype)
+    return convolution_backward(small, large, weight, stride, padding, [True, False, False])[0]
+
+
+def filter_gradient(
+    small: Tensor, large: Tensor, weight: Tensor, stride: int, padding: int, kernels: Kernels | None
+) -> Tensor:
+    """Of a convolution from `large` to `small`, in bf16, or a transposed one from `small` to `large`; in float32."""
+    outer, inner, kernel, _ = weight.shape
+    if kernels and kernels.amx and large.numel() < COUNTABLE:
+        padded = F.pad(large, (padding,) * 4) if padding else large
+        if outer >= FEW_CHANNELS:
+            return as_filter(by_amx(kernels, small, padded, stride, kernel), weight)
+        if inner >= FEW_CHANNELS and stride == 1:  # the pixels of `small` that meet each pixel of `large`
+            taps = by_amx(kernels, padded, F.pad(small, (kernel - 1,) * 4), 1, kernel)
+            return as_filter(taps.flip(1, 2).transpose(0, 3), weight)
+    if weight.numel() < len(small) * small.shape[2:].numel() * WEIGHTS_PER_PIXEL_OF_GRADIENT:
+        return convolution_backward(small, large, weight, stride, padding, [False, True, False])[1].float()
+    taps = rows(small).T @ patches(F.pad(large, (padding,) * 4), kernel, stride)
+    return as_filter(taps.float(), weight)
+
+
+def by_amx(kernels: Kernels, small: Tensor, large: Tensor, stride: int, kernel: int) -> Tensor:
+    """Float32 taps (O, k, k, C) of a filter from `large`, with its edges, to `small`, (N, O, h, w)."""
+    small, large = (pixels(x).contiguous() for x in (small, large))
+    taps = torch.empty(small.shape[3], kernel, kernel, large.shape[3], device="cpu")
+    kernels.filter_gradient(small, large, stride, taps)
+    return taps
+
+
+def convolution_backward(
+    small: Tensor, large: Tensor, weight: Tensor, stride: int, padding: int, wanted: list[bool]
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The library's gradients of images, filter and bias, as far as they are wanted."""
+    return torch.ops.aten.convolution_backward(
+        small, large, weight, None, [stride] * 2, [padding] * 2, [1, 1], False, [0, 0], 1, wanted
+    )

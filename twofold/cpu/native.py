@@ -1,0 +1,215 @@
+"""C kernels for the transforms of Winograd's convolutions, bf16 norms and AMX filter gradients, compiled on first use.
+
+They are compiled by this machine's own compiler, where it has one, and kept in the user's cache. Results differ from
+torch's in the last bits. `kernel_source` has the code.
+"""
+
+import ctypes
+import hashlib
+import os
+import platform
+import shutil
+import stat
+import subprocess
+import tempfile
+from collections.abc import Iterable, Iterator, Sequence
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from twofold.cpu import kernel_source
+from twofold.cpu.scratch import scratch
+from twofold.cpu.winograd_matrices import Matrix
+
+if TYPE_CHECKING:
+    from twofold.cpu.winograd_tiles import Grid
+
+LANES = 8
+"""Channels of a vector: the kernels take multiples of it."""
+
+COMPILERS = ("gcc", "cc")
+"""Not clang, whose threads would be a second set beside those of torch."""
+
+FLAGS = ("-O2", "-shared", "-fPIC", "-fopenmp")
+"""OpenMP's functions are those that torch has loaded, so its threads are torch's as well."""
+
+FEATURES = {"AVX2": ("-mavx2", "-mfma"), "AVX512": ("-mavx2", "-mfma")}
+"""By what torch finds this processor to have. Not -march=native, for homes are shared among machines."""
+
+AMX = (*("-mavx512f", "-mavx512bw", "-mavx512vl", "-mavx512dq", "-mavx512bf16"), "-mamx-tile", "-mamx-bf16")
+"""In addition, where the processor multiplies tiles of bf16; GCC 11 is the first compiler that knows them."""
+
+FAILURES = (OSError, RuntimeError, AttributeError, subprocess.SubprocessError)
+"""No home, a full disk, another compiler, a library without one of the functions."""
+
+OTHERS_MAY_WRITE = stat.S_IWGRP | stat.S_IWOTH
+
+
+class Work(ctypes.Structure):
+    """The struct of that name in c/common.h."""
+
+    _fields_ = tuple(
+        (name, ctypes.c_int64)
+        for name in (
+            *("n", "height", "width", "channels"),
+            *("step", "edge", "reflect", "down", "right"),
+            *("add", "of"),
+        )
+    )
+
+
+class Filter(ctypes.Structure):
+    """The struct of that name in c/filters.h."""
+
+    _fields_ = tuple(
+        (name, ctypes.c_int64) for name in ("n", "h", "w", "m", "height", "width", "c", "kernel", "stride")
+    )
+
+
+class Kernels:
+    """The C functions, for tensors in one piece: images (N, H, W, C), tiles (k², tiles, C), statistics (N, C).
+
+    Attributes:
+        amx: `filter_gradient` is among them, and this process may use it.
+    """
+
+    def __init__(self, library: ctypes.CDLL, names: Iterable[str]) -> None:
+        self.functions = {name: library[name] for name in names}
+        self.amx = hasattr(library, "tiles_allowed") and bool(library["tiles_allowed"]())
+        if self.amx:
+            self.functions["filter_gradient"] = library["filter_gradient"]
+
+    def to_tiles(self, images: Tensor, matrix: Matrix, grid: "Grid", made: Tensor) -> None:
+        self.call(f"to_{matrix.name}", (images, made), Work(*images.shape, *grid))
+
+    def from_tiles(self, values: Tensor, matrix: Matrix, grid: "Grid", images: Tensor, first: int) -> None:
+        some = images[..., first : first + values.shape[2]]
+        overlap = len(matrix.values) > grid.step
+        work = Work(*some.shape, *grid, overlap, images.shape[3])
+        self.call(f"from_{matrix.name}", (values, some), work)
+
+    def normed(self, images: Tensor, made: Tensor, mean: Tensor, scale: Tensor, eps: float) -> None:
+        """Instance norm of bf16 images; fills `made`, and mean and 1 / deviation in float32."""
+        self.call("normed", (images, made, mean, scale), Work(*images.shape), ctypes.c_float(eps))
+
+    def normed_back(
+        self, gradient: Tensor, images: Tensor, mean: Tensor, scale: Tensor, made: Tensor
+    ) -> None:
+        self.call("normed_back", (gradient, images, mean, scale, made), Work(*images.shape))
+
+    def filter_gradient(self, small: Tensor, large: Tensor, stride: int, made: Tensor) -> None:
+        """Of a convolution of `large`, (N, H, W, C), to `small`, (N, h, w, M), in bf16: float32 taps (M, k, k, C)."""
+        n, h, w, m = small.shape
+        pixels, kernel = n * h * w, made.shape[1]
+        rows, wide, deep = (-(-x // 32) * 32 for x in (m, kernel * large.shape[3], pixels))
+        left = scratch("left", (rows, deep), small.dtype)
+        sums = scratch("sums", (rows, kernel * wide), torch.float32)
+        places = scratch("places", (pixels,), torch.int32)
+        how = Filter(n, h, w, m, *large.shape[1:], kernel, stride)
+        self.call("filter_gradient", (small, large, made, left, sums, places), how)
+
+    def call(self, name: str, tensors: Sequence[Tensor], work: Work | Filter, *more: ctypes.c_float) -> None:
+        pointers = (ctypes.c_void_p(x.data_ptr()) for x in tensors)
+        self.functions[name](*pointers, ctypes.byref(work), *more)
+
+
+def available() -> bool:
+    """Whether C kernels can be had on this machine; the first call compiles them, in a few seconds."""
+    return kernels() is not None
+
+
+@cache
+def kernels() -> Kernels | None:
+    """The kernels from this user's cache, compiled if they are not there yet; None where that is impossible."""
+    compiler = next(filter(None, map(shutil.which, COMPILERS)), None)
+    if compiler is None or platform.system() != "Linux":
+        return None
+    for features in processor_flags():
+        command = [compiler, *FLAGS, *features]
+        for load in (from_cache, from_temporary_folder):
+            try:
+                return load(command)
+            except FAILURES:
+                continue
+    return None
+
+
+def processor_flags() -> Iterator[Sequence[str]]:
+    """Flags for the compiler, the best first; it may not know the first."""
+    common = FEATURES.get(torch.backends.cpu.get_cpu_capability(), ())
+    if common and torch.cpu.get_capabilities().get("amx_bf16"):
+        yield (*common, *AMX)
+    yield common
+
+
+def from_cache(command: list[str]) -> Kernels:
+    code, names = kernel_source.source()
+    version = subprocess.run([command[0], "--version"], check=True, capture_output=True, timeout=60).stdout
+    parts = (kernel_source.included(), code, platform.machine(), *command, version.decode(errors="replace"))
+    key = hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
+    folder = cache_folder()
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    if not is_ours(folder):
+        raise OSError(f"{folder} belongs to another user or others may write to it")
+    library = folder / f"kernels-{key}.so"
+    if not is_whole(library):
+        build(library, command, code)
+    return Kernels(ctypes.CDLL(str(library)), names)
+
+
+def from_temporary_folder(command: list[str]) -> Kernels:
+    """For a cache that cannot be written or trusted; what is loaded stays when the folder is gone."""
+    code, names = kernel_source.source()
+    with tempfile.TemporaryDirectory() as folder:
+        library = Path(folder) / "kernels.so"
+        build(library, command, code)
+        return Kernels(ctypes.CDLL(str(library)), names)
+
+
+def cache_folder() -> Path:
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path("~/.cache").expanduser()) / "twofold" / "kernels"
+
+
+def is_ours(path: Path) -> bool:
+    """Whether a file or folder is this user's, and nobody else may write to it."""
+    found = path.lstat()
+    return (
+        found.st_uid == os.getuid()
+        and not stat.S_ISLNK(found.st_mode)
+        and not found.st_mode & OTHERS_MAY_WRITE
+    )
+
+
+def is_whole(library: Path) -> bool:
+    """Whether a library is there, ours, and the one that was built: loading a damaged one would end Python."""
+    record = record_of(library)
+    try:
+        trusted = is_ours(library) and is_ours(record)
+        return trusted and record.read_bytes() == measured(library.read_bytes())
+    except OSError:
+        return False
+
+
+def record_of(library: Path) -> Path:
+    """The file beside a library that holds its size and hash."""
+    return library.with_suffix(".sha256")
+
+
+def measured(content: bytes) -> bytes:
+    return f"{len(content)} {hashlib.sha256(content).hexdigest()}\n".encode()
+
+
+def build(library: Path, command: list[str], code: str) -> None:
+    """Compile aside and rename, so that a library that is there is whole, whoever else compiles it now."""
+    with tempfile.TemporaryDirectory(dir=library.parent) as folder:
+        aside, record = Path(folder) / "kernels.so", Path(folder) / "kernels.sha256"
+        (Path(folder) / "kernels.c").write_text(code, encoding="utf-8")
+        compiling = [*command, f"-I{kernel_source.FOLDER}", "-o", aside.name, "kernels.c"]
+        subprocess.run(compiling, cwd=folder, check=True, capture_output=True, timeout=120)
+        record.write_bytes(measured(aside.read_bytes()))
+        for made, place in ((record, record_of(library)), (aside, library)):
+            made.chmod(0o600)
+            made.replace(place)
