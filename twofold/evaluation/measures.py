@@ -1,36 +1,26 @@
-"""What is measured: each measure looks at one image after the other and then gives its figures.
-
-A measure belongs to one row of the table, such as the translations or, as a floor, the untouched sources.
-"""
+"""The measures: each is given one image after the other, then estimates its columns for one row of the table."""
 
 from collections.abc import Callable, Sequence
-from typing import Literal, NamedTuple, Protocol
+from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from twofold.errors import UsageError
-from twofold.evaluation.features import BATCH, Network, features, outputs, planes
+from twofold.evaluation.cycle import CycleError, eight_bits, jpeg, no_damage, noise, translator_cycle
+from twofold.evaluation.features import BATCH, Network, features, features_of_files, planes
+from twofold.evaluation.inputs import Inputs
+from twofold.evaluation.table import Column, Row, Table
 from twofold.formats import images
-from twofold.metrics import image as paired
-from twofold.metrics import labels, structure
-from twofold.metrics.distribution import Figure, fid, kid, mean_of, resampled
-from twofold.metrics.lpips import Lpips
-from twofold.translation.translator import Translator
-
-Uint8 = NDArray[np.uint8]
+from twofold.metrics import labels, lpips
+from twofold.metrics.distribution import Estimate, bootstrap, fid, kid, mean_estimate
+from twofold.metrics.image import Uint8, ms_ssim, psnr, ssim
+from twofold.metrics.structure import hides_source, structure_kept
 
 
-class Column(NamedTuple):
-    """One figure's heading."""
-
-    name: str
-    better: Literal["higher", "lower", ""]
-
-
-class Shot(NamedTuple):
-    """One image on its way through an evaluation, each (H, W, C)."""
+class Sample(NamedTuple):
+    """One test image, each array (H, W, C)."""
 
     number: int
     source: Uint8
@@ -38,215 +28,234 @@ class Shot(NamedTuple):
     answer: Uint8 | None
 
 
-class Measure(Protocol):
-    """Something that is measured."""
+class Measure:
+    """The base of all measures."""
 
-    @property
-    def columns(self) -> Sequence[Column]: ...
+    columns: Sequence[Column]
+    notes: Sequence[str] = ()
 
-    def see(self, shot: Shot) -> None: ...
+    def add(self, sample: Sample) -> None:
+        raise NotImplementedError
 
-    def figures(self) -> list[Figure]:
-        """One for each column, once everything was seen."""
-        ...
+    def estimates(self) -> list[Estimate]:
+        """One for each column, over the images added."""
+        raise NotImplementedError
+
+    def for_sources(self) -> "Measure | None":
+        """The same measure for the untouched sources, empty; None if it says nothing about them."""
+        return None
+
+    def complete(self, table: Table) -> None:
+        """Add further rows, details or sentences to the finished table."""
 
 
-class Means:
-    """Figures that are means over images of what `look` finds in one."""
+class MeanMeasure(Measure):
+    """Means over images of the values that a function finds in one image.
 
-    def __init__(self, columns: Sequence[Column], look: Callable[[Shot], Sequence[float]]) -> None:
-        self.columns, self.look = columns, look
+    Args:
+        of_sources: whether the untouched sources are measured as well.
+    """
+
+    def __init__(
+        self,
+        columns: Sequence[Column],
+        function: Callable[[Sample], Sequence[float]],
+        *,
+        of_sources: bool = False,
+    ) -> None:
+        self.columns, self.function, self.of_sources = columns, function, of_sources
         self.rows: list[Sequence[float]] = []
 
-    def see(self, shot: Shot) -> None:
-        self.rows.append(self.look(shot))
+    def add(self, sample: Sample) -> None:
+        self.rows.append(self.function(sample))
 
-    def figures(self) -> list[Figure]:
+    def estimates(self) -> list[Estimate]:
         values = zip(*self.rows, strict=True)
-        return [mean_of(value, column.name) for value, column in zip(values, self.columns, strict=True)]
+        return [mean_estimate(value, column.name) for value, column in zip(values, self.columns, strict=True)]
+
+    def for_sources(self) -> Measure | None:
+        return MeanMeasure(self.columns, self.function) if self.of_sources else None
 
 
-PAIRED = {
-    "psnr": (Column("PSNR (dB)", "higher"), paired.psnr),
-    "ssim": (Column("SSIM", "higher"), paired.ssim),
-    "ms-ssim": (Column("MS-SSIM", "higher"), paired.ms_ssim),
+ANSWER_METRICS = {
+    "psnr": (Column("PSNR (dB)", "higher"), psnr),
+    "ssim": (Column("SSIM", "higher"), ssim),
+    "ms-ssim": (Column("MS-SSIM", "higher"), ms_ssim),
 }
 
 
-def against_answers(names: Sequence[str]) -> Means:
-    """PSNR, SSIM and MS-SSIM, or some of them."""
-    columns, looks = zip(*(PAIRED[name] for name in names), strict=True)
+def answer_measure(name: str) -> MeanMeasure:
+    """PSNR, SSIM or MS-SSIM against the answers."""
+    column, metric = ANSWER_METRICS[name]
 
-    def look(shot: Shot) -> list[float]:
-        assert shot.answer is not None
-        return [each(shot.output, shot.answer) for each in looks]
+    def value(sample: Sample) -> list[float]:
+        assert sample.answer is not None
+        return [metric(sample.output, sample.answer)]
 
-    return Means(columns, look)
+    return MeanMeasure([column], value, of_sources=True)
 
 
-def perceptual(network: Lpips, device: torch.device) -> Means:
-    """LPIPS."""
-    network = network.to(device)
+def lpips_measure(inputs: Inputs) -> MeanMeasure:
+    assert inputs.lpips is not None
+    device = inputs.device
+    network = lpips.load(inputs.lpips).to(device)
 
     @torch.inference_mode()
-    def look(shot: Shot) -> list[float]:
-        assert shot.answer is not None
-        x, y = (images.to_float(planes(image).to(device)) for image in (shot.output, shot.answer))
+    def value(sample: Sample) -> list[float]:
+        assert sample.answer is not None
+        x, y = (images.to_float(planes(image).to(device)) for image in (sample.output, sample.answer))
         return [float(network(x, y))]
 
-    return Means([Column("LPIPS", "lower")], look)
+    return MeanMeasure([Column("LPIPS", "lower")], value, of_sources=True)
 
 
-def survives() -> Means:
-    """How much of the source can be seen in the translation."""
+def structure_measure() -> MeanMeasure:
     columns = [Column("luminance kept", ""), Column("edges kept", "")]
-    return Means(columns, lambda shot: structure.survival(shot.source, shot.output))
+    return MeanMeasure(columns, lambda sample: structure_kept(sample.source, sample.output))
 
 
-class Cycles:
-    """The cycle's error, and how many times as large it is once the translation was handed over as an image."""
+QUALITY, SIGMA = 75, 2.0
+"""Of the JPEG, and of the noise in levels of 255, that a translation should survive."""
+
+
+class CycleMeasure(Measure):
+    """The cycle's error, as computed and after the translation was stored as an image or took faint noise."""
 
     columns = (
         Column("cycle error (of 255)", "lower"),
         Column("cycle error, 8 bits", ""),
-        Column(f"cycle error, JPEG {structure.QUALITY}", ""),
-        Column(f"cycle error, noise of {structure.SIGMA:g}", ""),
+        Column(f"cycle error, JPEG {QUALITY}", ""),
+        Column(f"cycle error, noise of {SIGMA:g}", ""),
+    )
+    damages = (no_damage, eight_bits, jpeg(QUALITY, "4:2:0"), noise(SIGMA))
+    notes = (
+        "Cycle errors with 8 bits, JPEG and noise: the translation was stored or changed like this before it was"
+        " translated back.",
     )
 
-    def __init__(self, there: Translator, back: Translator) -> None:
-        self.there, self.back = there, back
-        self.rows: list[structure.Cycle] = []
+    def __init__(self, inputs: Inputs) -> None:
+        assert inputs.there is not None and inputs.back is not None
+        self.there, self.back = inputs.there, inputs.back
+        self.rows: list[list[CycleError]] = []
 
-    def see(self, shot: Shot) -> None:
-        self.rows.append(structure.cycle(shot.source, self.there, self.back, shot.number))
+    def add(self, sample: Sample) -> None:
+        self.rows.append(translator_cycle(sample.source, self.there, self.back, self.damages, sample.number))
 
-    def figures(self) -> list[Figure]:
-        return [
-            mean_of(values, c.name)
-            for values, c in zip(zip(*self.rows, strict=True), self.columns, strict=True)
-        ]
+    def estimates(self) -> list[Estimate]:
+        columns = zip(self.columns, zip(*self.rows, strict=True), strict=True)
+        return [mean_estimate([each.error for each in found], column.name) for column, found in columns]
 
-
-class Labels:
-    """Label maps, by the nearest colour or by a network that segments translations."""
-
-    def __init__(
-        self, palette: Uint8, names: Sequence[str] | None = None, network: Network | None = None
-    ) -> None:
-        self.palette, self.network = palette, network
-        self.names = names or ["#{:02x}{:02x}{:02x}".format(*colour) for colour in palette]
-        of = f" ({network.name})" if network else ""
-        self.columns = [
-            Column(f"{name}{of}", "higher") for name in ("pixel accuracy", "class accuracy", "class IoU")
-        ]
-        self.seen: list[labels.Counts] = []
-
-    def see(self, shot: Shot) -> None:
-        truth = shot.answer if self.network is None else shot.source
-        assert truth is not None
-        true = labels.labels_of(labels.colours(truth), self.palette)
-        if self.network is None:
-            found = labels.labels_of(labels.colours(shot.output), self.palette)
+    def complete(self, table: Table) -> None:
+        clean, _, stored = (estimate.value for estimate in self.estimates()[:3])
+        damage = float(np.mean([row[2].damage for row in self.rows]))
+        if hides_source(clean, stored, damage):
+            sentence = (
+                f"The cycle's error rises from {clean:.3g} to {stored:.3g} levels once the translation is stored as a"
+                " JPEG: the networks hide the source in an invisible signal."
+            )
         else:
-            found = segmented(self.network, shot.output, true.shape)
-        self.seen.append(labels.confusion(true, found, len(self.palette)))
-
-    @property
-    def matrices(self) -> labels.Counts:
-        return np.stack(self.seen)
-
-    def figures(self) -> list[Figure]:
-        return label_figures(self.matrices)
-
-    def floor(self) -> list[Figure]:
-        """The figures of the commonest label everywhere."""
-        total = labels.commonest(self.matrices.sum(0))
-        column = int(total.sum(0).argmax())
-        floors = np.zeros_like(self.matrices)
-        floors[:, :, column] = self.matrices.sum(2)
-        return label_figures(floors)
+            sentence = "The cycle survives JPEG: the translation shows what it is rebuilt from."
+        table.summary = f"{table.summary} {sentence}".strip()
 
 
-def label_figures(matrices: labels.Counts) -> list[Figure]:
-    """The three figures of the sum of images' confusion matrices (N, K, K); intervals are over images."""
-    flat = matrices.reshape(len(matrices), -1)
-    side = matrices.shape[1]
+class LabelMeasure(Measure):
+    """Label maps as answers: each pixel has the class of the nearest colour."""
 
-    def figure(place: int) -> Callable[[NDArray[np.float64]], float]:
-        return lambda counts: labels.scored((counts.astype(np.int64) @ flat).reshape(side, side))[place]
+    columns = tuple(Column(name, "higher") for name in ("pixel accuracy", "class accuracy", "class IoU"))
 
-    return [resampled(figure(place), len(matrices), "labels", place) for place in range(3)]
+    def __init__(self, inputs: Inputs) -> None:
+        paths = [item.answer for item in inputs.items if item.answer is not None]
+        truths = (labels.to_rgb(images.read(path, inputs.channels[1])) for path in paths)
+        self.palette = labels.find_palette(truths)
+        self.confusions: list[labels.Counts] = []
+        self.notes = [
+            f"Each pixel's label is the nearest of {len(self.palette)} colours of the answers; one label: the commonest"
+            " everywhere."
+        ]
 
-
-def segmented(network: Network, output: Uint8, shape: tuple[int, ...]) -> labels.Counts:
-    """The class of each pixel, by a network that gives scores (K, h, w) or labels (h, w), stretched to `shape`."""
-    found = next(outputs(network, [output], torch.device("cpu")))
-    if found.dim() == 3:
-        found = found.argmax(0)
-    if found.dim() != 2:
-        raise UsageError(
-            f"{network.name} gives {tuple(found.shape)} for an image, no scores (K, H, W) of classes"
+    def add(self, sample: Sample) -> None:
+        assert sample.answer is not None
+        truth, found = (
+            labels.labels_of(labels.to_rgb(image), self.palette) for image in (sample.answer, sample.output)
         )
-    rows, columns = (np.arange(side) * have // side for side, have in zip(shape, found.shape, strict=True))
-    return found.numpy().astype(np.int64)[rows[:, None], columns]
+        self.confusions.append(labels.confusion(truth, found, len(self.palette)))
+
+    def estimates(self) -> list[Estimate]:
+        return label_estimates(np.stack(self.confusions))
+
+    def complete(self, table: Table) -> None:
+        matrices = np.stack(self.confusions)
+        floor = label_estimates(labels.commonest_label(matrices))
+        names = [column.name for column in self.columns]
+        table.rows.append(Row("one label", dict(zip(names, floor, strict=True))))
+        table.details["classes"] = [
+            {
+                "name": "#{:02x}{:02x}{:02x}".format(*colour),
+                "colour": colour,
+                "accuracy": four_digits(accuracy),
+                "iou": four_digits(iou),
+            }
+            for colour, accuracy, iou in zip(
+                self.palette.tolist(), *labels.per_class(matrices.sum(0)), strict=True
+            )
+        ]
 
 
-class Distribution:
-    """How far a network's features of the translations are from those of the other domain."""
+def label_estimates(matrices: labels.Counts) -> list[Estimate]:
+    """The three scores of the sum of images' confusion matrices (N, K, K), with intervals over images."""
+    count, side, _ = matrices.shape
+    flat = matrices.reshape(count, -1)
+
+    def score(place: int) -> Callable[[NDArray[np.float64]], float]:
+        return lambda counts: labels.label_score((counts.astype(np.int64) @ flat).reshape(side, side))[place]
+
+    return [bootstrap(score(place), count, "labels", place) for place in range(3)]
+
+
+def four_digits(value: float) -> float | None:
+    return None if np.isnan(value) else round(float(value), 4)
+
+
+LABELS = {"fid": "FID", "kid": "KID", "clean-fid": "clean-FID"}
+
+
+class FeatureMeasure(Measure):
+    """FID and KID: how far a network's features of the translations are from those of the target domain.
+
+    Args:
+        names: of "fid", "clean-fid", "kid".
+        known: the features of the images to be measured, if they are known without adding any.
+    """
 
     def __init__(
-        self,
-        network: Network,
-        device: torch.device,
-        reference: NDArray[np.float32],
-        names: Sequence[str],
-        known: NDArray[np.float32] | None = None,
+        self, network: Network, names: Sequence[str], inputs: Inputs, known: NDArray[np.float32] | None = None
     ) -> None:
-        self.network, self.device, self.reference = network, device, reference.astype(np.float64)
-        self.names, self.known = names, known
-        self.columns = [Column(f"{name} ({network.name})", "lower") for name in names]
+        self.network, self.names, self.inputs, self.known = network, names, inputs, known
+        self.columns = [Column(f"{LABELS[name]} ({network.name})", "lower") for name in names]
         self.waiting: list[Uint8] = []
         self.rows: list[NDArray[np.float32]] = []
 
-    def see(self, shot: Shot) -> None:
+    def add(self, sample: Sample) -> None:
         if self.known is None:
-            self.waiting.append(shot.output)
+            self.waiting.append(sample.output)
             if len(self.waiting) == BATCH:
-                self._look()
+                self.compute()
 
-    def _look(self) -> None:
+    def compute(self) -> None:
         if self.waiting:
-            self.rows.append(features(self.network, self.waiting, self.device))
+            self.rows.append(features(self.network, self.waiting, self.inputs.device))
             self.waiting = []
 
-    def figures(self) -> list[Figure]:
-        self._look()
-        mine = (np.concatenate(self.rows) if self.known is None else self.known).astype(np.float64)
-        if mine.shape[1] != self.reference.shape[1]:
-            raise UsageError(
-                f"{self.network.name} gives {mine.shape[1]} features for some images and {self.reference.shape[1]}"
-                " for others; --network-size brings them to one size"
-            )
-        return [
-            kid(mine, self.reference) if name == "KID" else fid(mine, self.reference, self.network.name)
-            for name in self.names
-        ]
+    def estimates(self) -> list[Estimate]:
+        self.compute()
+        made = np.concatenate(self.rows) if self.known is None else self.known
+        real = self.of_files(self.inputs.references)
+        x, y = made.astype(np.float64), real.astype(np.float64)
+        return [kid(x, y) if name == "kid" else fid(x, y, self.network.name) for name in self.names]
 
+    def for_sources(self) -> Measure | None:
+        known = self.of_files(self.inputs.sources)
+        return FeatureMeasure(self.network, self.names, self.inputs, known)
 
-def verdict(network: Network, classes: Sequence[int], device: torch.device) -> Means:
-    """The share of outputs that a classifier takes for one of some classes, at once or among its first five."""
-
-    def look(shot: Shot) -> list[float]:
-        scores = next(outputs(network, [shot.output], device))
-        scores = scores.flatten() if scores.shape[1:].numel() == 1 else scores
-        if scores.dim() != 1 or max(classes) >= len(scores):
-            raise UsageError(
-                f"{network.name} gives {tuple(scores.shape)} for an image, which has no class {max(classes)}"
-            )
-        first = set(scores.topk(min(5, len(scores))).indices.tolist())
-        return [float(int(scores.argmax()) in classes), float(bool(first & set(classes)))]
-
-    return Means(
-        [Column(f"{network.name} says so", "higher"), Column(f"{network.name}, in its first 5", "higher")],
-        look,
-    )
+    def of_files(self, paths: Sequence[Path]) -> NDArray[np.float32]:
+        return features_of_files(self.network, paths, self.inputs.channels[1], self.inputs.device)
