@@ -40,10 +40,10 @@ def test_the_doctor_comes_again_when_something_changed_and_he_has_rested(run, mo
     each = ill(run, monkeypatch, lambda run: visits.append(1) or [WON] * (len(visits) - 1))
     checkups = Checkups(clock=lambda: now[0])
     until(lambda: checkups.words(each) != LOOKING)
-    assert "Nothing wrong to be seen after 400 images" in checkups.words(each)
+    assert "No problem found after 400 images" in checkups.words(each)
     run.report_at(410)
     now[0] = checkup.REST - 0.1
-    assert "Nothing wrong to be seen after 400 images" in checkups.words(each)
+    assert "No problem found after 400 images" in checkups.words(each)
     now[0] = checkup.REST
     until(lambda: "won" in checkups.words(each))
     now[0] = 1e6

@@ -146,7 +146,7 @@ def doctor(run: Path, /, *, json: Flag = False) -> int:
     json
         Print JSON.
     """
-    from twofold.evaluation.doctor.examine import calm, examine
+    from twofold.evaluation.doctor.examine import examine, no_problem
 
     if not run.is_dir():
         raise UsageError(f"there is no run in {run}")
@@ -157,7 +157,7 @@ def doctor(run: Path, /, *, json: Flag = False) -> int:
         emit(paragraph(each.sentence, f"{each.severity + ':':<9}", " " * 9))
         emit(paragraph(each.advice, "    try: ", " " * 9))
     if not findings and not json:
-        emit(paragraph(calm(Run(run))))
+        emit(paragraph(no_problem(Run(run))))
     return FAILED if any(each.severity == "trouble" for each in findings) else 0
 
 

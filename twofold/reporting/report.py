@@ -87,9 +87,9 @@ def _headline(found: Found, data: dict[Any, Any]) -> str:
 
 
 def _doctor(run: Run) -> str:
-    from twofold.evaluation.doctor.examine import calm, examine
+    from twofold.evaluation.doctor.examine import examine, no_problem
 
-    return findings_list(examine(run), calm(run))
+    return findings_list(examine(run), no_problem(run))
 
 
 def _pictures(run: Run, pictures: list[Any]) -> Iterator[str]:

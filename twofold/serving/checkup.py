@@ -57,8 +57,8 @@ class Checkups:
 def examined(run: Run) -> str:
     """The doctor's findings as HTML, or why there are none."""
     try:
-        from twofold.evaluation.doctor.examine import calm, examine
+        from twofold.evaluation.doctor.examine import examine, no_problem
 
-        return findings_list(examine(run), calm(run))
+        return findings_list(examine(run), no_problem(run))
     except Exception as error:  # in a thread, nobody else would hear of it
         return findings_list([], f"The doctor could not look at this run: {type(error).__name__}: {error}")
