@@ -74,13 +74,14 @@ def evaluate(
     inputs = replace(inputs, metrics=tuple(metrics or ()), **paths)
     measures, notes = choose(inputs)
 
+    floors = [measure.for_sources() for measure in measures if inputs.comparable and measure.for_sources]
     shown: list[Sample] = []
-    samples = track(keep_first(translations(inputs, at), shown), len(inputs.items), "evaluating")
-    rows = [measure_row("translated", samples, measures)]
-    of_sources = [measure.for_sources() for measure in measures] if inputs.comparable else []
-    if floors := [measure for measure in of_sources if measure is not None]:
-        samples = track(untouched(inputs), len(inputs.items), "evaluating untouched sources")
-        rows.append(measure_row("untouched", samples, floors))
+    for sample in track(translations(inputs, at), len(inputs.items), "evaluating"):
+        add(sample, measures)
+        add(sample._replace(output=sample.source), floors)
+        if len(shown) < SHOWN:
+            shown.append(sample)
+    rows = [to_row("translated", measures), *([to_row("untouched", floors)] if floors else [])]
 
     source, target = inputs.direction.upper()
     columns = [column for measure in measures for column in measure.columns]
@@ -88,17 +89,10 @@ def evaluate(
     table.summary = gain_in_words(table)
     table.details = {"direction": inputs.direction, "images": len(inputs.items)}
     for measure in measures:
-        measure.complete(table)
+        measure.complete(table, measure.values)
     table.sheet = contact_sheet([[x for x in sample[1:] if x is not None] for sample in shown])
     table.caption = ", ".join(["source", "translated", *["answer"] * inputs.answered])
     return table
-
-
-def keep_first(samples: Iterator[Sample], shown: list[Sample]) -> Iterator[Sample]:
-    for sample in samples:
-        if len(shown) < SHOWN:
-            shown.append(sample)
-        yield sample
 
 
 def translations(inputs: Inputs, at: At) -> Iterator[Sample]:
@@ -117,22 +111,13 @@ def translations(inputs: Inputs, at: At) -> Iterator[Sample]:
         if output is None:
             assert inputs.there is not None and source is not None
             output = inputs.there.array(source, at)
-        check_size(inputs.items[number], output, answer)
+        for image in (output, source) if inputs.comparable else (output,):
+            check_size(inputs.items[number], image, answer)
         yield Sample(number, output if source is None else source, output, answer)
 
 
-def untouched(inputs: Inputs) -> Iterator[Sample]:
-    """The sources in place of translations."""
-    for number, item in enumerate(inputs.items):
-        assert item.source is not None
-        source = images.read(item.source, inputs.channels[1])
-        answer = None if item.answer is None else images.read(item.answer, inputs.channels[1])
-        check_size(item, source, answer)
-        yield Sample(number, source, source, answer)
-
-
-def check_size(item: Item, output: Uint8, answer: Uint8 | None) -> None:
-    if answer is not None and answer.shape[:2] != output.shape[:2]:
+def check_size(item: Item, output: Uint8 | None, answer: Uint8 | None) -> None:
+    if output is not None and answer is not None and answer.shape[:2] != output.shape[:2]:
         (rows, columns), (high, wide) = output.shape[:2], answer.shape[:2]
         raise UsageError(
             f"the translation of {item.output or item.source} has {columns}×{rows} pixels and its answer"
@@ -140,15 +125,20 @@ def check_size(item: Item, output: Uint8, answer: Uint8 | None) -> None:
         )
 
 
-def measure_row(name: str, samples: Iterable[Sample], measures: Sequence[Measure]) -> Row:
-    """A row of the table."""
-    for sample in samples:
-        for measure in measures:
-            measure.add(sample)
-    values = {}
+def add(sample: Sample, measures: Sequence[Measure]) -> None:
     for measure in measures:
-        values |= dict(zip([column.name for column in measure.columns], measure.estimates(), strict=True))
-    return Row(name, values)
+        measure.add(sample)
+
+
+def to_row(name: str, measures: Sequence[Measure]) -> Row:
+    return Row(name, {column: found for each in measures for column, found in each.estimates().items()})
+
+
+def measure_row(name: str, samples: Iterable[Sample], measures: Sequence[Measure]) -> Row:
+    """A row of the table, of images that do not come from a model."""
+    for sample in samples:
+        add(sample, measures)
+    return to_row(name, measures)
 
 
 def gain_in_words(table: Table) -> str:

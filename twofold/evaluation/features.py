@@ -121,12 +121,17 @@ def features(network: Network, pictures: Iterable[Uint8], device: torch.device) 
         if not found.isfinite().all():
             raise TwofoldError(f"{network.name} gives features that are not finite")
         rows.append(found.numpy())
-    if len({part.shape[1] for part in rows}) > 1:
+    return stacked(network, rows)
+
+
+def stacked(network: Network, parts: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
+    """Features of several sets of images as one array."""
+    if len({part.shape[1] for part in parts}) > 1:
         raise UsageError(
             f"{network.name} gives a different number of features for images of different sizes; resize inside the"
             " network before it is saved"
         )
-    return np.concatenate(rows)
+    return np.concatenate(parts)
 
 
 def batches(network: Network, pictures: Iterable[Uint8], device: torch.device) -> Iterator[Tensor]:

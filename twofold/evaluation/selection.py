@@ -7,11 +7,11 @@ from twofold.errors import UsageError
 from twofold.evaluation.features import inception_home, inception_network, own_network
 from twofold.evaluation.inputs import Inputs
 from twofold.evaluation.measures import (
-    CycleMeasure,
-    FeatureMeasure,
-    LabelMeasure,
     Measure,
     answer_measure,
+    cycle_measure,
+    feature_measure,
+    label_measure,
     lpips_measure,
     structure_measure,
 )
@@ -144,12 +144,12 @@ def feature_measures(inputs: Inputs) -> list[Measure]:
     found: list[Measure] = []
     own, clean = wanted_of(("fid", "kid"), inputs), wanted_of(("clean-fid",), inputs)
     if inputs.features is not None and own:
-        found.append(FeatureMeasure(own_network(inputs.features, inputs.device), own, inputs))
+        found.append(feature_measure(own_network(inputs.features, inputs.device), own, inputs))
     weights = inputs.inception or inception_home()
     if inputs.inception or weights.is_file() or not found or "clean-fid" in inputs.metrics:
         for names in filter(None, (own, clean)):
             network = inception_network(weights, names is clean, inputs.device)
-            found.append(FeatureMeasure(network, names, inputs))
+            found.append(feature_measure(network, names, inputs))
     fewest = min(len(inputs.items), len(inputs.references))
     if fewest < MANY:
         found[0].notes = [
@@ -164,9 +164,9 @@ METRICS = [
     Metric(("ssim",), answers, pixels("SSIM", SSIM_SIDE), lambda _: [answer_measure("ssim")]),
     Metric(("ms-ssim",), answers, pixels("MS-SSIM", MS_SSIM_SIDE), lambda _: [answer_measure("ms-ssim")]),
     Metric(("lpips",), lpips_weights, answers, lambda inputs: [lpips_measure(inputs)]),
-    Metric(("labels",), label_maps, nothing, lambda inputs: [LabelMeasure(inputs)]),
+    Metric(("labels",), label_maps, nothing, lambda inputs: [label_measure(inputs)]),
     Metric(("fid", "clean-fid", "kid"), nothing, images_and_weights, feature_measures),
     Metric(("structure",), sources, nothing, lambda _: [structure_measure()]),
-    Metric(("cycle",), both_directions, nothing, lambda inputs: [CycleMeasure(inputs)]),
+    Metric(("cycle",), both_directions, nothing, lambda inputs: [cycle_measure(inputs)]),
 ]
 """Every metric, in the order of the table's columns."""
