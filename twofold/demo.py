@@ -2,21 +2,16 @@
 
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-
 from twofold import config as configs
-from twofold.evaluation.evaluate import evaluate, measured
-from twofold.evaluation.measures import Shot, against_answers
-from twofold.evaluation.subject import Request
-from twofold.evaluation.table import Table
+from twofold.evaluation.evaluate import evaluate, measure_row
+from twofold.evaluation.measures import Sample, answer_measure
+from twofold.evaluation.table import PICTURE, Table
 from twofold.formats import images
-from twofold.metrics.image import match_histogram
+from twofold.metrics.image import Uint8, match_histogram
 from twofold.presets import layer
 from twofold.reporting.report import write_report
 from twofold.runs import Run, read_lines
 from twofold.seasons import draw as seasons
-from twofold.training import start
 from twofold.training import train as loop
 from twofold.training.train import Watcher
 from twofold.translation.translator import Translator
@@ -27,8 +22,6 @@ COUNT, SIZE, SEED = 400, 64, 2
 FEW = 24
 QUICK = {"training": {"epochs": 0.2, "decay_epochs": 0.2, "samples": 2}}
 """Few pictures and few steps, for those who only want to see that everything works."""
-
-Uint8 = NDArray[np.uint8]
 
 
 def demonstrate(out: Path, quick: bool, watcher: Watcher) -> bool:
@@ -54,8 +47,7 @@ def demonstrate(out: Path, quick: bool, watcher: Watcher) -> bool:
         images.write(translator.array(images.read(path, 3)), out / "winter" / path.name)
     table = judge(out / "winter", pictures)
     table.summary = " ".join(verdict(table, quick))
-    table.picture_in(run.path)
-    start.replace(run.evaluation, table.to_json())
+    table.save(run.evaluation, run.path / PICTURE)
     write_report(run)
     for line in [*lines(table), *verdict(table, quick), "", *what_next(out, run)]:
         watcher.notify(line)
@@ -64,18 +56,17 @@ def demonstrate(out: Path, quick: bool, watcher: Watcher) -> bool:
 
 def judge(translated: Path, pictures: Path) -> Table:
     """The translations, the best change of colours alone, and the untouched summers, against the true winters."""
-    measures = ("psnr", "ssim")
-    request = Request(translated, pictures / "testA", pictures / "testB", pairs=True, metrics=measures)
-    table = evaluate(request, lambda line: None)  # noqa: ARG005
+    metrics = ("psnr", "ssim")
+    table = evaluate(translated, pictures / "testA", pictures / "testB", paired=True, metrics=metrics)
     summers, winters = (read_all(pictures / name) for name in ("testA", "testB"))
     matched = match_histogram(summers, read_all(pictures / "trainA"), read_all(pictures / "trainB"))
-    shots = (Shot(i, *images) for i, images in enumerate(zip(summers, matched, winters, strict=True)))
-    table.rows.insert(1, measured("colours matched", shots, [against_answers(measures)]))
+    samples = (Sample(i, *each) for i, each in enumerate(zip(summers, matched, winters, strict=True)))
+    table.rows.insert(1, measure_row("colours matched", samples, [answer_measure(name) for name in metrics]))
     table.title = "Summer to winter, against the true winter"
     table.caption = "summer, translated, true winter"
     table.notes = [
-        "Means over testA, whose places were not in training. Colours matched: each channel's histogram carried"
-        " from all of trainA to all of trainB."
+        "Means over testA, whose places were not in training. Colours matched: each channel's histogram of all of"
+        " trainA mapped to that of all of trainB."
     ]
     return table
 
@@ -85,28 +76,28 @@ def read_all(folder: Path) -> list[Uint8]:
 
 
 def lines(table: Table) -> list[str]:
-    """The figures, in plain columns."""
+    """The values, in plain columns."""
     header = f"{'against the true winter':<26}{'PSNR':>9}{'SSIM':>9}"
-    values = ((row.name, *(figure.value for figure in row.figures.values())) for row in table.rows)
+    values = ((row.name, *(estimate.value for estimate in row.values.values())) for row in table.rows)
     return ["", header, *(f"{name:<26}{psnr:>6.2f} dB{ssim:>9.3f}" for name, psnr, ssim in values)]
 
 
 def gains(table: Table) -> tuple[float, float, float]:
-    """PSNR over the untouched and over the matched picture, and the share of the better floor's 1 - SSIM gone."""
-    made, matched, untouched = ([figure.value for figure in row.figures.values()] for row in table.rows)
+    """dB over the untouched and over the colour-matched picture, and by how much of the better one's 1 - SSIM fell."""
+    made, matched, untouched = ([estimate.value for estimate in row.values.values()] for row in table.rows)
     floor = max(matched[1], untouched[1])
     return made[0] - untouched[0], made[0] - matched[0], (made[1] - floor) / (1 - floor)
 
 
 def verdict(table: Table, quick: bool) -> list[str]:
-    """What the figures say, in words."""
+    """The gains in words."""
     over_untouched, over_matched, structure = gains(table)
     words = [
         f"The translations are {over_untouched:+.1f} dB nearer to the true winter than the summers are, and"
         f" {over_matched:+.1f} dB nearer than any change of colour alone; {structure:.0%} of the error in"
         " structure is gone."
     ]
-    return words + ["(--quick trained for a few steps only: these figures mean nothing.)"] * quick
+    return words + ["(--quick trains for a few steps only: these values mean nothing.)"] * quick
 
 
 def what_next(out: Path, run: Run) -> list[str]:

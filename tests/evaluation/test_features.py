@@ -12,7 +12,7 @@ from twofold.data import cache
 from twofold.data.settings import DataSettings
 from twofold.errors import TwofoldError, UsageError
 from twofold.evaluation import features as room
-from twofold.evaluation.features import features, of_files, outputs, own_network
+from twofold.evaluation.features import batches, features, features_of_files, own_network
 from twofold.formats import images
 from twofold.metrics.distribution import fid
 
@@ -44,8 +44,8 @@ def test_fid_from_files_is_that_of_a_numpy_twin(rng, tmp_path, scripted, small):
         for i in range(14):
             images.write(rng.integers(low, 256, (9, 11, 3), dtype=np.uint8), tmp_path / name / f"{i}.png")
         sets.append(images.find(tmp_path / name))
-    network = own_network(scripted(small), None, CPU)
-    x, y = (of_files(network, paths, 3, CPU).astype(np.float64) for paths in sets)
+    network = own_network(scripted(small), CPU)
+    x, y = (features_of_files(network, paths, 3, CPU).astype(np.float64) for paths in sets)
     mine = [np.stack([by_hand(small.conv, images.read(path, 3)) for path in paths]) for paths in sets]
     assert np.allclose(x, mine[0], rtol=1e-5) and np.allclose(y, mine[1], rtol=1e-5)
     (mean_x, cov_x), (mean_y, cov_y) = ((z.mean(0), np.cov(z, rowvar=False)) for z in mine)
@@ -57,19 +57,13 @@ def test_fid_from_files_is_that_of_a_numpy_twin(rng, tmp_path, scripted, small):
 
 
 def test_sizes_and_channels_may_differ(rng, scripted, small):
-    network = own_network(scripted(small), None, CPU)
+    network = own_network(scripted(small), CPU)
     mixed = [*pictures(rng, 3, 8, 8, 3), *pictures(rng, 2, 8, 6, 1), *pictures(rng, 18, 8, 8, 4)]
     found = features(network, mixed, CPU)
     assert found.shape == (23, 5)
     for row, picture in zip(found, mixed, strict=True):
         colours = picture[..., :3] if picture.shape[2] > 1 else picture.repeat(3, 2)
         assert np.allclose(row, by_hand(small.conv, colours), atol=1e-5)
-
-
-def test_a_network_may_want_one_size(rng, scripted, small):
-    picture = pictures(rng, 1, 20, 30, 3)[0]
-    found = features(own_network(scripted(small), 12, CPU), [picture], CPU)[0]
-    assert np.allclose(found, by_hand(small.conv, images.resize(picture, 12, 12)), atol=1e-5)
 
 
 class Maps(nn.Module):
@@ -95,46 +89,54 @@ class Fixed(nn.Module):
 @pytest.mark.parametrize(
     ("module", "error", "words"),
     [
-        (Maps(), UsageError, r"maps gives \(3, 8, 8\) for an image; a feature network gives a row"),
+        (Maps(), UsageError, r"maps gives \(2, 3, 8, 8\) for 2 images; a feature network gives \(N, D\)"),
         (Pooled(), UsageError, r"maps gives \(3,\) for 2 images"),
         (Broken(), TwofoldError, "not finite"),
-        (Fixed(), UsageError, "maps does not take images of 8×8 pixels .*--network-size"),
+        (Fixed(), UsageError, "maps does not take images of 8×8 pixels .*resize inside the network"),
     ],
 )
 def test_networks_that_give_no_features(rng, scripted, module, error, words):
     with pytest.raises(error, match=words):
-        features(own_network(scripted(module, "maps"), None, CPU), pictures(rng, 2, 8, 8, 3), CPU)
+        features(own_network(scripted(module, "maps"), CPU), pictures(rng, 2, 8, 8, 3), CPU)
 
 
-def test_outputs_come_one_by_one_in_order(rng, scripted):
+class Identity(nn.Module):
+    def forward(self, x):
+        return x.flatten(1)
+
+
+def test_features_come_in_order(rng, scripted):
     shown = pictures(rng, 35, 4, 4, 3)
-    found = list(outputs(own_network(scripted(Maps()), None, CPU), shown, CPU))
-    for one, picture in zip(found, shown, strict=True):
-        assert torch.equal(images.to_uint8(one), torch.from_numpy(picture).permute(2, 0, 1))
+    found = features(own_network(scripted(Identity()), CPU), shown, CPU)
+    again = images.to_uint8(torch.from_numpy(found).reshape(35, 3, 4, 4)).permute(0, 2, 3, 1)
+    assert np.array_equal(again, np.stack(shown))
 
 
-def test_images_are_resized_before_they_go_to_the_device(rng, scripted, small):
-    """On others than CPUs torch resizes no bytes."""
+def test_features_of_different_sizes_cannot_be_compared(rng, scripted):
+    mixed = [*pictures(rng, 2, 4, 4, 3), *pictures(rng, 2, 4, 5, 3)]
+    with pytest.raises(UsageError, match="a different number of features"):
+        features(own_network(scripted(Identity()), CPU), mixed, CPU)
+
+
+def test_images_are_prepared_before_they_go_to_the_device(rng, scripted, small):
+    """torch resizes bytes on a CPU only."""
     seen = []
-    network = own_network(scripted(small), 8, CPU)
-    watched = network._replace(
-        prepare=lambda x: seen.append(x.device.type) or network.prepare(x),
-        run=lambda x: seen.append((x.device.type, x.shape)) or torch.zeros(len(x), 2),
-    )
-    assert len(list(outputs(watched, pictures(rng, 2, 12, 20, 3), torch.device("meta")))) == 2
-    assert seen == ["cpu", "cpu", ("meta", (2, 3, 8, 8))]
+    network = own_network(scripted(small), CPU)
+    watched = network._replace(prepare=lambda x: seen.append(x.device.type) or network.prepare(x))
+    (batch,) = batches(watched, pictures(rng, 2, 12, 20, 3), torch.device("meta"))
+    assert seen == ["cpu", "cpu"] and batch.shape == (2, 3, 12, 20) and batch.device.type == "meta"
 
 
 def test_a_folder_is_looked_at_once(rng, tmp_path, scripted, small, monkeypatch):
     for i, picture in enumerate(pictures(rng, 3, 8, 8, 3)):
         images.write(picture, tmp_path / f"{i}.png")
-    paths, network = images.find(tmp_path), own_network(scripted(small), None, CPU)
-    first = of_files(network, paths, 3, CPU)
+    paths, network = images.find(tmp_path), own_network(scripted(small), CPU)
+    first = features_of_files(network, paths, 3, CPU)
     monkeypatch.setattr(room, "features", lambda *_: pytest.fail("looked again"))
-    assert np.array_equal(of_files(network, paths, 3, CPU), first)
+    assert np.array_equal(features_of_files(network, paths, 3, CPU), first)
     monkeypatch.undo()
     images.write(255 - images.read(paths[1], 3), paths[1])
-    assert not np.array_equal(of_files(network, paths, 3, CPU), first)
+    assert not np.array_equal(features_of_files(network, paths, 3, CPU), first)
 
 
 def test_the_cache_stays_small(rng, tmp_path, monkeypatch):
@@ -142,26 +144,26 @@ def test_the_cache_stays_small(rng, tmp_path, monkeypatch):
     folder = cache.home(DataSettings()) / "features"
     monkeypatch.setattr(room, "CACHE_BYTES", 1000)
     for i in range(4):
-        room.keep(np.zeros(60, np.float32), folder / f"old-{i}.npy")
+        room.store(np.zeros(60, np.float32), folder / f"old-{i}.npy")
         os.utime(folder / f"old-{i}.npy", (i, i))
-    room.keep(np.zeros(60, np.float32), folder / "new.npy")
+    room.store(np.zeros(60, np.float32), folder / "new.npy")
     kept = sorted(path.name for path in folder.glob("*.npy"))
     assert kept == ["new.npy", "old-3.npy"]  # of 368 bytes each
 
 
 def test_files_that_are_no_network(tmp_path):
     with pytest.raises(UsageError, match="there is no network"):
-        own_network(tmp_path / "gone.pt", None, CPU)
+        own_network(tmp_path / "gone.pt", CPU)
     (tmp_path / "text.pt").write_text("hello")
     with pytest.raises(UsageError, match=r"cannot read .* as TorchScript"):
-        own_network(tmp_path / "text.pt", None, CPU)
+        own_network(tmp_path / "text.pt", CPU)
 
 
 def test_onnx_without_its_runtime_names_the_extra(tmp_path, monkeypatch):
     (tmp_path / "net.onnx").write_bytes(b"")
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     with pytest.raises(UsageError, match=r"pip install 'twofold\[onnx\]'"):
-        own_network(tmp_path / "net.onnx", None, CPU)
+        own_network(tmp_path / "net.onnx", CPU)
 
 
 def test_onnx_is_run_at_the_size_it_has(rng, tmp_path, monkeypatch):
@@ -186,6 +188,6 @@ def test_onnx_is_run_at_the_size_it_has(rng, tmp_path, monkeypatch):
     monkeypatch.setattr(sys.modules["onnxruntime"], "InferenceSession", Session, raising=False)
     (tmp_path / "net.onnx").write_bytes(b"")
     shown = pictures(rng, 3, 12, 9, 3)
-    found = features(own_network(tmp_path / "net.onnx", None, CPU), shown, CPU)
+    found = features(own_network(tmp_path / "net.onnx", CPU), shown, CPU)
     assert seen == [(3, 3, 6, 6)]
     assert np.allclose(found[0], images.resize(shown[0], 6, 6).mean((0, 1)) / 127.5 - 1, atol=1e-5)

@@ -75,5 +75,5 @@ def test_files_that_are_no_backbone(tmp_path):
     with pytest.raises(UsageError, match=r"there is no file .*alexnet-owt.*vgg16"):
         lpips.load(tmp_path / "gone.pth")
     torch.save({"features.0.weight": torch.zeros(1)}, tmp_path / "other.pth")
-    with pytest.raises(UsageError, match="no weights of AlexNet or VGG-16"):
+    with pytest.raises(UsageError, match="does not hold the published ImageNet weights"):
         lpips.load(tmp_path / "other.pth")

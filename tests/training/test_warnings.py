@@ -26,8 +26,8 @@ def test_a_warning_is_said_once_and_changes_nothing(lab, tmp_path, command, monk
 
     monkeypatch.setattr(doctor, "YOUNG", 0)
     warned = train("warned")
-    assert warned.count("trouble: A→B gives back its input") == 1
-    assert warned.count("trouble: B→A gives back its input") == 1
+    assert warned.count("trouble: A→B returns its input") == 1
+    assert warned.count("trouble: B→A returns its input") == 1
     monkeypatch.setattr(records, "examine", lambda run: [])
     assert "trouble:" not in train("silent")
     assert lab.outcome(tmp_path / "warned") == lab.outcome(tmp_path / "silent")
@@ -45,7 +45,7 @@ def test_what_the_start_says_of_the_files_is_not_said_again(lab, tmp_path, comma
 
 def test_the_report_shows_the_findings_and_escapes_them(copied):
     run = Run(copied)
-    assert "Nothing wrong to be seen" in write_report(run).read_text()
+    assert "No problem found" in write_report(run).read_text()
     run.metrics.write_text('{"images": 5, "not_finite": ["<script>"]}\n')
     page = write_report(run).read_text()
-    assert "&lt;script&gt; stopped being a number" in page and "<script> stopped" not in page
+    assert "&lt;script&gt; stopped being finite" in page and "<script> stopped" not in page

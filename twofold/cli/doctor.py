@@ -19,7 +19,7 @@ def doctor(run: Path, /, *, json: Flag = False) -> int:
     json
         Print JSON.
     """
-    from twofold.evaluation.doctor.examine import calm, examine
+    from twofold.evaluation.doctor.examine import examine, no_problem
 
     if not run.is_dir():
         raise UsageError(f"there is no run in {run}")
@@ -27,7 +27,7 @@ def doctor(run: Path, /, *, json: Flag = False) -> int:
     if json:
         emit(dumps([finding._asdict() for finding in findings]))
     elif not findings:
-        emit(paragraph(calm(Run(run))))
+        emit(paragraph(no_problem(Run(run))))
     else:
         for finding in findings:
             emit(paragraph(finding.sentence, f"{finding.severity + ':':<9}", " " * 9))

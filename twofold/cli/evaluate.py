@@ -1,11 +1,12 @@
-"""`twofold evaluate`: what it takes, what it does, what it says."""
+"""`twofold evaluate`: its options, its table on the terminal, and the files it writes."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
-from twofold.cli.options import Direction, Flag, Scale, Whole
+from twofold.cli.options import Direction, Flag, Scale
 from twofold.cli.terminal import complain, emit, grid, paragraph, tracked
 from twofold.errors import UsageError
 from twofold.evaluation.settings import MetricName
@@ -26,151 +27,123 @@ def evaluate(
     paired: Annotated[bool | None, Parameter(negative="--unpaired")] = None,
     metrics: Annotated[list[MetricName] | None, Parameter(consume_multiple=True)] = None,
     features: Path | None = None,
-    network_size: Whole | None = None,
     inception: Path | None = None,
     download_weights: Flag = False,
     lpips: Path | None = None,
-    labels: str = "auto",
-    segmentation: Path | None = None,
-    classifier: Path | None = None,
-    classes: Annotated[list[int] | None, Parameter(name="--class", consume_multiple=True)] = None,
     best: Flag = False,
     at: Scale = "trained",
     device: str = "auto",
     json: Flag = False,
 ) -> None:
-    """Measure translations of test images, against known answers or against the other domain's look.
+    """Measure translations of test images, against known answers or against the target domain.
 
-    Every figure is the mean over images and half its 95 % interval. A network of your own is a TorchScript or
-    ONNX file that takes images (N, 3, H, W) in [-1, 1].
+    Each value is a mean over images and half its 95 % confidence interval.
 
     Parameters
     ----------
     subject
         A run folder, a .safetensors model, or a folder of ready translations.
     a
-        Folder of test images of A; all that translates B to A reads A as its answers. Without B, pairs: a folder
-        of X.jpg with X.png, or a list (.csv, .jsonl).
+        Folder of test images of A. With no B: pairs, as a folder of X.jpg with X.png or as a list (.csv, .jsonl).
     b
         Folder of test images of B.
     out
-        The JSON file to write; evaluation.json in a run's folder if not given.
+        JSON file to write; evaluation.json in the run's folder if not given.
     direction
         ab or ba; ab if not given. A model file has its own.
     paired
-        Images of one name in A and B are each other's answers; if not given, when most have one name.
+        Images of equal names in A and B are answers to each other; if not given, when most have an equal name.
     metrics
-        What to measure, in place of everything that can be.
+        What to measure; everything that applies if not given.
     features
-        A feature network for FID and KID: gives (N, D).
-    network_size
-        Square of so many pixels that images are resized to before a network of your own sees them.
+        A feature network for FID and KID, TorchScript or ONNX: images (N, 3, H, W) in [-1, 1] to (N, D).
     inception
-        The published weights of FID's Inception; from the cache folder if not given.
+        The published Inception weights for FID and KID; from the cache folder if not given.
     download_weights
-        Fetch these weights into the cache folder (96 MB); may stand alone.
+        Download these weights into the cache folder (96 MB). Needs no other argument.
     lpips
         Published ImageNet weights of AlexNet or VGG-16, for LPIPS.
-    labels
-        Where the answers are label maps: auto finds their colours, none leaves labels out, or a file with a
-        line for each class, `RED GREEN BLUE NAME`.
-    segmentation
-        A network that labels images of B, for the FCN score of translated label maps; --labels names its classes.
-    classifier
-        A classifier of images: gives (N, classes).
-    classes
-        The numbers that it gives the other domain.
     best
-        A run's best snapshot on held-out images, in place of the newest.
+        Use the run's best snapshot on held-out images, not the newest.
     at
-        The scale to translate at, as of `twofold translate`.
+        Scale to translate at, as of `twofold translate`.
     device
         auto, cpu, cuda, cuda:1, mps.
     json
         Print the JSON.
     """
+    notify = complain if json else print_paragraph
     if download_weights:
-        fetch(json)
-    if subject is None and download_weights:
-        return
+        download(notify)
+        if subject is None:
+            return
     if subject is None or a is None:
-        raise UsageError(
-            "three are needed: `twofold evaluate RUN A B`, a run or a model and two folders (or one of pairs)"
-        )
+        raise UsageError("give a run or a model and two folders (or one of pairs): twofold evaluate RUN A B")
     from twofold.evaluation.evaluate import evaluate as measure
-    from twofold.evaluation.subject import Request
 
-    request = Request(
-        subject=subject,
-        a=a,
-        b=b,
+    table = measure(
+        subject,
+        a,
+        b,
+        paired=paired,
+        metrics=metrics,
         direction=direction,
-        pairs=paired,
-        metrics=tuple(metrics or ()),
-        features=features,
-        inception=inception,
-        network_size=network_size,
-        lpips=lpips,
-        classifier=classifier,
-        classes=tuple(classes or ()),
-        labels=labels,
-        segmentation=segmentation,
-        device=device,
         at=at,
         best=best,
+        features=features,
+        inception=inception,
+        lpips=lpips,
+        device=device,
+        notify=notify,
+        track=tracked,
     )
-    table = measure(request, complain if json else notify, tracked)
-    written = write(table, subject, out)
+    written = write(table, Run(subject), out)
     if json:
         emit(table.to_json())
         return
-    for line in shown(table):
+    for line in lines(table):
         emit(line)
     if written:
         emit(f"written:  {written}")
 
 
-def fetch(quiet: bool) -> None:
-    """Inception's weights, unless they are there."""
-    from twofold.evaluation.features import inception_home
-    from twofold.metrics import inception as network
-
-    tell = complain if quiet else notify
-    home = inception_home()
-    if home.is_file():
-        tell(f"{home} is there already")
-        return
-    tell(f"fetching {network.ADDRESS} ({network.MEGABYTES} MB)")
-    network.download(home)
-    tell(f"written:  {home}")
-
-
-def notify(line: str) -> None:
+def print_paragraph(line: str) -> None:
     emit(paragraph(line))
 
 
-def write(table: "Table", subject: Path, out: Path | None) -> Path | None:
-    """The JSON where it was asked for, and into a run's folder with its picture and the report that shows both."""
-    from twofold.reporting.report import write_report
-    from twofold.training.start import replace
+def download(notify: Callable[[str], None]) -> None:
+    """Inception's weights, unless they are there."""
+    from twofold.evaluation.features import inception_home
+    from twofold.metrics import inception
 
-    run = Run(subject)
-    if run.exists and out is None:
-        table.picture_in(run.path)
-        replace(run.evaluation, table.to_json())
+    home = inception_home()
+    if home.is_file():
+        notify(f"{home} is there already")
+        return
+    notify(f"downloading {inception.ADDRESS} ({inception.MEGABYTES} MB)")
+    inception.download(home)
+    notify(f"written:  {home}")
+
+
+def write(table: "Table", run: Run, out: Path | None) -> Path | None:
+    """Write the JSON to `out`, or into the run's folder together with its picture and a new report."""
+    from twofold.evaluation.table import PICTURE
+    from twofold.reporting.report import write_report
+
+    if out is not None and out.is_dir():
+        raise UsageError(f"{out} is a folder; give a file: -o {out / 'evaluation.json'}")
+    if out is not None:
+        table.save(out)
+    elif run.exists:
+        table.save(run.evaluation, run.path / PICTURE)
         write_report(run)
         return run.evaluation
-    if out is not None:
-        if out.is_dir():
-            raise UsageError(f"{out} is a folder; give a file: -o {out / 'evaluation.json'}")
-        out.parent.mkdir(parents=True, exist_ok=True)
-        replace(out, table.to_json())
     return out
 
 
-def shown(table: "Table") -> list[str]:
-    """A table as lines: a line for each measure."""
-    lines = ["", table.title, *grid(["", *(row.name for row in table.rows)], table.cells())]
-    lines += [paragraph(table.summary)] if table.summary else []
-    lines += [paragraph(note, "- ", "  ") for note in table.notes]
-    return [*lines, ""] if table.summary or table.notes else lines
+def lines(table: "Table") -> list[str]:
+    """A table as lines, one for each metric."""
+    shown = ["", table.title, *grid(["", *(row.name for row in table.rows)], table.cells())]
+    shown += [paragraph(table.summary)] if table.summary else []
+    shown += [paragraph(note, "- ", "  ") for note in table.notes]
+    return [*shown, ""] if table.summary or table.notes else shown

@@ -1,147 +1,153 @@
-"""An evaluation, from a model and two folders to a table. Read `evaluate` from top to bottom."""
+"""`twofold.evaluate`: from a model and two folders of test images to a table. Read `evaluate` from top to bottom."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
 
 from twofold.data.prefetch import prefetch
 from twofold.errors import UsageError
-from twofold.evaluation.choice import choose
-from twofold.evaluation.measures import Cycles, Measure, Shot
-from twofold.evaluation.subject import Item, Notify, Request, Setup, set_up
+from twofold.evaluation.inputs import Inputs, Item, Model, Notify, find_inputs
+from twofold.evaluation.measures import Measure, Sample
+from twofold.evaluation.selection import choose
 from twofold.evaluation.table import Row, Table, contact_sheet
 from twofold.formats import images
+from twofold.metrics.image import Uint8
 from twofold.translation.translator import At
 
-Uint8 = NDArray[np.uint8]
 Track = Callable[[Iterator[Any], int, str], Iterator[Any]]
 
 SHOWN = 8
-"""Images on the contact sheet."""
+"""Test images on the contact sheet."""
 
 
-def evaluate(request: Request, notify: Notify, track: Track = lambda items, total, what: items) -> Table:  # noqa: ARG005
-    """Measure what a model, or a folder of translations, makes of test images.
+def evaluate(
+    model: Model,
+    a: str | Path,
+    b: str | Path | None = None,
+    *,
+    paired: bool | None = None,
+    metrics: Sequence[str] | None = None,
+    direction: str | None = None,
+    at: At = "trained",
+    best: bool = False,
+    features: str | Path | None = None,
+    inception: str | Path | None = None,
+    lpips: str | Path | None = None,
+    device: str = "auto",
+    notify: Notify = lambda line: None,  # noqa: ARG005
+    track: Track = lambda items, total, what: items,  # noqa: ARG005
+) -> Table:
+    """Measure the translations of test images, against known answers or against the target domain.
+
+    >>> table = twofold.evaluate("runs/h2z", "testA", "testB", metrics=["psnr", "ssim"])
+    >>> print(table)
+    >>> table.rows[0].values["PSNR (dB)"].value
 
     Args:
-        say: is told what was taken for what.
-        track: shows progress.
+        model: a run folder, a model file, a `Translator`, or a folder of ready translations.
+        a, b: folders of test images. Without `b`, `a` holds pairs: a folder of X.jpg with X.png, or a list of pairs.
+        paired: whether images of equal names are answers to each other; if None, when most have an equal name.
+        metrics: of psnr, ssim, ms-ssim, lpips, labels, fid, clean-fid, kid, structure, cycle; all that apply if None.
+        direction: "ab" or "ba"; a run's "ab" if None. A model file has its own.
+        at: the scale to translate at, as of `Translator`.
+        best: of a run, the best snapshot on held-out images in place of the newest.
+        features: a feature network for FID and KID, TorchScript or ONNX, from (N, 3, H, W) in [-1, 1] to (N, D).
+        inception: FID's published weights; from the cache folder if None. lpips: AlexNet's or VGG-16's.
+        device: "auto", "cpu", "cuda", "cuda:1" or "mps".
+        notify: is called with a line about the answers that were found.
+        track: wraps the images to show progress.
+
+    Returns:
+        The table, with a 95 % interval for every value where there are enough images.
 
     Raises:
-        UsageError: something is missing, or does not fit; one line.
+        UsageError: something is missing or does not fit, or a metric named in `metrics` does not apply.
     """
-    setup = set_up(request, notify)
-    choice = choose(request, setup, notify)
-    shown: list[list[Uint8]] = []
+    inputs, line = find_inputs(
+        model, Path(a), None if b is None else Path(b), direction, paired, best, device
+    )
+    if line:
+        notify(line)
+    files = {"features": features, "inception": inception, "lpips": lpips}
+    paths = {name: None if file is None else Path(file) for name, file in files.items()}
+    inputs = replace(inputs, metrics=tuple(metrics or ()), **paths)
+    measures, notes = choose(inputs)
 
-    def watched(shots: Iterator[Shot]) -> Iterator[Shot]:
-        for shot in shots:
-            if len(shown) < SHOWN:
-                shown.append([x for x in (shot.source, shot.output, shot.answer) if x is not None])
-            yield shot
+    floors = [measure.for_sources() for measure in measures if inputs.comparable and measure.for_sources]
+    shown: list[Sample] = []
+    for sample in track(translations(inputs, at), len(inputs.items), "evaluating"):
+        add(sample, measures)
+        add(sample._replace(output=sample.source), floors)
+        if len(shown) < SHOWN:
+            shown.append(sample)
+    rows = [to_row("translated", measures), *([to_row("untouched", floors)] if floors else [])]
 
-    measures = choice.measures("translated")
-    shots = track(watched(translations(setup, request.at)), len(setup.items), "evaluating")
-    rows = [measured("translated", shots, measures)]
-    floors = choice.measures("untouched")
-    if floors:
-        rows.append(
-            measured("untouched", track(untouched(setup), len(setup.items), "and as they were"), floors)
-        )
-    rows += choice.more_rows(measures)
+    source, target = inputs.direction.upper()
     columns = [column for measure in measures for column in measure.columns]
-    a, b = setup.direction.upper()
-    table = Table(f"{a} to {b}, on {len(setup.items):,} test images", columns, rows, notes=choice.notes)
-    table.summary = " ".join(in_words(table))
-    table.extra = {"direction": setup.direction, "images": len(setup.items), **choice.extra(measures)}
-    table.sheet = contact_sheet(list(zip(*shown, strict=True)))
-    table.caption = ", ".join(["source", "translated", *["answer"] * setup.known])
+    table = Table(f"{source} to {target}, on {len(inputs.items):,} test images", columns, rows, notes=notes)
+    table.summary = gain_in_words(table)
+    table.details = {"direction": inputs.direction, "images": len(inputs.items)}
+    for measure in measures:
+        measure.complete(table, measure.values)
+    table.sheet = contact_sheet([[x for x in sample[1:] if x is not None] for sample in shown])
+    table.caption = ", ".join(["source", "translated", *["answer"] * inputs.answered])
     return table
 
 
-def translations(setup: Setup, at: At) -> Iterator[Shot]:
-    """Every item translated, or its ready translation read.
+def translations(inputs: Inputs, at: At) -> Iterator[Sample]:
+    """Every test image with its translation, made now or read.
 
     Raises:
-        UsageError: a translation and its answer are of different sizes.
+        UsageError: a translation and its answer have different sizes.
     """
-    into, out = setup.channels
+    into, out = inputs.channels
 
     def read(item: Item) -> tuple[Uint8 | None, ...]:
         wanted = ((item.source, into), (item.output, out), (item.answer, out))
         return tuple(None if path is None else images.read(path, count) for path, count in wanted)
 
-    for number, (source, output, answer) in enumerate(prefetch(read, setup.items, threads=1, depth=3)):
+    for number, (source, output, answer) in enumerate(prefetch(read, inputs.items, threads=1, depth=3)):
         if output is None:
-            assert setup.there is not None and source is not None
-            output = setup.there.array(source, at)
-        item = setup.items[number]
-        if answer is not None and answer.shape[:2] != output.shape[:2]:
-            refuse_sizes(item, output, answer)
-        yield Shot(number, output if source is None else source, output, answer)
+            assert inputs.there is not None and source is not None
+            output = inputs.there.array(source, at)
+        for image in (output, source) if inputs.comparable else (output,):
+            check_size(inputs.items[number], image, answer)
+        yield Sample(number, output if source is None else source, output, answer)
 
 
-def refuse_sizes(item: Item, output: Uint8, answer: Uint8) -> None:
-    (rows, columns), (high, wide) = output.shape[:2], answer.shape[:2]
-    raise UsageError(
-        f"{item.output or item.source} comes out at {columns}×{rows} pixels, its answer {item.answer} has {wide}×{high}:"
-        " bring them to one size, or say --unpaired"
-    )
+def check_size(item: Item, output: Uint8 | None, answer: Uint8 | None) -> None:
+    if output is not None and answer is not None and answer.shape[:2] != output.shape[:2]:
+        (rows, columns), (high, wide) = output.shape[:2], answer.shape[:2]
+        raise UsageError(
+            f"the translation of {item.output or item.source} has {columns}×{rows} pixels and its answer"
+            f" {item.answer} {wide}×{high}; resize them to one size, or use --unpaired"
+        )
 
 
-def untouched(setup: Setup) -> Iterator[Shot]:
-    """The sources in place of translations."""
-    for number, item in enumerate(setup.items):
-        assert item.source is not None
-        source = images.read(item.source, setup.channels[1])
-        answer = None if item.answer is None else images.read(item.answer, setup.channels[1])
-        if answer is not None and answer.shape[:2] != source.shape[:2]:
-            refuse_sizes(item, source, answer)
-        yield Shot(number, source, source, answer)
+def add(sample: Sample, measures: Sequence[Measure]) -> None:
+    for measure in measures:
+        measure.add(sample)
 
 
-def measured(name: str, shots: Iterable[Shot], measures: Sequence[Measure]) -> Row:
-    """A row of the table."""
-    for shot in shots:
-        for measure in measures:
-            measure.see(shot)
-    figures = {
-        column.name: figure
-        for measure in measures
-        for column, figure in zip(measure.columns, measure.figures(), strict=True)
-    }
-    return Row(name, figures)
+def to_row(name: str, measures: Sequence[Measure]) -> Row:
+    return Row(name, {column: found for each in measures for column, found in each.estimates().items()})
 
 
-def in_words(table: Table) -> Iterator[str]:
-    """What the figures say: the gain over what was there before, and whether the cycle cheats."""
-    made = table.rows[0].figures
-    before = next((row.figures for row in table.rows if row.name == "untouched"), {})
+def measure_row(name: str, samples: Iterable[Sample], measures: Sequence[Measure]) -> Row:
+    """A row of the table, of images that do not come from a model."""
+    for sample in samples:
+        add(sample, measures)
+    return to_row(name, measures)
+
+
+def gain_in_words(table: Table) -> str:
+    """The gain over the untouched sources, by the first metric that has one."""
+    made = table.rows[0].values
+    before = next((row.values for row in table.rows if row.name == "untouched"), {})
     for column in table.columns:
         if column.better and column.name in before:
             gain = made[column.name].value - before[column.name].value
             word = "better" if (gain > 0) == (column.better == "higher") else "worse"
-            yield f"{column.name}: {gain:+.3g} over the untouched sources, which is {word}."
-            break
-    yield from hidden(made)
-
-
-WORSE = 2.0
-"""A cycle that gets so many times worse through a JPEG hides its source."""
-
-
-def hidden(figures: dict[str, Any]) -> Iterator[str]:
-    plain, jpeg = (
-        figures[name].value if (name := Cycles.columns[place].name) in figures else None for place in (0, 2)
-    )
-    if plain is None or jpeg is None:
-        return
-    if jpeg > WORSE * plain:
-        yield (
-            f"The cycle gets {jpeg / max(plain, 1e-9):.1f} times worse once the translation is stored as a JPEG: the"
-            " networks hide the source in what nobody sees."
-        )
-    else:
-        yield "The cycle survives JPEG: the translation shows what it is rebuilt from."
+            return f"{column.name}: {gain:+.3g} over the untouched sources, which is {word}."
+    return ""

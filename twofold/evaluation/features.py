@@ -1,4 +1,4 @@
-"""Images to features: Inception, or any network in a file of the user's; those of a folder are cached by content."""
+"""Images to features, by Inception or by a user's network; the features of a folder are cached by content."""
 
 import hashlib
 import os
@@ -16,25 +16,26 @@ from torch import Tensor
 from twofold.data import cache
 from twofold.data.settings import DataSettings
 from twofold.errors import TwofoldError, UsageError
+from twofold.files import replacing
 from twofold.formats import images
 from twofold.metrics import inception
-from twofold.metrics.labels import colours
-
-Uint8 = NDArray[np.uint8]
+from twofold.metrics.image import Uint8
+from twofold.metrics.labels import to_rgb
 
 BATCH = 16
 CACHE_BYTES = 2_000_000_000
-"""What cached features may take; those not used for longest make room."""
+"""Most bytes of cached features; those not used for longest are removed."""
 
 
 class Network(NamedTuple):
-    """Something that looks at images.
+    """A feature network.
 
     Attributes:
-        name: how its figures are called.
-        key: the hash of what its results depend on beside the image.
-        prepare: uint8 (1, 3, H, W) to what goes in, float32 (1, 3, h, w); on the CPU, for torch resizes bytes there alone.
-        run: what goes in, several at once, to what comes out.
+        name: as columns of the table call it.
+        key: the hash of all that its features depend on besides the image.
+        prepare: uint8 (1, 3, H, W) to the network's input, float32 (1, 3, h, w); on the CPU, because torch resizes
+            bytes nowhere else.
+        run: a batch of inputs to features (N, D).
     """
 
     name: str
@@ -44,45 +45,40 @@ class Network(NamedTuple):
 
 
 def inception_network(path: Path, clean: bool, device: torch.device) -> Network:
-    """FID's network, after FID's resize or clean-fid's."""
+    """FID's network, after FID's own resize or clean-fid's."""
     network = inception.load(path).to(device)
-    prepare = inception.as_clean if clean else inception.as_tensorflow
+    prepare = inception.clean_resize if clean else inception.tensorflow_resize
     return Network("Inception", cache.hash_file(path) + prepare.__name__, prepare, network)
 
 
-def own_network(path: Path, size: int | None, device: torch.device) -> Network:
-    """A network of the user's: TorchScript, or ONNX by its suffix. It takes images (N, 3, H, W) in [-1, 1].
+def inception_home() -> Path:
+    """The place of Inception's weights in the cache folder."""
+    return cache.home(DataSettings()) / inception.NAME
 
-    Args:
-        size: what images are resized to, pixels a side; as they are if not given.
+
+def own_network(path: Path, device: torch.device) -> Network:
+    """A user's network, TorchScript or ONNX by its suffix, from images (N, 3, H, W) in [-1, 1] to (N, D).
 
     Raises:
         UsageError: it cannot be read, or needs a package that is not installed.
     """
     if not path.is_file():
         raise UsageError(f"there is no network {path}; give a TorchScript or ONNX file")
-    if path.suffix == ".onnx":
-        run, fixed = onnx(path)
-        size = size or fixed
-    else:
-        run = torchscript(path, device)
+    run, side = onnx(path) if path.suffix == ".onnx" else (torchscript(path, device), None)
 
     def prepare(pixels: Tensor) -> Tensor:
-        return images.to_float(pixels if size is None else resized(pixels, size))
+        if side is not None:
+            pixels = F.interpolate(pixels, (side, side), mode="bicubic", antialias=True)
+        return images.to_float(pixels)
 
-    return Network(path.stem, f"{cache.hash_file(path)}-{size}", prepare, run)
-
-
-def resized(pixels: Tensor, size: int) -> Tensor:
-    """uint8 (N, C, H, W) to squares."""
-    return F.interpolate(pixels, (size, size), mode="bicubic", antialias=True)
+    return Network(path.stem, f"{cache.hash_file(path)}-{side}", prepare, run)
 
 
 def torchscript(path: Path, device: torch.device) -> torch.nn.Module:
-    """A TorchScript file, which may run code as any program of the user's does."""
+    """A TorchScript file, in eval mode. It may run any code, as a program of the user's may."""
     try:
         with warnings.catch_warnings():
-            for kind in (DeprecationWarning, FutureWarning):  # torch would rather have torch.export's files
+            for kind in (DeprecationWarning, FutureWarning):  # torch recommends torch.export instead
                 warnings.simplefilter("ignore", kind)
             return torch.jit.load(path, map_location=device).eval()
     except (OSError, RuntimeError, ValueError) as error:
@@ -92,7 +88,7 @@ def torchscript(path: Path, device: torch.device) -> torch.nn.Module:
 
 
 def onnx(path: Path) -> tuple[Callable[[Tensor], Tensor], int | None]:
-    """An ONNX file, and the side of the squares that it takes, where that is fixed."""
+    """An ONNX file, and the side of its square input in pixels where that is fixed."""
     try:
         import onnxruntime  # pyright: ignore[reportMissingImports]
     except ImportError as error:
@@ -102,7 +98,7 @@ def onnx(path: Path) -> tuple[Callable[[Tensor], Tensor], int | None]:
     try:
         session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
         given = session.get_inputs()[0]
-    except Exception as error:  # it has exceptions of its own, and not of one kind
+    except Exception as error:  # it has exceptions of its own, of several kinds
         raise UsageError(f"cannot read {path} as ONNX: {' '.join(str(error).split()):.100}") from error
 
     def run(pixels: Tensor) -> Tensor:
@@ -112,98 +108,97 @@ def onnx(path: Path) -> tuple[Callable[[Tensor], Tensor], int | None]:
     return run, side if isinstance(side, int) else None
 
 
-@torch.inference_mode()
-def outputs(network: Network, pictures: Iterable[Uint8], device: torch.device) -> Iterator[Tensor]:
-    """What the network makes of each image (H, W, C), on the CPU; neighbours of one size go in together."""
-    with_size: list[Tensor] = []
+def features(network: Network, pictures: Iterable[Uint8], device: torch.device) -> NDArray[np.float32]:
+    """The features (N, D) of images (H, W, C) of any sizes.
+
+    Raises:
+        UsageError: the network does not take these images, or does not give a row of numbers for each.
+        TwofoldError: the features are not finite.
+    """
+    rows = []
+    for batch in batches(network, pictures, device):
+        found = run(network, batch)
+        if not found.isfinite().all():
+            raise TwofoldError(f"{network.name} gives features that are not finite")
+        rows.append(found.numpy())
+    return stacked(network, rows)
+
+
+def stacked(network: Network, parts: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
+    """Features of several sets of images as one array."""
+    if len({part.shape[1] for part in parts}) > 1:
+        raise UsageError(
+            f"{network.name} gives a different number of features for images of different sizes; resize inside the"
+            " network before it is saved"
+        )
+    return np.concatenate(parts)
+
+
+def batches(network: Network, pictures: Iterable[Uint8], device: torch.device) -> Iterator[Tensor]:
+    """The network's inputs; neighbours of one size go together."""
+    waiting: list[Tensor] = []
     for picture in pictures:
         prepared = network.prepare(planes(picture)).to(device)
-        if with_size and (len(with_size) == BATCH or with_size[0].shape != prepared.shape):
-            yield from run(network, with_size)
-            with_size = []
-        with_size.append(prepared)
-    if with_size:
-        yield from run(network, with_size)
+        if waiting and (len(waiting) == BATCH or waiting[0].shape != prepared.shape):
+            yield torch.cat(waiting)
+            waiting = []
+        waiting.append(prepared)
+    if waiting:
+        yield torch.cat(waiting)
 
 
 def planes(picture: Uint8) -> Tensor:
     """(H, W, C) as (1, 3, H, W)."""
-    return torch.from_numpy(np.ascontiguousarray(colours(picture))).permute(2, 0, 1)[None]
+    return torch.from_numpy(np.ascontiguousarray(to_rgb(picture))).permute(2, 0, 1)[None]
 
 
-def run(network: Network, prepared: Sequence[Tensor]) -> Tensor:
-    """One output for each of several images of one size; the first, of a network that gives more than one."""
-    batch = torch.cat(list(prepared))
+@torch.inference_mode()
+def run(network: Network, batch: Tensor) -> Tensor:
+    """The features (N, D) of one batch, on the CPU; the first output of a network that has several."""
     try:
         found = network.run(batch)
     except RuntimeError as error:
         reason = " ".join(str(error).split())[-120:]
         raise UsageError(
-            f"{network.name} does not take images of {batch.shape[3]}×{batch.shape[2]} pixels ({reason});"
-            " --network-size resizes them"
+            f"{network.name} does not take images of {batch.shape[3]}×{batch.shape[2]} pixels ({reason}); resize"
+            " inside the network before it is saved"
         ) from error
     found = found if isinstance(found, Tensor) else next(iter(found), None)
-    if not isinstance(found, Tensor) or len(found) != len(batch):
-        shape = tuple(found.shape) if isinstance(found, Tensor) else type(found).__name__
-        raise UsageError(f"{network.name} gives {shape} for {len(batch)} images, not one output for each")
-    return found.float().cpu()
+    if isinstance(found, Tensor) and found.dim() > 1 and len(found) == len(batch):
+        rows = found.flatten(1).float().cpu()
+        if 1 < rows.shape[1] == max(found.shape[1:]):
+            return rows
+    shape = tuple(found.shape) if isinstance(found, Tensor) else type(found).__name__
+    raise UsageError(
+        f"{network.name} gives {shape} for {len(batch)} images; a feature network gives (N, D), a row of numbers for each"
+    )
 
 
-def features(network: Network, pictures: Iterable[Uint8], device: torch.device) -> NDArray[np.float32]:
-    """A row of features (N, D) for each image.
-
-    Raises:
-        UsageError: what comes out is no row of numbers for each image.
-    """
-    rows = []
-    for found in outputs(network, pictures, device):
-        row = found.flatten() if found.shape[1:].numel() == 1 else found
-        if row.dim() != 1 or len(row) < 2:
-            raise UsageError(
-                f"{network.name} gives {tuple(found.shape)} for an image; a feature network gives a row of numbers"
-            )
-        if not row.isfinite().all():
-            raise TwofoldError(f"{network.name} gives features that are not finite")
-        rows.append(row.numpy())
-    return np.stack(rows)
-
-
-def of_files(
+def features_of_files(
     network: Network, paths: Sequence[Path], channels: int, device: torch.device
 ) -> NDArray[np.float32]:
-    """The features of image files, from the cache where the same were asked for before."""
+    """The features of image files, from the cache if these files went through this network before."""
     digest = hashlib.sha256(network.key.encode())
     for path in paths:
         digest.update(cache.hash_file(path).encode())
     file = cache.home(DataSettings()) / "features" / f"{channels}-{digest.hexdigest()[:32]}.npy"
     try:
-        kept = np.load(file)
+        stored = np.load(file)
         os.utime(file)
     except (OSError, ValueError):
-        pass
-    else:
-        return kept
-    found = features(network, (images.read(path, channels) for path in paths), device)
-    keep(found, file)
-    return found
+        stored = features(network, (images.read(path, channels) for path in paths), device)
+        store(stored, file)
+    return stored
 
 
-def keep(found: NDArray[np.float32], file: Path) -> None:
-    """Write to the cache, if the disk lets us."""
-    aside = file.with_name(f".{os.getpid()}-{file.name}")
+def store(found: NDArray[np.float32], file: Path) -> None:
+    """Write to the cache and remove the oldest files beyond its limit; a full disk does not matter."""
     try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        with aside.open("wb") as target:
+        with replacing(file) as aside, aside.open("wb") as target:
             np.save(target, found)
-        aside.replace(file)
         newest_first = sorted(file.parent.glob("*.npy"), key=lambda path: -path.stat().st_mtime_ns)
         sizes = np.cumsum([path.stat().st_size for path in newest_first])
         for path in newest_first[int(np.searchsorted(sizes, CACHE_BYTES, "right")) :]:
             path.unlink()
     except OSError:
-        aside.unlink(missing_ok=True)
-
-
-def inception_home() -> Path:
-    """Where Inception's weights are kept once they are fetched."""
-    return cache.home(DataSettings()) / inception.NAME
+        pass

@@ -1,4 +1,4 @@
-"""A run's own judge: figures of its translations of held-out images while it trains."""
+"""Metrics on held-out images while a run trains, which choose its best snapshot."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -13,22 +13,17 @@ from twofold.data.loader import load_plain
 from twofold.evaluation.features import features, own_network
 from twofold.formats.images import to_float, to_uint8
 from twofold.metrics.distribution import kid
-from twofold.metrics.image import psnr, ssim
+from twofold.metrics.image import Uint8, psnr, ssim
 from twofold.translation.noise import at_test_time
-
-Uint8 = NDArray[np.uint8]
-
-LOWER = ("kid",)
-"""The figures of which less is better."""
 
 
 class Judge:
-    """Translates held-out images of A and compares with B; the same figures from the same weights.
+    """Translates held-out images of A and compares them with B; equal weights give equal values.
 
     Args:
         metric: "psnr" or "ssim" where image i of `b` is the answer to image i of `a`, else "kid".
-        a, b: held-out images. most: how many of them are looked at.
-        size: the middle square of each, in pixels.
+        a, b: held-out images. most: how many of them are used.
+        size: side in pixels of the middle square of each.
         network: the feature network's file, for "kid".
     """
 
@@ -45,16 +40,15 @@ class Judge:
     ) -> None:
         self.metric, self.device = metric, device
         self.sources = [load_plain(a, i, size) for i in range(min(most, len(a)))]
-        answers = [load_plain(b, i, size) for i in range(min(most, len(b)))]
-        self.answers = [array(answer) for answer in answers]
+        self.answers = [to_array(load_plain(b, i, size)) for i in range(min(most, len(b)))]
         if metric == "kid":
             assert network is not None
-            self.network = own_network(network, None, device)
+            self.network = own_network(network, device)
             self.reference = self._features(self.answers)
 
     def figures(self, generator: nn.Module, noise: bool) -> dict[str, float]:
-        """What is written down, to six digits: the metric, and PSNR where answers are known, which costs nothing."""
-        outputs = [array(translated(generator, source.to(self.device), noise)) for source in self.sources]
+        """The metric, to six digits, and PSNR where answers are known, because it costs nothing."""
+        outputs = [to_array(translate(generator, source.to(self.device), noise)) for source in self.sources]
         if self.metric == "kid":
             found = {"kid": kid(self._features(outputs), self.reference).value}
         else:
@@ -67,25 +61,25 @@ class Judge:
         return features(self.network, pictures, self.device).astype(np.float64)
 
     def better(self, value: float, than: float | None) -> bool:
-        """Whether a figure of the metric beats the best so far; one that is not finite beats nothing."""
+        """Whether a value of the metric beats the best so far; one that is not finite beats nothing."""
         if not np.isfinite(value):
             return False
-        return than is None or (value < than if self.metric in LOWER else value > than)
+        return than is None or (value < than if self.metric == "kid" else value > than)
 
 
 @torch.inference_mode()
-def translated(generator: nn.Module, source: Tensor, noise: bool) -> Tensor:
+def translate(generator: nn.Module, source: Tensor, noise: bool) -> Tensor:
     """uint8 (C, H, W) to its translation."""
     with at_test_time(generator, noise):
         return to_uint8(generator(to_float(source[None])))[0]
 
 
-def array(image: Tensor) -> Uint8:
+def to_array(image: Tensor) -> Uint8:
     """(C, H, W) as an array (H, W, C)."""
     return np.ascontiguousarray(image.permute(1, 2, 0).cpu().numpy())
 
 
 def mean(
-    figure: Callable[[Uint8, Uint8], float], outputs: Sequence[Uint8], answers: Sequence[Uint8]
+    metric: Callable[[Uint8, Uint8], float], outputs: Sequence[Uint8], answers: Sequence[Uint8]
 ) -> float:
-    return float(np.mean([figure(x, y) for x, y in zip(outputs, answers, strict=True)]))
+    return float(np.mean([metric(x, y) for x, y in zip(outputs, answers, strict=True)]))

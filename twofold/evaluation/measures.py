@@ -1,36 +1,27 @@
-"""What is measured: each measure looks at one image after the other and then gives its figures.
-
-A measure belongs to one row of the table, such as the translations or, as a floor, the untouched sources.
-"""
+"""The measures: each is given one test image after the other, then estimates its columns for one row of the table."""
 
 from collections.abc import Callable, Sequence
-from typing import Literal, NamedTuple, Protocol
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from twofold.errors import UsageError
-from twofold.evaluation.features import BATCH, Network, features, outputs, planes
+from twofold.evaluation.cycle import eight_bits, jpeg, no_damage, noise, translator_cycle
+from twofold.evaluation.features import Network, features, features_of_files, planes, stacked
+from twofold.evaluation.inputs import Inputs
+from twofold.evaluation.table import Column, Row, Table
 from twofold.formats import images
-from twofold.metrics import image as paired
-from twofold.metrics import labels, structure
-from twofold.metrics.distribution import Figure, fid, kid, mean_of, resampled
-from twofold.metrics.lpips import Lpips
-from twofold.translation.translator import Translator
-
-Uint8 = NDArray[np.uint8]
+from twofold.metrics import labels, lpips
+from twofold.metrics.distribution import Estimate, bootstrap, fid, kid, mean_estimate
+from twofold.metrics.image import Uint8, ms_ssim, psnr, ssim
+from twofold.metrics.structure import hides_source, structure_kept
 
 
-class Column(NamedTuple):
-    """One figure's heading."""
-
-    name: str
-    better: Literal["higher", "lower", ""]
-
-
-class Shot(NamedTuple):
-    """One image on its way through an evaluation, each (H, W, C)."""
+class Sample(NamedTuple):
+    """One test image, each array (H, W, C)."""
 
     number: int
     source: Uint8
@@ -38,215 +29,196 @@ class Shot(NamedTuple):
     answer: Uint8 | None
 
 
-class Measure(Protocol):
-    """Something that is measured."""
+@dataclass
+class Measure:
+    """What is measured for one row of the table.
 
-    @property
-    def columns(self) -> Sequence[Column]: ...
+    Attributes:
+        value: of one image.
+        summarise: from the values of all images, one estimate for each column; the means if None.
+        for_sources: makes the same measure for the untouched sources; None if it says nothing about them.
+        complete: adds rows, details or sentences to the finished table, from the table and the values.
+    """
 
-    def see(self, shot: Shot) -> None: ...
+    columns: Sequence[Column]
+    value: Callable[[Sample], Any]
+    summarise: Callable[[list[Any]], list[Estimate]] | None = None
+    for_sources: "Callable[[], Measure] | None" = None
+    complete: Callable[[Table, list[Any]], None] = lambda table, values: None  # noqa: ARG005
+    notes: Sequence[str] = ()
+    values: list[Any] = field(default_factory=list)
 
-    def figures(self) -> list[Figure]:
-        """One for each column, once everything was seen."""
-        ...
+    def add(self, sample: Sample) -> None:
+        self.values.append(self.value(sample))
 
-
-class Means:
-    """Figures that are means over images of what `look` finds in one."""
-
-    def __init__(self, columns: Sequence[Column], look: Callable[[Shot], Sequence[float]]) -> None:
-        self.columns, self.look = columns, look
-        self.rows: list[Sequence[float]] = []
-
-    def see(self, shot: Shot) -> None:
-        self.rows.append(self.look(shot))
-
-    def figures(self) -> list[Figure]:
-        values = zip(*self.rows, strict=True)
-        return [mean_of(value, column.name) for value, column in zip(values, self.columns, strict=True)]
+    def estimates(self) -> dict[str, Estimate]:
+        """By the names of the columns."""
+        names = [column.name for column in self.columns]
+        if self.summarise is not None:
+            return dict(zip(names, self.summarise(self.values), strict=True))
+        columns = zip(*self.values, strict=True)
+        return {name: mean_estimate(column, name) for name, column in zip(names, columns, strict=True)}
 
 
-PAIRED = {
-    "psnr": (Column("PSNR (dB)", "higher"), paired.psnr),
-    "ssim": (Column("SSIM", "higher"), paired.ssim),
-    "ms-ssim": (Column("MS-SSIM", "higher"), paired.ms_ssim),
+# ---- against the answers
+
+
+ANSWER_METRICS = {
+    "psnr": (Column("PSNR (dB)", "higher"), psnr),
+    "ssim": (Column("SSIM", "higher"), ssim),
+    "ms-ssim": (Column("MS-SSIM", "higher"), ms_ssim),
 }
 
 
-def against_answers(names: Sequence[str]) -> Means:
-    """PSNR, SSIM and MS-SSIM, or some of them."""
-    columns, looks = zip(*(PAIRED[name] for name in names), strict=True)
+def answer_measure(name: str) -> Measure:
+    """PSNR, SSIM or MS-SSIM."""
+    column, metric = ANSWER_METRICS[name]
 
-    def look(shot: Shot) -> list[float]:
-        assert shot.answer is not None
-        return [each(shot.output, shot.answer) for each in looks]
+    def value(sample: Sample) -> list[float]:
+        assert sample.answer is not None
+        return [metric(sample.output, sample.answer)]
 
-    return Means(columns, look)
+    return Measure([column], value, for_sources=lambda: answer_measure(name))
 
 
-def perceptual(network: Lpips, device: torch.device) -> Means:
-    """LPIPS."""
-    network = network.to(device)
+def lpips_measure(inputs: Inputs) -> Measure:
+    assert inputs.lpips is not None
+    network = lpips.load(inputs.lpips).to(inputs.device)
 
     @torch.inference_mode()
-    def look(shot: Shot) -> list[float]:
-        assert shot.answer is not None
-        x, y = (images.to_float(planes(image).to(device)) for image in (shot.output, shot.answer))
+    def value(sample: Sample) -> list[float]:
+        assert sample.answer is not None
+        x, y = (images.to_float(planes(each).to(inputs.device)) for each in (sample.output, sample.answer))
         return [float(network(x, y))]
 
-    return Means([Column("LPIPS", "lower")], look)
+    columns = [Column("LPIPS", "lower")]
+    return Measure(columns, value, for_sources=lambda: Measure(columns, value))
 
 
-def survives() -> Means:
-    """How much of the source can be seen in the translation."""
+def label_measure(inputs: Inputs) -> Measure:
+    """Label maps as answers: each pixel has the class of the nearest colour."""
+    paths = [item.answer for item in inputs.items if item.answer is not None]
+    palette = labels.find_palette(labels.to_rgb(images.read(path, inputs.channels[1])) for path in paths)
+    columns = [Column(name, "higher") for name in ("pixel accuracy", "class accuracy", "class IoU")]
+
+    def value(sample: Sample) -> labels.Counts:
+        assert sample.answer is not None
+        truth, found = (labels.labels_of(labels.to_rgb(x), palette) for x in (sample.answer, sample.output))
+        return labels.confusion(truth, found, len(palette))
+
+    def complete(table: Table, values: list[labels.Counts]) -> None:
+        floor = label_estimates([*labels.commonest_label(np.stack(values))])
+        table.rows.append(Row("one label", {x.name: y for x, y in zip(columns, floor, strict=True)}))
+        classes = zip(palette.tolist(), *labels.per_class(np.sum(values, 0)), strict=True)
+        table.details["classes"] = [
+            {
+                "name": "#{:02x}{:02x}{:02x}".format(*colour),
+                "colour": colour,
+                "accuracy": four_digits(accuracy),
+                "iou": four_digits(iou),
+            }
+            for colour, accuracy, iou in classes
+        ]
+
+    note = f"Each pixel's label is the nearest of {len(palette)} colours of the answers; one label: the commonest everywhere."
+    return Measure(columns, value, label_estimates, complete=complete, notes=[note])
+
+
+def label_estimates(matrices: list[labels.Counts]) -> list[Estimate]:
+    """The three scores of the sum of images' confusion matrices (K, K), with intervals over images."""
+    flat = np.stack([matrix.ravel() for matrix in matrices])
+
+    def score(place: int) -> Callable[[NDArray[np.float64]], float]:
+        def of_counts(counts: NDArray[np.float64]) -> float:
+            total = counts.astype(np.int64) @ flat
+            return labels.label_score(total.reshape(matrices[0].shape))[place]
+
+        return of_counts
+
+    return [bootstrap(score(place), len(matrices), "labels", place) for place in range(3)]
+
+
+def four_digits(value: float) -> float | None:
+    return None if np.isnan(value) else round(float(value), 4)
+
+
+# ---- against the target domain
+
+
+LABELS = {"fid": "FID", "kid": "KID", "clean-fid": "clean-FID"}
+
+
+def feature_measure(
+    network: Network, names: Sequence[str], inputs: Inputs, known: NDArray[np.float32] | None = None
+) -> Measure:
+    """FID and KID: how far a network's features of the translations are from those of the target domain.
+
+    Args:
+        names: of "fid", "clean-fid", "kid".
+        known: the features of the images to be measured, where they need not be computed.
+    """
+
+    def of_files(paths: Sequence[Path]) -> NDArray[np.float32]:
+        return features_of_files(network, paths, inputs.channels[1], inputs.device)
+
+    def value(sample: Sample) -> NDArray[np.float32] | None:
+        return None if known is not None else features(network, [sample.output], inputs.device)
+
+    def summarise(values: list[NDArray[np.float32]]) -> list[Estimate]:
+        real = of_files(inputs.references)
+        rows = stacked(network, [*(values if known is None else [known]), real]).astype(np.float64)
+        x, y = rows[: -len(real)], rows[-len(real) :]
+        return [kid(x, y) if name == "kid" else fid(x, y, network.name) for name in names]
+
+    columns = [Column(f"{LABELS[name]} ({network.name})", "lower") for name in names]
+
+    def for_sources() -> Measure:
+        return feature_measure(network, names, inputs, of_files(inputs.sources))
+
+    return Measure(columns, value, summarise, for_sources)
+
+
+# ---- against the source
+
+
+def structure_measure() -> Measure:
     columns = [Column("luminance kept", ""), Column("edges kept", "")]
-    return Means(columns, lambda shot: structure.survival(shot.source, shot.output))
+    return Measure(columns, lambda sample: structure_kept(sample.source, sample.output))
 
 
-class Cycles:
-    """The cycle's error, and how many times as large it is once the translation was handed over as an image."""
+QUALITY, SIGMA = 75, 2.0
+"""Of the JPEG, and of the noise in levels of 255, that a translation should survive."""
 
-    columns = (
-        Column("cycle error (of 255)", "lower"),
-        Column("cycle error, 8 bits", ""),
-        Column(f"cycle error, JPEG {structure.QUALITY}", ""),
-        Column(f"cycle error, noise of {structure.SIGMA:g}", ""),
-    )
-
-    def __init__(self, there: Translator, back: Translator) -> None:
-        self.there, self.back = there, back
-        self.rows: list[structure.Cycle] = []
-
-    def see(self, shot: Shot) -> None:
-        self.rows.append(structure.cycle(shot.source, self.there, self.back, shot.number))
-
-    def figures(self) -> list[Figure]:
-        return [
-            mean_of(values, c.name)
-            for values, c in zip(zip(*self.rows, strict=True), self.columns, strict=True)
-        ]
+DAMAGES = {
+    Column("cycle error (of 255)", "lower"): no_damage,
+    Column("cycle error, 8 bits", ""): eight_bits,
+    Column(f"cycle error, JPEG {QUALITY}", ""): jpeg(QUALITY, "4:2:0"),
+    Column(f"cycle error, noise of {SIGMA:g}", ""): noise(SIGMA),
+}
+"""What happens to a translation before it is translated back."""
 
 
-class Labels:
-    """Label maps, by the nearest colour or by a network that segments translations."""
+def cycle_measure(inputs: Inputs) -> Measure:
+    """The cycle's error, as computed and after the translation was stored as an image or took faint noise."""
+    there, back = inputs.there, inputs.back
+    assert there is not None and back is not None
+    damages = [*DAMAGES.values()]
+    sizes: list[float] = []
 
-    def __init__(
-        self, palette: Uint8, names: Sequence[str] | None = None, network: Network | None = None
-    ) -> None:
-        self.palette, self.network = palette, network
-        self.names = names or ["#{:02x}{:02x}{:02x}".format(*colour) for colour in palette]
-        of = f" ({network.name})" if network else ""
-        self.columns = [
-            Column(f"{name}{of}", "higher") for name in ("pixel accuracy", "class accuracy", "class IoU")
-        ]
-        self.seen: list[labels.Counts] = []
+    def value(sample: Sample) -> list[float]:
+        found = translator_cycle(sample.source, there, back, damages, sample.number)
+        sizes.append(found[2].damage)
+        return [each.error for each in found]
 
-    def see(self, shot: Shot) -> None:
-        truth = shot.answer if self.network is None else shot.source
-        assert truth is not None
-        true = labels.labels_of(labels.colours(truth), self.palette)
-        if self.network is None:
-            found = labels.labels_of(labels.colours(shot.output), self.palette)
-        else:
-            found = segmented(self.network, shot.output, true.shape)
-        self.seen.append(labels.confusion(true, found, len(self.palette)))
-
-    @property
-    def matrices(self) -> labels.Counts:
-        return np.stack(self.seen)
-
-    def figures(self) -> list[Figure]:
-        return label_figures(self.matrices)
-
-    def floor(self) -> list[Figure]:
-        """The figures of the commonest label everywhere."""
-        total = labels.commonest(self.matrices.sum(0))
-        column = int(total.sum(0).argmax())
-        floors = np.zeros_like(self.matrices)
-        floors[:, :, column] = self.matrices.sum(2)
-        return label_figures(floors)
-
-
-def label_figures(matrices: labels.Counts) -> list[Figure]:
-    """The three figures of the sum of images' confusion matrices (N, K, K); intervals are over images."""
-    flat = matrices.reshape(len(matrices), -1)
-    side = matrices.shape[1]
-
-    def figure(place: int) -> Callable[[NDArray[np.float64]], float]:
-        return lambda counts: labels.scored((counts.astype(np.int64) @ flat).reshape(side, side))[place]
-
-    return [resampled(figure(place), len(matrices), "labels", place) for place in range(3)]
-
-
-def segmented(network: Network, output: Uint8, shape: tuple[int, ...]) -> labels.Counts:
-    """The class of each pixel, by a network that gives scores (K, h, w) or labels (h, w), stretched to `shape`."""
-    found = next(outputs(network, [output], torch.device("cpu")))
-    if found.dim() == 3:
-        found = found.argmax(0)
-    if found.dim() != 2:
-        raise UsageError(
-            f"{network.name} gives {tuple(found.shape)} for an image, no scores (K, H, W) of classes"
-        )
-    rows, columns = (np.arange(side) * have // side for side, have in zip(shape, found.shape, strict=True))
-    return found.numpy().astype(np.int64)[rows[:, None], columns]
-
-
-class Distribution:
-    """How far a network's features of the translations are from those of the other domain."""
-
-    def __init__(
-        self,
-        network: Network,
-        device: torch.device,
-        reference: NDArray[np.float32],
-        names: Sequence[str],
-        known: NDArray[np.float32] | None = None,
-    ) -> None:
-        self.network, self.device, self.reference = network, device, reference.astype(np.float64)
-        self.names, self.known = names, known
-        self.columns = [Column(f"{name} ({network.name})", "lower") for name in names]
-        self.waiting: list[Uint8] = []
-        self.rows: list[NDArray[np.float32]] = []
-
-    def see(self, shot: Shot) -> None:
-        if self.known is None:
-            self.waiting.append(shot.output)
-            if len(self.waiting) == BATCH:
-                self._look()
-
-    def _look(self) -> None:
-        if self.waiting:
-            self.rows.append(features(self.network, self.waiting, self.device))
-            self.waiting = []
-
-    def figures(self) -> list[Figure]:
-        self._look()
-        mine = (np.concatenate(self.rows) if self.known is None else self.known).astype(np.float64)
-        if mine.shape[1] != self.reference.shape[1]:
-            raise UsageError(
-                f"{self.network.name} gives {mine.shape[1]} features for some images and {self.reference.shape[1]}"
-                " for others; --network-size brings them to one size"
+    def complete(table: Table, values: list[list[float]]) -> None:
+        clean, _, stored, _ = np.mean(values, 0)
+        sentence = "The cycle survives JPEG: the translation shows what it is rebuilt from."
+        if hides_source(clean, stored, float(np.mean(sizes))):
+            sentence = (
+                f"The cycle's error rises from {clean:.3g} to {stored:.3g} levels once the translation is stored as a"
+                " JPEG: the networks hide the source in an invisible signal."
             )
-        return [
-            kid(mine, self.reference) if name == "KID" else fid(mine, self.reference, self.network.name)
-            for name in self.names
-        ]
+        table.summary = f"{table.summary} {sentence}".strip()
 
-
-def verdict(network: Network, classes: Sequence[int], device: torch.device) -> Means:
-    """The share of outputs that a classifier takes for one of some classes, at once or among its first five."""
-
-    def look(shot: Shot) -> list[float]:
-        scores = next(outputs(network, [shot.output], device))
-        scores = scores.flatten() if scores.shape[1:].numel() == 1 else scores
-        if scores.dim() != 1 or max(classes) >= len(scores):
-            raise UsageError(
-                f"{network.name} gives {tuple(scores.shape)} for an image, which has no class {max(classes)}"
-            )
-        first = set(scores.topk(min(5, len(scores))).indices.tolist())
-        return [float(int(scores.argmax()) in classes), float(bool(first & set(classes)))]
-
-    return Means(
-        [Column(f"{network.name} says so", "higher"), Column(f"{network.name}, in its first 5", "higher")],
-        look,
-    )
+    note = "Cycle errors with 8 bits, JPEG and noise: the translation was changed like this before it was translated back."
+    return Measure([*DAMAGES], value, complete=complete, notes=[note])

@@ -1,46 +1,54 @@
-"""The result of an evaluation: rows of figures, what they say in words, and the JSON that reports read."""
+"""The result of an evaluation: a table of estimates with a summary, as text, as a dict, and as files of a run."""
 
 import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
-from twofold.evaluation.measures import Column
+from twofold.files import write_atomically
 from twofold.formats import images
-from twofold.metrics.distribution import Figure
-from twofold.metrics.labels import colours
-
-Uint8 = NDArray[np.uint8]
+from twofold.metrics.distribution import Estimate
+from twofold.metrics.image import Uint8
+from twofold.metrics.labels import to_rgb
 
 PICTURE = "evaluation.webp"
 """The contact sheet's name in a run folder."""
 
 
-@dataclass
-class Row:
-    """One way to make images of the other domain; a figure is None where it means nothing."""
+class Column(NamedTuple):
+    """One metric's heading."""
 
     name: str
-    figures: dict[str, Figure]
-    """By the names of columns."""
+    better: Literal["higher", "lower", ""]
+
+
+@dataclass
+class Row:
+    """One set of images, such as the translations or the untouched sources.
+
+    Attributes:
+        values: by column name; a metric that does not apply to these images is absent.
+    """
+
+    name: str
+    values: dict[str, Estimate]
 
 
 @dataclass
 class Table:
-    """What an evaluation found.
+    """What an evaluation measured: `table.rows`, `table.to_dict()`, `str(table)`.
 
     Attributes:
-        columns: the measures.
+        columns: the metrics.
         rows: the translations first, then what they should beat.
         summary: one or two sentences.
-        notes: what one has to know to read the figures.
-        extra: further keys of the JSON.
-        sheet: the first images, side by side with what became of them; the caption says which is which.
+        notes: what a reader has to know about the values.
+        details: further keys of the dict.
+        sheet: the first images beside their translations, uint8 (H, W, 3); `caption` says what is where.
     """
 
     title: str
@@ -48,66 +56,75 @@ class Table:
     rows: list[Row]
     summary: str = ""
     notes: list[str] = field(default_factory=list)
-    pictures: list[dict[str, str]] = field(default_factory=list)
-    extra: dict[str, Any] = field(default_factory=dict)
+    details: dict[str, Any] = field(default_factory=dict)
     sheet: Uint8 | None = None
     caption: str = ""
+    pictures: list[dict[str, str]] = field(default_factory=list)
 
-    def best(self) -> Row | None:
-        """The best row by the first measure that has a best and that several rows have."""
+    def to_dict(self) -> dict[str, Any]:
+        """The content of evaluation.json: values that are absent or not finite are None."""
+        best = self.best_row()
+        return {
+            "title": self.title,
+            "summary": self.summary,
+            "columns": [column.name for column in self.columns],
+            "better": [column.better for column in self.columns],
+            "rows": [self._row(row) | {"best": row is best} for row in self.rows],
+            "note": " ".join(self.notes),
+            "pictures": self.pictures,
+        } | self.details
+
+    def _row(self, row: Row) -> dict[str, Any]:
+        estimates = [row.values.get(column.name, Estimate(math.nan)) for column in self.columns]
+        parts = [[six_digits(part) for part in column] for column in zip(*estimates, strict=True)]
+        return {"name": row.name} | dict(zip(("values", "low", "high"), parts, strict=True))
+
+    def best_row(self) -> Row | None:
+        """The best row by the first metric that has a best and that several rows have."""
         for column in self.columns:
-            rows = [row for row in self.rows if column.name in row.figures]
+            rows = [row for row in self.rows if column.name in row.values]
             if column.better and len(rows) > 1:
                 sign = 1 if column.better == "higher" else -1
-                return max(rows, key=lambda row: sign * row.figures[column.name].value)
+                return max(rows, key=lambda row: sign * row.values[column.name].value)
         return None
 
     def to_json(self) -> str:
-        """The text of evaluation.json: figures that are not finite, or that a row has not, are null."""
-        best = self.best()
-        return json.dumps(
-            {
-                "title": self.title,
-                "summary": self.summary,
-                "columns": [column.name for column in self.columns],
-                "better": [column.better for column in self.columns],
-                "rows": [self._row(row) | {"best": row is best} for row in self.rows],
-                "note": " ".join(self.notes),
-                "pictures": self.pictures,
-            }
-            | self.extra,
-            indent=1,
-        )
+        return json.dumps(self.to_dict(), indent=1)
 
-    def picture_in(self, folder: Path) -> None:
-        """Write the contact sheet there and name it in the JSON."""
-        if self.sheet is not None:
-            images.write(self.sheet, folder / PICTURE)
-            self.pictures = [{"caption": self.caption, "path": PICTURE}]
-
-    def _row(self, row: Row) -> dict[str, Any]:
-        figures = [row.figures.get(column.name, Figure(math.nan)) for column in self.columns]
-        values, low, high = ([plain(part) for part in parts] for parts in zip(*figures, strict=True))
-        return {"name": row.name, "values": values, "low": low, "high": high}
+    def save(self, json_file: Path, picture: Path | None = None) -> None:
+        """Write the JSON and, beside it, the contact sheet under the name of `picture`."""
+        if picture is not None and self.sheet is not None:
+            images.write(self.sheet, picture)
+            self.pictures = [{"caption": self.caption, "path": picture.name}]
+        write_atomically(json_file, self.to_json())
 
     def cells(self) -> list[list[str]]:
-        """The table with a line for each measure: its name, then a cell for each row."""
+        """One line per metric: its name, then each row's value as text."""
         return [
-            [column.name, *(spelled(row.figures.get(column.name)) for row in self.rows)]
+            [column.name, *(as_text(row.values.get(column.name)) for row in self.rows)]
             for column in self.columns
         ]
 
+    def __str__(self) -> str:
+        lines = [["", *(row.name for row in self.rows)], *self.cells()]
+        wide = [max(map(len, column)) for column in zip(*lines, strict=True)]
+        grid = [
+            "  ".join([name.ljust(wide[0]), *(x.rjust(w) for x, w in zip(rest, wide[1:], strict=True))])
+            for name, *rest in lines
+        ]
+        return "\n".join(filter(None, [self.title, *grid, self.summary, *self.notes]))
 
-def plain(value: float | None) -> float | None:
-    """Six digits, or None where it is no number."""
+
+def six_digits(value: float | None) -> float | None:
+    """Six significant digits, or None where it is not finite."""
     return float(f"{value:.6g}") if value is not None and math.isfinite(value) else None
 
 
-def spelled(figure: Figure | None) -> str:
-    """`21.93 ± 0.31`, with two digits of uncertainty, or three digits where there is none."""
-    if figure is None or math.isnan(figure.value):
+def as_text(estimate: Estimate | None) -> str:
+    """`21.93 ± 0.31`, with two digits of uncertainty, or three digits where there is no interval."""
+    if estimate is None or math.isnan(estimate.value):
         return "–"
-    value, low, high = figure
+    value, low, high = estimate
     half = (high - low) / 2 if low is not None and high is not None else 0.0
     if not math.isfinite(value):
         return "∞" if value > 0 else "-∞"
@@ -116,23 +133,17 @@ def spelled(figure: Figure | None) -> str:
     return f"{value:.{places}f}" + (f" ± {half:.{places}f}" if half > 0 else "")
 
 
-def contact_sheet(
-    columns: Sequence[Sequence[Uint8]], rows: int = 4, across: int = 2, side: int = 160
-) -> Uint8:
-    """The first images side by side with what became of them, `across` groups in each of `rows` rows.
+def contact_sheet(groups: Sequence[Sequence[Uint8]], across: int = 2, side: int = 160) -> Uint8:
+    """Groups of images (H, W, C), such as (source, translation), side by side, `across` groups in each line.
 
     Args:
-        columns: sources, translations and so on, each image (H, W, C).
-        side: what images are resized to, in pixels.
+        side: the side in pixels that each image is resized to.
     """
-    groups = [
-        np.concatenate([images.resize(colours(image), side, side) for image in group], 1)
-        for group in list(zip(*columns, strict=True))[: rows * across]
-    ]
+    joined = [np.concatenate([images.resize(to_rgb(x), side, side) for x in group], 1) for group in groups]
+    joined += [np.full_like(joined[0], 255)] * (-len(joined) % across)
     gap = np.full((side, 8, 3), 255, np.uint8)
-    groups += [np.full_like(groups[0], 255)] * (-len(groups) % across)
     lines = [
-        np.concatenate([part for group in groups[i : i + across] for part in (group, gap)][:-1], 1)
-        for i in range(0, len(groups), across)
+        np.concatenate([part for group in joined[i : i + across] for part in (group, gap)][:-1], 1)
+        for i in range(0, len(joined), across)
     ]
     return np.concatenate(lines)

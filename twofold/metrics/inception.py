@@ -1,12 +1,11 @@
 """The Inception v3 that FID and KID are defined on, and the two ways of resizing for it.
 
-It is the network of the TensorFlow file `inception-2015-12-05` (Szegedy et al. 2015, arXiv 1512.00567), which
-differs from later Inceptions in its last blocks' pools. Its weights are read from the published PyTorch port of
-that file; names of modules are the names in there.
+The network is that of the TensorFlow file `inception-2015-12-05` (Szegedy et al. 2015, arXiv 1512.00567), whose last
+blocks pool in another way than those of later Inceptions. Its weights come from the published PyTorch port of that
+file; the modules have the names used there.
 """
 
 import hashlib
-import urllib.error
 import urllib.request
 from pathlib import Path
 
@@ -15,14 +14,20 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from twofold.errors import TwofoldError, UsageError
+from twofold.files import replacing
 
 NAME = "pt_inception-2015-12-05-6726825d.pth"
 ADDRESS = f"https://github.com/mseitzer/pytorch-fid/releases/download/fid_weights/{NAME}"
 SHA256 = "6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2"
 MEGABYTES = 96
 
+SOURCES = (
+    f"run `twofold evaluate --download-weights` ({MEGABYTES} MB), put {ADDRESS} there, or name the file with"
+    " --inception"
+)
+
 SIDE = 299
-"""Pixels a side that the network takes."""
+"""Side in pixels of the network's input."""
 
 Size = int | tuple[int, int]
 
@@ -119,7 +124,7 @@ class BlockD(nn.Module):
 
 
 class BlockE(nn.Module):
-    """8 × 8 (figure 7); the last one pools by the maximum, an oddity of the TensorFlow file."""
+    """8 × 8 (figure 7); the last one takes a maximum where the others take a mean, as the TensorFlow file does."""
 
     def __init__(self, into: int, last: bool) -> None:
         super().__init__()
@@ -179,7 +184,7 @@ def load(path: Path) -> Inception:
         UsageError: there is no such file, or it holds other weights.
     """
     if not path.is_file():
-        raise UsageError(missing(path))
+        raise UsageError(f"FID and KID need Inception's weights, which are not at {path}: {SOURCES}")
     try:
         weights = torch.load(path, map_location="cpu", weights_only=True)
         weights = {name: w for name, w in weights.items() if not name.startswith("fc.")}
@@ -187,70 +192,53 @@ def load(path: Path) -> Inception:
             network = Inception()
         counters = {name for name in network.state_dict() if name.endswith("num_batches_tracked")}
         network.load_state_dict({name: torch.tensor(0) for name in counters} | weights, assign=True)
-    except Exception as error:  # of a file that is none, torch raises nearly anything
-        raise UsageError(f"{path} does not hold the weights of FID's Inception; {sources()}") from error
+    except Exception as error:  # torch raises nearly anything on a foreign file
+        raise UsageError(f"{path} does not hold the weights of FID's Inception: {SOURCES}") from error
     return network.requires_grad_(False).eval()
 
 
-def missing(path: Path) -> str:
-    return f"FID and KID need the weights of Inception, which are not at {path}: {sources()}"
-
-
-def sources() -> str:
-    return (
-        f"`twofold evaluate --download-weights` fetches them ({MEGABYTES} MB), or put {ADDRESS} there,"
-        " or name the file with --inception"
-    )
-
-
 def download(path: Path, address: str = ADDRESS, sha256: str = SHA256) -> None:
-    """Fetch the published weights to `path`, which appears once their checksum is right.
+    """Fetch the published weights to `path`, which appears only if their checksum is right.
 
     Raises:
-        TwofoldError: no connection, or what came is something else.
+        TwofoldError: there is no connection, or another file came.
     """
-    aside = path.with_name(f".{path.name}.part")
-    path.parent.mkdir(parents=True, exist_ok=True)
     digest = hashlib.sha256()
     try:
-        with urllib.request.urlopen(address, timeout=60) as source, aside.open("wb") as target:
-            while chunk := source.read(1 << 20):
-                digest.update(chunk)
-                target.write(chunk)
-        if digest.hexdigest() != sha256:
-            raise TwofoldError(
-                f"what {address} gave is not the published file; try again, or put it at {path}"
-            )
-        aside.replace(path)
-    except (urllib.error.URLError, OSError) as error:
+        with urllib.request.urlopen(address, timeout=60) as source, replacing(path) as aside:
+            with aside.open("wb") as target:
+                while chunk := source.read(1 << 20):
+                    digest.update(chunk)
+                    target.write(chunk)
+            if digest.hexdigest() != sha256:
+                raise TwofoldError(
+                    f"{address} gave another file (wrong SHA-256); try again, or put the file at {path}"
+                )
+    except OSError as error:  # of which URLError is one
         reason = getattr(error, "reason", error)
         raise TwofoldError(f"cannot fetch {address} ({reason}); put that file at {path}") from error
-    finally:
-        aside.unlink(missing_ok=True)
 
 
-def as_tensorflow(images: Tensor) -> Tensor:
-    """uint8 (N, 3, H, W) as FID's network was given them, (N, 3, 299, 299) in [-1, 1].
+def tensorflow_resize(images: Tensor) -> Tensor:
+    """uint8 (N, 3, H, W) as FID's network got them, (N, 3, 299, 299) in [-1, 1].
 
     The bilinear resize of TensorFlow 1: no antialias, and pixel i of the result reads from i · H / 299, so the last
     ones read from beyond the edge, which repeats.
     """
-    pixels = images.to(torch.float32)
-    return (_stretched(_stretched(pixels, 2), 3) - 128) / 128
+    return (stretched(stretched(images.to(torch.float32), 2), 3) - 128) / 128
 
 
-def _stretched(pixels: Tensor, axis: int) -> Tensor:
+def stretched(pixels: Tensor, axis: int) -> Tensor:
     length = pixels.shape[axis]
     places = torch.arange(SIDE, device=pixels.device, dtype=torch.float32) * (length / SIDE)
     first = places.long().clamp(max=length - 1)
     second = (first + 1).clamp(max=length - 1)
     share = (places - first).unflatten(0, (SIDE, 1) if axis == 2 else (1, SIDE))
-    low, high = (pixels.index_select(axis, places) for places in (first, second))
+    low, high = (pixels.index_select(axis, index) for index in (first, second))
     return low + (high - low) * share
 
 
-def as_clean(images: Tensor) -> Tensor:
+def clean_resize(images: Tensor) -> Tensor:
     """The same with clean-fid's resize: bicubic with antialias (Parmar et al. 2022, arXiv 2104.11222), clipped."""
-    size = (SIDE, SIDE)
-    resized = F.interpolate(images.to(torch.float32), size, mode="bicubic", antialias=True)
+    resized = F.interpolate(images.to(torch.float32), (SIDE, SIDE), mode="bicubic", antialias=True)
     return (resized.clamp(0, 255) - 128) / 128

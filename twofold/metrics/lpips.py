@@ -1,6 +1,7 @@
 """LPIPS (Zhang et al. 2018, arXiv 1801.03924): a learned distance of two images.
 
-The backbones are AlexNet and VGG-16 as their published weights name them; the learned heads come with torchmetrics.
+The backbones are AlexNet and VGG-16, with the layer numbers of their published weights. The learned heads come with
+torchmetrics, whose own LPIPS needs torchvision.
 """
 
 from importlib.util import find_spec
@@ -12,7 +13,7 @@ from torch import Tensor, nn
 from twofold.errors import UsageError
 
 MEAN, DEVIATION = (-0.030, -0.088, -0.188), (0.458, 0.448, 0.450)
-"""What images in [-1, 1] are brought to zero mean and unit deviation with, by channel."""
+"""Of images in [-1, 1], by channel; the backbones take zero mean and unit deviation."""
 
 Layers = list[nn.Module]
 
@@ -21,8 +22,8 @@ class Lpips(nn.Module):
     """The distance (N,) of images (N, 3, H, W) in [-1, 1]; 0 for equal ones.
 
     Args:
-        slices: the backbone in parts, each ending where features are compared.
-        heads: a weight (1, C, 1, 1) for each channel of each of them.
+        slices: the backbone in parts; the features at the end of each part are compared.
+        heads: for each part, the channels' weights (1, C, 1, 1).
     """
 
     def __init__(self, slices: list[nn.Sequential], heads: list[Tensor]) -> None:
@@ -44,20 +45,20 @@ def normalised(images: Tensor) -> Tensor:
 
 
 def unit(maps: Tensor) -> Tensor:
-    """Each pixel's vector of channels at length 1."""
+    """Each pixel's channels scaled to length 1."""
     return maps / (maps.square().sum(1, keepdim=True).sqrt() + 1e-8)
 
 
 def load(path: Path) -> Lpips:
-    """LPIPS on the backbone whose weights are in a file: which one, its keys tell.
+    """LPIPS on the backbone whose weights a file holds; the file's keys tell which backbone it is.
 
     Raises:
-        UsageError: there is no such file, or it holds neither.
+        UsageError: there is no such file, or it holds neither backbone.
     """
     if not path.is_file():
         raise UsageError(
-            f"there is no file {path}; LPIPS needs published ImageNet weights of AlexNet (alexnet-owt-7be5be79.pth)"
-            " or VGG-16 (vgg16-397923af.pth)"
+            f"there is no file {path}; LPIPS needs the published ImageNet weights of AlexNet"
+            " (alexnet-owt-7be5be79.pth) or VGG-16 (vgg16-397923af.pth)"
         )
     try:
         weights = torch.load(path, map_location="cpu", weights_only=True)
@@ -65,8 +66,10 @@ def load(path: Path) -> Lpips:
         name, layers, ends = vgg() if "features.28.weight" in weights else alexnet()
         backbone = nn.ModuleDict({"features": nn.Sequential(*layers)})
         backbone.load_state_dict(weights)
-    except Exception as error:  # of a file that is none, torch raises nearly anything
-        raise UsageError(f"{path} holds no weights of AlexNet or VGG-16 that LPIPS knows") from error
+    except Exception as error:  # torch raises nearly anything on a foreign file
+        raise UsageError(
+            f"{path} does not hold the published ImageNet weights of AlexNet or VGG-16"
+        ) from error
     slices = [nn.Sequential(*layers[start:end]) for start, end in zip([0, *ends[:-1]], ends, strict=True)]
     return Lpips(slices, heads(name)).requires_grad_(False).eval()
 
@@ -92,6 +95,7 @@ def vgg() -> tuple[str, Layers, list[int]]:
 
 
 def heads(name: str) -> list[Tensor]:
+    """The learned weights (1, C, 1, 1) of the five parts of "alex" or "vgg"."""
     found = find_spec("torchmetrics")
     assert found is not None and found.origin is not None
     folder = Path(found.origin).parent / "functional" / "image" / "lpips_models"

@@ -15,7 +15,7 @@ from twofold.data.dataset import ImageStore
 from twofold.data.loader import Loader, load_plain_batch
 from twofold.data.stores import Stores
 from twofold.errors import TwofoldError
-from twofold.evaluation.doctor.examine import examine, of_data
+from twofold.evaluation.doctor.examine import data_findings, examine
 from twofold.formats.images import to_float
 from twofold.networks.layers import Generator
 from twofold.reporting import exporters, samples
@@ -53,7 +53,7 @@ class Records:
         notify: Notify,
     ) -> None:
         self.run, self.begun, self.trainer, self.stores, self.notify = run, begun, trainer, stores, notify
-        self.warned = {found.name for found in of_data(run)}  # said at the start already
+        self.warned = {found.name for found in data_findings(run)}  # said at the start already
         self.losses: dict[str, float] = progress.get("losses", {})
         self.seconds_before: float = progress.get("seconds", 0.0)
         self.writes = distributed.rank() == 0

@@ -77,9 +77,9 @@ class Diagnosis(NamedTuple):
 
 def diagnose(run: Run) -> Diagnosis:
     """What the doctor sees in the run's logs and sample grids."""
-    from twofold.evaluation.doctor.examine import calm, examine
+    from twofold.evaluation.doctor.examine import examine, no_problem
 
-    return Diagnosis(examine(run), calm(run))
+    return Diagnosis(examine(run), no_problem(run))
 
 
 def _pictures(run: Run, pictures: list[Any]) -> Iterator[tuple[Any, str]]:

@@ -234,7 +234,7 @@ def check_networks(config: Config) -> None:
     """Refuse files that are no networks."""
     perceptual(config)
     if config.evaluation.features is not None:
-        own_network(config.evaluation.features, None, torch.device("cpu"))
+        own_network(config.evaluation.features, torch.device("cpu"))
 
 
 def check_memory(begun: Start) -> None:

@@ -166,11 +166,11 @@ def test_pictures_of_other_places_have_no_checkerboard(seed):
     assert appearance.checkerboard(landscapes(seed), frozen(landscapes(seed + 100)), WAY) is None
 
 
-# ---- cycles and critics
+# ---- cycles and discriminators
 
 
 def test_a_cycle_that_reads_a_hidden_signal():
-    found = appearance.hidden_signal(0.02, {"faint noise": (0.06, 0.006), "JPEG 90": (0.09, 0.01)}, "A→B→A")
+    found = appearance.hidden_signal(5.1, {"faint noise": (15.3, 1.5), "JPEG 90": (22.9, 2.6)}, "A→B→A")
     assert (
         found is not None
         and "after JPEG 90" in found.sentence
@@ -179,19 +179,19 @@ def test_a_cycle_that_reads_a_hidden_signal():
 
 
 @pytest.mark.parametrize(
-    "worn",
+    "damaged",
     [
-        {"faint noise": (0.0322, 0.006), "JPEG 90": (0.033, 0.0096)},  # the demo
-        {"faint noise": (0.041, 0.006)},  # more by as much again as the damage itself
+        {"faint noise": (8.2, 1.5), "JPEG 90": (8.4, 2.4)},  # the demo
+        {"faint noise": (10.4, 1.5)},  # more by as much again as the damage itself
         {},
     ],
 )
-def test_a_cycle_that_reads_the_picture(worn):
-    assert appearance.hidden_signal(0.0306, worn, "A→B→A") is None
-    assert appearance.hidden_signal(0.002, {"faint noise": (0.008, 0.006)}, "A→B→A") is None  # nearly a copy
+def test_a_cycle_that_reads_the_picture(damaged):
+    assert appearance.hidden_signal(7.8, damaged, "A→B→A") is None
+    assert appearance.hidden_signal(0.5, {"faint noise": (2.0, 1.5)}, "A→B→A") is None  # nearly a copy
 
 
-def test_a_critic_that_knows_its_images_by_heart():
+def test_a_discriminator_that_memorised_its_images():
     rng = np.random.default_rng(0)
     train, held_out, translated = (rng.normal(mean, 0.1, 16).tolist() for mean in (0.9, 0.2, 0.1))
     found = appearance.overfitted(train, held_out, translated, "B")
@@ -202,8 +202,8 @@ def test_a_critic_that_knows_its_images_by_heart():
     ("train", "held_out", "translated"),
     [(0.7, 0.65, 0.2), (0.2, 0.65, 0.7), (0.5, 0.5, 0.5), (0.55, 0.5, 0.46)],
 )
-def test_a_critic_that_judges_unseen_images_alike(train, held_out, translated):
+def test_a_discriminator_that_judges_unseen_images_alike(train, held_out, translated):
     rng = np.random.default_rng(1)
-    marks = [rng.normal(mean, 0.15, 16).tolist() for mean in (train, held_out, translated)]
-    assert appearance.overfitted(*marks, "B") is None
+    scores = [rng.normal(mean, 0.15, 16).tolist() for mean in (train, held_out, translated)]
+    assert appearance.overfitted(*scores, "B") is None
     assert appearance.overfitted([0.9], [0.1], [0.1], "B") is None  # too few to say

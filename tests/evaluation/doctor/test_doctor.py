@@ -16,8 +16,8 @@ from twofold import config
 from twofold.cli import app as cli
 from twofold.evaluation.doctor import appearance, symptoms
 from twofold.evaluation.doctor import examine as doctor
-from twofold.evaluation.doctor import models as trial
 from twofold.evaluation.doctor.examine import examine
+from twofold.evaluation.doctor.models import cycle_finding
 from twofold.formats import images
 from twofold.networks.discriminators import PatchDiscriminator
 from twofold.networks.layers import Generator, initialise
@@ -114,7 +114,9 @@ def test_a_healthy_run_gets_one_calm_line(clinic, capsys):
     run = clinic.admit()
     assert names(run, models=True) == []
     assert cli.run(["doctor", str(run.path)]) == 0
-    assert "Nothing wrong to be seen after 2,000 images." in " ".join(capsys.readouterr().out.split())
+    assert "No problem found after 2,000 images. This does not mean that the result is good" in " ".join(
+        capsys.readouterr().out.split()
+    )
     assert cli.run(["doctor", str(run.path), "--json"]) == 0
     assert json.loads(capsys.readouterr().out) == []
 
@@ -136,11 +138,14 @@ def test_every_option_in_the_advice_exists():
 
 def test_troubles_come_first_and_are_said(clinic, capsys):
     run = clinic.admit(losses=HEALTHY | {"disc_b": 0.004, "gan_ab": 1.0}, waiting=0.3)
-    assert names(run) == ["critic of B won", "waits for images"]
+    assert names(run) == ["discriminator of B won", "waits for images"]
     assert cli.run(["doctor", str(run.path)]) == 1
     said = capsys.readouterr().out
     assert all(len(line) <= 80 for line in said.splitlines())
-    assert said.startswith("trouble: The critic of B has won:") and "\n    try: Raise --data.workers" in said
+    assert (
+        said.startswith("trouble: The discriminator of B has won:")
+        and "\n    try: Resume it with more threads: `--data.workers 8`" in said
+    )
     cli.run(["doctor", str(run.path), "--json"])
     first, _ = json.loads(capsys.readouterr().out)
     assert set(first) == {"name", "severity", "sentence", "advice"} and first["severity"] == "trouble"
@@ -150,7 +155,7 @@ def test_troubles_come_first_and_are_said(clinic, capsys):
     ("losses", "expected"),
     [
         ({"disc_b": 0.7, "gan_ab": 0.8, "l1": 20.0}, []),
-        ({"disc_b": 0.01, "gan_ab": 4.0, "l1": 20.0}, ["critic of B won"]),
+        ({"disc_b": 0.01, "gan_ab": 4.0, "l1": 20.0}, ["discriminator of B won"]),
     ],
 )
 def test_pix2pix_is_measured_by_its_cross_entropy(clinic, losses, expected):
@@ -158,7 +163,7 @@ def test_pix2pix_is_measured_by_its_cross_entropy(clinic, losses, expected):
     assert names(clinic.admit(losses=losses, config=config)) == expected
 
 
-@pytest.mark.parametrize(("gan", "expected"), [(1.0, []), (0.25, ["critic of B won"])])
+@pytest.mark.parametrize(("gan", "expected"), [(1.0, []), (0.25, ["discriminator of B won"])])
 def test_a_weighted_adversarial_loss_is_measured_without_its_weight(clinic, gan, expected):
     config = CONFIG | {"method": "fastcut", "cut": {"gan": gan}}
     losses = {"disc_b": 0.004, "gan_ab": 0.3, "nce_a": 3.0}
@@ -170,7 +175,7 @@ def test_a_training_that_ended_over_a_loss(clinic):
     with run.metrics.open("a") as log:
         log.write(json.dumps({"images": 2010, "not_finite": ["gan_ba"]}) + "\n")
     (found,) = examine(run)
-    assert found.name == "not finite" and "gan_ba stopped being a number at 2,010 images" in found.sentence
+    assert found.name == "not finite" and "gan_ba stopped being finite at 2,010 images" in found.sentence
 
 
 def test_images_in_both_domains(clinic):
@@ -211,7 +216,7 @@ def test_pictures_that_are_ill(clinic, spoil, expected):
 def test_what_follows_from_a_copy_is_left_out(clinic):
     run = clinic.admit(losses=HEALTHY | {"disc_b": 0.004, "gan_ab": 1.0, "disc_a": 0.004, "gan_ba": 1.0})
     clinic.draw(2000, "ab", summers(), summers())
-    assert names(run) == ["critic of A won", "A→B copies"]
+    assert names(run) == ["discriminator of A won", "A→B copies"]
 
 
 def test_one_picture_for_everything_is_one_finding(clinic):
@@ -262,7 +267,7 @@ def test_young_pictures_are_not_judged(clinic):
     assert names(run) == []  # early in 20,000 images
 
 
-# ---- models and critics
+# ---- generators and discriminators
 
 
 class Smuggler(Generator):
@@ -280,7 +285,7 @@ class Smuggler(Generator):
 def test_a_cycle_that_smuggles_its_source_through():
     sources = [torch.from_numpy(x.transpose(2, 0, 1)[None].copy()) * 2 - 1 for x in summers()]
     translated = [Smuggler(True)(x) for x in sources]
-    found = trial.cycle("ab", sources, translated, Smuggler(False))
+    found = cycle_finding("ab", sources, translated, Smuggler(False))
     assert found is not None and found.name == "A→B→A hides its source"
 
 
@@ -290,7 +295,7 @@ def test_a_cycle_that_reads_what_can_be_seen():
             return -image
 
     sources = [torch.from_numpy(x.transpose(2, 0, 1)[None].copy()) * 2 - 1 for x in summers()]
-    assert trial.cycle("ba", sources, [-x for x in sources], Negative(False)) is None
+    assert cycle_finding("ba", sources, [-x for x in sources], Negative(False)) is None
 
 
 def noise(folder, letters):
@@ -300,8 +305,8 @@ def noise(folder, letters):
         images.write(rng.integers(0, 256, (SIDE, SIDE, 3), dtype=np.uint8), folder / f"{letter}.png")
 
 
-@pytest.mark.parametrize(("by_heart", "expected"), [(True, ["critic of B overfits"]), (False, [])])
-def test_a_critic_that_knows_its_images_by_heart(clinic, tmp_path, by_heart, expected):
+@pytest.mark.parametrize(("memorised", "expected"), [(True, ["discriminator of B overfits"]), (False, [])])
+def test_a_discriminator_that_memorised_its_images(clinic, tmp_path, memorised, expected):
     """Its images are noise: only one that has learnt them by heart can tell them from others."""
     run, folders = clinic.admit(), (tmp_path / "A", tmp_path / "B")
     noise(folders[0], "abcdefgh")
@@ -310,28 +315,28 @@ def test_a_critic_that_knows_its_images_by_heart(clinic, tmp_path, by_heart, exp
     with torch.random.fork_rng():
         torch.manual_seed(0)
         generators = {way: SkipResnetGenerator(3, 3, width=2, blocks=1) for way in ("ab", "ba")}
-        critic = PatchDiscriminator(3, width=8, layers=1)
-        for network in (*generators.values(), critic):
+        disc = PatchDiscriminator(3, width=8, layers=1)
+        for network in (*generators.values(), disc):
             initialise(network, "normal", 0.02)
     for way, generator in generators.items():
         model.save(generator, model.header_of(generator, way, SIDE, {}), run.snapshot(2000, way))
-    if by_heart:
-        learn_by_heart(critic, folders[1], "opqr", folders[0], "efgh")
+    if memorised:
+        memorise(disc, folders[1], "opqr", folders[0], "efgh")
     run.state(2000).mkdir(parents=True)
-    weights = {f"method/disc_b.{name}": weight.detach() for name, weight in critic.state_dict().items()}
+    weights = {f"method/disc_b.{name}": weight.detach() for name, weight in disc.state_dict().items()}
     save_file(weights, run.state(2000) / "state.safetensors")
     assert [name for name in names(run, models=True) if "overfits" in name] == expected
 
 
-def learn_by_heart(critic, folder, letters, others, fakes):
+def memorise(disc, folder, letters, others, fakes):
     def batch(folder, letters):
         read = [images.read(folder / f"{letter}.png", 3) for letter in letters]
         return images.to_float(torch.from_numpy(np.stack(read)).permute(0, 3, 1, 2).contiguous())
 
     real, fake = batch(folder, letters), batch(others, fakes)
-    optimizer = torch.optim.Adam(critic.parameters(), 0.01)
+    optimizer = torch.optim.Adam(disc.parameters(), 0.01)
     for _ in range(60):
-        logits = critic(real).mean((1, 2, 3)), critic(fake).mean((1, 2, 3))
+        logits = disc(real).mean((1, 2, 3)), disc(fake).mean((1, 2, 3))
         loss = F.softplus(-5 * logits[0]).mean() + F.softplus(5 * logits[1]).mean()
         optimizer.zero_grad()
         loss.backward()
@@ -355,13 +360,13 @@ def test_a_run_that_has_just_started(clinic):
     for path in (run.metrics, run.timing, *(run.path / "samples").iterdir()):
         path.unlink()
     assert names(run, models=True) == []
-    assert doctor.calm(run).startswith("Nothing to judge yet")
+    assert doctor.no_problem(run).startswith("Nothing to judge yet")
 
 
 def test_an_old_run_without_the_newer_settings(clinic):
     old = {"format": 1, "method": "cyclegan", "cyclegan": {"adversarial": "bce"}}
     run = clinic.admit(losses=HEALTHY | {"disc_a": 0.02, "gan_ba": 5.0}, config=old)
-    assert names(run, models=True) == ["critic of A won"]
+    assert names(run, models=True) == ["discriminator of A won"]
 
 
 def test_damaged_parts_are_named_and_the_rest_is_read(clinic):
@@ -372,7 +377,7 @@ def test_damaged_parts_are_named_and_the_rest_is_read(clinic):
         path[1].write_bytes(path[1].read_bytes()[:40])
     with run.metrics.open("a") as log:
         log.write('{"images": 2050, "los')
-    assert names(run, models=True) == ["config.yaml damaged", "critic of B won", "data.json damaged"]
+    assert names(run, models=True) == ["config.yaml damaged", "discriminator of B won", "data.json damaged"]
 
 
 JUNK = [None, True, -1, 10**400, 1e308, "x", "<b>", [], [1], {}, {"a": None}, "../../etc", "\x00"]

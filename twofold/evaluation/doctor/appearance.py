@@ -1,34 +1,31 @@
-"""What a run's pictures and networks show: each symptom a function of plain arrays that gives a finding or None.
+"""Problems that a run's pictures and networks show: each a function of plain arrays that gives a finding or None.
 
-Pictures are float32 (N, H, W, C) in [0, 1]. Figures named "healthy" below are of `twofold demo` at 64 px, from its
-hundredth image to its end.
+Pictures are float32 (N, H, W, 3) in [0, 1]. `way` is a direction, such as "A→B". Values named "healthy" are of
+`twofold demo` at 64 px, from its hundredth image to its end.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from twofold.evaluation.doctor.symptoms import Finding
+from twofold.metrics.structure import correlation, hides_source, luminance
 
 Pictures = NDArray[np.float32]
 
-LUMA = np.array([0.299, 0.587, 0.114], np.float32)
-
 ALIKE = 0.15
-"""Translations this many times as different from each other as the pictures of either domain: one picture for all.
-Healthy: 0.8 to 1.1."""
+"""Translations this many times as different from each other as the pictures of either domain. Healthy: 0.8 to 1.1."""
 
 
 def collapsed(
     sources: Pictures, translations: Pictures, targets: Pictures | None, way: str
 ) -> Finding | None:
-    """Different inputs come out nearly equal.
+    """Different inputs give nearly equal outputs.
 
     Args:
-        targets: pictures of the domain translated into, where there are any: they may all look alike.
-        way: such as "A→B".
+        targets: pictures of the target domain, if there are any: they may all be alike.
     """
     if len(sources) < 2:
         return None
@@ -40,240 +37,41 @@ def collapsed(
     return Finding(
         f"{way} collapsed",
         "trouble",
-        f"{way} makes nearly the same picture of everything: its translations differ from each other"
+        f"{way} makes nearly the same picture of every input: its translations differ from each other"
         f" {variety(translations) / usual:.0%} as much as real pictures do.",
-        "Start anew with half the --optim.lr, or a stronger cycle (--cyclegan.cycle-a and -b, --cut.nce); check that"
-        " the folder translated into is varied: `twofold data check`.",
+        "Start a new run with half the learning rate: `--optim.lr 1e-4` is half the default. If the cycle's weights were"
+        " lowered, restore them: `--cyclegan.cycle-a 10 --cyclegan.cycle-b 10`.",
     )
-
-
-COPIED = 0.35
-"""A change below this share of what recolouring alone would need. Healthy: at least 0.98; an image cannot come to
-have the other domain's colours with less than 1."""
-
-UNTOUCHED = 2 / 255
-"""A mean change below this is none to the eye, whatever the domains."""
-
-
-def copied(sources: Pictures, translations: Pictures, targets: Pictures | None, way: str) -> Finding | None:
-    """The translation is the source again."""
-    change = float(np.abs(translations - sources).mean())
-    needed = 0.0 if targets is None else colour_distance(sources, targets)
-    if change >= max(COPIED * needed, UNTOUCHED):
-        return None
-    return Finding(
-        f"{way} copies",
-        "trouble",
-        f"{way} gives back its input: pixels change by {255 * change:.1f} of 255 levels"
-        + (f", where the other domain's colours alone are {255 * needed:.0f} away." if needed else "."),
-        "Lower what ties the output to the input: --cyclegan.identity 0.1 or 0, then a smaller --cyclegan.cycle-a and"
-        " -b (--cut.nce for CUT); if the critics' losses stay near undecided as well, train longer.",
-    )
-
-
-INVERTED = -0.3
-"""Mean correlation of the brightness of source and translation. Healthy: 0.5; two pictures chosen at random: near 0."""
-
-
-def inverted(sources: Pictures, translations: Pictures, way: str) -> Finding | None:
-    """Light has become dark, and dark light."""
-    if sources.shape != translations.shape:
-        return None
-    found = [correlation(x @ LUMA, y @ LUMA) for x, y in zip(sources, translations, strict=True)]
-    if not np.mean(found) < INVERTED:
-        return None
-    return Finding(
-        f"{way} inverts",
-        "trouble",
-        f"{way} turns light into dark: the brightness of source and translation correlates at {np.mean(found):.2f}.",
-        "The cycle is content with a negative. Start anew with another --seed, with --cyclegan.identity 0.5, or with"
-        " --generator.skips (CycleGAN), which start from a copy.",
-    )
-
-
-ASTRAY, FAR = 1.5, 0.08
-"""Colours this many times as far from the other domain as untouched pictures are, and that far in all, 1 being from
-black to white. Healthy: 0.1 to 0.3 times, 0.02 to 0.04 in all; four pictures alone scatter by up to 0.05."""
-
-RESTLESS = 0.1
-"""The mean colour of the same translations moves by this much from grid to grid. Healthy: up to 0.07 before 400
-images, 0.01 after."""
-
-
-def colours_off(
-    sources: Pictures, translations: Pictures, targets: Pictures | None, earlier: Sequence[Pictures], way: str
-) -> Finding | None:
-    """Colours wander off, or do not settle.
-
-    Args:
-        earlier: translations of the same sources in the grids before, oldest first.
-    """
-    advice = (
-        "Give the colours something to hold on to: --cyclegan.identity 0.5 (--cut.nce-identity for CUT); if they"
-        " swing, half the --optim.lr and --training.ema 1000."
-    )
-    before, now = (
-        (0.0, 0.0)
-        if targets is None
-        else (colour_distance(sources, targets), colour_distance(translations, targets))
-    )
-    if now > max(ASTRAY * before, FAR):
-        return Finding(
-            f"{way} colours off",
-            "watch",
-            f"{way} leads away from the other domain's colours: they are {255 * now:.0f} levels off after"
-            f" translation and {255 * before:.0f} before.",
-            advice,
-        )
-    means = np.array([grid.mean((0, 1, 2)) for grid in [*earlier, translations]])  # (grids, C)
-    steps = np.abs(np.diff(means, axis=0)).max(1) if len(means) > 2 else np.zeros(1)
-    if float(np.median(steps)) > RESTLESS:
-        return Finding(
-            f"{way} colours swing",
-            "watch",
-            f"{way} does not settle on its colours: from one sample grid to the next they move by"
-            f" {255 * float(np.median(steps)):.0f} levels.",
-            advice,
-        )
-    return None
-
-
-PERIODS = (2, 4)
-"""Pixels after which the pattern of one doubling, and of the one before it, repeats."""
-
-PEAK, OVER_SOURCE = 10.0, 4.0
-"""Power at such a frequency over its neighbours', and that over the source's own. Of four photographs of
-horse2zebra, the largest of eight such ratios is 2.3 in the middle and 6 at most, at 64, 128 and 256 px, bar one
-of 12."""
-
-VISIBLE = 0.7 / 255
-"""Root mean square of the whole pattern in brightness, all its frequencies together; fainter ones are lost in 8 bits."""
-
-
-def checkerboard(sources: Pictures, translations: Pictures, way: str) -> Finding | None:
-    """A pattern of the doublings' period lies over the translations and not over the sources."""
-    side = min(translations.shape[1:3]) // 4 * 4
-    if side < 32 or sources.shape != translations.shape:
-        return None
-    mine, its = (power(x[:, :side, :side]) for x in (translations, sources))
-    standing = [
-        (ratio, period, (y, x))
-        for y, x, period in grid_frequencies(side)
-        if (ratio := peak(mine, y, x)) > OVER_SOURCE * max(1.0, peak(its, y, x))
-    ]
-    worst, period, _ = max(standing, default=(0.0, 0, (0, 0)))
-    doubled = (
-        mine[at] * (1 if {*at} <= {0, side // 2} else 2) for *_, at in standing
-    )  # by the other half plane
-    if worst < PEAK or math.sqrt(sum(doubled)) < VISIBLE:
-        return None
-    return Finding(
-        f"{way} checkerboard",
-        "watch",
-        f"{way} lays a checkerboard of {period} px over its pictures: {worst:.0f} times its neighbouring frequencies,"
-        " which the sources lack.",
-        "It fades with training, since critics see it; --generator.upsample resize does without it from the start.",
-    )
-
-
-def grid_frequencies(side: int) -> list[tuple[int, int, int]]:
-    """(row, column, period in pixels) of every frequency of a doubling's pattern, in the half plane that counts."""
-    found = []
-    for period in PERIODS:
-        step = side // period
-        found += [(0, step, period), (step, 0, period), (step, step, period)]
-    return [*found, (side - side // 4, side // 4, 4), (side // 2, side // 4, 4), (side // 4, side // 2, 4)]
-
-
-def power(pictures: Pictures) -> NDArray[np.float64]:
-    """Mean power spectrum of the brightness (N, S, S, C), Hann windowed, scaled to squared amplitudes."""
-    grey = brightness(pictures).astype(np.float64)
-    window = np.hanning(grey.shape[1] + 1)[:-1]
-    window = window[:, None] * window
-    grey = (grey - grey.mean((1, 2), keepdims=True)) * window
-    return np.square(np.abs(np.fft.fft2(grey)) / window.sum()).mean(0)
-
-
-def peak(spectrum: NDArray[np.float64], y: int, x: int) -> float:
-    """Power at a frequency over the median of those 3 to 5 bins away; on an axis, of those along the axis.
-
-    Pictures have much power along both axes, so only what lies on the same one compares.
-    """
-    side, ring, near = len(spectrum), (-5, -4, -3, 3, 4, 5), (-1, 0, 1)
-    rows, columns = (near if y == 0 else ring), (near if x == 0 else ring)
-    around = [spectrum[(y + i) % side, (x + j) % side] for i in rows for j in columns]
-    return float(spectrum[y, x] / max(np.median(around), 1e-20))
-
-
-HIDDEN, AMPLIFIED = 1.5, 2.0
-"""A cycle's error after faint damage to the translation, over that without, and the rise over the damage's own size.
-Healthy: 1.05 and 0.3 with noise, 1.1 and 0.25 with JPEG."""
-
-
-def hidden_signal(clean: float, worn: dict[str, tuple[float, float]], way: str) -> Finding | None:
-    """The way back reads the source from something too faint to see (Chu et al. 2017, arXiv 1712.02950).
-
-    Args:
-        clean: mean |there and back - source|.
-        worn: by what was done to the translation, the same error then, and the mean change of the translation.
-        way: such as "A→B→A".
-    """
-    told = {
-        damage: error
-        for damage, (error, size) in worn.items()
-        if error > max(HIDDEN * clean, clean + AMPLIFIED * size)
-    }
-    if not told:
-        return None
-    damage = max(told, key=told.__getitem__)
-    return Finding(
-        f"{way} hides its source",
-        "watch",
-        f"{way} passes the source on in an invisible signal: after {damage} the way back errs by"
-        f" {255 * told[damage]:.1f} levels in place of {255 * clean:.1f}.",
-        "The cycle loss says less than it seems. Lower --cyclegan.cycle-a and -b (to 2 or 4), or try --method cut, which"
-        " has no cycle; vary what is trained on with --data.jitter 0.1.",
-    )
-
-
-LEARNT_BY_HEART, SURELY = 0.5, 3.0
-"""The share of the way from translated to training images at which held-out ones lie short of the latter, to a
-critic that knows the training images by heart; and how many standard errors it must be."""
-
-
-def overfitted(
-    train: Sequence[float], held_out: Sequence[float], translated: Sequence[float], side: str
-) -> Finding | None:
-    """A critic takes held-out real images for translations: Karras et al. 2020 (arXiv 2006.06676), equation 1, r_v.
-
-    Args:
-        train, held_out, translated: its mean logit for each image, three or more of each.
-    """
-    if min(len(train), len(held_out), len(translated)) < 3:
-        return None
-    gap, reach = np.mean(train) - np.mean(held_out), np.mean(train) - np.mean(translated)
-    error = math.hypot(np.std(train) / len(train) ** 0.5, np.std(held_out) / len(held_out) ** 0.5)
-    if reach <= 0 or gap < LEARNT_BY_HEART * reach or gap < SURELY * error:
-        return None
-    return Finding(
-        f"critic of {side} overfits",
-        "trouble" if gap > 0.8 * reach else "watch",
-        f"The critic of {side} knows its training images by heart: real ones that it never saw score"
-        f" {min(gap / reach, 9.99):.0%} of the way down to translations.",
-        f"Show it variation: --adversarial.augment colour translation cutout; or find more images of {side}, or stop"
-        " at an earlier snapshot.",
-    )
-
-
-def brightness(pictures: Pictures) -> Pictures:
-    """(..., C) to (...): luma of three channels, else the first."""
-    return pictures @ LUMA if pictures.shape[-1] == 3 else pictures[..., 0]
 
 
 def variety(pictures: Pictures) -> float:
     """Mean absolute difference of two different pictures."""
     pairs = [np.abs(x - y).mean() for i, x in enumerate(pictures) for y in pictures[:i]]
     return float(np.mean(pairs)) if pairs else 0.0
+
+
+COPIED = 0.35
+"""A change below this share of what a change of colour alone would need. Healthy: at least 0.98; an image cannot get
+the other domain's colours with less than 1."""
+
+UNCHANGED = 2 / 255
+"""A mean change below this cannot be seen, whatever the domains."""
+
+
+def copied(sources: Pictures, translations: Pictures, targets: Pictures | None, way: str) -> Finding | None:
+    """The translation is the source."""
+    change = float(np.abs(translations - sources).mean())
+    needed = 0.0 if targets is None else colour_distance(sources, targets)
+    if change >= max(COPIED * needed, UNCHANGED):
+        return None
+    return Finding(
+        f"{way} copies",
+        "trouble",
+        f"{way} returns its input: pixels change by {255 * change:.1f} of 255 levels"
+        + (f", and the other domain's colours alone are {255 * needed:.0f} levels away." if needed else "."),
+        "Start a new run with a smaller identity loss, `--cyclegan.identity 0.1`, or for CUT with a smaller contrast,"
+        " `--cut.nce 0.5`.",
+    )
 
 
 def colour_distance(these: Pictures, those: Pictures) -> float:
@@ -283,8 +81,178 @@ def colour_distance(these: Pictures, those: Pictures) -> float:
     return float(np.mean(each))
 
 
-def correlation(x: NDArray[np.float32], y: NDArray[np.float32]) -> float:
-    """Pearson's, of all pixels; 0 where one of them is flat."""
-    x, y = x - x.mean(), y - y.mean()
-    size = math.sqrt(float((x * x).sum() * (y * y).sum()))
-    return float((x * y).sum()) / size if size > 1e-6 else 0.0
+INVERTED = -0.3
+"""Mean correlation of the brightness of source and translation. Healthy: 0.5; random pictures: near 0."""
+
+
+def inverted(sources: Pictures, translations: Pictures, way: str) -> Finding | None:
+    """Light became dark, and dark light."""
+    if sources.shape != translations.shape:
+        return None
+    pairs = zip(luminance(sources), luminance(translations), strict=True)
+    mean = float(np.mean([correlation(x, y) for x, y in pairs]))
+    if not mean < INVERTED:
+        return None
+    return Finding(
+        f"{way} inverts",
+        "trouble",
+        f"{way} turns light into dark: the brightness of source and translation correlates at {mean:.2f}.",
+        "Start a new run that begins with a copy, `--generator.skips`, or with another seed, `--seed 1`.",
+    )
+
+
+OFF, FAR = 1.5, 0.08
+"""Colours this many times as far from the other domain as those of untouched pictures, and at least so far, where 1 is
+from black to white. Healthy: 0.1 to 0.3 times, 0.02 to 0.04 in all; four pictures alone scatter by up to 0.05."""
+
+SWING = 0.1
+"""The mean colour of the same translations moves by this much from grid to grid. Healthy: up to 0.07 before 400
+images, 0.01 after."""
+
+
+def colours_off(
+    sources: Pictures, translations: Pictures, targets: Pictures | None, earlier: Sequence[Pictures], way: str
+) -> Finding | None:
+    """Colours move away from the target domain, or do not settle.
+
+    Args:
+        earlier: translations of the same sources in the grids before, oldest first.
+    """
+    before, now = 0.0, 0.0
+    if targets is not None:
+        before, now = colour_distance(sources, targets), colour_distance(translations, targets)
+    means = np.array([grid.mean((0, 1, 2)) for grid in [*earlier, translations]])  # (grids, 3)
+    step = float(np.median(np.abs(np.diff(means, axis=0)).max(1))) if len(means) > 2 else 0.0
+    if now > max(OFF * before, FAR):
+        name = "colours off"
+        sentence = (
+            f"{way} moves away from the other domain's colours: they are {255 * now:.0f} levels off after translation"
+            f" and {255 * before:.0f} before."
+        )
+    elif step > SWING:
+        name = "colours swing"
+        sentence = f"{way} does not settle on its colours: they move by {255 * step:.0f} levels between sample grids."
+    else:
+        return None
+    advice = (
+        "Start a new run with an identity loss, `--cyclegan.identity 0.5` (`--cut.nce-identity` for CUT); if the colours"
+        " swing, also average the weights: `--training.ema 1000`."
+    )
+    return Finding(f"{way} {name}", "watch", sentence, advice)
+
+
+PERIODS = (2, 4)
+"""Pixels after which the pattern of the last upsampling, and of the one before it, repeats."""
+
+PEAK, OVER_SOURCE = 10.0, 4.0
+"""Power at such a frequency over its neighbours', and that over the source's own. Of four photographs of
+horse2zebra, the largest of eight such ratios is 2.3 in the median and 6 at most, at 64, 128 and 256 px, except one
+of 12."""
+
+VISIBLE = 0.7 / 255
+"""Root mean square of the whole pattern in brightness, all its frequencies together; fainter ones are lost in 8 bits."""
+
+
+def checkerboard(sources: Pictures, translations: Pictures, way: str) -> Finding | None:
+    """The translations have a pattern of the upsampling's period, and the sources do not."""
+    side = min(translations.shape[1:3]) // 4 * 4
+    if side < 32 or sources.shape != translations.shape:
+        return None
+    made, real = (power(x[:, :side, :side]) for x in (translations, sources))
+    worst, worst_period, total = 0.0, 0, 0.0
+    for y, x, period in pattern_frequencies(side):
+        ratio = peak(made, y, x)
+        if ratio > OVER_SOURCE * max(1.0, peak(real, y, x)):
+            worst, worst_period = max((worst, worst_period), (ratio, period))
+            total += made[y, x] * (
+                1 if {y, x} <= {0, side // 2} else 2
+            )  # the other half plane has the same power
+    if worst < PEAK or math.sqrt(total) < VISIBLE:
+        return None
+    return Finding(
+        f"{way} checkerboard",
+        "watch",
+        f"{way} adds a checkerboard of {worst_period} px to its pictures: {worst:.0f} times the power of neighbouring"
+        " frequencies, which the sources do not have.",
+        "Train longer: it fades because the discriminators see it. A new run with `--generator.upsample resize` has"
+        " none from the start.",
+    )
+
+
+def pattern_frequencies(side: int) -> list[tuple[int, int, int]]:
+    """(row, column, period in pixels) of every frequency of an upsampling's pattern, in one half plane."""
+    found = []
+    for period in PERIODS:
+        step = side // period
+        found += [(0, step, period), (step, 0, period), (step, step, period)]
+    return [*found, (side - side // 4, side // 4, 4), (side // 2, side // 4, 4), (side // 4, side // 2, 4)]
+
+
+def power(pictures: Pictures) -> NDArray[np.float64]:
+    """Mean power spectrum (S, S) of the brightness of (N, S, S, 3), Hann windowed, scaled to squared amplitudes."""
+    grey = luminance(pictures)
+    window = np.hanning(grey.shape[1] + 1)[:-1]
+    window = window[:, None] * window
+    grey = (grey - grey.mean((1, 2), keepdims=True)) * window
+    return np.square(np.abs(np.fft.fft2(grey)) / window.sum()).mean(0)
+
+
+def peak(spectrum: NDArray[np.float64], y: int, x: int) -> float:
+    """Power at a frequency over the median of those 3 to 5 bins away; on an axis, of those along the axis.
+
+    Pictures have much power along both axes, so only frequencies on the same axis compare.
+    """
+    side, ring, near = len(spectrum), (-5, -4, -3, 3, 4, 5), (-1, 0, 1)
+    rows, columns = (near if y == 0 else ring), (near if x == 0 else ring)
+    around = [spectrum[(y + i) % side, (x + j) % side] for i in rows for j in columns]
+    return float(spectrum[y, x] / max(np.median(around), 1e-20))
+
+
+def hidden_signal(clean: float, damaged: Mapping[str, tuple[float, float]], way: str) -> Finding | None:
+    """The way back reads the source from a signal too faint to see (`hides_source`).
+
+    Args:
+        clean: the cycle's mean absolute error, in levels of 255.
+        damaged: by the damage to the translation, the same error after it, and the damage's own size.
+        way: such as "A→B→A".
+    """
+    errors = {name: error for name, (error, size) in damaged.items() if hides_source(clean, error, size)}
+    if not errors:
+        return None
+    worst = max(errors, key=errors.__getitem__)
+    return Finding(
+        f"{way} hides its source",
+        "watch",
+        f"{way} passes the source on in an invisible signal: after {worst} the way back errs by {errors[worst]:.1f}"
+        f" levels in place of {clean:.1f}.",
+        "Start a new run with a weaker cycle, `--cyclegan.cycle-a 4 --cyclegan.cycle-b 4`, or without one, `--method cut`.",
+    )
+
+
+MEMORISED, SURELY = 0.5, 3.0
+"""How far held-out images score from training images towards translations, as a share of the whole way, if the
+discriminator has memorised the training images; and by how many standard errors."""
+
+
+def overfitted(
+    train: Sequence[float], held_out: Sequence[float], translated: Sequence[float], domain: str
+) -> Finding | None:
+    """A discriminator takes held-out real images for translations: Karras et al. 2020 (arXiv 2006.06676), eq. 1, r_v.
+
+    Args:
+        train, held_out, translated: its mean logit for each image; fewer than three of one are not judged.
+    """
+    if min(len(train), len(held_out), len(translated)) < 3:
+        return None
+    gap, whole = np.mean(train) - np.mean(held_out), np.mean(train) - np.mean(translated)
+    error = math.hypot(np.std(train) / len(train) ** 0.5, np.std(held_out) / len(held_out) ** 0.5)
+    if whole <= 0 or gap < MEMORISED * whole or gap < SURELY * error:
+        return None
+    return Finding(
+        f"discriminator of {domain} overfits",
+        "trouble" if gap > 0.8 * whole else "watch",
+        f"The discriminator of {domain} has memorised its training images: real images it never saw score"
+        f" {min(gap / whole, 9.99):.0%} of the way down to translations.",
+        f"Start a new run that varies what it sees, `--adversarial.augment colour,translation,cutout`, or add images"
+        f" of {domain}.",
+    )

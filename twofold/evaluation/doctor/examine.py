@@ -1,7 +1,7 @@
-"""What is wrong with a run, in plain words, and what to try next: read from its folder alone.
+"""What is wrong with a run and what to try next, from its folder alone. Read `examine` from top to bottom.
 
-`examine` works on a run that is going on, finished, old, empty or damaged; what cannot be read is left out or
-said. The symptoms themselves stand in `symptoms` (logs) and `appearance` (pictures), each a pure function.
+It works on a run that is going on, finished, old, empty or damaged; what cannot be read is left out or reported.
+`symptoms` (logs) and `appearance` (pictures) hold the rules.
 """
 
 import math
@@ -13,109 +13,108 @@ from typing import Any, NamedTuple
 
 from twofold.evaluation.doctor import appearance, symptoms
 from twofold.evaluation.doctor.appearance import Pictures
-from twofold.evaluation.doctor.folder import cells, count, files, number
+from twofold.evaluation.doctor.folder import files, grid_columns, is_count, number
 from twofold.evaluation.doctor.symptoms import Finding
 from twofold.read_untrusted import Mark, mapping, mark, room
-from twofold.runs import Run, read_lines
+from twofold.runs import DIRECTIONS, Run, read_lines
 
 NEWEST = 1000
 """Lines of each log that are read: five times a run's reports at the default interval."""
 
 YOUNG, YOUNG_SHARE = 200, 0.1
-"""Pictures are not judged before so many images, or before this share of the training: all of them look ill."""
+"""Pictures are not judged before so many images, or before this share of the run: all of them look wrong then."""
 
 EARLIER = 3
-"""Sample grids before the newest that are looked at."""
+"""Sample grids before the newest that are read."""
 
-SEEN = 0.2
-"""A distance of images in [-1, 1], 25 of 255 levels: below it a loss may leap by any factor, and none sees it."""
+VISIBLE = 0.2
+"""A distance of images in [-1, 1], 25 of 255 levels: below it a loss may jump by any factor and nobody sees it."""
 
 ADVERSARIAL = {"pix2pix": "bce"}
 """The adversarial loss of a method whose config does not name it; lsgan for the others."""
 
 
-class Case(NamedTuple):
-    """What could be read of a run folder."""
+class Logs(NamedTuple):
+    """What could be read of a run's configuration and logs."""
 
     run: Run
     config: dict[Any, Any]
     losses: dict[str, list[float]]
-    """By name, a value a report; NaN where one lacks it."""
+    """By name, one value per report; NaN where a report lacks it."""
     stopped: dict[int, list[str]]
-    """Image counts at which the training ended because losses were no numbers, and their names."""
+    """Names of losses by the image count at which the run ended because they were not finite."""
     waiting: list[float]
-    seen: int
-    """Images."""
+    images: int
+    """Seen so far."""
     total: float
     """Images to train for; infinite where the folder does not say, so that nothing is called late."""
 
 
 def examine(run: Run, *, models: bool = False) -> list[Finding]:
-    """Everything found wrong, the worst first; empty for a run that seems well.
+    """All findings, the worst first; empty for a run that seems well.
 
     Args:
-        models: also try the newest models and critics on a few images, which takes seconds; without, the logs, the
-            file list and the sample grids are read, in 0.2 s on a busy slow core, or 0.02 s where no grid is new.
+        models: also run the newest generators and discriminators on a few images, which takes seconds. Without it the
+            logs, the file list and the sample grids are read: 0.2 s on a busy slow core, 0.02 s if no grid is new.
     """
-    case = read(run)
-    found = [*of_folder(case), *of_logs(case), *of_data(run), *of_pictures(case)]
+    logs = read_logs(run)
+    found = [*folder_findings(logs), *log_findings(logs), *data_findings(run), *sample_findings(logs)]
     if models:
-        from twofold.evaluation.doctor import models as trial
+        from twofold.evaluation.doctor.models import model_findings
 
-        found += trial.findings(run, case.config)
-    return sorted(causes(found), key=lambda finding: finding.severity != "trouble")
-
-
-def causes(found: list[Finding]) -> list[Finding]:
-    """Without what only follows from another: a critic always wins against a translator that copies or collapsed,
-    and one picture for everything has a texture of its own."""
-    follow: set[str] = set()
-    for way in ("A→B", "B→A"):
-        ill = {each.name.removeprefix(way) for each in found if each.name.startswith(way)}
-        if ill & {" copies", " collapsed"}:
-            follow |= {f"critic of {way[2]} won", f"critic of {way[2]} winning"}
-        if " collapsed" in ill:
-            follow |= {f"{way} checkerboard"}
-    return [each for each in found if each.name not in follow]
+        found += model_findings(run, logs.config)
+    return sorted(without_consequences(found), key=lambda finding: finding.severity != "trouble")
 
 
-def calm(run: Run) -> str:
-    """What to say of a run in which nothing was found."""
-    seen = read(run).seen
-    if not seen:
+def no_problem(run: Run) -> str:
+    """What to print of a run without findings."""
+    images = read_logs(run).images
+    if not images:
         return "Nothing to judge yet: the first report of the losses is still to come."
-    return f"Nothing wrong to be seen after {seen:,} images. Whether it is good, the pictures and `twofold evaluate` say."
+    return (
+        f"No problem found after {images:,} images. This does not mean that the result is good: judge it by the sample"
+        " images and by `twofold evaluate`."
+    )
 
 
-def read(run: Run) -> Case:
-    """A run folder, as far as it can be read."""
+def without_consequences(found: list[Finding]) -> list[Finding]:
+    """Without findings that follow from another one: a discriminator always wins against a generator that copies or
+    collapsed, and one picture for every input has a texture of its own."""
+    names, consequences = {each.name for each in found}, set()
+    for way in ("A→B", "B→A"):
+        if names & {f"{way} copies", f"{way} collapsed"}:
+            consequences |= {f"discriminator of {way[2]} won", f"discriminator of {way[2]} winning"}
+        if f"{way} collapsed" in names:
+            consequences.add(f"{way} checkerboard")
+    return [each for each in found if each.name not in consequences]
+
+
+def read_logs(run: Run) -> Logs:
+    """A run's configuration and logs, as far as they can be read."""
     config = mapping(run.config)
-    rows = [row for row in read_lines(run.metrics, NEWEST) if count(row.get("images"))]
-    kept = [row for row in rows if isinstance(row.get("losses"), dict)]
-    names = dict.fromkeys(str(name) for row in kept for name in row["losses"])
+    rows = [row for row in read_lines(run.metrics, NEWEST) if is_count(row.get("images"))]
+    reports = [row for row in rows if isinstance(row.get("losses"), dict)]
+    names = dict.fromkeys(str(name) for row in reports for name in row["losses"])
     epoch = next(
-        (row["images"] / row["epoch"] for row in reversed(kept) if number(row.get("epoch")) > 0), math.inf
+        (row["images"] / row["epoch"] for row in reversed(reports) if number(row.get("epoch")) > 0), math.inf
     )
     training = room(config, "training")
     epochs = number(training.get("epochs")) + number(training.get("decay_epochs"))
-    return Case(
+    stops = [row for row in rows if isinstance(row.get("not_finite"), list)]
+    return Logs(
         run,
         config,
-        {name: [number(row["losses"].get(name)) for row in kept] for name in names},
-        {
-            row["images"]: [*map(str, row["not_finite"])]
-            for row in rows
-            if isinstance(row.get("not_finite"), list)
-        },
+        {name: [number(row["losses"].get(name)) for row in reports] for name in names},
+        {row["images"]: [*map(str, row["not_finite"])] for row in stops},
         [number(row.get("waiting")) for row in read_lines(run.timing, NEWEST) if "waiting" in row],
         max((row["images"] for row in rows), default=0),
         epochs * epoch if epochs > 0 else math.inf,
     )
 
 
-def of_folder(case: Case) -> Iterator[Finding]:
-    """Parts of the folder that are missing or damaged."""
-    run = case.run
+def folder_findings(logs: Logs) -> Iterator[Finding]:
+    """No run, or a damaged config.yaml."""
+    run = logs.run
     if not run.exists:
         yield Finding(
             "no run",
@@ -123,8 +122,7 @@ def of_folder(case: Case) -> Iterator[Finding]:
             f"{run.path} holds no run: there is no config.yaml.",
             f"Start one: `twofold train A B --out {run.path}`.",
         )
-        return
-    if not case.config:
+    elif not logs.config:
         yield damaged(run.config)
 
 
@@ -132,111 +130,103 @@ def damaged(path: Path) -> Finding:
     return Finding(
         f"{path.name} damaged",
         "trouble",
-        f"{path.name} {'cannot be read' if path.exists() else 'is missing'}, so this run can neither be judged in full"
-        " nor gone on with.",
-        "Restore it from a copy, or start anew with another --out.",
+        f"{path.name} {'cannot be read' if path.exists() else 'is missing'}, so this run can be judged only in part and"
+        " cannot be resumed.",
+        "Restore the file from a copy, or start a new run with another `--out`.",
     )
 
 
-def of_logs(case: Case) -> Iterator[Finding]:
-    """What losses and timing show."""
-    method = str(case.config.get("method", "cyclegan"))
-    loss = room(case.config, "adversarial").get("loss") or room(case.config, "cyclegan").get("adversarial")
+def log_findings(logs: Logs) -> Iterator[Finding]:
+    """Problems in losses and timing."""
+    method = str(logs.config.get("method", "cyclegan"))
+    loss = room(logs.config, "adversarial").get("loss") or room(logs.config, "cyclegan").get("adversarial")
     loss = str(loss or ADVERSARIAL.get(method, "lsgan"))
-    weights = room(case.config, "cut" if method == "fastcut" else method)
-    found: list[Finding | None] = [symptoms.not_finite(case.losses, case.stopped)]
-    floors = {name: SEEN * number(weight) for name, weight in distances(weights).items()}
-    for side, critic, rival in (("A", "disc_a", "gan_ba"), ("B", "disc_b", "gan_ab")):
-        weight = number(weights.get(rival, weights.get("gan", 1.0)))
+    weights = room(logs.config, "cut" if method == "fastcut" else method)
+    found: list[Finding | None] = [symptoms.not_finite(logs.losses, logs.stopped)]
+    floors = {name: VISIBLE * number(weight) for name, weight in image_loss_weights(weights).items()}
+    for domain, disc, gan in (("A", "disc_a", "gan_ba"), ("B", "disc_b", "gan_ab")):
+        weight = number(weights.get(gan, weights.get("gan", 1.0)))
         undecided = symptoms.UNDECIDED.get(loss, math.inf)
-        floors |= {critic: 4 * undecided, rival: 4 * undecided * max(weight, 1.0)}
-        if critic in case.losses and rival in case.losses:
-            found.append(symptoms.critic_won(case.losses[critic], case.losses[rival], loss, weight, side))
-    found.append(symptoms.spikes(case.losses, floors))
-    cached = room(case.config, "data").get("cache") is not False
-    found.append(symptoms.starved(case.waiting, cached))
+        floors |= {disc: 4 * undecided, gan: 4 * undecided * max(weight, 1.0)}
+        if disc in logs.losses and gan in logs.losses:
+            series = logs.losses[disc], logs.losses[gan]
+            found.append(symptoms.discriminator_won(*series, loss, weight, domain))
+    found.append(symptoms.spikes(logs.losses, floors))
+    cached = room(logs.config, "data").get("cache") is not False
+    found.append(symptoms.slow_loading(logs.waiting, cached))
     yield from filter(None, found)
 
 
-def distances(weights: dict[Any, Any]) -> dict[str, float]:
+def image_loss_weights(weights: dict[Any, Any]) -> dict[str, float]:
     """The weights of the losses that are distances of images."""
     a, b, share = (number(weights.get(key)) for key in ("cycle_a", "cycle_b", "identity"))
-    return {
-        "cycle_a": a,
-        "cycle_b": b,
-        "idt_a": share * a,
-        "idt_b": share * b,
-        "l1": number(weights.get("distance")),
-    }
+    distance = number(weights.get("distance"))
+    return {"cycle_a": a, "cycle_b": b, "idt_a": share * a, "idt_b": share * b, "l1": distance}
 
 
-def of_data(run: Run) -> tuple[Finding, ...]:
-    """What the frozen file list shows."""
-    try:
-        status = run.data.stat()
-    except OSError:
+def data_findings(run: Run) -> tuple[Finding, ...]:
+    """Problems in the frozen file list."""
+    stamp = mark(run.data)
+    if stamp is None:
         return (damaged(run.data),) if run.exists else ()
-    return _of_data(run, status.st_mtime_ns, status.st_size)
+    return cached_data_findings(run, stamp)
 
 
 @lru_cache(maxsize=64)
-def _of_data(run: Run, _time: int, _size: int) -> tuple[Finding, ...]:
-    """Remembered: a list of 100,000 files takes a second to read, and it never changes."""
+def cached_data_findings(run: Run, _stamp: Mark) -> tuple[Finding, ...]:
+    """Cached, because a list of 100,000 files takes a second to read and never changes."""
     document = mapping(run.data)
     if not document:
         return (damaged(run.data),)
-    a, b = (files(document, side) for side in "ab")
-    found = [
-        symptoms.leaked([file.hash for file in side.train], [file.hash for file in side.held_out], label)
-        for label, side in (("A", a), ("B", b))
-    ]
-    found.append(symptoms.mixed_up([file.hash for file in a.train], [file.hash for file in b.train]))
+    hashes = {side: [[file.hash for file in part] for part in files(document, side.lower())] for side in "AB"}
+    found = [symptoms.leaked_images(train, held_out, side) for side, (train, held_out) in hashes.items()]
+    found.append(symptoms.mixed_domains(hashes["A"][0], hashes["B"][0]))
     return tuple(filter(None, found))
 
 
-def of_pictures(case: Case) -> list[Finding]:
-    """What the newest sample grids show."""
-    grids = {way: case.run.samples(way)[-EARLIER - 1 :] for way in ("ab", "ba")}
-    newest = max((seen[-1][0] for seen in grids.values() if seen), default=0)
-    if newest < YOUNG or (math.isfinite(case.total) and newest < YOUNG_SHARE * case.total):
+def sample_findings(logs: Logs) -> list[Finding]:
+    """Problems in the newest sample grids."""
+    grids = {way: logs.run.samples(way)[-EARLIER - 1 :] for way in DIRECTIONS}
+    newest = max((found[-1][0] for found in grids.values() if found), default=0)
+    if newest < YOUNG or (math.isfinite(logs.total) and newest < YOUNG_SHARE * logs.total):
         return []
-    stamped = tuple((way, path, mark(path)) for way, seen in grids.items() for _, path in seen)
-    data = room(case.config, "data")
-    return [*_of_pictures(stamped, not (data.get("paired") or data.get("lab")))]
+    stamped = tuple((way, path, mark(path)) for way, found in grids.items() for _, path in found)
+    data = room(logs.config, "data")
+    return [*cached_grid_findings(stamped, not (data.get("paired") or data.get("lab")))]
 
 
 @lru_cache(maxsize=256)
-def _of_pictures(grids: tuple[tuple[str, Path, Mark | None], ...], free: bool) -> tuple[Finding, ...]:
-    """Remembered by the files' marks, for whoever asks again and again.
+def cached_grid_findings(grids: tuple[tuple[str, Path, Mark | None], ...], free: bool) -> tuple[Finding, ...]:
+    """Cached by the files' marks, because pages ask again and again.
 
     Args:
         grids: (direction, file, mark), oldest first.
-        free: whether the training finds out for itself what a translation should look like; with pairs, inverted or
-            unchanged colours can be the right answer.
+        free: whether the run finds out for itself what a translation looks like; with pairs, inverted or unchanged
+            colours can be right.
     """
-    shown: dict[str, list[list[Pictures]]] = {"ab": [], "ba": []}
+    columns: dict[str, list[list[Pictures]]] = {way: [] for way in DIRECTIONS}
     for way, path, _ in grids:
-        if columns := cells(path):
-            shown[way].append(columns)
-    return tuple(chain.from_iterable(of_grids(way, shown, free) for way in shown))
+        if found := grid_columns(path):
+            columns[way].append(found)
+    return tuple(chain.from_iterable(grid_findings(way, columns, free) for way in columns))
 
 
-def of_grids(way: str, shown: dict[str, list[list[Pictures]]], free: bool) -> Iterator[Finding]:
-    """What one direction's grids show, each as its columns."""
-    if not shown[way]:
+def grid_findings(way: str, columns: dict[str, list[list[Pictures]]], free: bool) -> Iterator[Finding]:
+    """Problems in one direction's grids, each given as its columns: source, translation, back again."""
+    if not columns[way]:
         return
-    (sources, translations, _), label = shown[way][-1], "→".join(way.upper())
-    other = shown[way[::-1]]
+    (sources, translations, _), arrow = columns[way][-1], "→".join(way.upper())
+    other = columns[way[::-1]]
     targets = other[-1][0] if other else None
-    earlier = [columns[1] for columns in shown[way][:-1] if columns[1].shape == translations.shape]
+    earlier = [grid[1] for grid in columns[way][:-1] if grid[1].shape == translations.shape]
     found = [
-        appearance.collapsed(sources, translations, targets, label),
-        appearance.checkerboard(sources, translations, label),
+        appearance.collapsed(sources, translations, targets, arrow),
+        appearance.checkerboard(sources, translations, arrow),
     ]
     if free and not found[0]:
         found += [
-            appearance.copied(sources, translations, targets, label),
-            appearance.inverted(sources, translations, label),
-            appearance.colours_off(sources, translations, targets, earlier, label),
+            appearance.copied(sources, translations, targets, arrow),
+            appearance.inverted(sources, translations, arrow),
+            appearance.colours_off(sources, translations, targets, earlier, arrow),
         ]
     yield from filter(None, found)

@@ -1,0 +1,158 @@
+"""The inputs of an evaluation: the model or ready translations, the test images, and their answers where known."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import NamedTuple
+
+import torch
+
+from twofold import hardware
+from twofold.data.pairs import HALVES, find_pairs
+from twofold.data.settings import DataSettings
+from twofold.errors import UsageError
+from twofold.formats import images
+from twofold.runs import DIRECTIONS, Run
+from twofold.translation.translator import Translator
+
+Notify = Callable[[str], None]
+Model = str | Path | Translator
+
+
+class Item(NamedTuple):
+    """The files of one test image. `output` is a ready translation, or None where the model makes it."""
+
+    source: Path | None
+    output: Path | None
+    answer: Path | None
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What is evaluated, and with which networks.
+
+    Attributes:
+        items: the test images, in natural order.
+        references: all images of the target domain.
+        there, back: the translator, and that of the other direction where the run has one.
+        channels: of the sources and of the translations.
+        metrics: names the user gave; empty for all that apply.
+        features: a user's feature network. inception, lpips: files of weights.
+    """
+
+    direction: str
+    items: list[Item]
+    references: list[Path]
+    there: Translator | None
+    back: Translator | None
+    device: torch.device
+    channels: tuple[int, int]
+    metrics: Sequence[str] = ()
+    features: Path | None = None
+    inception: Path | None = None
+    lpips: Path | None = None
+
+    @property
+    def answered(self) -> bool:
+        """Whether every test image has a known answer."""
+        return all(item.answer is not None for item in self.items)
+
+    @property
+    def sources(self) -> list[Path]:
+        """The source images; some or all are missing where ready translations have other names."""
+        return [item.source for item in self.items if item.source is not None]
+
+    @property
+    def comparable(self) -> bool:
+        """Whether the untouched sources can be measured as if they were translations."""
+        return self.channels[0] == self.channels[1] and len(self.sources) == len(self.items)
+
+
+def find_inputs(
+    model: Model, a: Path, b: Path | None, direction: str | None, paired: bool | None, best: bool, device: str
+) -> tuple[Inputs, str]:
+    """Load the model and find the files; also returns a line about the answers, empty if there are none.
+
+    Raises:
+        UsageError: something is missing or does not fit.
+    """
+    there, back = load_translators(model, direction, best, device)
+    way = there.header.direction if there else direction or "ab"
+    domains = pairs_in(a) if b is None else (by_name(a), by_name(b))
+    sources, references = domains if way == "ab" else domains[::-1]
+    if there is None:
+        assert not isinstance(model, Translator)
+        items = ready_translations(by_name(Path(model)), sources)
+    else:
+        items = {name: Item(source, None, None) for name, source in sources.items()}
+    chosen, line = with_answers(items, references, paired)
+    channels = (there.channels, there.out_channels) if there else (3, 3)
+    where = there.device if there else hardware.pick_device(device)
+    return Inputs(way, chosen, list(references.values()), there, back, where, channels), line
+
+
+def load_translators(
+    model: Model, direction: str | None, best: bool, device: str
+) -> tuple[Translator | None, Translator | None]:
+    """The translator and that of the other direction; (None, None) for a folder of ready translations."""
+    if isinstance(model, Translator):
+        return model, None
+    run = Run(Path(model))
+    if run.path.is_dir() and not run.exists and not any(run.snapshots(way) for way in DIRECTIONS):
+        return None, None
+    there = Translator.load(run.path, direction=direction, device=device, best=best)
+    way = there.header.direction[::-1]
+    if not run.path.is_dir() or not (run.best(way).is_file() if best else run.snapshots(way)):
+        return there, None
+    return there, Translator.load(run.path, direction=way, device=device, best=best)
+
+
+def by_name(folder: Path) -> dict[str, Path]:
+    """The images below a folder by their relative names without suffixes, in natural order."""
+    return {path.relative_to(folder).with_suffix("").as_posix(): path for path in images.find(folder)}
+
+
+def pairs_in(place: Path) -> tuple[dict[str, Path], dict[str, Path]]:
+    """The inputs and the answers in one folder or list of pairs, each by the name of the input.
+
+    Raises:
+        UsageError: it holds no pairs, broken ones, or pairs that are halves of one image.
+    """
+    found = find_pairs(place, None, DataSettings())
+    if found.kind == HALVES:
+        raise UsageError(
+            f"{place} holds no pairs X.jpg with X.png; give such a folder, a list (.csv, .jsonl), or two folders"
+        )
+    if found.broken:
+        raise UsageError(f"{place} has broken pairs: {'; '.join(map(str, found.broken))}")
+    names = [PurePosixPath(file.name).with_suffix("").as_posix() for file in found.a.listed]
+    a, b = ([side.folder / file.name for file in side.listed] for side in (found.a, found.b))
+    return dict(zip(names, a, strict=True)), dict(zip(names, b, strict=True))
+
+
+def ready_translations(outputs: dict[str, Path], sources: dict[str, Path]) -> dict[str, Item]:
+    """Ready translations with the sources of the same names; all of them without sources if no name is the same."""
+    names = [name for name in outputs if name in sources] or list(outputs)
+    return {name: Item(sources.get(name), outputs[name], None) for name in names}
+
+
+def with_answers(
+    items: dict[str, Item], references: dict[str, Path], paired: bool | None
+) -> tuple[list[Item], str]:
+    """The items with answers of the same name, if the user says so or most have one; and a line that says it.
+
+    Raises:
+        UsageError: the images are said to be paired and no two have the same name.
+    """
+    common = [name for name in items if name in references]
+    if paired and not common:
+        one, other = next(iter(items)), next(iter(references))
+        raise UsageError(
+            f"--paired needs equal names in A and B, and there are none (for example {one}, {other})"
+        )
+    if paired is False or (paired is None and 2 * len(common) < len(items)):
+        return list(items.values()), ""
+    left_out = f", {len(items) - len(common):,} without one left out" if len(common) < len(items) else ""
+    hint = "" if paired else "; --unpaired if these are not answers"
+    line = f"{len(common):,} images have an answer of the same name{left_out}{hint}"
+    return [items[name]._replace(answer=references[name]) for name in common], line

@@ -1,0 +1,172 @@
+"""Which metrics are measured: those the user names, or all that apply. `METRICS` says what each of them needs."""
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+from twofold.errors import UsageError
+from twofold.evaluation.features import inception_home, inception_network, own_network
+from twofold.evaluation.inputs import Inputs
+from twofold.evaluation.measures import (
+    Measure,
+    answer_measure,
+    cycle_measure,
+    feature_measure,
+    label_measure,
+    lpips_measure,
+    structure_measure,
+)
+from twofold.formats import images
+from twofold.metrics import labels
+from twofold.metrics.image import MS_SSIM_SIDE, SSIM_SIDE
+
+FEWEST, MANY = 8, 2000
+"""FID and KID need at least `FEWEST` images of each domain; with fewer than `MANY` a FID is mostly bias."""
+
+Need = Callable[[Inputs], str]
+"""What a metric lacks here, or an empty string."""
+
+
+class Metric(NamedTuple):
+    """Metrics that are measured together.
+
+    Attributes:
+        needs: where this fails, the metric is left out silently, unless the user named it.
+        limit: where this fails, the table notes that it was left out.
+    """
+
+    names: tuple[str, ...]
+    needs: Need
+    limit: Need
+    make: Callable[[Inputs], list[Measure]]
+
+
+def choose(inputs: Inputs) -> tuple[list[Measure], list[str]]:
+    """The measures, and notes for the table.
+
+    Raises:
+        UsageError: a metric that the user named does not exist or does not apply here; says what it needs.
+    """
+    known = [name for metric in METRICS for name in metric.names]
+    for name in inputs.metrics:
+        if name not in known:
+            raise UsageError(f"there is no metric {name!r}; the metrics are {', '.join(known)}")
+    measures: list[Measure] = []
+    notes: list[str] = []
+    for metric in METRICS:
+        wanted = wanted_of(metric.names, inputs)
+        if not wanted:
+            continue
+        missing = metric.needs(inputs)
+        reason = missing or metric.limit(inputs)
+        if reason and inputs.metrics:
+            raise UsageError(f"{' and '.join(wanted)} cannot be measured: {reason}")
+        if not reason:
+            measures += metric.make(inputs)
+        elif not missing:
+            notes.append(f"Left out: {reason}.")
+    if not measures:
+        raise UsageError(
+            "no metric applies; give a run, images of A and B with equal names (--paired), or a --features network"
+        )
+    return measures, notes + [note for measure in measures for note in measure.notes]
+
+
+def wanted_of(names: Sequence[str], inputs: Inputs) -> list[str]:
+    return [name for name in names if not inputs.metrics or name in inputs.metrics]
+
+
+# ---- what metrics need
+
+
+def nothing(inputs: Inputs) -> str:  # noqa: ARG001
+    return ""
+
+
+def answers(inputs: Inputs) -> str:
+    return (
+        ""
+        if inputs.answered
+        else "no answers are known: A and B have different names (--paired, if they are pairs)"
+    )
+
+
+def sources(inputs: Inputs) -> str:
+    enough = len(inputs.sources) == len(inputs.items)
+    return "" if enough else "the ready translations and the images of A have different names"
+
+
+def lpips_weights(inputs: Inputs) -> str:
+    return "" if inputs.lpips else "give --lpips the published weights of AlexNet or VGG-16"
+
+
+def label_maps(inputs: Inputs) -> str:
+    """Answers; by default only if the first one looks like a label map."""
+    if not inputs.answered or inputs.metrics:
+        return answers(inputs)
+    assert inputs.items[0].answer is not None
+    first = labels.to_rgb(images.read(inputs.items[0].answer))
+    return "" if labels.is_label_map(first) else "the answers are not label maps"
+
+
+def both_directions(inputs: Inputs) -> str:
+    if inputs.there is None or inputs.back is None:
+        return "a cycle needs a run with both directions"
+    return "lightness and colour are not translations of each other" if inputs.there.header.lab else ""
+
+
+def pixels(name: str, side: int) -> Need:
+    """Answers of at least so many pixels a side."""
+
+    def limit(inputs: Inputs) -> str:
+        for path in [item.answer for item in inputs.items if item.answer is not None]:
+            facts = images.inspect(path)
+            if min(facts.width, facts.height) < side:
+                return f"{name} needs {side} pixels a side, {path.name} has {facts.width}×{facts.height}"
+        return ""
+
+    return limit
+
+
+def images_and_weights(inputs: Inputs) -> str:
+    fewest = min(len(inputs.items), len(inputs.references))
+    if fewest < FEWEST:
+        return f"FID and KID need at least {FEWEST} images of each, there are {fewest}"
+    if inputs.metrics or inputs.features or inputs.inception or inception_home().is_file():
+        return ""
+    return (
+        "FID and KID need Inception's weights (--inception FILE, or `twofold evaluate --download-weights`) or a"
+        " --features network"
+    )
+
+
+def feature_measures(inputs: Inputs) -> list[Measure]:
+    """FID and KID by the user's network, and by Inception where its weights are at hand or nothing else is."""
+    found: list[Measure] = []
+    own, clean = wanted_of(("fid", "kid"), inputs), wanted_of(("clean-fid",), inputs)
+    if inputs.features is not None and own:
+        found.append(feature_measure(own_network(inputs.features, inputs.device), own, inputs))
+    weights = inputs.inception or inception_home()
+    if inputs.inception or weights.is_file() or not found or "clean-fid" in inputs.metrics:
+        for names in filter(None, (own, clean)):
+            network = inception_network(weights, names is clean, inputs.device)
+            found.append(feature_measure(network, names, inputs))
+    fewest = min(len(inputs.items), len(inputs.references))
+    if fewest < MANY:
+        found[0].notes = [
+            f"FIDs of {fewest:,} images are biased upwards: compare them only with FIDs of as many images (KID has no"
+            " bias)."
+        ]
+    return found
+
+
+METRICS = [
+    Metric(("psnr",), answers, nothing, lambda _: [answer_measure("psnr")]),
+    Metric(("ssim",), answers, pixels("SSIM", SSIM_SIDE), lambda _: [answer_measure("ssim")]),
+    Metric(("ms-ssim",), answers, pixels("MS-SSIM", MS_SSIM_SIDE), lambda _: [answer_measure("ms-ssim")]),
+    Metric(("lpips",), lpips_weights, answers, lambda inputs: [lpips_measure(inputs)]),
+    Metric(("labels",), label_maps, nothing, lambda inputs: [label_measure(inputs)]),
+    Metric(("fid", "clean-fid", "kid"), nothing, images_and_weights, feature_measures),
+    Metric(("structure",), sources, nothing, lambda _: [structure_measure()]),
+    Metric(("cycle",), both_directions, nothing, lambda inputs: [cycle_measure(inputs)]),
+]
+"""Every metric, in the order of the table's columns."""
