@@ -4,7 +4,8 @@ from itertools import islice
 import pytest
 import torch
 
-from twofold.data.dataset import ImageStore, LoadRule
+from twofold.data.dataset import ImageStore
+from twofold.data.geometry import LoadRule
 from twofold.data.loader import Loader, crop_size, load_plain, load_plain_batch
 from twofold.data.prefetch import prefetch
 from twofold.data.sampler import offset, pick, placement

@@ -325,7 +325,9 @@ def test_a_decompression_bomb_is_refused_from_its_header(tmp_path):
 
 @pytest.mark.parametrize("suffix", ["png", "tif", "webp"])
 @pytest.mark.parametrize("compression", [None, "tiff_lzw"])
-def test_pillows_limit_of_pixels_does_not_matter_and_is_not_touched(tmp_path, monkeypatch, suffix, compression):
+def test_pillows_limit_of_pixels_does_not_matter_and_is_not_touched(
+    tmp_path, monkeypatch, suffix, compression
+):
     Image.fromarray(noise(32, 32)).save(tmp_path / f"x.{suffix}", save_all=True, compression=compression)
     # Pillow warns from its limit on and refuses twice as many pixels. Its WebP reader alone checks that by itself.
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 600 if suffix == "webp" else 100)
@@ -334,7 +336,7 @@ def test_pillows_limit_of_pixels_does_not_matter_and_is_not_touched(tmp_path, mo
         shapes = {image.shape for image in pool.map(images.read, [tmp_path / f"x.{suffix}"] * 20)}
         facts = set(pool.map(images.inspect, [tmp_path / f"x.{suffix}"] * 20))
     assert shapes == {(32, 32, 3)} and {fact[:3] for fact in facts} == {(32, 32, 3)}
-    assert Image.MAX_IMAGE_PIXELS == (600 if suffix == "webp" else 100)
+    assert (600 if suffix == "webp" else 100) == Image.MAX_IMAGE_PIXELS
     assert list(warnings.filters) == before
 
 

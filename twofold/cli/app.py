@@ -79,7 +79,9 @@ def main() -> None:
 def run(tokens: list[str]) -> int:
     """Run one command and give its exit code: 0 done, 1 failed, 2 usage, 3 some inputs failed, 130 interrupted."""
     tokens = tokens or ["--help"]
-    warnings.filterwarnings("ignore", module=r"PIL\.")  # of broken metadata, whose pictures are good all the same
+    warnings.filterwarnings(
+        "ignore", module=r"PIL\."
+    )  # of broken metadata, whose pictures are good all the same
     try:
         code = parser(tokens)(tokens, exit_on_error=False, print_error=False)
     except TwofoldError as error:

@@ -23,8 +23,18 @@ from twofold.formats.facts import Facts, ImageError, check_size
 from twofold.formats.values import Uint8, to_float, to_uint8
 
 __all__ = [
-    *("SUFFIXES", "Facts", "ImageError", "Uint8"),
-    *("find", "from_picture", "inspect", "read", "resize", "to_float", "to_uint8", "write"),
+    "SUFFIXES",
+    "Facts",
+    "ImageError",
+    "Uint8",
+    "find",
+    "from_picture",
+    "inspect",
+    "read",
+    "resize",
+    "to_float",
+    "to_uint8",
+    "write",
 ]
 
 SUFFIXES = frozenset([".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".avif", ".npy"])
