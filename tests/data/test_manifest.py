@@ -84,7 +84,9 @@ def test_a_bad_file_in_twenty_is_skipped_and_named(fill, survey):
     manifest, said = survey(a, fill("B", 1))
     assert len(manifest.a.train) == 19 and names(manifest.a.folder.skipped) == ["bad.jpg"]
     assert len(said) == 1
-    assert said[0].startswith(f"A: 1 of 20 files in {a} cannot be read and are skipped: bad.jpg (not an image")
+    assert said[0].startswith(
+        f"A: 1 of 20 files in {a} cannot be read and are skipped: bad.jpg (not an image"
+    )
     assert survey(a, fill("B", 1))[1] == said  # from the cache too
 
 

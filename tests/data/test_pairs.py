@@ -77,7 +77,9 @@ def test_two_suffixes(jpg_png, pair_up, small):
     assert (names(manifest.a.train), names(manifest.b.train)) == (["0.jpg", "1.jpg"], ["0.png", "1.png"])
     assert pair_up(folder, pairs="png:jpg")[0].a.train == manifest.b.train
     (folder / "3.tif").write_bytes((folder / "0.png").read_bytes())
-    with pytest.raises(UsageError, match=r"3 kinds \(.jpg .png .tif\); give those that are pairs: --pairs jpg:png"):
+    with pytest.raises(
+        UsageError, match=r"3 kinds \(.jpg .png .tif\); give those that are pairs: --pairs jpg:png"
+    ):
         pair_up(folder)
     assert pair_up(folder, pairs="JPG:png")[0] == manifest  # what is not asked for is left alone
     with pytest.raises(UsageError, match=r"no X.webp with an X.bmp|holds no X.webp"):
@@ -202,7 +204,9 @@ def test_a_pair_with_a_bad_file_is_skipped_whole(fill, pair_up, small):
     (a / "3.png").write_text("no image")
     (b / "7.png").write_text("no image")
     manifest, said = pair_up(a, b)
-    assert len(said) == 2 and said[1].startswith(f"2 of 50 pairs in {a} cannot be read and are skipped: 3.png (not")
+    assert len(said) == 2 and said[1].startswith(
+        f"2 of 50 pairs in {a} cannot be read and are skipped: 3.png (not"
+    )
     assert ", 7.png (not an image" in said[1]
     assert names(manifest.a.train) == names(manifest.b.train)
     assert names(manifest.a.held_out) == names(manifest.b.held_out)
@@ -210,7 +214,9 @@ def test_a_pair_with_a_bad_file_is_skipped_whole(fill, pair_up, small):
     assert names(manifest.a.folder.skipped) == names(manifest.b.folder.skipped) == ["3.png", "7.png"]
     assert Manifest.from_json(manifest.to_json()) == manifest
     (b / "9.png").write_text("no image")
-    with pytest.raises(TwofoldError, match=r"only 47 of 50 pairs .* 95 % must; repair or remove 3.png .*9.png"):
+    with pytest.raises(
+        TwofoldError, match=r"only 47 of 50 pairs .* 95 % must; repair or remove 3.png .*9.png"
+    ):
         pair_up(a, b)
 
 

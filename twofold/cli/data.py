@@ -112,7 +112,7 @@ def download(
         An archive that you have already, to unpack in place of fetching one.
     """
     from twofold.data.published import PUBLISHED
-    from twofold.data.unpack import sized
+    from twofold.fetch import sized
 
     if name is None:
         for paired, layout in ((False, "two folders, trainA and trainB:"), (True, "pairs, in train:")):
