@@ -39,12 +39,14 @@ COMMANDS = {
 """Where each is, and the first sentence of its docstring."""
 
 DATA_COMMANDS = {
-    "cli.data:check": "Look at one or two folders of images as a training would, and say what is wrong.",
+    "cli.data:check": (
+        "Check one or two folders of images for training: count them, read each one, list every problem."
+    ),
     "cli.data:make": (
-        "Make the built-in pictures: summer and winter landscapes, with known answers in val and test."
+        "Draw the built-in images: summer and winter landscapes, with known answers in val and test."
     ),
     "cli.data:download": (
-        "Fetch a data set of the papers from where its authors publish it; without NAME, list them."
+        "Download a data set of the papers from its authors' server; without NAME, list the data sets."
     ),
 }
 
@@ -59,7 +61,10 @@ def parser(tokens: Sequence[str]) -> App:
         suppress_keyboard_interrupt=False,
         default_parameter=Parameter(negative_iterable=()),
     )
-    data = App(name="data", help="Look at image folders, make some, or fetch the papers'.")
+    data = App(
+        name="data",
+        help="Check image folders, draw the built-in images, or download the data sets of the papers.",
+    )
     app.command(data)
     for group, commands in ((app, COMMANDS), (data, DATA_COMMANDS)):
         for place, sentence in commands.items():
