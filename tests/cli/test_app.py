@@ -189,13 +189,22 @@ def test_data_check_reads_calmly(made, call, folders, monkeypatch):
     said = call("data", "check", "A", "B", "--size", "32")
     assert said.code == 1  # five of six decode, which training would refuse
     assert "A  " in said.out and "   5 images (1 bad), 3 channels, all 32 × 32 px\n" in said.out
-    assert "bad.jpg" in said.out and "1 image of A in B as well" in said.out
-    assert said.out.rstrip().endswith("not ready: training would refuse this")
+    assert "bad.jpg" in said.out and "1 image of A also in B" in said.out
+    assert said.out.rstrip().endswith("not ready: `twofold train` would stop at the errors above")
     assert max(map(len, (line for line in said.out.splitlines() if str(folders) not in line))) <= 80
     assert everything(folders) == before
     found = json.loads(call("data", "check", "A", "B", "--size", "32", "--json").out)
-    assert found["ready"] is False and found["a"]["bad"][0][0] == "bad.jpg" and found["b"]["good"] == 6
+    assert found["ready"] is False and found["folders"]["B"]["good"] == 6
+    assert ["bad.jpg"] in [problem["names"] for problem in found["problems"] if problem["severity"] == "error"]
     assert call("data", "check", made.pictures / "trainA", "--size", "32").code == 0
+
+
+def test_broken_metadata_prints_no_warning(call, folders):
+    """Of Pillow, whose warnings are errors in these tests."""
+    exif = b"Exif\0\0II*\0\x08\0\0\0\xff\xff" + b"\x12\x01" * 9
+    Image.new("RGB", (32, 32)).save(folders / "A" / "odd.jpg", exif=exif)
+    said = call("data", "check", "A", "--size", "32")
+    assert said.code == 0 and "   6 images, 3 channels" in said.out and "Corrupt" not in said.err
 
 
 def test_make_seasons_refuses_what_it_cannot(call, made, tmp_path):
