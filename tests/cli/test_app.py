@@ -195,7 +195,9 @@ def test_data_check_reads_calmly(made, call, folders, monkeypatch):
     assert everything(folders) == before
     found = json.loads(call("data", "check", "A", "B", "--size", "32", "--json").out)
     assert found["ready"] is False and found["folders"]["B"]["good"] == 6
-    assert ["bad.jpg"] in [problem["names"] for problem in found["problems"] if problem["severity"] == "error"]
+    assert ["bad.jpg"] in [
+        problem["names"] for problem in found["problems"] if problem["severity"] == "error"
+    ]
     assert call("data", "check", made.pictures / "trainA", "--size", "32").code == 0
 
 

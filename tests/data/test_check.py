@@ -109,7 +109,7 @@ def test_pairs_and_what_is_wrong_with_them(fill, small):
     broken = checked.problems[0]
     assert broken[:3] == ("error", "pairs", "")
     assert broken.names == ["13.png", "only.png", "11.png (40 x 60) with 11.png (20 x 16)"]
-    assert f"not in {b}: 13.png, only.png; shapes that differ: 11.png" in broken.text
+    assert f"no file in {b} for: 13.png, only.png; shapes that differ: 11.png" in broken.text
     assert f"B: 1 image also in the test set (5.png = {test / '5.png'})" in text(checked)
     assert found(checked)["advice", "tested", "B"] == ["5.png"]
     assert found(checked)["warning", "duplicates", "A"] == ["0.png", "twin.png"]

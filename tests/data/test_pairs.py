@@ -167,10 +167,12 @@ def test_names_without_a_partner_are_refused(fill, jpg_png, pair_up):
     folder = jpg_png("pairs", 3)
     (folder / "1.png").unlink()
     (folder / "2.jpg").unlink()
-    with pytest.raises(UsageError, match=r"no .png beside: 1.jpg; no .jpg beside: 2.png"):
+    with pytest.raises(UsageError, match=r"no .png file for: 1.jpg; no .jpg file for: 2.png"):
         pair_up(folder)
     a, b = fill("A", 3), fill("B", 9, first=2)
-    with pytest.raises(UsageError, match=r"not in .*B: 0.png, 1.png; not in .*A: 3.png, .* and 3 more"):
+    with pytest.raises(
+        UsageError, match=r"no file in .*B for: 0.png, 1.png; no file in .*A for: 3.png, .* and 3 more"
+    ):
         pair_up(a, b)
     for i in range(3):
         (a / f"{i}.png").rename(a / f"z{i}.png")
@@ -178,7 +180,7 @@ def test_names_without_a_partner_are_refused(fill, jpg_png, pair_up):
         pair_up(a, b)
     fill("B", 1, suffix="jpg", first=2)
     (a / "z2.png").rename(a / "2.png")
-    with pytest.raises(UsageError, match=r"several files of one name in .*B: 2.jpg = 2.png"):
+    with pytest.raises(UsageError, match=r"more than one file in .*B of one name: 2.jpg = 2.png"):
         pair_up(a, b)
 
 

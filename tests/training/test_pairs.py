@@ -129,7 +129,7 @@ def test_broken_pairs_are_refused_and_checked(lab, halves, tmp_path, command):
     checked = command("data", "check", halves, "--paired", "--size", "16", "--test", halves, "--json")
     found = json.loads(checked.output)
     assert checked.code == 0 and found["pairs"].startswith("3 pairs")
-    tested = [problem for problem in found["problems"] if problem["kind"] == "tested"][0]
+    tested = next(problem for problem in found["problems"] if problem["kind"] == "tested")
     assert tested["names"][0] == "0.png" and f"0.png = {halves / '0.png'}" in tested["text"]
 
 

@@ -6,29 +6,23 @@ from pathlib import Path
 from typing import NamedTuple
 
 from twofold.data import cache, pairs, rules
-from twofold.data.geometry import LoadRule
-from twofold.data.manifest import (
-    Domain,
-    File,
-    Folder,
-    FolderCache,
-    Manifest,
-    mask_rule,
-    masks_of,
-)
+from twofold.data.geometry import LoadRule, Part
+from twofold.data.manifest import Domain, File, Folder, FolderCache, Manifest, mask_rule, masks_of
 from twofold.data.masks import find_masks
-from twofold.data.rules import Report
+from twofold.data.rules import Problem, Report
 from twofold.data.sampler import DomainName
 from twofold.data.scan import choose_channels, choose_labels, list_files, scan, stat_file
 from twofold.data.settings import DataSettings
 from twofold.errors import UsageError
 from twofold.randomness import generator
 
+Found = dict[str, list[Folder]]
+
 
 class Content(NamedTuple):
     """Every folder, read once."""
 
-    folders: dict[str, list[Folder]]
+    folders: Found
     """By label: A, masks of A, B, masks of B. The first is trained on, a second is held out."""
     rules: dict[str, LoadRule]
     """By label."""
@@ -60,8 +54,7 @@ def build_manifest(
         TwofoldError: under 95 % of a folder's files can be read.
     """
     paired = settings.paired or folder_b is None
-    report = rules.raising(notify)
-    found = read_content(folder_a, folder_b, settings, multiple_of, report, notify, paired=paired)
+    found = read_content(folder_a, folder_b, settings, multiple_of, rules.raising(notify), paired=paired)
     a = _make_domain("a", found, settings, seed)
     b = _make_domain("b", found, settings, seed)
     if paired:
@@ -95,7 +88,6 @@ def read_content(
     settings: DataSettings,
     multiple_of: int,
     report: Report,
-    notify: Callable[[str], None],
     *,
     paired: bool,
 ) -> Content:
@@ -113,7 +105,7 @@ def read_content(
     given = [folder_a, folder_b, settings.val_a, settings.val_b, *dict.fromkeys(masks.values())]
     rules.refuse_nesting([folder for folder in given if folder is not None])
     find = _find_pairs if paired else _find_folders
-    folders = find(folder_a, folder_b, settings, report, notify)
+    folders = find(folder_a, folder_b, settings, report)
     load_rules = {
         label: _load_rule(label, own[0], settings, multiple_of, report) for label, own in folders.items()
     }
@@ -129,45 +121,35 @@ def read_content(
             folders[masks_of(label)] = [find_masks(masks_of(label), path, own[0], settings)]
             load_rules[masks_of(label)] = mask_rule(settings, multiple_of)
     jobs = [(folder, load_rules[label]) for label, own in folders.items() for folder in own]
-    caches = cache.open_caches(jobs, settings, notify, verify=True)
+    def note(line):
+        return report(Problem("note", "cache", "", line, []))
+    caches = cache.open_caches(jobs, settings, note, verify=True)
     read = iter(caches)
     folders = {label: [_as_read(folder, next(read)) for folder in own] for label, own in folders.items()}
     return Content(_check_read(folders, load_rules, paired, report), load_rules, caches)
 
 
-Found = dict[str, list[Folder]]
-
-
-def _find_folders(
-    folder_a: Path, folder_b: Path | None, settings: DataSettings, _: Report, __: Callable[[str], None]
-) -> Found:
+def _find_folders(a: Path, b: Path | None, settings: DataSettings, _: Report) -> Found:
     """The folders of each domain: to train on, and held out."""
-    given = [(folder_a, settings.val_a), (folder_b, settings.val_b)]
-    domains = zip("AB", given if settings.direction == "ab" else given[::-1], strict=True)
-    parts = {"A": "lightness", "B": "colour"} if settings.lab else {}
-    found = {
-        label: [scan(path, parts.get(label, "whole")) for path in paths if path is not None]
-        for label, paths in domains
+    domains = [(a, settings.val_a), (b, settings.val_b)][:: 1 if settings.direction == "ab" else -1]
+    parts: tuple[Part, Part] = ("lightness", "colour") if settings.lab else ("whole", "whole")
+    return {
+        label: [scan(path, part) for path in paths if path is not None]
+        for label, paths, part in zip("AB", domains, parts, strict=True)
+        if any(paths)
     }
-    return {label: folders for label, folders in found.items() if folders}
 
 
-def _find_pairs(
-    folder_a: Path,
-    folder_b: Path | None,
-    settings: DataSettings,
-    report: Report,
-    notify: Callable[[str], None],
-) -> Found:
+def _find_pairs(a: Path, b: Path | None, settings: DataSettings, report: Report) -> Found:
     """The same of pairs."""
-    given = [("", folder_a, folder_b)]
+    found = [pairs.find_pairs(a, b, settings)]
+    rules.check_pairs(a, found[0].broken, report)
     if settings.val_a is not None:
-        given.append(("held out: ", settings.val_a, settings.val_b))
-    found = [(title, a, pairs.find_pairs(a, b, settings)) for title, a, b in given]
-    for title, place, each in found:
-        rules.check_pairs(place, each.broken, report)
-        notify(title + pairs.describe(each, settings.direction))
-    return {"A": [each.a for _, _, each in found], "B": [each.b for _, _, each in found]}
+        found.append(pairs.find_pairs(settings.val_a, settings.val_b, settings))
+        rules.check_pairs(settings.val_a, found[1].broken, report)
+    for each, title in zip(found, ("", "held out: "), strict=False):
+        report(Problem("note", "pairs", "", title + pairs.describe(each, settings.direction), []))
+    return {"A": [each.a for each in found], "B": [each.b for each in found]}
 
 
 def _load_rule(
@@ -189,28 +171,26 @@ def _as_read(folder: Folder, found: FolderCache) -> Folder:
 
 
 def _check_read(folders: Found, load_rules: dict[str, LoadRule], paired: bool, report: Report) -> Found:
-    """Report what the reading found, and skip the partners of bad files."""
+    """Report the problems of the pixels, and skip the partners of bad files."""
     if paired:
-        both = [_without_partners(a, b, report) for a, b in zip(folders["A"], folders["B"], strict=True)]
+        both = [_check_pair(a, b, report) for a, b in zip(folders["A"], folders["B"], strict=True)]
         folders |= {"A": [a for a, _ in both], "B": [b for _, b in both]}
     for label, own in folders.items():
-        for folder in own:
-            if label not in ("A", "B"):
-                rules.check_masks(label, folder, report)
-            elif not paired:
-                rules.check_readable(label, folder, report)
-    for label, (folder, *_) in folders.items():
-        if label in ("A", "B"):
-            rules.check_content(label, folder, load_rules[label], report)
+        if label not in ("A", "B"):
+            rules.check_masks(label, own[0], report)
+            continue
+        for folder in [] if paired else own:
+            rules.check_readable(label, folder, [[file] for file in folder.files], report)
+        rules.check_content(label, own[0], load_rules[label], report)
     if "B" in folders:
         rules.check_shared(folders["A"][0], folders["B"][0], report)
         rules.check_channels(load_rules["A"], load_rules["B"], report)
     return folders
 
 
-def _without_partners(a: Folder, b: Folder, report: Report) -> tuple[Folder, Folder]:
-    rules.check_readable_pairs(a, b, report)
+def _check_pair(a: Folder, b: Folder, report: Report) -> tuple[Folder, Folder]:
     rows = list(zip(a.files, b.files, strict=True))
+    rules.check_readable("", a, rows, report)
     only_a = frozenset(one.name for one, other in rows if other.error and not one.error)
     only_b = frozenset(other.name for one, other in rows if one.error and not other.error)
     return replace(a, without_partner=only_a), replace(b, without_partner=only_b)
@@ -257,6 +237,6 @@ def _files_now(folder: Folder) -> list[File]:
 
 
 def _is_altered(path: Path, new: File, old: File) -> bool:
-    if new.bytes != old.bytes:
-        return True
-    return new.mtime_ns != old.mtime_ns and cache.hash_file(path / new.name) != old.hash
+    if new.bytes != old.bytes or new.mtime_ns == old.mtime_ns:
+        return new.bytes != old.bytes
+    return cache.hash_file(path / new.name) != old.hash

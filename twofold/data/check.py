@@ -54,15 +54,22 @@ def check(
     }
     uncached = settings.model_copy(update={"cache": False})
     problems: list[Problem] = []
-    lines: list[str] = []
-    found = read_content(
-        *(folder_a, folder_b, uncached, multiple_of, problems.append, lines.append), paired=settings.paired
-    )
+    found = read_content(folder_a, folder_b, uncached, multiple_of, problems.append, paired=settings.paired)
     for label, (folder, *_) in found.folders.items():
         rules.check_tested(label, folder, tested, problems.append)
     folders = {label: figures(folder, found.rules[label]) for label, (folder, *_) in found.folders.items()}
-    problems.sort(key=lambda problem: ("error", "warning", "advice").index(problem.severity))
-    return Checked(folders, lines[0] if settings.paired else None, problems)
+    how = next(
+        (problem.text for problem in problems if problem.kind == "pairs" and problem.severity == "note"), None
+    )
+    order = ("error", "warning", "advice")
+    return Checked(
+        folders,
+        how,
+        sorted(
+            (problem for problem in problems if problem.severity in order),
+            key=lambda problem: order.index(problem.severity),
+        ),
+    )
 
 
 def figures(folder: Folder, rule: LoadRule) -> dict[str, Any]:

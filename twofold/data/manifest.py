@@ -188,13 +188,15 @@ def _domain_to_dict(domain: Domain) -> dict[str, Any]:
     return head | {"held_out": sorted(domain.drawn), "val": val} | masks
 
 
+_OF_PAIRS = {"part": "whole", "suffix": "", "source": "", "source_hash": "", "alone": []}
+"""Keys of a folder that are left out of data.json where they have these values."""
+
+
 def _folder_to_dict(folder: Folder) -> dict[str, Any]:
-    """Keys that only pairs need are left out where they are empty."""
-    of_pairs = {"part": folder.part if folder.part != "whole" else "", "suffix": folder.suffix}
-    of_pairs |= {"source": folder.source, "source_hash": folder.source_hash}
-    of_pairs |= {"alone": sorted(folder.without_partner)}
-    files = [file._asdict() for file in folder.files]
-    return {"folder": folder.path.as_posix(), **{k: v for k, v in of_pairs.items() if v}, "files": files}
+    own = {"part": folder.part, "suffix": folder.suffix, "source": folder.source}
+    own |= {"source_hash": folder.source_hash, "alone": sorted(folder.without_partner)}
+    own = {key: value for key, value in own.items() if value != _OF_PAIRS[key]}
+    return {"folder": folder.path.as_posix(), **own, "files": [file._asdict() for file in folder.files]}
 
 
 def _domain_from_dict(document: dict[str, Any]) -> Domain:
@@ -205,12 +207,6 @@ def _domain_from_dict(document: dict[str, Any]) -> Domain:
 
 
 def _folder_from_dict(document: dict[str, Any]) -> Folder:
-    return Folder(
-        Path(document["folder"]),
-        tuple(File(**file) for file in document["files"]),
-        document.get("part", "whole"),
-        document.get("suffix", ""),
-        document.get("source", ""),
-        document.get("source_hash", ""),
-        frozenset(document.get("alone", [])),
-    )
+    path, files = Path(document["folder"]), tuple(File(**file) for file in document["files"])
+    part, suffix, source, source_hash, alone = (document.get(key, value) for key, value in _OF_PAIRS.items())
+    return Folder(path, files, part, suffix, source, source_hash, frozenset(alone))

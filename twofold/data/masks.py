@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from twofold.data.manifest import Folder
-from twofold.data.pairs import by_stem, different_shapes, duplicated, first, present
+from twofold.data.pairs import by_stem, different_shapes, duplicated, present
 from twofold.data.rules import listed
 from twofold.data.scan import list_files, scan_files
 from twofold.data.settings import DataSettings
@@ -23,7 +23,7 @@ def find_masks(label: str, path: Path, folder: Folder, settings: DataSettings) -
     groups, wanted = by_stem(list_files(root)), by_stem(folder.files)
     broken = present(
         {
-            "no mask for": [first(files) for stem, files in wanted.items() if stem not in groups],
+            "no mask for": [files[0].name for stem, files in wanted.items() if stem not in groups],
             "several masks of one name": duplicated(
                 {stem: groups[stem] for stem in wanted if stem in groups}
             ),

@@ -73,22 +73,34 @@ def describe(found: Pairs, direction: DirectionName) -> str:
 
 def by_name(a: Path, b: Path) -> Pairs:
     """Two folders, whose files are pairs where their names are equal up to the suffix."""
-    in_a, in_b = by_stem(list_files(a)), by_stem(list_files(b))
-    broken = {
-        f"several files of one name in {a}": duplicated(in_a),
-        f"several files of one name in {b}": duplicated(in_b),
-        f"not in {b}": [first(in_a[stem]) for stem in in_a if stem not in in_b],
-        f"not in {a}": [first(in_b[stem]) for stem in in_b if stem not in in_a],
-    }
-    stems = [stem for stem in in_a if stem in in_b]
-    if not stems:
+    in_a, in_b = list_files(a), list_files(b)
+    ones, others, broken = match(in_a, in_b, f"file in {a}", f"file in {b}")
+    if not ones:
         raise UsageError(
-            f"no name in {a} is a name in {b} ({first(next(iter(in_a.values())))},"
-            f" {first(next(iter(in_b.values())))}), so there are no pairs; give pairs equal names, or leave out"
-            " data.paired (cyclegan and cut need no pairs)"
+            f"no name in {a} is a name in {b} ({in_a[0].name}, {in_b[0].name}), so there are no pairs; give pairs"
+            " equal names, or leave out data.paired (cyclegan and cut need no pairs)"
         )
-    folders = [scan_files(path, [found[stem][0] for stem in stems]) for path, found in ((a, in_a), (b, in_b))]
-    return Pairs(*folders, "names", f"files of one name in {a.name} and {b.name}", present(broken))
+    how = f"files of one name in {a.name} and {b.name}"
+    return Pairs(scan_files(a, ones), scan_files(b, others), "names", how, broken)
+
+
+def match(
+    a: Iterable[File], b: Iterable[File], kind_a: str, kind_b: str
+) -> tuple[list[File], list[File], Faults]:
+    """The files of `a` and of `b` with equal names up to the suffix, in one order, and what is wrong with the others.
+
+    Args:
+        kind_a, kind_b: what a file of each is, in words.
+    """
+    ones, others = by_stem(a), by_stem(b)
+    stems = [stem for stem in ones if stem in others]
+    broken = {
+        f"more than one {kind_a} of one name": duplicated(ones),
+        f"more than one {kind_b} of one name": duplicated(others),
+        f"no {kind_b} for": [files[0].name for stem, files in ones.items() if stem not in others],
+        f"no {kind_a} for": [files[0].name for stem, files in others.items() if stem not in ones],
+    }
+    return [ones[stem][0] for stem in stems], [others[stem][0] for stem in stems], present(broken)
 
 
 def in_one_folder(folder: Path, wanted: str | None) -> Pairs:
@@ -128,21 +140,12 @@ def by_suffix(folder: Path, files: Sequence[File], kind: str) -> Pairs:
     one, other = (f".{name.lower()}" for name in kind.split(":"))
     if one == other:
         raise UsageError(f"--pairs {kind} names one suffix twice; give two, such as jpg:png, or halves")
-    ones, others = (by_stem(file for file in files if suffix(file.name) == each) for each in (one, other))
-    broken = {
-        f"several {one} files of one name": duplicated(ones),
-        f"several {other} files of one name": duplicated(others),
-        f"no {other} beside": [first(ones[stem]) for stem in ones if stem not in others],
-        f"no {one} beside": [first(others[stem]) for stem in others if stem not in ones],
-    }
-    stems = [stem for stem in ones if stem in others]
-    if not stems:
+    a, b = ([file for file in files if suffix(file.name) == each] for each in (one, other))
+    ones, others, broken = match(a, b, f"{one} file", f"{other} file")
+    if not ones:
         raise UsageError(f"{folder} holds no X{one} with an X{other}; see --pairs")
-    a, b = (
-        scan_files(folder, [group[stem][0] for stem in stems], suffix=each)
-        for group, each in ((ones, one), (others, other))
-    )
-    return Pairs(a, b, kind.lower(), f"X{one} with X{other}", present(broken))
+    folders = scan_files(folder, ones, suffix=one), scan_files(folder, others, suffix=other)
+    return Pairs(*folders, kind.lower(), f"X{one} with X{other}", broken)
 
 
 def light_and_colour(folder: Path) -> Pairs:
@@ -241,10 +244,6 @@ def duplicated(groups: Mapping[str, Sequence[File]]) -> list[str]:
 
 def suffix(name: str) -> str:
     return PurePosixPath(name).suffix.lower()
-
-
-def first(files: Sequence[File]) -> str:
-    return files[0].name
 
 
 def sized(file: File) -> str:

@@ -1,6 +1,6 @@
 """The rules for images of a run: one list and one wording, for `twofold train` and `twofold data check`.
 
-An error stops training. A warning is printed by both. Advice is printed by `twofold data check` only.
+An error stops training. Warnings are printed by both, advice by `twofold data check` only, notes by training only.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 from twofold.data.geometry import LoadRule
-from twofold.data.manifest import Folder
+from twofold.data.manifest import File, Folder
 from twofold.data.settings import DataSettings
 from twofold.errors import TwofoldError, UsageError
 
@@ -17,7 +17,7 @@ ENOUGH = 0.95
 FEW = 100
 """Fewer images than this train, but are soon learnt by heart."""
 
-Severity = Literal["error", "warning", "advice"]
+Severity = Literal["error", "warning", "advice", "note"]
 
 
 class Problem(NamedTuple):
@@ -43,12 +43,12 @@ Report = Callable[[Problem], None]
 
 
 def raising(notify: Callable[[str], None]) -> Report:
-    """A report for training: the first error is raised, warnings go to `notify`, advice is left out."""
+    """A report for training: the first error is raised, warnings and notes go to `notify`, advice is left out."""
 
     def report(problem: Problem) -> None:
         if problem.severity == "error":
             raise problem.error()
-        if problem.severity == "warning":
+        if problem.severity != "advice":
             notify(problem.text)
 
     return report
@@ -73,7 +73,7 @@ def check_pairs(place: Path, broken: Mapping[str, Sequence[str]], report: Report
     """Pairs of which something is missing, repeated or of another shape."""
     if broken:
         names = [name for each in broken.values() for name in each]
-        text = f"broken pairs in {place}: {listed(broken)}; repair or remove them"
+        text = f"broken pairs in {place}: {listed(broken)}; repair or remove them (all: `twofold data check --json`)"
         report(Problem("error", "pairs", "", text, names))
 
 
@@ -124,35 +124,18 @@ def warn_of_labels(label: str, report: Report) -> None:
 # ---- after the pixels are read
 
 
-def check_readable(label: str, folder: Folder, report: Report) -> None:
-    """Files that cannot be read are skipped, if they are few."""
-    bad = [f"{file.name} ({file.error})" for file in folder.skipped]
-    place = f"{label}: %s of {len(folder.files):,} files in {folder.path}"
-    _check_share(label, place, len(folder.files), bad, [file.name for file in folder.skipped], report)
-
-
-def check_readable_pairs(a: Folder, b: Folder, report: Report) -> None:
-    """Pairs with a file that cannot be read are skipped, if they are few."""
-    bad = [
-        one if one.error else other
-        for one, other in zip(a.files, b.files, strict=True)
-        if one.error or other.error
-    ]
-    reasons = [f"{file.name} ({file.error})" for file in bad]
-    place = f"%s of {len(a.files):,} pairs in {a.path}"
-    _check_share("", place, len(a.files), reasons, [file.name for file in bad], report)
-
-
-def _check_share(
-    label: str, place: str, total: int, bad: list[str], names: list[str], report: Report
-) -> None:
-    if total - len(bad) < ENOUGH * total:
-        text = (
-            f"{place % f'only {total - len(bad):,}'} can be read, 95 % must; repair or remove {some(bad, 10)}"
-        )
+def check_readable(label: str, folder: Folder, rows: Sequence[Sequence[File]], report: Report) -> None:
+    """Files that cannot be read are skipped, if they are few. `rows` are single files, or pairs."""
+    bad = [next(file for file in row if file.error) for row in rows if any(file.error for file in row)]
+    names, reasons = [file.name for file in bad], some([f"{file.name} ({file.error})" for file in bad], 10)
+    of_all = f"of {len(rows):,} {'files' if label else 'pairs'} in {folder.path}"
+    prefix = f"{label}: " if label else ""
+    if len(rows) - len(bad) < ENOUGH * len(rows):
+        readable = f"only {len(rows) - len(bad):,} {of_all} can be read, 95 % must"
+        text = f"{prefix}{readable}; repair or remove {reasons}"
         report(Problem("error", "unreadable", label, text, names))
     elif bad:
-        text = f"{place % f'{len(bad):,}'} cannot be read and are skipped: {some(bad, 10)}"
+        text = f"{prefix}{len(bad):,} {of_all} cannot be read and are skipped: {reasons}"
         report(Problem("warning", "unreadable", label, text, names))
 
 
