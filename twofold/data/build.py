@@ -121,8 +121,10 @@ def read_content(
             folders[masks_of(label)] = [find_masks(masks_of(label), path, own[0], settings)]
             load_rules[masks_of(label)] = mask_rule(settings, multiple_of)
     jobs = [(folder, load_rules[label]) for label, own in folders.items() for folder in own]
-    def note(line):
-        return report(Problem("note", "cache", "", line, []))
+
+    def note(line: str) -> None:
+        report(Problem("note", "cache", "", line, []))
+
     caches = cache.open_caches(jobs, settings, note, verify=True)
     read = iter(caches)
     folders = {label: [_as_read(folder, next(read)) for folder in own] for label, own in folders.items()}

@@ -18,59 +18,67 @@ class DataSettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    size: int = Field(256, ge=1, description="Height and width of the training crops, in pixels.")
+    size: int = Field(default=256, ge=1, description="Height and width of the training crops, in pixels.")
     load_size: int | None = Field(
-        None, ge=1, description="Size to load at before the crop, in pixels. Default: 286/256 of size."
+        default=None,
+        ge=1,
+        description="Size to load at before the crop, in pixels. Default: 286/256 of size.",
     )
     resize: ResizeName = Field(
-        "resize-and-crop",
+        default="resize-and-crop",
         description="Squash to a square and crop, scale the width and crop, crop only, or use whole images.",
     )
-    flip: bool = Field(True, description="Mirror half of the training crops left to right.")
+    flip: bool = Field(default=True, description="Mirror half of the training crops left to right.")
     jitter: float = Field(
-        0.0, ge=0, le=1, description="Strength of random brightness, contrast and saturation, 0 to 1."
+        default=0.0, ge=0, le=1, description="Strength of random brightness, contrast and saturation, 0 to 1."
     )
-    paired: bool = Field(False, description="Each image of A belongs to one of B, its known answer.")
+    paired: bool = Field(default=False, description="Each image of A belongs to one of B, its known answer.")
     pairs: str | None = Field(
-        None,
+        default=None,
         description="Pairs in one folder: `halves`, or two suffixes such as jpg:png, the input first. Default: detected.",
     )
     direction: DirectionName = Field(
-        "ab", description="ba exchanges A and B, so the input and the output of pairs."
+        default="ab", description="ba exchanges A and B, so the input and the output of pairs."
     )
     lab: bool = Field(
-        False, description="Colourisation: A is the lightness of its images, B the colour (Lab)."
+        default=False, description="Colourisation: A is the lightness of its images, B the colour (Lab)."
     )
     labels_a: bool | None = Field(
-        None, description="A is label maps, resized without mixing colours. Default: detected."
+        default=None, description="A is label maps, resized without mixing colours. Default: detected."
     )
-    labels_b: bool | None = Field(None, description="B is label maps. Default: detected, as for A.")
+    labels_b: bool | None = Field(default=None, description="B is label maps. Default: detected, as for A.")
     masks_a: AbsolutePath | None = Field(
-        None,
+        default=None,
         description="Folder of grey masks named as the images of A; pixels over 127 are kept as they are.",
     )
-    masks_b: AbsolutePath | None = Field(None, description="Folder of masks of B, as for A.")
+    masks_b: AbsolutePath | None = Field(default=None, description="Folder of masks of B, as for A.")
     channels_a: int | None = Field(
-        None, ge=1, description="Channels of A. Default: 1 if all is grey, those of .npy files, else 3."
+        default=None,
+        ge=1,
+        description="Channels of A. Default: 1 if all is grey, those of .npy files, else 3.",
     )
-    channels_b: int | None = Field(None, ge=1, description="Channels of B. Default: as for A.")
+    channels_b: int | None = Field(default=None, ge=1, description="Channels of B. Default: as for A.")
     val_a: AbsolutePath | None = Field(
-        None, description="Folder of held-out images of A, or of pairs. Default: see hold_out."
+        default=None, description="Folder of held-out images of A, or of pairs. Default: see hold_out."
     )
     val_b: AbsolutePath | None = Field(
-        None, description="Folder of held-out images of B. Default: see hold_out."
+        default=None, description="Folder of held-out images of B. Default: see hold_out."
     )
     hold_out: bool = Field(
-        True, description="Without val_a, hold out 5 % of each folder (8 to 100 images, if it has 40)."
+        default=True,
+        description="Without val_a, hold out 5 % of each folder (8 to 100 images, if it has 40).",
     )
-    cache: bool = Field(True, description="Keep the decoded images in a cache folder.")
+    cache: bool = Field(default=True, description="Keep the decoded images in a cache folder.")
     cache_dir: AbsolutePath | None = Field(
-        None, description="The cache folder. Default: $TWOFOLD_CACHE, else in the user's cache folder."
+        default=None,
+        description="The cache folder. Default: $TWOFOLD_CACHE, else in the user's cache folder.",
     )
     cache_limit_gb: float = Field(
-        20.0, ge=0, description="Largest size of the cache folder, in GB; the least used caches are removed."
+        default=20.0,
+        ge=0,
+        description="Largest size of the cache folder, in GB; the least used caches are removed.",
     )
-    workers: int = Field(2, ge=1, description="Threads that prepare the next batches.")
+    workers: int = Field(default=2, ge=1, description="Threads that prepare the next batches.")
 
     @property
     def loaded(self) -> int:
