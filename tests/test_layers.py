@@ -18,7 +18,17 @@ PACKAGE = ROOT / "twofold"
 FILES = sorted(PACKAGE.rglob("*.py"))
 
 LAYERS = [
-    {"errors", "files", "randomness", "hardware", "distributed", "runs", "read_untrusted", "formats"},
+    {
+        "errors",
+        "files",
+        "fetch",
+        "randomness",
+        "hardware",
+        "distributed",
+        "runs",
+        "read_untrusted",
+        "formats",
+    },
     {"pages", "networks", "losses"},
     {"data", "seasons", "methods", "cpu", "translation", "metrics"},
     {"evaluation", "exchange", "reporting"},

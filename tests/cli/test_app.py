@@ -378,7 +378,7 @@ def test_a_few_truncated_files_are_skipped_and_named(call, folders):
     whole = (folders / "A" / "more-3.jpg").read_bytes()
     (folders / "A" / "more-3.jpg").write_bytes(whole[: len(whole) // 2])
     said = call("train", "A", "B", "--out", "run", *tiny(epochs=0.1))
-    assert said.code == 0 and "skipped more-3.jpg" in said.out and "skipped 1 of 25 files" in said.out
+    assert said.code == 0 and "are skipped: more-3.jpg (" in said.out and "A: 1 of 25 files in" in said.out
     assert json.loads(Path("run/data.json").read_text())["a"]["files"]
 
 

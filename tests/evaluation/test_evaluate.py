@@ -10,6 +10,7 @@ from torch import nn
 
 from twofold.cli import app as cli
 from twofold.evaluation.features import inception_home
+from twofold.files import write_atomically
 from twofold.formats import images
 from twofold.metrics import inception
 from twofold.metrics.image import psnr
@@ -309,9 +310,7 @@ def test_ms_ssim_is_measured_or_left_out_with_a_word(call, tmp_path, side):
 
 def test_weights_are_fetched_when_asked_and_kept(call, tmp_path, monkeypatch):
     monkeypatch.setenv("TWOFOLD_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(
-        inception, "download", lambda path: images._write_aside(path, lambda file: file.write(b"w"))
-    )
+    monkeypatch.setattr(inception, "download", lambda path: write_atomically(path, b"w"))
     assert call("--download-weights")[0] == 0
     assert inception_home().read_bytes() == b"w"
     assert "is there already" in call("--download-weights")[1]
