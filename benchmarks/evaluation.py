@@ -11,7 +11,7 @@ from pathlib import Path
 
 from twofold.reporting.records import Records
 from twofold.runs import Run, read_lines
-from twofold.seasons import draw as seasons
+from twofold.seasons import dataset as seasons
 from twofold.training import train as loop
 from twofold.training.api import Speaker
 

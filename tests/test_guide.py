@@ -12,7 +12,7 @@ import torch
 from twofold.cli import app as cli
 from twofold.cli.evaluate import evaluate
 from twofold.evaluation.settings import MetricName
-from twofold.seasons import draw as seasons
+from twofold.seasons import dataset as seasons
 
 GUIDE = Path(__file__).parents[1] / "docs" / "guide"
 

@@ -22,10 +22,11 @@ LAYERS = [
     {
         "errors",
         "files",
+        "fetch",
+        "prefetch",
         "randomness",
         "hardware",
         "distributed",
-        "prefetch",
         "runs",
         "read_untrusted",
         "formats",

@@ -12,7 +12,7 @@ from twofold.cli import app as cli
 from twofold.exchange.original import to_original
 from twofold.formats import images
 from twofold.networks.resnet import ResnetGenerator
-from twofold.seasons import draw as seasons
+from twofold.seasons import dataset as seasons
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")

@@ -11,7 +11,7 @@ from twofold.metrics.image import Uint8, match_histogram
 from twofold.presets import layer
 from twofold.reporting.report import write_report
 from twofold.runs import Run, read_lines
-from twofold.seasons import draw as seasons
+from twofold.seasons import dataset as seasons
 from twofold.training import train as loop
 from twofold.training.train import Watcher
 from twofold.translation.translator import Translator

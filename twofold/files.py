@@ -1,7 +1,7 @@
 """Write files whole or not at all, and lock a folder against a second process."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -51,11 +51,14 @@ def sync(path: Path) -> None:
 
 
 @contextmanager
-def lock(path: Path, message: str) -> Iterator[None]:
+def lock(path: Path, message: str, *, wait: Callable[[str], None] | None = None) -> Iterator[None]:
     """Hold the lock file `path` for this process; the system drops it when the process dies.
 
+    Args:
+        wait: if another live process holds the lock, call this with `message` and wait until it is free.
+
     Raises:
-        TwofoldError: another live process holds it; says `message`.
+        TwofoldError: another live process holds it, and `wait` is None; says `message`.
         OSError: the file cannot be made.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -63,7 +66,10 @@ def lock(path: Path, message: str) -> Iterator[None]:
     try:
         held.acquire()
     except Timeout as error:
-        raise TwofoldError(message) from error
+        if wait is None:
+            raise TwofoldError(message) from error
+        wait(message)
+        held.acquire(timeout=-1)
     try:
         yield
     finally:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from twofold.cli import app as cli
-from twofold.data import index
+from twofold.data import build
 from twofold.formats import images
 
 TINY = [
@@ -60,10 +60,10 @@ def refused(capsys, folders):
 def unread(monkeypatch):
     """No image is looked at."""
 
-    def build(*_, **__):
+    def build_manifest(*_, **__):
         raise AssertionError("images were read before the settings were known to fit")
 
-    monkeypatch.setattr(index, "build", build)
+    monkeypatch.setattr(build, "build_manifest", build_manifest)
 
 
 CONTRADICTIONS = {

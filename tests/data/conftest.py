@@ -3,7 +3,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from twofold.data.index import build
+from twofold.data.build import build_manifest
 from twofold.data.settings import DataSettings
 from twofold.formats import images
 
@@ -36,10 +36,10 @@ def small(tmp_path):
 
 @pytest.fixture
 def survey(small):
-    """Build an index, and return it with what was said."""
+    """Build an manifest, and return it with what was said."""
 
     def run(a, b, seed=0, multiple_of=4, **changes):
         said = []
-        return build(a, b, small(**changes), seed, said.append, multiple_of=multiple_of), said
+        return build_manifest(a, b, small(**changes), seed, said.append, multiple_of=multiple_of), said
 
     return run

@@ -12,17 +12,18 @@ from pathlib import Path
 import pytest
 import torch
 
+from twofold.data.build import build_manifest
 from twofold.data.cache import home
-from twofold.data.index import Index, build
+from twofold.data.dataset import open_images
+from twofold.data.manifest import Manifest
 from twofold.data.settings import DataSettings
-from twofold.data.stores import open_stores
 from twofold.formats import images
 
 BUILD = """
 import sys, time
 from pathlib import Path
 from twofold.formats import images
-from twofold.data.index import build
+from twofold.data.build import build_manifest
 from twofold.data.settings import DataSettings
 
 delay, a, b, cache = sys.argv[1:]
@@ -34,8 +35,8 @@ images.read = slow
 print("ready", flush=True)
 sys.stdin.readline()
 settings = DataSettings(size=8, cache_dir=Path(cache), labels_a=False, labels_b=False)
-index = build(Path(a), Path(b), settings, 0, lambda line: None)
-print(index.scans[0].pixels.long().sum().item())
+manifest = build_manifest(Path(a), Path(b), settings, 0, lambda line: None)
+print(manifest.caches[0].pixels.long().sum().item())
 """
 
 
@@ -51,14 +52,22 @@ def prepare(folders, small):
     def run(**changes):
         said = []
         settings = small(**changes)
-        stores = open_stores(build(*folders, settings, 0, said.append), settings, said.append)
+        stores = open_images(build_manifest(*folders, settings, 0, said.append), settings, said.append)
         return stores, said
 
     return run
 
 
+def test_caches_of_twofold_0_1_are_removed(prepare, tmp_path):
+    old = tmp_path / "cache" / "0123" / "pixels.u8"
+    old.parent.mkdir(parents=True)
+    old.write_bytes(b"pixels")
+    prepare()
+    assert not old.parent.exists()
+
+
 def caches(tmp_path):
-    return sorted(path.name for path in (tmp_path / "cache").glob("*"))
+    return sorted(path.name for path in (tmp_path / "cache").glob("*") if path.suffix != ".lock")
 
 
 def pixels(stores):
@@ -79,7 +88,7 @@ def test_a_cached_store_equals_an_uncached_one(prepare, resize, fill):
 def test_every_file_is_decoded_once_in_all(prepare, monkeypatch, tmp_path):
     decoded = []
     read = images.read
-    monkeypatch.setattr(images, "read", lambda path, channels: decoded.append(path) or read(path, channels))
+    monkeypatch.setattr(images, "read", lambda path, *rest: decoded.append(path) or read(path, *rest))
     photos = {"labels_a": False, "labels_b": False}  # else one of each is looked at first
     stores, _ = prepare(**photos)
     assert len(decoded) == len(set(decoded)) == 10
@@ -98,32 +107,47 @@ def test_a_changed_file_or_rule_makes_another_cache(prepare, folders, tmp_path):
     assert torch.equal(before.a[1], after.a[1])
 
 
-def truncate(path):
-    with path.open("r+b") as file:
-        file.truncate(100)
+def cut(count):
+    return lambda path: path.write_bytes(path.read_bytes()[:count])
 
 
-def other_format(path):
-    document = json.loads((path.parent / "entries.json").read_text())
-    (path.parent / "entries.json").write_text(json.dumps({**document, "format": 99}))
+def with_index(text):
+    """Another index behind the pixels."""
+
+    def damage(path):
+        content = path.read_bytes()
+        pixels = content[: -8 - int.from_bytes(content[-8:], "little")]
+        path.write_bytes(pixels + text.encode() + len(text).to_bytes(8, "little"))
+
+    return damage
+
+
+def with_format(path):
+    content = path.read_bytes()
+    index = json.loads(content[-8 - int.from_bytes(content[-8:], "little") : -8])
+    with_index(json.dumps({**index, "format": 99}))(path)
 
 
 @pytest.mark.parametrize(
     "damage",
     [
-        truncate,
-        other_format,
+        cut(100),
+        cut(-1),
+        cut(-9),
+        cut(0),
+        with_format,
+        with_index('{"format": 2, "by'),
+        with_index("[]"),
+        with_index(""),
+        lambda path: path.write_bytes(path.read_bytes()[100:]),
+        lambda path: path.write_bytes(path.read_bytes()[:-8] + b"\xff" * 8),
         lambda path: path.unlink(),
-        lambda path: (path.parent / "entries.json").unlink(),
-        lambda path: (path.parent / "entries.json").write_text('{"format": 1, "by'),
-        lambda path: (path.parent / "entries.json").write_text("[]"),
-        lambda path: shutil.rmtree(path.parent),
     ],
 )
 def test_a_damaged_cache_is_built_again(prepare, tmp_path, damage):
     stores, _ = prepare()
     expected, names = pixels(stores), caches(tmp_path)
-    for path in list((tmp_path / "cache").glob("*/pixels.u8")):
+    for path in list((tmp_path / "cache").glob("*.pixels")):
         damage(path)
     again, said = prepare()
     assert said == [] and again.a.cached
@@ -132,14 +156,14 @@ def test_a_damaged_cache_is_built_again(prepare, tmp_path, damage):
 
 
 def test_an_index_from_data_json_finds_or_rebuilds_the_cache(folders, small, tmp_path):
-    index = build(*folders, small(), 0, print)
-    expected = pixels(open_stores(index, small(), print))
-    index = Index.from_json(index.to_json())
-    assert pixels(open_stores(index, small(), print)) == expected
+    manifest = build_manifest(*folders, small(), 0, print)
+    expected = pixels(open_images(manifest, small(), print))
+    manifest = Manifest.from_json(manifest.to_json())
+    assert pixels(open_images(manifest, small(), print)) == expected
     shutil.rmtree(tmp_path / "cache")
     for path in folders[0].iterdir():
         os.utime(path, (1, 1))  # copied folders have other times
-    stores = open_stores(index, small(), print)
+    stores = open_images(manifest, small(), print)
     assert stores.a.cached and pixels(stores) == expected
 
 
@@ -164,13 +188,13 @@ def test_no_space_left_while_building(folders, small, tmp_path):
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (700, hard))
     try:
-        index = build(*folders, small(), 0, said.append)
+        manifest = build_manifest(*folders, small(), 0, said.append)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert len(said) == 2 and "cannot write the cache" in said[0] and "File too large" in said[0]
     assert caches(tmp_path) == []
-    assert [len(index.a.train), len(index.b.train)] == [6, 4]
-    stores = open_stores(index, small(), said.append)
+    assert [len(manifest.a.train), len(manifest.b.train)] == [6, 4]
+    stores = open_images(manifest, small(), said.append)
     assert not stores.a.cached and stores.a[0].shape == (9, 9, 3)
 
 
@@ -182,17 +206,17 @@ def test_a_cache_folder_that_cannot_be_made(prepare, tmp_path):
 
 
 def test_the_least_recently_used_caches_make_room(prepare, tmp_path):
-    limit = 9 * 9 * 3 * 10 * 2.5 / 1e9  # two and a half times what these images take
+    limit = 90 * 90 * 3 * 10 * 2.5 / 1e9  # two and a half times what these images take
     names = {}
-    for load_size in (9, 8):
+    for load_size in (90, 80):
         prepare(cache_limit_gb=limit, load_size=load_size)
         names[load_size] = set(caches(tmp_path)) - set().union(*names.values())
-    for name in names[8]:
+    for name in names[80]:
         os.utime(tmp_path / "cache" / name, (1, 1))
-    prepare(cache_limit_gb=limit, load_size=10)
+    prepare(cache_limit_gb=limit, load_size=100)
     left = set(caches(tmp_path))
-    assert names[9] <= left and not names[8] <= left
-    held = sum(path.stat().st_size for path in (tmp_path / "cache").glob("*/pixels.u8"))
+    assert names[90] <= left and not names[80] <= left
+    held = sum(path.stat().st_size for path in (tmp_path / "cache").glob("*.pixels"))
     assert held <= limit * 1e9
 
 
@@ -201,19 +225,19 @@ def test_a_bad_file_mended_without_a_trace_is_found(folders, small, fill):
     good, times = path.read_bytes(), (path.stat().st_atime_ns, path.stat().st_mtime_ns)
     path.write_bytes(good[:50] + bytes(len(good) - 50))
     os.utime(path, ns=times)
-    assert len(build(*folders, small(), 0, lambda line: None).a.train) == 29
+    assert len(build_manifest(*folders, small(), 0, lambda line: None).a.train) == 29
     path.write_bytes(good)
     os.utime(path, ns=times)
-    index = build(*folders, small(), 0, lambda line: None)
-    assert len(index.a.train) == 30
-    assert open_stores(index, small(), print).a.cached
+    manifest = build_manifest(*folders, small(), 0, lambda line: None)
+    assert len(manifest.a.train) == 30
+    assert open_images(manifest, small(), print).a.cached
 
 
 def test_threads_may_build_the_same_cache(folders, small, tmp_path):
     with ThreadPoolExecutor(4) as pool:
-        indexes = list(pool.map(lambda _: build(*folders, small(), 0, lambda line: None), range(4)))
-    assert all(index == indexes[0] for index in indexes)
-    assert all(scan.pixels is not None for index in indexes for scan in index.scans)
+        indexes = list(pool.map(lambda _: build_manifest(*folders, small(), 0, lambda line: None), range(4)))
+    assert all(manifest == indexes[0] for manifest in indexes)
+    assert all(scan.pixels is not None for manifest in indexes for scan in manifest.caches)
     assert len(caches(tmp_path)) == 2
 
 
@@ -238,20 +262,20 @@ def test_two_processes_build_the_same_cache_and_a_killed_third_is_swept_away(
     try:
         go(killed)
         deadline = time.monotonic() + 60
-        while not list(cache.glob("*.building/pixels.u8")) and time.monotonic() < deadline:
+        while not list(cache.glob(".*.pixels")) and time.monotonic() < deadline:
             time.sleep(0.01)
         killed.send_signal(signal.SIGKILL)
         killed.wait(60)
-        assert len(list(cache.glob("*.building"))) == 1
+        assert len(list(cache.glob(".*.pixels"))) == 1
         go(other)
-        scans = build(*folders, small(), 0, print).scans
+        scans = build_manifest(*folders, small(), 0, print).caches
         printed = other.communicate(timeout=60)[0]
     finally:
         for process in (killed, other):
             process.kill()
             process.communicate()
     assert printed == f"{scans[0].pixels.long().sum().item()}\n"
-    assert not list(cache.glob("*.building"))
+    assert not list(cache.glob(".*.pixels"))
 
 
 def test_home(monkeypatch, tmp_path):

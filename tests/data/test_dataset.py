@@ -3,7 +3,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from twofold.data.dataset import ImageStore, LoadRule, load, load_shape
+from twofold.data.dataset import ImageStore
+from twofold.data.geometry import LoadRule, load
 from twofold.data.settings import DataSettings
 from twofold.formats import images
 
@@ -12,14 +13,14 @@ sides = st.integers(1, 3000)
 
 @given(width=sides, height=sides)
 def test_resize_and_crop_squashes(width, height):
-    assert load_shape(width, height, DataSettings(size=128), 4) == (143, 143)
-    assert load_shape(width, height, DataSettings(size=128, load_size=150), 4) == (150, 150)
+    assert LoadRule(DataSettings(size=128), 3, 4).shape(width, height) == (143, 143)
+    assert LoadRule(DataSettings(size=128, load_size=150), 3, 4).shape(width, height) == (150, 150)
 
 
 @given(width=sides, height=sides, size=st.integers(1, 300), room=st.integers(0, 50))
 def test_scale_width_fits_the_crop_and_keeps_the_proportions(width, height, size, room):
     settings = DataSettings(size=size, load_size=size + room, resize="scale-width-and-crop")
-    h, w = load_shape(width, height, settings, 4)
+    h, w = LoadRule(settings, 3, 4).shape(width, height)
     assert h >= size and w >= size + room
     assert w == size + room or h == size
     scale = max((size + room) / width, size / height)
@@ -28,8 +29,8 @@ def test_scale_width_fits_the_crop_and_keeps_the_proportions(width, height, size
 
 @given(width=sides, height=sides, multiple=st.sampled_from([1, 4, 32, 256]))
 def test_crop_keeps_the_size_and_none_rounds_it_down(width, height, multiple):
-    assert load_shape(width, height, DataSettings(resize="crop"), multiple) == (height, width)
-    h, w = load_shape(width, height, DataSettings(resize="none"), multiple)
+    assert LoadRule(DataSettings(resize="crop"), 3, multiple).shape(width, height) == (height, width)
+    h, w = LoadRule(DataSettings(resize="none"), 3, multiple).shape(width, height)
     assert h % multiple == w % multiple == 0
     assert 0 <= height - h < multiple and 0 <= width - w < multiple
 

@@ -17,8 +17,8 @@ from types import SimpleNamespace
 
 import pytest
 
+from twofold import fetch as fetching
 from twofold.cli import app as cli
-from twofold.data import download as machine
 from twofold.data import published, unpack
 from twofold.data.download import download
 from twofold.data.published import Published
@@ -114,7 +114,7 @@ def server():
 def site(server, monkeypatch, tmp_path):
     """The data set `tiny` on that server, in an empty current folder."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(machine, "PAUSE", 0)
+    monkeypatch.setattr(fetching, "PAUSE", 0)
 
     def publish(**changes):
         port = server.server_address[1]
@@ -164,14 +164,16 @@ def test_a_broken_connection_is_resumed_where_it_broke(site):
 
 def test_another_day_goes_on_with_what_is_there(site, monkeypatch):
     site.server.plan = [answer(stop=100_000), answer(code=503)]
-    with pytest.raises(TwofoldError, match=r"answers 503 .* at 0\.1 MB; the same command goes on from there"):
+    with pytest.raises(
+        TwofoldError, match=r"answers 503 .* at 0\.1 MB; run the same command again to continue from there"
+    ):
         get(site)
     assert left(site) == ["tiny.zip.part", "tiny.zip.part.json"]
     site.server.plan = [answer()]
     get(site)
     assert content(site.folder / "tiny") == WANTED
     assert site.server.asked[-1][1] == "bytes=100000-"
-    assert any("going on at 0.1 MB of 0.4 MB" in line for line in site.said)
+    assert any("continuing at 0.1 MB of 0.4 MB" in line for line in site.said)
 
 
 def test_a_server_that_ignores_ranges_sends_it_all_again(site):
@@ -279,7 +281,7 @@ def test_a_known_checksum_is_held_against_the_file(site):
 def test_a_file_that_is_not_the_known_one_is_kept_and_not_unpacked(site):
     site.publish(sha256="0" * 64)
     for _ in range(2):  # it is not fetched twice
-        with pytest.raises(TwofoldError, match=r"not the file that is known: SHA-256 .* --from .*tiny\.zip`"):
+        with pytest.raises(TwofoldError, match=r"not the published file: its SHA-256 .* --from .*tiny\.zip`"):
             get(site)
     assert left(site) == ["tiny.zip"] and len(site.server.asked) == 1
     get(site, site.folder / "tiny.zip")
@@ -291,7 +293,7 @@ def test_what_was_recorded_is_held_against_the_next_download(site):
     get(site)
     shutil.rmtree(site.folder / "tiny")
     site.server.plan = [answer(OTHER)]
-    with pytest.raises(TwofoldError, match="not the file that is known"):
+    with pytest.raises(TwofoldError, match="not the published file"):
         get(site)
     assert not (site.folder / "tiny").exists()
 
@@ -302,15 +304,15 @@ def test_too_little_space_is_said_before_the_download(site, monkeypatch):
         shutil, "disk_usage", lambda _: usage(10, 0, len(GOOD))
     )  # archive and content are more
     with pytest.raises(
-        TwofoldError, match=r"needs 0\.8 MB more .* has 0\.4 MB; make room or give another --out"
+        TwofoldError, match=r"needs 0\.8 MB more .* has 0\.4 MB; free some space, or put it elsewhere"
     ):
         get(site)
     assert content(site.folder).get("tiny.zip.part", b"") == b""
 
 
 def test_two_at_a_time_do_not_mix(site):
-    hold = "import fcntl, sys; file = open(sys.argv[1], 'ab'); fcntl.lockf(file, fcntl.LOCK_EX); print(); input()"
-    command = [sys.executable, "-c", hold, str(site.folder / "tiny.zip.part")]
+    hold = "import filelock, sys; lock = filelock.FileLock(sys.argv[1]); lock.acquire(); print(flush=True); input()"
+    command = [sys.executable, "-c", hold, str(site.folder / "tiny.zip.part.lock")]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
         assert other.stdout and other.stdout.readline() == b"\n"
         with pytest.raises(TwofoldError, match=r"tiny\.zip\.part is being downloaded by another process"):
@@ -323,7 +325,7 @@ def test_two_at_a_time_do_not_mix(site):
 def test_a_folder_in_use_is_refused_before_anything_is_asked(site):
     (site.folder / "tiny").mkdir()
     (site.folder / "tiny" / "mine").write_text("")
-    with pytest.raises(UsageError, match="is there already"):
+    with pytest.raises(UsageError, match="exists already"):
         get(site)
     assert site.server.asked == []
 
@@ -376,21 +378,27 @@ HOSTILE = {
     "absolute": (zipped({"/tmp/evil": b"x"}), "leads out"),
     "drive": (zipped({"C:/evil": b"x"}), "leads out"),
     "backslash": (zipped({"..\\evil": b"x"}), "leads out"),
-    "terminal": (zipped({"\x1b[2J.jpg": b"x"}), "no name of an image"),
-    "deep": (zipped({"a/" * 40 + "x": b"x"}), "no name of an image"),
-    "long": (zipped({"a" * 1500: b"x"}), "no name of an image"),
-    "zip link": (link("a", ".."), "no plain file"),
+    "terminal": (zipped({"\x1b[2J.jpg": b"x"}), "not the name of an image"),
+    "deep": (zipped({"a/" * 40 + "x": b"x"}), "not the name of an image"),
+    "long": (zipped({"a" * 1500: b"x"}), "not the name of an image"),
+    "zip link": (link("a", ".."), "not a plain file"),
     "encrypted": (encrypted(), "encrypted"),
     "twice": (zipped({"a": b"x", "a/b": b"x"}), "twice"),
     "tar up": (tarred([({"name": "../evil"}, b"x")]), "leads out"),
     "tar absolute": (tarred([({"name": "/evil"}, b"x")]), "leads out"),
-    "tar link": (tarred([({"name": "a", "type": tarfile.SYMTYPE, "linkname": ".."}, b"")]), "no plain file"),
+    "tar link": (
+        tarred([({"name": "a", "type": tarfile.SYMTYPE, "linkname": ".."}, b"")]),
+        "not a plain file",
+    ),
     "tar hard link": (
         tarred([({"name": "a", "type": tarfile.LNKTYPE, "linkname": "/etc/passwd"}, b"")]),
-        "no plain file",
+        "not a plain file",
     ),
-    "tar device": (tarred([({"name": "a", "type": tarfile.CHRTYPE, "devmajor": 1}, b"")]), "no plain file"),
-    "tar pipe": (tarred([({"name": "a", "type": tarfile.FIFOTYPE}, b"")]), "no plain file"),
+    "tar device": (
+        tarred([({"name": "a", "type": tarfile.CHRTYPE, "devmajor": 1}, b"")]),
+        "not a plain file",
+    ),
+    "tar pipe": (tarred([({"name": "a", "type": tarfile.FIFOTYPE}, b"")]), "not a plain file"),
     "tar twice": (tarred([({"name": "a"}, b"x"), ({"name": "a"}, b"y")]), "twice"),
     "cut short": (GOOD[: len(GOOD) // 2], "neither|damaged"),
     "tar cut short": (tarred([({"name": "a.jpg"}, noise(5000))])[:3000], "damaged"),
@@ -415,7 +423,7 @@ def test_a_bomb_is_stopped(site, monkeypatch, kind):
     zeros = bytes(3 << 20)
     data = zipped({"a": zeros}) if kind == "zip" else tarred([({"name": "a"}, zeros)])
     (site.folder / "from").write_bytes(data)
-    with pytest.raises(TwofoldError, match=r"grows to more than 1\.0 MB, which no images do"):
+    with pytest.raises(TwofoldError, match=r"grows to more than 1\.0 MB, too much for images"):
         get(site, site.folder / "from")
     assert left(site) == ["from"]
 

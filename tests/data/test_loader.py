@@ -4,12 +4,13 @@ from itertools import islice
 import pytest
 import torch
 
-from twofold.data.dataset import ImageStore, LoadRule
+from twofold.data.dataset import ImageStore
+from twofold.data.geometry import LoadRule
 from twofold.data.loader import Loader, crop_size, load_plain, load_plain_batch
-from twofold.data.prefetch import prefetch
 from twofold.data.sampler import offset, pick, placement
 from twofold.errors import TwofoldError, UsageError
 from twofold.formats import images
+from twofold.prefetch import prefetch
 
 CPU = torch.device("cpu")
 

@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 import torch
 
-from twofold.data.index import Index, build, changes
+from twofold.data.build import build_manifest, changes
+from twofold.data.dataset import open_images
 from twofold.data.loader import Loader
-from twofold.data.stores import open_stores
+from twofold.data.manifest import Manifest
 from twofold.errors import UsageError
 from twofold.formats import images
 
@@ -27,7 +28,7 @@ def indexed(folders, small, tmp_path):
     def run(**changes):
         said = []
         settings = small(**{"masks_a": tmp_path / "masks", "resize": "crop", **changes})
-        return build(*folders, settings, 0, said.append), settings, said
+        return build_manifest(*folders, settings, 0, said.append), settings, said
 
     return run
 
@@ -36,8 +37,8 @@ def indexed(folders, small, tmp_path):
 def test_a_mask_is_cut_and_mirrored_with_its_image(indexed, folders, paired):
     if paired:
         (folders[0] / "2.png").unlink()
-    index, settings, _ = indexed(paired=paired)
-    stores = open_stores(Index.from_json(index.to_json()), settings, print)
+    manifest, settings, _ = indexed(paired=paired)
+    stores = open_images(Manifest.from_json(manifest.to_json()), settings, print)
     with Loader(stores.a, stores.b, settings, 3, batch=2, device=CPU, paired=paired) as loader:
         seen = 0.0
         for a, b, mask_a, mask_b in islice(loader, 5):
@@ -50,21 +51,21 @@ def test_a_mask_is_cut_and_mirrored_with_its_image(indexed, folders, paired):
 
 
 def test_masks_are_frozen_with_the_images(indexed, tmp_path):
-    index, _, _ = indexed()
-    assert Index.from_json(index.to_json()) == index and changes(index) == []
+    manifest, _, _ = indexed()
+    assert Manifest.from_json(manifest.to_json()) == manifest and changes(manifest) == []
     images.write(np.zeros((16, 20, 1), np.uint8), tmp_path / "masks" / "other.png")
-    assert changes(index) == []  # of an image that is not there
+    assert changes(manifest) == []  # of an image that is not there
     images.write(np.zeros((16, 20, 1), np.uint8), tmp_path / "masks" / "1.png")
     (tmp_path / "masks" / "2.png").unlink()
-    assert changes(index) == ["masks of A: 2.png was removed", "masks of A: 1.png was altered"]
+    assert changes(manifest) == ["masks of A: 2.png was removed", "masks of A: 1.png was altered"]
 
 
 def test_held_out_images_leave_the_masks_in_step(fill, indexed, tmp_path):
     folder = fill("A", 41)
     for path in images.find(folder):
         images.write(images.read(path)[..., :1], tmp_path / "masks" / path.name)
-    index, settings, _ = indexed()
-    stores = open_stores(index, settings, print)
+    manifest, settings, _ = indexed()
+    stores = open_images(manifest, settings, print)
     assert len(stores.a) == 33 and stores.a.masks is not None and len(stores.a.masks) == 33
     assert [path.name for path in stores.a.paths] == [path.name for path in stores.a.masks.paths]
 
@@ -75,7 +76,7 @@ def test_masks_that_do_not_fit_are_named(indexed, tmp_path):
     with pytest.raises(UsageError, match=r"sizes that differ: 1.png \(20 x 16\) with 1.png \(30 x 16\)"):
         indexed()
     (masks / "1.png").write_text("no image")
-    with pytest.raises(UsageError, match=r"cannot be a mask: 1.png \(not an image"):
+    with pytest.raises(UsageError, match=r"cannot be read: 1.png \(not an image"):
         indexed()
     images.write(np.zeros((16, 20, 1), np.uint8), masks / "0.jpg")
     (masks / "1.png").unlink()

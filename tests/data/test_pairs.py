@@ -5,11 +5,12 @@ import numpy as np
 import pytest
 import torch
 
-from twofold.data.dataset import ImageStore, LoadRule
-from twofold.data.index import Index, build, changes
+from twofold.data.build import build_manifest, changes
+from twofold.data.dataset import ImageStore, open_images
+from twofold.data.geometry import LoadRule
 from twofold.data.loader import Loader
+from twofold.data.manifest import Manifest
 from twofold.data.sampler import offset, pick, placement
-from twofold.data.stores import open_stores
 from twofold.errors import TwofoldError, UsageError
 from twofold.formats import images
 from twofold.formats.lab import to_lab
@@ -17,12 +18,12 @@ from twofold.formats.lab import to_lab
 
 @pytest.fixture
 def pair_up(small):
-    """Build an index of pairs, and return it with what was said."""
+    """Build an manifest of pairs, and return it with what was said."""
 
     def run(a, b=None, seed=0, **changes):
         said = []
         settings = small(**{"paired": True, **changes})
-        return build(a, b, settings, seed, said.append, multiple_of=4), said
+        return build_manifest(a, b, settings, seed, said.append, multiple_of=4), said
 
     return run
 
@@ -55,14 +56,14 @@ def label_map(colours, height, width, seed=0):
 
 def test_halves(fill, pair_up, small):
     folder = fill("pairs", 3, size=(40, 16))
-    index, said = pair_up(folder)
+    manifest, said = pair_up(folder)
     assert said == [
-        "3 pairs: the left and the right half of each image, the first being the input (--direction ba exchanges them)"
+        "3 pairs: the left and the right half of each image; the first is the input (--direction ba exchanges them)"
     ]
-    assert index.paired and index.epoch == 3
-    assert names(index.a.train) == names(index.b.train) == ["0.png", "1.png", "2.png"]
-    assert index.a.train[0][4:6] == (20, 16)  # the size of a half
-    stores = open_stores(index, small(paired=True), print)
+    assert manifest.paired and manifest.epoch == 3
+    assert names(manifest.a.train) == names(manifest.b.train) == ["0.png", "1.png", "2.png"]
+    assert manifest.a.train[0][4:6] == (20, 16)  # the size of a half
+    stores = open_images(manifest, small(paired=True), print)
     whole = images.read(folder / "1.png")
     for store, half in ((stores.a, whole[:, :20]), (stores.b, whole[:, 20:])):
         assert store.cached
@@ -71,14 +72,16 @@ def test_halves(fill, pair_up, small):
 
 def test_two_suffixes(jpg_png, pair_up, small):
     folder = jpg_png("pairs", 2)
-    index, said = pair_up(folder)
-    assert said[0].startswith("2 pairs: X.jpg with X.png, the first being the input")
-    assert (names(index.a.train), names(index.b.train)) == (["0.jpg", "1.jpg"], ["0.png", "1.png"])
-    assert pair_up(folder, pairs="png:jpg")[0].a.train == index.b.train
+    manifest, said = pair_up(folder)
+    assert said[0].startswith("2 pairs: X.jpg with X.png; the first is the input")
+    assert (names(manifest.a.train), names(manifest.b.train)) == (["0.jpg", "1.jpg"], ["0.png", "1.png"])
+    assert pair_up(folder, pairs="png:jpg")[0].a.train == manifest.b.train
     (folder / "3.tif").write_bytes((folder / "0.png").read_bytes())
-    with pytest.raises(UsageError, match=r"3 kinds \(.jpg .png .tif\); say which are pairs: --pairs jpg:png"):
+    with pytest.raises(
+        UsageError, match=r"3 kinds \(.jpg .png .tif\); give those that are pairs: --pairs jpg:png"
+    ):
         pair_up(folder)
-    assert pair_up(folder, pairs="JPG:png")[0] == index  # what is not asked for is left alone
+    assert pair_up(folder, pairs="JPG:png")[0] == manifest  # what is not asked for is left alone
     with pytest.raises(UsageError, match=r"no X.webp with an X.bmp|holds no X.webp"):
         pair_up(folder, pairs="webp:bmp")
     with pytest.raises(UsageError, match="one suffix twice"):
@@ -90,10 +93,10 @@ def test_two_folders_of_the_same_names(fill, pair_up, small):
     for folder, suffix in ((a, "png"), (b, "jpg")):
         (folder / "deep").mkdir()
         (folder / f"0.{suffix}").rename(folder / "deep" / f"x.y.{suffix}")
-    index, said = pair_up(a, b)
+    manifest, said = pair_up(a, b)
     assert said[0].startswith("11 pairs: files of one name in A and B")
-    assert [name[:-3] for name in names(index.a.train)] == [name[:-3] for name in names(index.b.train)]
-    assert "deep/x.y.png" in names(index.a.train)
+    assert [name[:-3] for name in names(manifest.a.train)] == [name[:-3] for name in names(manifest.b.train)]
+    assert "deep/x.y.png" in names(manifest.a.train)
 
 
 @pytest.mark.parametrize("suffix", ["csv", "jsonl"])
@@ -107,13 +110,13 @@ def test_a_list(fill, pair_up, tmp_path, suffix, header):
         lines = [json.dumps({"a": a, "b": b, **({"more": 1} if header else {})}) for a, b in rows]
     source = tmp_path / f"list.{suffix}"
     source.write_text("\ufeff" * header + "\n".join(lines))
-    index, said = pair_up(source)
+    manifest, said = pair_up(source)
     assert said[0].startswith(f"2 pairs: the lines of list.{suffix}")
-    assert names(index.a.train) == ["A/0.png", str(tmp_path / "A/2.png")]
-    assert names(index.b.train) == ["B/2.png", "B/0.png"]
-    assert changes(Index.from_json(index.to_json())) == []
+    assert names(manifest.a.train) == ["A/0.png", str(tmp_path / "A/2.png")]
+    assert names(manifest.b.train) == ["B/2.png", "B/0.png"]
+    assert changes(Manifest.from_json(manifest.to_json())) == []
     source.write_text(source.read_text() + "\n")
-    assert changes(index) == [f"{side}: list.{suffix} was altered" for side in "AB"]
+    assert changes(manifest) == [f"{side}: list.{suffix} was altered" for side in "AB"]
 
 
 @pytest.mark.parametrize(
@@ -128,7 +131,7 @@ def test_a_list(fill, pair_up, tmp_path, suffix, header):
         ("l.jsonl", '{"a": "x.png"}\n', "line 1: a pair reads"),
         ("l.jsonl", '{"a": "x.png", "b": 3}\n', "line 1: a pair is two paths"),
         ("l.jsonl", "[" * 100_000, "line 1: a pair reads"),
-        ("l.csv", "x.png,y.png\n", r"files that are not there: x.png, y.png"),
+        ("l.csv", "x.png,y.png\n", r"files that do not exist: x.png, y.png"),
         ("l.csv", b"\xff\xfe\x00", "cannot read the list"),
     ],
 )
@@ -141,13 +144,13 @@ def test_lists_that_are_none(pair_up, tmp_path, name, text, message):
 
 def test_direction_exchanges_input_and_output(fill, jpg_png, pair_up, survey):
     folder = jpg_png("pairs", 2)
-    index, said = pair_up(folder, direction="ba")
-    assert "the second being the input (--direction ab" in said[0]
-    assert (index.a.train[0].name, index.b.train[0].name) == ("0.png", "0.jpg")
+    manifest, said = pair_up(folder, direction="ba")
+    assert "the second is the input (--direction ab" in said[0]
+    assert (manifest.a.train[0].name, manifest.b.train[0].name) == ("0.png", "0.jpg")
     halves, _ = pair_up(fill("halves", 2, size=(40, 16)), direction="ba")
-    assert (halves.a.listing.part, halves.b.listing.part) == ("right", "left")
-    index, _ = survey(fill("A", 2), fill("B", 3), direction="ba")
-    assert (len(index.a.train), len(index.b.train)) == (3, 2)
+    assert (halves.a.folder.part, halves.b.folder.part) == ("right", "left")
+    manifest, _ = survey(fill("A", 2), fill("B", 3), direction="ba")
+    assert (len(manifest.a.train), len(manifest.b.train)) == (3, 2)
 
 
 # ---- pairs that are broken
@@ -156,7 +159,7 @@ def test_direction_exchanges_input_and_output(fill, jpg_png, pair_up, survey):
 def test_odd_widths_are_refused(fill, pair_up):
     folder = fill("pairs", 2, size=(40, 16))
     fill("pairs", 2, size=(41, 16), first=2)
-    with pytest.raises(UsageError, match=r"odd widths, which have no halves: 2.png \(41 x 16\), 3.png"):
+    with pytest.raises(UsageError, match=r"odd widths, which cannot be halved: 2.png \(41 x 16\), 3.png"):
         pair_up(folder)
 
 
@@ -164,18 +167,20 @@ def test_names_without_a_partner_are_refused(fill, jpg_png, pair_up):
     folder = jpg_png("pairs", 3)
     (folder / "1.png").unlink()
     (folder / "2.jpg").unlink()
-    with pytest.raises(UsageError, match=r"no .png beside: 1.jpg; no .jpg beside: 2.png"):
+    with pytest.raises(UsageError, match=r"no .png file for: 1.jpg; no .jpg file for: 2.png"):
         pair_up(folder)
     a, b = fill("A", 3), fill("B", 9, first=2)
-    with pytest.raises(UsageError, match=r"not in .*B: 0.png, 1.png; not in .*A: 3.png, .* and 3 more"):
+    with pytest.raises(
+        UsageError, match=r"no file in .*B for: 0.png, 1.png; no file in .*A for: 3.png, .* and 3 more"
+    ):
         pair_up(a, b)
     for i in range(3):
         (a / f"{i}.png").rename(a / f"z{i}.png")
-    with pytest.raises(UsageError, match=r"no name in .*A is one in .*B \(z0.png there, 2.png here\)"):
+    with pytest.raises(UsageError, match=r"no name in .*A is a name in .*B \(z0.png, 2.png\)"):
         pair_up(a, b)
     fill("B", 1, suffix="jpg", first=2)
     (a / "z2.png").rename(a / "2.png")
-    with pytest.raises(UsageError, match=r"several files of one name in .*B: 2.jpg = 2.png"):
+    with pytest.raises(UsageError, match=r"more than one file in .*B of one name: 2.jpg = 2.png"):
         pair_up(a, b)
 
 
@@ -200,17 +205,20 @@ def test_a_pair_with_a_bad_file_is_skipped_whole(fill, pair_up, small):
     a, b = fill("A", 50), fill("B", 50)
     (a / "3.png").write_text("no image")
     (b / "7.png").write_text("no image")
-    index, said = pair_up(a, b)
-    assert said[1].startswith("skipped a pair: 3.png (not an image")
-    assert said[2].startswith("skipped a pair: 7.png (not an image")
-    assert said[3:] == ["skipped 2 of 50 pairs in all"]
-    assert names(index.a.train) == names(index.b.train)
-    assert names(index.a.held_out) == names(index.b.held_out)
-    assert len(index.a.train) == 40 and len(index.a.held_out) == 8
-    assert names(index.a.listing.skipped) == names(index.b.listing.skipped) == ["3.png", "7.png"]
-    assert Index.from_json(index.to_json()) == index
+    manifest, said = pair_up(a, b)
+    assert len(said) == 2 and said[1].startswith(
+        f"2 of 50 pairs in {a} cannot be read and are skipped: 3.png (not"
+    )
+    assert ", 7.png (not an image" in said[1]
+    assert names(manifest.a.train) == names(manifest.b.train)
+    assert names(manifest.a.held_out) == names(manifest.b.held_out)
+    assert len(manifest.a.train) == 40 and len(manifest.a.held_out) == 8
+    assert names(manifest.a.folder.skipped) == names(manifest.b.folder.skipped) == ["3.png", "7.png"]
+    assert Manifest.from_json(manifest.to_json()) == manifest
     (b / "9.png").write_text("no image")
-    with pytest.raises(TwofoldError, match=r"only 47 of 50 pairs .* 95 % must; mend or remove 3.png .*9.png"):
+    with pytest.raises(
+        TwofoldError, match=r"only 47 of 50 pairs .* 95 % must; repair or remove 3.png .*9.png"
+    ):
         pair_up(a, b)
 
 
@@ -219,23 +227,23 @@ def test_a_pair_with_a_bad_file_is_skipped_whole(fill, pair_up, small):
 
 def test_whole_pairs_are_held_out(jpg_png, pair_up, small):
     folder = jpg_png("pairs", 41)
-    index, _ = pair_up(folder)
-    assert len(index.a.held_out) == 8
-    for a, b in ((index.a.train, index.b.train), (index.a.held_out, index.b.held_out)):
+    manifest, _ = pair_up(folder)
+    assert len(manifest.a.held_out) == 8
+    for a, b in ((manifest.a.train, manifest.b.train), (manifest.a.held_out, manifest.b.held_out)):
         assert [name[:-4] for name in names(a)] == [name[:-4] for name in names(b)]
-    assert not set(names(index.a.train)) & set(names(index.a.held_out))
-    again = Index.from_json(index.to_json())
-    assert again == index
-    stores = open_stores(again, small(paired=True), print)
+    assert not set(names(manifest.a.train)) & set(names(manifest.a.held_out))
+    again = Manifest.from_json(manifest.to_json())
+    assert again == manifest
+    stores = open_images(again, small(paired=True), print)
     assert [len(store) for store in stores] == [33, 33, 8, 8]
-    assert stores.held_out_b.paths[0] == folder / names(index.b.held_out)[0]
+    assert stores.held_out_b.paths[0] == folder / names(manifest.b.held_out)[0]
 
 
 def test_held_out_pairs_of_their_own(fill, jpg_png, pair_up, small):
     folder, val = jpg_png("pairs", 3), fill("val", 4, size=(40, 16))
-    index, said = pair_up(folder, val_a=val)
+    manifest, said = pair_up(folder, val_a=val)
     assert said[1].startswith("held out: 4 pairs: the left and the right half")
-    stores = open_stores(Index.from_json(index.to_json()), small(paired=True, val_a=val), print)
+    stores = open_images(Manifest.from_json(manifest.to_json()), small(paired=True, val_a=val), print)
     assert [len(store) for store in stores] == [3, 3, 4, 4]
     whole = images.read(val / "2.png")
     assert np.array_equal(stores.held_out_b[2].numpy(), images.resize(whole[:, 20:].copy(), 9, 9))
@@ -243,13 +251,13 @@ def test_held_out_pairs_of_their_own(fill, jpg_png, pair_up, small):
 
 def test_changes_of_pairs_are_named(jpg_png, pair_up):
     folder = jpg_png("pairs", 3)
-    index, _ = pair_up(folder)
-    assert changes(index) == []
+    manifest, _ = pair_up(folder)
+    assert changes(manifest) == []
     (folder / "1.jpg").unlink()
     (folder / "2.png").write_bytes(b"other")
     (folder / "new.png").write_bytes(b"other")
     (folder / "new.tif").write_bytes(b"no part of the pairs")
-    assert changes(index) == ["A: 1.jpg was removed", "B: new.png was added", "B: 2.png was altered"]
+    assert changes(manifest) == ["A: 1.jpg was removed", "B: new.png was added", "B: 2.png was altered"]
 
 
 def test_both_of_a_pair_get_the_same_crop_and_flip(fill, small):
@@ -308,18 +316,19 @@ def test_label_maps_are_found_out_and_keep_their_colours(fill, pair_up, small):
     a, b = fill("A", 3, size=(60, 48)), fill("B", 0)
     for i in range(3):
         images.write(label_map(5, 48, 60, i), b / f"{i}.png")
-    index, said = pair_up(a, b)
+    manifest, said = pair_up(a, b)
     assert said[1] == (
-        "B: label maps by their few colours, so resized without mixing them (--data.labels-b false: photos)"
+        "B: few colours, so taken for label maps and resized without mixing colours (--data.labels-b false if they"
+        " are photographs)"
     )
-    assert (index.a.labels, index.b.labels) == (False, True)
-    assert Index.from_json(index.to_json()) == index
-    store = open_stores(index, small(paired=True), print).b
+    assert (manifest.a.labels, manifest.b.labels) == (False, True)
+    assert Manifest.from_json(manifest.to_json()) == manifest
+    store = open_images(manifest, small(paired=True), print).b
     known = {tuple(colour) for colour in images.read(b / "0.png").reshape(-1, 3)}
     assert {tuple(colour) for colour in store[0].reshape(-1, 3).tolist()} <= known
     mixed, said = pair_up(a, b, labels_b=False)
     assert not mixed.b.labels and len(said) == 1
-    store = open_stores(mixed, small(paired=True), print).b
+    store = open_images(mixed, small(paired=True), print).b
     assert not {tuple(colour) for colour in store[0].reshape(-1, 3).tolist()} <= known
 
 
@@ -336,7 +345,7 @@ def test_jitter_beside_label_maps_is_refused(fill, pair_up, survey):
     a, b = fill("A", 2, size=(60, 48)), fill("B", 0)
     for i in range(2):
         images.write(label_map(5, 48, 60, i), b / f"{i}.png")
-    with pytest.raises(UsageError, match="jitter changes colours"):
+    with pytest.raises(UsageError, match="jitter would change the colours of the label maps of B"):
         pair_up(a, b, jitter=0.1)
     assert survey(a, b, jitter=0.1)[0].b.labels  # without pairs the photographs alone are jittered
 
@@ -346,8 +355,8 @@ def test_half_of_an_image_can_be_a_label_map(fill, pair_up):
     for i in range(2):
         photo = np.random.default_rng(i).integers(0, 256, (48, 60, 3), dtype=np.uint8)
         images.write(np.concatenate([label_map(5, 48, 60, i), photo], 1), folder / f"{i}.png")
-    index, _ = pair_up(folder)
-    assert (index.a.labels, index.b.labels) == (True, False)
+    manifest, _ = pair_up(folder)
+    assert (manifest.a.labels, manifest.b.labels) == (True, False)
 
 
 # ---- Lab
@@ -355,18 +364,18 @@ def test_half_of_an_image_can_be_a_label_map(fill, pair_up):
 
 def test_lab_of_one_folder_pairs_each_image_with_itself(fill, pair_up, small):
     folder = fill("photos", 3)
-    index, said = pair_up(folder, paired=False, lab=True)
+    manifest, said = pair_up(folder, paired=False, lab=True)
     assert said == ["3 pairs: the lightness of each image and its colour"]
-    assert index.paired and (index.a.channels, index.b.channels) == (1, 2)
-    stores = open_stores(Index.from_json(index.to_json()), small(lab=True), print)
+    assert manifest.paired and (manifest.a.channels, manifest.b.channels) == (1, 2)
+    stores = open_images(Manifest.from_json(manifest.to_json()), small(lab=True), print)
     lab = to_lab(images.resize(images.read(folder / "1.png"), 9, 9))
     assert stores.a.cached and stores.b.cached
     assert np.array_equal(torch.cat([stores.a[1], stores.b[1]], 2).numpy(), lab)
 
 
 def test_lab_of_two_folders_needs_no_pairs(fill, survey, small):
-    index, said = survey(fill("A", 3, channels=1), fill("B", 2), lab=True)
-    assert said == [] and not index.paired
-    assert (index.a.channels, index.b.channels) == (1, 2)
-    stores = open_stores(index, small(lab=True), print)
+    manifest, said = survey(fill("A", 3, channels=1), fill("B", 2), lab=True)
+    assert said == [] and not manifest.paired
+    assert (manifest.a.channels, manifest.b.channels) == (1, 2)
+    stores = open_images(manifest, small(lab=True), print)
     assert (stores.a[2].shape, stores.b[1].shape) == ((9, 9, 1), (9, 9, 2))

@@ -181,7 +181,7 @@ def test_channels_are_converted(tmp_path):
     assert (images.read(tmp_path / "colour.png", 4)[..., 3] == 255).all()
     luma = images.read(tmp_path / "colour.png", 1)[..., 0]
     assert np.abs(luma - colour @ [0.299, 0.587, 0.114]).max() <= 1
-    with pytest.raises(ImageError, match=r"colour.png: it has 3 channels, 5 are asked for"):
+    with pytest.raises(ImageError, match=r"colour.png: it has 3 channels, not 5; only .npy files have 5"):
         images.read(tmp_path / "colour.png", 5)
 
 
@@ -226,7 +226,7 @@ def test_integers_of_32_bits_within_16_are_read_others_refused(tmp_path):
     assert images.read(tmp_path / "x.tif").ravel().tolist() == [0, 255]
     for number in (65536, -1):
         Image.fromarray(np.array([[0, number]], dtype=np.int32)).save(tmp_path / "x.tif")
-        with pytest.raises(ImageError, match=r"x.tif: its values leave 0 to 65,535"):
+        with pytest.raises(ImageError, match=r"x.tif: it has values outside 0 to 65,535"):
             images.read(tmp_path / "x.tif")
 
 
@@ -251,7 +251,7 @@ def test_npy_of_any_channel_count(tmp_path):
     assert images.inspect(tmp_path / "many.npy") == (9, 6, 7, False, False, 1)
     assert images.read(tmp_path / "flat.npy").shape == (6, 9, 1)
     assert images.read(tmp_path / "flat.npy", 3).shape == (6, 9, 3)
-    with pytest.raises(ImageError, match=r"many.npy: it has 7 channels, 3 are asked for"):
+    with pytest.raises(ImageError, match=r"many.npy: it has 7 channels, not 3"):
         images.read(tmp_path / "many.npy", 3)
 
 
@@ -324,26 +324,24 @@ def test_a_decompression_bomb_is_refused_from_its_header(tmp_path):
 
 
 @pytest.mark.parametrize("suffix", ["png", "tif", "webp"])
-def test_pillows_limit_is_no_limit_here_and_is_put_back(tmp_path, monkeypatch, suffix):
-    Image.fromarray(noise(32, 32)).save(tmp_path / f"x.{suffix}", save_all=True)
-    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
+@pytest.mark.parametrize("compression", [None, "tiff_lzw"])
+def test_pillows_limit_of_pixels_does_not_matter_and_is_not_touched(
+    tmp_path, monkeypatch, suffix, compression
+):
+    Image.fromarray(noise(32, 32)).save(tmp_path / f"x.{suffix}", save_all=True, compression=compression)
+    # Pillow warns from its limit on and refuses twice as many pixels. Its WebP reader alone checks that by itself.
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 600 if suffix == "webp" else 100)
     before = list(warnings.filters)
     with ThreadPoolExecutor(4) as pool:
         shapes = {image.shape for image in pool.map(images.read, [tmp_path / f"x.{suffix}"] * 20)}
-    assert shapes == {(32, 32, 3)}
-    assert Image.MAX_IMAGE_PIXELS == 100
+        facts = set(pool.map(images.inspect, [tmp_path / f"x.{suffix}"] * 20))
+    assert shapes == {(32, 32, 3)} and {fact[:3] for fact in facts} == {(32, 32, 3)}
+    assert (600 if suffix == "webp" else 100) == Image.MAX_IMAGE_PIXELS
     assert list(warnings.filters) == before
 
 
-def test_pillows_limit_is_put_back_after_an_error(tmp_path, monkeypatch):
-    (tmp_path / "x.png").write_text("hello")
-    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
-    with pytest.raises(ImageError):
-        images.read(tmp_path / "x.png")
-    assert Image.MAX_IMAGE_PIXELS == 100
-
-
-def test_broken_exif_leaves_a_good_picture_and_no_warning(tmp_path):
+def test_broken_exif_leaves_a_good_picture(tmp_path):
+    warnings.filterwarnings("ignore", module=r"PIL\.")  # as the command line does; pytest undoes it
     Image.fromarray(noise(16, 16)).save(
         tmp_path / "x.jpg", exif=b"Exif\0\0II*\0\x08\0\0\0\xff\xff" + b"\x12\x01" * 9
     )
@@ -354,7 +352,7 @@ def test_broken_exif_leaves_a_good_picture_and_no_warning(tmp_path):
 def test_zero_sized_and_wrong_types_are_refused(tmp_path):
     path = tmp_path / "x.npy"
     for array, message in [
-        (np.zeros((0, 5, 3), np.uint8), "which is nothing"),
+        (np.zeros((0, 5, 3), np.uint8), "the image has no pixels"),
         (np.zeros((5, 5, 0), np.uint8), "no channels"),
         (np.zeros((5, 5, 3), np.float32), "float32"),
         (np.zeros(5, np.uint8), "shape 5"),

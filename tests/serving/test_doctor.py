@@ -38,10 +38,10 @@ def test_a_run_is_examined_again_after_a_change_and_a_pause(run, monkeypatch, un
     each = ill(run, monkeypatch, lambda run: examinations.append(1) or [WON] * (len(examinations) - 1))
     doctor = BackgroundDoctor(clock=lambda: now[0])
     until(lambda: doctor.diagnosis(each) != PENDING)
-    assert "Nothing wrong to be seen after 400 images" in doctor.diagnosis(each).calm
+    assert "No problem found after 400 images" in doctor.diagnosis(each).calm
     run.report_at(410)
     now[0] = PAUSE - 0.1
-    assert "Nothing wrong to be seen after 400 images" in doctor.diagnosis(each).calm
+    assert "No problem found after 400 images" in doctor.diagnosis(each).calm
     now[0] = PAUSE
     until(lambda: doctor.diagnosis(each).findings == [WON])
     now[0] = 1e6

@@ -9,7 +9,7 @@ from twofold.methods.cyclegan import CycleGAN
 from twofold.networks.discriminators import PatchDiscriminator
 from twofold.networks.layers import initialise
 from twofold.networks.resnet import ResnetGenerator
-from twofold.seasons.draw import draw
+from twofold.seasons.landscape import draw
 from twofold.training.trainer import Trainer
 
 STEPS, WINDOW, SIZE = 200, 50, 32

@@ -122,14 +122,15 @@ def test_what_is_refused(lab, halves, tmp_path, command, changes, message):
 def test_broken_pairs_are_refused_and_checked(lab, halves, tmp_path, command):
     images.write(np.zeros((20, 41, 3), np.uint8), halves / "odd.png")
     ended = command(*tokens(lab, halves, tmp_path / "run", **PIX2PIX))
-    assert ended.code == 2 and "odd widths, which have no halves: odd.png (41 x 20)" in ended.output
+    assert ended.code == 2 and "odd widths, which cannot be halved: odd.png (41 x 20)" in ended.output
     checked = command("data", "check", halves, "--paired", "--size", "16", "--test", tmp_path / "left")
     assert checked.code == 1 and "odd.png (41 x 20)" in checked.output
     (halves / "odd.png").unlink()
     checked = command("data", "check", halves, "--paired", "--size", "16", "--test", halves, "--json")
     found = json.loads(checked.output)
     assert checked.code == 0 and found["pairs"].startswith("3 pairs")
-    assert found["a"]["tested"][0] == ["0.png", str(halves / "0.png")]
+    tested = next(problem for problem in found["problems"] if problem["kind"] == "tested")
+    assert tested["names"][0] == "0.png" and f"0.png = {halves / '0.png'}" in tested["text"]
 
 
 @pytest.mark.parametrize("method", ["cyclegan", "fastcut"])

@@ -40,7 +40,7 @@ def test_what_the_start_says_of_the_files_is_not_said_again(lab, tmp_path, comma
     tokens = lab.tokens(tmp_path / "run")
     tokens[2] = str(mixed)
     said = command(*tokens).output
-    assert "1 image of A in B as well" in said and "byte for byte" not in said
+    assert "1 image of A also in B" in said and "byte for byte" not in said
 
 
 def test_the_report_shows_the_findings_and_escapes_them(copied):

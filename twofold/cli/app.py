@@ -2,6 +2,7 @@
 
 import os
 import sys
+import warnings
 from collections.abc import Sequence
 from difflib import get_close_matches
 
@@ -90,6 +91,7 @@ def run(tokens: list[str]) -> int:
     tokens = ["train", *tokens] if tokens == ["--help-all"] else tokens or ["--help"]
     if tokens[0] == "train":
         tokens = with_new_names(tokens, complain)
+    warnings.filterwarnings("ignore", module=r"PIL\.")  # about broken metadata of images that decode well
     try:
         words = ["--help" if token == "--help-all" else token for token in tokens]
         code = parser(tokens)(words, exit_on_error=False, print_error=False)

@@ -1,4 +1,4 @@
-"""`twofold data`: what its verbs take, what they do, what they say."""
+"""`twofold data check`, `make` and `download`."""
 
 from json import dumps
 from pathlib import Path
@@ -24,43 +24,45 @@ def check(
     test: Annotated[list[Path] | None, Parameter(consume_multiple=True)] = None,
     json: Flag = False,
 ) -> int:
-    """Look at one or two folders of images as a training would, and say what is wrong.
+    """Check one or two folders of images for training: count them, read each one, list every problem.
 
     Parameters
     ----------
     a
-        A folder of images; of pairs, of both or a list (.csv, .jsonl).
+        A folder of images; for pairs a folder of both images, or a list (.csv, .jsonl).
     b
-        The other domain's.
+        The folder of the other domain.
     size
-        The training size they are checked for.
+        The training size in pixels.
     paired
-        They are pairs.
+        The images are pairs.
     pairs
-        How one folder holds pairs: halves, or two suffixes such as jpg:png; found out if not given.
+        How one folder holds pairs: halves, or two suffixes such as jpg:png. Default: detected.
     test
-        Folders of test images, none of which should be trained on.
+        Folders of test images, which must not be trained on.
     json
         Print JSON.
     """
-    from dataclasses import asdict
-
     from twofold.data import check as checks
     from twofold.data.settings import DataSettings
 
     settings = DataSettings(size=size, paired=paired or pairs is not None, pairs=pairs)
-    findings = checks.check(a, b, settings, test=test or [])
+    checked = checks.check(a, b, settings, test=test or [])
     if json:
-        emit(dumps(asdict(findings), default=str))
+        problems = [problem._asdict() for problem in checked.problems]
+        emit(dumps(checked._asdict() | {"problems": problems, "ready": checked.ready}))
     else:
-        if findings.pairs:
-            emit(paragraph(findings.pairs))
-        for found in filter(None, (findings.a, findings.b)):
-            emit(f"{found.label}  {found.folder}")
-            emit(paragraph(checks.described(found), "   ", "   "))
-        for line in findings.verdicts:
-            emit(paragraph(line, "-  ", "   "))
-    return 0 if findings.ready else FAILED
+        if checked.pairs:
+            emit(paragraph(checked.pairs))
+        for label, found in checked.folders.items():
+            emit(f"{label}  {found['folder']}")
+            emit(paragraph(checks.sentence(found), "   ", "   "))
+        for problem in checked.problems:
+            emit(paragraph(f"{problem.severity}: {problem.text}", "-  ", "   "))
+        emit(
+            "ready to train" if checked.ready else "not ready: `twofold train` would stop at the errors above"
+        )
+    return 0 if checked.ready else FAILED
 
 
 def make(
@@ -72,25 +74,25 @@ def make(
     size: Whole = 128,
     seed: Whole = 0,
 ) -> None:
-    """Make the built-in pictures: summer and winter landscapes, with known answers in val and test.
+    """Draw the built-in images: summer and winter landscapes, with known answers in val and test.
 
     Parameters
     ----------
     what
         The data set.
     out
-        A new folder; trainA, trainB, valA, valB, testA and testB go there.
+        A new folder; trainA, trainB, valA, valB, testA and testB are created in it.
     count
         Images in each of trainA and trainB.
     size
-        Their side in pixels.
+        Height and width of each image in pixels.
     seed
-        Other numbers give other pictures.
+        Another seed gives other images.
     """
-    from twofold.seasons import draw as seasons
+    from twofold.seasons.dataset import make as make_seasons
 
     assert what == "seasons"
-    seasons.make(out, count, size, seed, emit)
+    make_seasons(out, count, size, seed, emit)
 
 
 def download(
@@ -100,32 +102,36 @@ def download(
     out: Path | None = None,
     archive: Annotated[Path | None, Parameter(name="--from")] = None,
 ) -> None:
-    """Fetch a data set of the papers from where its authors publish it; without NAME, list them.
+    """Download a data set of the papers from its authors' server; without NAME, list the data sets.
 
     Parameters
     ----------
     name
         The data set.
     out
-        The folder to make; NAME in the current folder if not given.
+        The folder to create. Default: NAME in the current folder.
     archive
-        An archive that you have already, to unpack in place of fetching one.
+        A downloaded archive to unpack in place of downloading one.
     """
-    from twofold.data.published import PUBLISHED
-    from twofold.data.unpack import sized
+    from twofold.data.download import download as fetch_and_unpack
 
     if name is None:
-        for paired, layout in ((False, "two folders, trainA and trainB:"), (True, "pairs, in train:")):
-            emit(layout)
-            for each, found in PUBLISHED.items():
-                if found.paired == paired:
-                    size = f"{'' if found.bytes else '~'}{sized(found.about)}"
-                    emit(f"  {each:<16}{size:>8}  A {found.a}, B {found.b}")
-        emit("fetch one: twofold data download NAME")
+        _list_published()
         return
-    from twofold.data.download import download as fetch
-
-    folder = fetch(name, out, archive, emit, tracked)
+    folder = fetch_and_unpack(name, out, archive, emit, tracked)
     emit(f"{name} is in {folder}")
     for preset in [each for each, recipe in PRESETS.items() if recipe.data == name]:
         emit(f"train: {preset_commands(preset, folder)[-1]}")
+
+
+def _list_published() -> None:
+    from twofold.data.published import PUBLISHED
+    from twofold.fetch import sized
+
+    for paired, layout in ((False, "two folders, trainA and trainB:"), (True, "pairs, in train:")):
+        emit(layout)
+        for name, found in PUBLISHED.items():
+            if found.paired == paired:
+                size = f"{'' if found.bytes else '~'}{sized(found.about)}"
+                emit(f"  {name:<16}{size:>8}  A {found.a}, B {found.b}")
+    emit("fetch one: twofold data download NAME")

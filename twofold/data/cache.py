@@ -1,93 +1,40 @@
 """The cache of decoded images, and the one pass over a folder that fills it and finds the bad files.
 
-A cache is a folder named by the hash of everything its pixels depend on: `pixels.u8`, one image after the
-other, and `entries.json`. It is written aside and renamed, so it is whole or not there. The cache folder as a
-whole stays under `cache_limit_gb`: the caches not used for longest make room.
+A cache is one file, named by the hash of everything its pixels depend on: the images one after the other, then a
+JSON index, then the length of the index in 8 bytes. The caches of a machine stay under `cache_limit_gb` together:
+those not used for longest are removed first.
 """
 
-import fcntl
 import hashlib
 import json
 import os
-import secrets
 import shutil
 import warnings
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple
+from typing import BinaryIO
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
-from twofold.data.dataset import LoadRule, Place, load_shape, read, shaped
-from twofold.data.prefetch import prefetch
+from twofold.data.geometry import LoadRule, read_part, to_load_size
+from twofold.data.manifest import File, Folder, FolderCache, Place
 from twofold.data.settings import DataSettings
-from twofold.formats import images
+from twofold.errors import TwofoldError
+from twofold.files import lock, replacing
+from twofold.formats.images import ImageError, Uint8
+from twofold.prefetch import prefetch
 
-FORMAT = 1
+FORMAT = 2
 """Raised whenever the same files would be decoded or laid out differently."""
 
 THREADS = min(16, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
-"""How many files are decoded at a time; capped because each may hold `decoding.MAX_PIXELS`."""
+"""How many files are decoded at a time; capped because each may hold `facts.MAX_PIXELS`."""
 
-_ASIDE = ".building"
-
-
-class Listed(NamedTuple):
-    """A file as its folder shows it."""
-
-    name: str
-    """Relative to the folder, with forward slashes."""
-    bytes: int
-    mtime_ns: int
-
-
-class Entry(NamedTuple):
-    """A file that was read once."""
-
-    name: str
-    bytes: int
-    mtime_ns: int
-    hash: str
-    """BLAKE2b of the file, 16 bytes in hexadecimal."""
-    width: int
-    """Pixels as stored, upright, of the half that is the image; 0 of a bad file."""
-    height: int
-    error: str
-    """Why it cannot be used; empty for a good file."""
-
-
-class Job(NamedTuple):
-    """A folder to be read once."""
-
-    folder: Path
-    """Absolute."""
-    listed: Sequence[Listed]
-    rule: LoadRule
-    pixels: int
-    """Pixels of all images at load size, estimated."""
-
-    @property
-    def bytes(self) -> int:
-        return self.pixels * self.rule.channels
-
-    @property
-    def key(self) -> str:
-        files = sorted((file.name, file.bytes, file.mtime_ns) for file in self.listed)
-        text = json.dumps([FORMAT, str(self.folder), self.rule.key(), files])
-        return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
-
-
-class Scan(NamedTuple):
-    """What one pass found, in the order of the job, and the cache it left."""
-
-    entries: list[Entry]
-    pixels: Tensor | None
-    """uint8 (bytes,), a read-only memory map; None: decode as you go."""
-    places: dict[str, Place]
+Notify = Callable[[str], None]
+Job = tuple[Folder, LoadRule]
 
 
 def home(settings: DataSettings) -> Path:
@@ -99,45 +46,55 @@ def home(settings: DataSettings) -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "twofold"
 
 
-def open_all(
-    jobs: Sequence[Job], settings: DataSettings, notify: Callable[[str], None], *, verify: bool
-) -> list[Scan]:
-    """Each folder's cache, built where it is missing or damaged.
+def open_caches(
+    jobs: Sequence[Job], settings: DataSettings, notify: Notify, *, verify: bool
+) -> list[FolderCache]:
+    """Open the cache of each folder, and build those that are missing or damaged.
 
-    Where there is to be none, or it would be too large, one line says so, and the scan has no pixels; with
-    `verify` its entries are found by decoding everything all the same, else they are empty. `verify` also reads
-    the bad files of an old cache again, in case they were mended without a trace in size and time.
+    Without a cache (it is turned off, or would be too large, which `notify` is told) the result has no pixels.
+
+    Args:
+        verify: find out which files are bad even without a cache, and read the bad files of an old cache again, in
+            case they were repaired without a change of size and time.
     """
-    cache = home(settings)
-    opened = [_open(cache / job.key) if settings.cache else None for job in jobs]
-    if verify:
-        pairs = zip(jobs, opened, strict=True)
-        opened = [scan if scan and _still_bad(job, scan) else None for job, scan in pairs]
+    paths = [home(settings) / f"{_key(job)}.pixels" for job in jobs]
+    opened = [
+        _open(path, job, verify) if settings.cache else None for path, job in zip(paths, jobs, strict=True)
+    ]
     if None in opened:
-        why = _why_not(jobs, settings)
-        if why:
-            notify(f"decoding images as they are needed, again in every epoch: {why}")
-        else:
-            _make_room(cache, jobs, settings.cache_limit_gb * 1e9)
-        into = None if why else cache
-        return [scan or _scan(job, into, notify, verify) for job, scan in zip(jobs, opened, strict=True)]
-    return [scan for scan in opened if scan is not None]
+        if reason := _why_no_cache(jobs, settings):
+            notify(f"decoding images as they are needed, again in every epoch: {reason}")
+            return [found or _read_uncached(job, verify) for job, found in zip(jobs, opened, strict=True)]
+        _make_room(home(settings), set(paths), sum(map(_decoded_bytes, jobs)) - settings.cache_limit_gb * 1e9)
+    return [
+        found or _build(path, job, notify, verify)
+        for path, job, found in zip(paths, jobs, opened, strict=True)
+    ]
 
 
-def _still_bad(job: Job, scan: Scan) -> bool:
-    bad = [Listed(*entry[:3]) for entry in scan.entries if entry.error]
-    return all(_read(job, file, keep=False)[0].error for file in bad)
+def _key(job: Job) -> str:
+    folder, rule = job
+    files = sorted(file[:3] for file in folder.files)
+    text = json.dumps([FORMAT, str(folder.path), rule.key(), files])
+    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
 
-def _why_not(jobs: Sequence[Job], settings: DataSettings) -> str:
+def _why_no_cache(jobs: Sequence[Job], settings: DataSettings) -> str:
     if not settings.cache:
         return "the cache is off"
-    limit, needed, free = settings.cache_limit_gb, sum(job.bytes for job in jobs), _free(home(settings))
+    limit, needed, free = settings.cache_limit_gb, sum(map(_decoded_bytes, jobs)), _free(home(settings))
     if needed > limit * 1e9:
         return f"they take {_gb(needed)} decoded, over the cache's {limit:g} GB (data.cache_limit_gb)"
     if needed > free / 2:
         return f"they take {_gb(needed)} decoded, over half of the {_gb(free)} free in {home(settings)}"
     return ""
+
+
+def _decoded_bytes(job: Job) -> int:
+    """The bytes of a folder's images at load size, as far as their sizes are known."""
+    folder, rule = job
+    shapes = (rule.shape(file.width, file.height) for file in folder.files if file.width)
+    return rule.channels * sum(height * width for height, width in shapes)
 
 
 def _free(folder: Path) -> int:
@@ -149,152 +106,128 @@ def _gb(count: float) -> str:
     return f"{count / 1e9:.3g} GB"
 
 
-def _scan(job: Job, cache: Path | None, notify: Callable[[str], None], verify: bool) -> Scan:
-    if cache is not None:
-        try:
-            return _build(job, cache / job.key)
-        except OSError as error:
-            reason = error.strerror or error
-            notify(f"decoding images as they are needed: cannot write the cache in {cache} ({reason})")
-    return Scan(_read_all(job, None)[0] if verify else [], None, {})
+# ---- the file of one cache
 
 
-# ---- the folder of one cache
-
-
-def _open(folder: Path) -> Scan | None:
-    """A whole cache, else None: missing, short, damaged or of another format."""
+def _open(path: Path, job: Job, verify: bool) -> FolderCache | None:
+    """A whole cache; None if it is missing, short, damaged or of another format, or if `verify` finds it outdated."""
     try:
-        document = json.loads((folder / "entries.json").read_bytes())
-        if document["format"] != FORMAT or document["bytes"] != (folder / "pixels.u8").stat().st_size:
+        with path.open("rb") as file:
+            file.seek(-8, os.SEEK_END)
+            length = int.from_bytes(file.read(8), "little")
+            size = file.seek(-8 - length, os.SEEK_END)
+            index = json.loads(file.read(length))
+        if index["format"] != FORMAT or index["bytes"] != size:
             return None
-        entries = [Entry(*row) for row in document["entries"]]
-        places = {name: Place(*place) for name, place in document["places"].items()}
-        pixels = _map(folder / "pixels.u8") if document["bytes"] else torch.empty(0, dtype=torch.uint8)
-        os.utime(folder)  # the least recently used goes first
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        files = tuple(File(*row) for row in index["files"])
+        places: dict[str, Place] = {
+            name: (place[0], place[1], place[2]) for name, place in index["places"].items()
+        }
+        pixels = _map(path, size)
+        os.utime(path)  # the least recently used goes first
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, OverflowError):
         return None
-    return Scan(entries, pixels, places)
+    repaired = verify and any(not _read(job, file, keep=False)[0].error for file in files if file.error)
+    return None if repaired else FolderCache(files, pixels, places)
 
 
-def _map(path: Path) -> Tensor:
-    # Read-only: a writable private map of more than the machine's memory is refused by Linux.
-    flat = np.memmap(path, dtype=np.uint8, mode="r")
+def _map(path: Path, size: int) -> Tensor:
+    if size == 0:
+        return torch.empty(0, dtype=torch.uint8)
+    # Read-only: Linux refuses a writable private map of more than the machine's memory.
+    flat = np.memmap(path, dtype=np.uint8, mode="r", shape=(size,))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return torch.from_numpy(flat)
 
 
-def _build(job: Job, target: Path) -> Scan:
-    aside = target.with_name(f"{target.name}.{secrets.token_hex(4)}{_ASIDE}")
+def _build(path: Path, job: Job, notify: Notify, verify: bool) -> FolderCache:
+    """Build a cache, or wait for the process that builds it; without one, as `notify` is told, if the disk refuses."""
     try:
-        aside.mkdir(parents=True)
-        with (aside / "unlocked").open("wb") as file:
-            fcntl.flock(file, fcntl.LOCK_EX)
-            (aside / "unlocked").rename(aside / "pixels.u8")  # from here on, what nobody locks is swept away
-            entries, places = _read_all(job, file)
-            _sync(file)
-            with (aside / "entries.json").open("w") as index:
-                json.dump(
-                    {"format": FORMAT, "bytes": file.tell(), "entries": entries, "places": places}, index
-                )
-                _sync(index)
-            built = _open(aside)
-            if built is None:
-                raise OSError("what was written does not read back")
-            return _put(aside, target, built)
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
+        with lock(_lock_of(path), "waiting for a process that decodes the same images", wait=notify):
+            if standing := _open(path, job, verify):
+                return standing
+            with replacing(path, durable=True) as aside, aside.open("wb") as file:
+                files, places = _read_files(job, file)
+                index = {"format": FORMAT, "bytes": file.tell(), "files": files, "places": places}
+                text = json.dumps(index).encode()
+                file.write(text + len(text).to_bytes(8, "little"))
+            if built := _open(path, job, verify=False):
+                return built
+            raise OSError("the written file does not read back")
+    except OSError as error:
+        reason = error.strerror or error
+        notify(f"decoding images as they are needed: cannot write the cache in {path.parent} ({reason})")
+        return _read_uncached(job, verify)
 
 
-def _sync(file: Any) -> None:
-    file.flush()
-    os.fsync(file.fileno())
+def _lock_of(path: Path) -> Path:
+    return path.with_name(f"{path.stem.removeprefix('.')}.lock")
 
 
-def _put(aside: Path, target: Path, built: Scan) -> Scan:
-    """Rename into place, unless another process was first with the same."""
-    standing = _open(target)
-    if standing is not None and standing.entries == built.entries:
-        return standing
-    if target.exists():
-        _remove(target)
-    aside.rename(target)
-    return built
+def _read_uncached(job: Job, verify: bool) -> FolderCache:
+    return FolderCache(_read_files(job, None)[0] if verify else (), None, {})
 
 
-def _remove(cache: Path) -> None:
-    gone = cache.with_name(f"{cache.name}.{secrets.token_hex(4)}{_ASIDE}")
-    cache.rename(gone)  # at once, for whoever looks
-    shutil.rmtree(gone, ignore_errors=True)
+def _make_room(folder: Path, wanted: set[Path], excess: float) -> None:
+    """Remove the files that killed processes left, and the least recently used caches.
 
-
-def _make_room(cache: Path, jobs: Sequence[Job], limit: float) -> None:
-    """Sweep away what killed builders left, and as many of the least recently used caches as it takes."""
-    for left in cache.glob(f"*{_ASIDE}"):
-        if _abandoned(left):
-            shutil.rmtree(left, ignore_errors=True)
-    wanted = {job.key for job in jobs}
-    excess = sum(job.bytes for job in jobs) - limit
-    with suppress(OSError):  # another process may be sweeping too
-        others = [path.parent for path in cache.glob("*/pixels.u8") if path.parent.suffix != _ASIDE]
-        sizes = {path: (path / "pixels.u8").stat().st_size for path in others if path.name not in wanted}
-        excess += sum(sizes.values())
-        for path in sorted(sizes, key=lambda path: path.stat().st_mtime_ns):
+    Args:
+        wanted: caches that stay.
+        excess: by how many bytes `wanted` alone would exceed the limit (usually negative).
+    """
+    for old in folder.glob("*/pixels.u8"):  # of twofold 0.1
+        shutil.rmtree(old.parent, ignore_errors=True)
+    with suppress(OSError):  # another process may remove files too
+        every = list(folder.glob("*.pixels"))
+        for left in (path for path in every if path.name.startswith(".")):
+            with suppress(TwofoldError), lock(_lock_of(left), "in use"):
+                left.unlink()
+        found = {path: path.stat() for path in every if path not in wanted and not path.name.startswith(".")}
+        excess += sum(stat.st_size for stat in found.values())
+        for path, stat in sorted(found.items(), key=lambda item: item[1].st_mtime_ns):
             if excess <= 0:
                 return
-            _remove(path)
-            excess -= sizes[path]
-
-
-def _abandoned(aside: Path) -> bool:
-    try:
-        with (aside / "pixels.u8").open("rb") as file:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return True
-    except OSError:
-        return False
+            path.unlink()
+            excess -= stat.st_size
 
 
 # ---- the pass over the files
 
 
-def _read_all(job: Job, pixels: BinaryIO | None) -> tuple[list[Entry], dict[str, Place]]:
+def _read_files(job: Job, pixels: BinaryIO | None) -> tuple[tuple[File, ...], dict[str, Place]]:
     """Decode every file once, in order; with `pixels`, append each good image at load size."""
-    entries: list[Entry] = []
+    files: list[File] = []
     places: dict[str, Place] = {}
 
-    def once(file: Listed) -> tuple[Entry, NDArray[np.uint8] | None]:
+    def once(file: File) -> tuple[File, Uint8 | None]:
         return _read(job, file, keep=pixels is not None)
 
-    for entry, image in prefetch(once, job.listed, THREADS, depth=2 * THREADS):
-        entries.append(entry)
+    for file, image in prefetch(once, job[0].files, THREADS, depth=2 * THREADS):
+        files.append(file)
         if pixels is not None and image is not None:
-            places[entry.name] = Place(pixels.tell(), image.shape[0], image.shape[1])
+            places[file.name] = pixels.tell(), image.shape[0], image.shape[1]
             pixels.write(np.ascontiguousarray(image).data)
-    return entries, places
+    return tuple(files), places
 
 
-def _read(job: Job, file: Listed, keep: bool) -> tuple[Entry, NDArray[np.uint8] | None]:
-    path = job.folder / file.name
-    digest = ""
+def _read(job: Job, file: File, keep: bool) -> tuple[File, Uint8 | None]:
+    """Hash and decode one file; `keep`: with its image at load size."""
+    folder, rule = job
+    path, digest = folder.path / file.name, ""
     try:
-        digest = hash_file(path)
-        image = read(path, job.rule)
-    except (images.ImageError, OSError) as error:
+        content = path.read_bytes()
+        digest = hashlib.blake2b(content, digest_size=16).hexdigest()
+        image = read_part(path, rule, content)
+    except (ImageError, OSError) as error:
         reason = str(error).removeprefix(f"{path}: ")
-        return Entry(*file, digest, 0, 0, reason), None
+        return file._replace(hash=digest, width=0, height=0, error=reason), None
     height, width = image.shape[:2]
-    return Entry(*file, digest, width, height, ""), shaped(image, job.rule) if keep else None
+    read = file._replace(hash=digest, width=width, height=height, error="")
+    return read, to_load_size(image, rule) if keep else None
 
 
 def hash_file(path: Path) -> str:
     """BLAKE2b of a file's bytes, 16 bytes in hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
-
-
-def loaded_pixels(sizes: Sequence[tuple[int, int]], rule: LoadRule) -> int:
-    """Pixels at load size of images of these (width, height)."""
-    shapes = (load_shape(width, height, rule.settings, rule.multiple_of) for width, height in sizes)
-    return sum(height * width for height, width in shapes)

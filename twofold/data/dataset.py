@@ -1,99 +1,18 @@
-"""How one image is loaded, and a folder of them as an indexed store."""
+"""The images of a manifest, ready to be read: decoded in a cache, in a device's memory, or still in their files."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
+from twofold.data import cache
+from twofold.data.geometry import LoadRule, load
+from twofold.data.manifest import Domain, File, Folder, Manifest, Place
+from twofold.data.rules import some
 from twofold.data.settings import DataSettings
-from twofold.formats import images
-from twofold.formats.lab import to_lab
-
-Part = Literal["whole", "left", "right", "lightness", "colour"]
-"""What of a file is the image: all, a half of it, or one side of its Lab colours."""
-
-
-class Place(NamedTuple):
-    """Where one decoded image lies in a cache's pixels."""
-
-    offset: int
-    height: int
-    width: int
-
-
-class LoadRule(NamedTuple):
-    """Everything that the loaded pixels of a file depend on, beside the file."""
-
-    settings: DataSettings
-    channels: int
-    multiple_of: int
-    labels: bool = False
-    """Resized to the nearest pixel, so that no colours mix."""
-    part: Part = "whole"
-
-    def key(self) -> list[str | int]:
-        """What separates this rule's caches from others'."""
-        s = self.settings
-        relevant = {"resize-and-crop": [s.loaded], "scale-width-and-crop": [s.loaded, s.size]}.get(
-            s.resize, []
-        )
-        key = [s.resize, *relevant, self.channels, self.multiple_of if s.resize == "none" else 1]
-        return key + ["labels"] * self.labels + [self.part] * (self.part != "whole")
-
-    @property
-    def stored_channels(self) -> int:
-        """With how many channels a file is read."""
-        return 3 if self.part in ("lightness", "colour") else self.channels
-
-
-def load_shape(width: int, height: int, settings: DataSettings, multiple_of: int) -> tuple[int, int]:
-    """(height, width) in pixels at which an image of `width` x `height` is loaded.
-
-    resize-and-crop squashes to a square, as the original does. scale-width-and-crop keeps the proportions
-    (what would come out lower than the crop is scaled until it fits, where the original distorts it). crop
-    keeps the size; none rounds it down to the network's multiple.
-    """
-    match settings.resize:
-        case "resize-and-crop":
-            return settings.loaded, settings.loaded
-        case "scale-width-and-crop":
-            scale = max(settings.loaded / width, settings.size / height)
-            return max(settings.size, round(height * scale)), max(settings.size, round(width * scale))
-        case "crop":
-            return height, width
-        case "none":
-            return height // multiple_of * multiple_of, width // multiple_of * multiple_of
-
-
-def load(path: Path, rule: LoadRule) -> NDArray[np.uint8]:
-    """A file as (H, W, C) uint8 at load size.
-
-    Raises:
-        ImageError: the file cannot be read.
-    """
-    return shaped(read(path, rule), rule)
-
-
-def read(path: Path, rule: LoadRule) -> NDArray[np.uint8]:
-    """The file, or the half of it that is the image, as (H, W, C) uint8 at its own size; Lab still as RGB."""
-    image = images.read(path, rule.stored_channels)
-    middle = image.shape[1] // 2
-    if rule.part == "left":
-        return image[:, :middle]
-    return image[:, middle:] if rule.part == "right" else image
-
-
-def shaped(image: NDArray[np.uint8], rule: LoadRule) -> NDArray[np.uint8]:
-    """What `read` gave, at load size and in the channels of the domain."""
-    height, width = load_shape(image.shape[1], image.shape[0], rule.settings, rule.multiple_of)
-    image = images.resize(np.ascontiguousarray(image), height, width, nearest=rule.labels)
-    if rule.part == "lightness":
-        return to_lab(image)[..., :1]
-    return to_lab(image)[..., 1:] if rule.part == "colour" else image
+from twofold.errors import TwofoldError
 
 
 class ImageStore:
@@ -104,7 +23,7 @@ class ImageStore:
         rule: how they are loaded.
         pixels: a cache's bytes, uint8 (bytes,), or None to decode.
         places: where each file's pixels lie in them.
-        masks: what is to be kept of each image, by its number.
+        masks: the mask of each image, by its number: what translation is to leave as it is.
     """
 
     def __init__(
@@ -137,12 +56,58 @@ class ImageStore:
         return self.pixels is not None
 
     @property
-    def kept(self) -> list[Tensor]:
-        """The bytes of its cache and of its masks', as far as there are any."""
-        own = [] if self.pixels is None else [self.pixels]
-        return own + (self.masks.kept if self.masks else [])
+    def nbytes(self) -> int:
+        """The size of its cache and of its masks' cache, in bytes."""
+        own = 0 if self.pixels is None else self.pixels.nbytes
+        return own + (self.masks.nbytes if self.masks else 0)
 
     def on(self, device: torch.device) -> "ImageStore":
         """This store with the bytes of its cache on a device, where its images then are."""
         pixels = None if self.pixels is None else self.pixels.to(device)
         return ImageStore(self.paths, self.rule, pixels, self.places, self.masks and self.masks.on(device))
+
+
+class Images(NamedTuple):
+    """The images of a run, ready to be read."""
+
+    a: ImageStore
+    b: ImageStore
+    held_out_a: ImageStore
+    """May be empty."""
+    held_out_b: ImageStore
+
+    def resident(self, device: torch.device, limit: int) -> "Images":
+        """With the training images in the memory of `device`, if their caches take at most `limit` bytes."""
+        if self.a.nbytes + self.b.nbytes > limit:
+            return self
+        return self._replace(a=self.a.on(device), b=self.b.on(device))
+
+
+def open_images(manifest: Manifest, settings: DataSettings, notify: Callable[[str], None]) -> Images:
+    """Open the images of a manifest, cached where `settings` and the disk allow.
+
+    Raises:
+        TwofoldError: the cache had to be built again, and a file that was good can no longer be read.
+    """
+    jobs = [
+        (folder, domain.rule(folder, settings, manifest.multiple_of))
+        for _, folder, domain in manifest.folders
+    ]
+    caches = manifest.caches or cache.open_caches(jobs, settings, notify, verify=False)
+    opened = {id(folder): (rule, found) for (folder, rule), found in zip(jobs, caches, strict=True)}
+
+    def store(folder: Folder, files: Sequence[File], masks: ImageStore | None = None) -> ImageStore:
+        rule, found = opened[id(folder)]
+        missing = [file.name for file in files if file.name not in found.places]
+        if found.pixels is not None and missing:
+            raise TwofoldError(f"{folder.path}: {some(missing)} can no longer be read; restore it")
+        places = [found.places[file.name] for file in files] if found.pixels is not None else []
+        return ImageStore([folder.path / file.name for file in files], rule, found.pixels, places, masks)
+
+    def training(domain: Domain) -> ImageStore:
+        masks = store(domain.masks, domain.train_masks) if domain.masks else None
+        return store(domain.folder, domain.train, masks)
+
+    a, b = manifest.a, manifest.b
+    held_out = [store(domain.val or domain.folder, domain.held_out) for domain in (a, b)]
+    return Images(training(a), training(b), *held_out)

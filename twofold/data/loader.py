@@ -11,10 +11,10 @@ from torch import Tensor
 from twofold.data.augment import augment
 from twofold.data.dataset import ImageStore
 from twofold.data.masks import KEPT
-from twofold.data.prefetch import prefetch
-from twofold.data.sampler import Domain, offset, pick, placement
+from twofold.data.sampler import DomainName, offset, pick, placement
 from twofold.data.settings import DataSettings
 from twofold.errors import UsageError
+from twofold.prefetch import prefetch
 
 
 class _Crops(NamedTuple):
@@ -119,7 +119,7 @@ class Loader:
             return self._crops("a", [*a, *b], positions)
         return self._crops("a", a, positions) + self._crops("b", b, positions)
 
-    def _crops(self, domain: Domain, stores: Sequence[ImageStore], positions: range) -> list[_Crops]:
+    def _crops(self, domain: DomainName, stores: Sequence[ImageStore], positions: range) -> list[_Crops]:
         """Of each store the same images in the same places; `domain` is the key of what is drawn."""
         size = crop_size(self.settings)
         pixels, flips, jitter = [], [], []

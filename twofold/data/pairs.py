@@ -3,157 +3,155 @@
 import csv
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
-from twofold.data.cache import Listed
+from twofold.data.manifest import File, Folder
+from twofold.data.scan import list_files, scan_files, stat_file
 from twofold.data.settings import DataSettings, DirectionName
-from twofold.data.survey import Survey, headers, list_files, some, stat_file
 from twofold.errors import UsageError
 
 LISTS = (".csv", ".jsonl")
 
 HALVES = "halves"
 
-
-class Broken(NamedTuple):
-    """One thing that is wrong with some pairs."""
-
-    what: str
-    names: list[str]
-
-    def __str__(self) -> str:
-        return f"{self.what}: {some(self.names, 5)}"
+Faults = dict[str, list[str]]
+"""What is wrong, and the names of the files that it is wrong with."""
 
 
 class Pairs(NamedTuple):
-    """The images of both domains; those at the same place of `a.listed` and `b.listed` belong together."""
+    """The images of both domains; those at the same place of `a.files` and `b.files` are a pair."""
 
-    a: Survey
-    b: Survey
+    a: Folder
+    b: Folder
     kind: str
     """`halves`, the suffixes such as "jpg:png", "names", "list" or "lab"."""
     how: str
-    """How they were found, for a line to the user; of A and B as given, before any exchange."""
-    broken: list[Broken]
+    """How they were found, in words; of A and B as given, before any exchange."""
+    broken: Faults
 
 
 def find_pairs(a: Path, b: Path | None, settings: DataSettings) -> Pairs:
     """The pairs that `a` holds, or `a` and `b` together.
 
     Raises:
-        UsageError: a folder or list is missing, unreadable or empty, or nothing in it says what belongs together.
+        UsageError: a folder or list is missing, unreadable or empty, or it holds no pairs.
     """
     a = a.expanduser().resolve()
     if b is not None:
         found = by_name(a, b.expanduser().resolve())
     elif settings.lab:
-        found = colours(a)
+        found = light_and_colour(a)
     elif a.suffix.lower() in LISTS and not a.is_dir():
         found = from_list(a)
     else:
         found = in_one_folder(a, settings.pairs)
-    found = found._replace(
-        broken=[*found.broken, *unlike(found, exactly=settings.resize in ("crop", "none"))]
-    )
+    if found.kind not in (HALVES, "lab"):
+        shapes = different_shapes(found.a, found.b, settings)
+        found = found._replace(broken=present(found.broken | shapes))
     if settings.lab:
-        found = found._replace(a=one_side(found.a), b=one_side(found.b))
+        found = found._replace(a=replace(found.a, part="lightness"), b=replace(found.b, part="colour"))
     if settings.direction == "ba":
-        found = found._replace(a=found.b._replace(label="A"), b=found.a._replace(label="B"))
+        found = found._replace(a=found.b, b=found.a)
     return found
 
 
-def said(found: Pairs, direction: DirectionName) -> str:
-    """How many pairs there are, how they were found, and which is the input."""
-    count = len(found.a.listed)
+def describe(found: Pairs, direction: DirectionName) -> str:
+    """One line: how many pairs there are, how they were found, and which image is the input."""
+    count = len(found.a.files)
+    text = f"{count:,} pair{'' if count == 1 else 's'}: {found.how}"
+    if found.kind == "lab":
+        return text
     given, other = ("first", "ba") if direction == "ab" else ("second", "ab")
-    which = (
-        "" if found.kind == "lab" else f", the {given} being the input (--direction {other} exchanges them)"
-    )
-    return f"{count:,} pair{'' if count == 1 else 's'}: {found.how}{which}"
+    return f"{text}; the {given} is the input (--direction {other} exchanges them)"
 
 
 # ---- where pairs come from
 
 
 def by_name(a: Path, b: Path) -> Pairs:
-    """Two folders, whose files belong together where their names are equal up to the suffix."""
-    listed = [list_files(folder) for folder in (a, b)]
-    groups_a, groups_b = (by_stem(files) for files in listed)
-    broken = [
-        *(Broken(f"several files of one name in {folder}", twice(groups)) for folder, groups in ((a, groups_a), (b, groups_b))),
-        Broken(f"not in {b}", [first(groups_a[stem]) for stem in groups_a if stem not in groups_b]),
-        Broken(f"not in {a}", [first(groups_b[stem]) for stem in groups_b if stem not in groups_a]),
-    ]  # fmt: skip
-    stems = [stem for stem in groups_a if stem in groups_b]
-    if not stems:
-        names = f"{first(next(iter(groups_a.values())))} there, {first(next(iter(groups_b.values())))} here"
+    """Two folders, whose files are pairs where their names are equal up to the suffix."""
+    in_a, in_b = list_files(a), list_files(b)
+    ones, others, broken = match(in_a, in_b, f"file in {a}", f"file in {b}")
+    if not ones:
         raise UsageError(
-            f"no name in {a} is one in {b} ({names}), so there are no pairs; name them alike, or leave out"
-            " data.paired (cyclegan and cut need no pairs)"
+            f"no name in {a} is a name in {b} ({in_a[0].name}, {in_b[0].name}), so there are no pairs; give pairs"
+            " equal names, or leave out data.paired (cyclegan and cut need no pairs)"
         )
-    a_files, b_files = ([groups[stem][0] for stem in stems] for groups in (groups_a, groups_b))
     how = f"files of one name in {a.name} and {b.name}"
-    return Pairs(surveyed("A", a, a_files), surveyed("B", b, b_files), "names", how, some_of(broken))
+    return Pairs(scan_files(a, ones), scan_files(b, others), "names", how, broken)
 
 
-def in_one_folder(folder: Path, asked: str | None) -> Pairs:
-    """One folder: `halves` of each image, or files that differ in their suffix alone."""
-    listed = list_files(folder)
-    kind = asked or find_kind(folder, listed)
-    return halves(folder, listed) if kind == HALVES else by_suffix(folder, listed, kind)
+def match(
+    a: Iterable[File], b: Iterable[File], kind_a: str, kind_b: str
+) -> tuple[list[File], list[File], Faults]:
+    """The files of `a` and of `b` with equal names up to the suffix, in one order, and what is wrong with the others.
+
+    Args:
+        kind_a, kind_b: what a file of each is, in words.
+    """
+    ones, others = by_stem(a), by_stem(b)
+    stems = [stem for stem in ones if stem in others]
+    broken = {
+        f"more than one {kind_a} of one name": duplicated(ones),
+        f"more than one {kind_b} of one name": duplicated(others),
+        f"no {kind_b} for": [files[0].name for stem, files in ones.items() if stem not in others],
+        f"no {kind_a} for": [files[0].name for stem, files in others.items() if stem not in ones],
+    }
+    return [ones[stem][0] for stem in stems], [others[stem][0] for stem in stems], present(broken)
 
 
-def find_kind(folder: Path, listed: Sequence[Listed]) -> str:
-    """`halves` where every file has a stem of its own; else the two suffixes that there are."""
-    if all(len(files) == 1 for files in by_stem(listed).values()):
+def in_one_folder(folder: Path, wanted: str | None) -> Pairs:
+    """One folder: the halves of each image, or files that differ in their suffix alone."""
+    files = list_files(folder)
+    kind = wanted or find_kind(folder, files)
+    return halves(folder, files) if kind == HALVES else by_suffix(folder, files, kind)
+
+
+def find_kind(folder: Path, files: Sequence[File]) -> str:
+    """`halves` if no two files have one stem; else the two suffixes."""
+    if all(len(group) == 1 for group in by_stem(files).values()):
         return HALVES
-    suffixes = sorted({suffix(file.name) for file in listed})
+    suffixes = sorted({suffix(file.name) for file in files})
     if len(suffixes) != 2:
         raise UsageError(
-            f"{folder} holds files of {len(suffixes)} kinds ({' '.join(suffixes)}); say which are pairs:"
+            f"{folder} holds files of {len(suffixes)} kinds ({' '.join(suffixes)}); give those that are pairs:"
             " --pairs jpg:png, or --pairs halves"
         )
     return ":".join(name.removeprefix(".") for name in suffixes)
 
 
-def halves(folder: Path, listed: Sequence[Listed]) -> Pairs:
-    found = surveyed("A", folder, listed)
-    odd = found.having(lambda facts: facts.width % 2 == 1)
-    broken = [Broken("odd widths, which have no halves", [sized(found, name) for name in odd])]
-    facts = {name: each._replace(width=each.width // 2) for name, each in found.facts.items()}
-    left, right = (
-        found._replace(facts=facts, part="left"),
-        found._replace(label="B", facts=facts, part="right"),
+def halves(folder: Path, files: Sequence[File]) -> Pairs:
+    """The left and the right half of each image."""
+    left = scan_files(folder, files, "left")
+    odd = [
+        f"{name} ({facts.width} x {facts.height})" for name, facts in left.facts.items() if facts.width % 2
+    ]
+    broken = present({"odd widths, which cannot be halved": odd})
+    return Pairs(
+        left, replace(left, part="right"), HALVES, "the left and the right half of each image", broken
     )
-    return Pairs(left, right, HALVES, "the left and the right half of each image", some_of(broken))
 
 
-def by_suffix(folder: Path, listed: Sequence[Listed], kind: str) -> Pairs:
+def by_suffix(folder: Path, files: Sequence[File], kind: str) -> Pairs:
+    """X.jpg with X.png, for `kind` "jpg:png"."""
     one, other = (f".{name.lower()}" for name in kind.split(":"))
     if one == other:
         raise UsageError(f"--pairs {kind} names one suffix twice; give two, such as jpg:png, or halves")
-    groups = [by_stem(file for file in listed if suffix(file.name) == each) for each in (one, other)]
-    broken = [Broken(f"several {each} files of one name", twice(group)) for each, group in zip((one, other), groups, strict=True)]  # fmt: skip
-    for mine, (group, others) in ((other, groups), (one, groups[::-1])):
-        broken.append(
-            Broken(f"no {mine} beside", [first(group[stem]) for stem in group if stem not in others])
-        )
-    stems = [stem for stem in groups[0] if stem in groups[1]]
-    if not stems:
+    a, b = ([file for file in files if suffix(file.name) == each] for each in (one, other))
+    ones, others, broken = match(a, b, f"{one} file", f"{other} file")
+    if not ones:
         raise UsageError(f"{folder} holds no X{one} with an X{other}; see --pairs")
-    a, b = (
-        surveyed(label, folder, [group[stem][0] for stem in stems])._replace(suffix=each)
-        for label, group, each in zip("AB", groups, (one, other), strict=True)
-    )
-    return Pairs(a, b, kind.lower(), f"X{one} with X{other}", some_of(broken))
+    folders = scan_files(folder, ones, suffix=one), scan_files(folder, others, suffix=other)
+    return Pairs(*folders, kind.lower(), f"X{one} with X{other}", broken)
 
 
-def colours(folder: Path) -> Pairs:
+def light_and_colour(folder: Path) -> Pairs:
     """Each image with itself, for Lab."""
-    found = surveyed("A", folder, list_files(folder))
-    return Pairs(found, found._replace(label="B"), "lab", "the lightness of each image and its colour", [])
+    found = scan_files(folder, list_files(folder))
+    return Pairs(found, found, "lab", "the lightness of each image and its colour", {})
 
 
 def from_list(path: Path) -> Pairs:
@@ -164,33 +162,32 @@ def from_list(path: Path) -> Pairs:
     columns = list(zip(*rows, strict=True))
     missing = [name for column in columns for name in column if not (path.parent / name).is_file()]
     repeated = [name for column in columns for name, count in Counter(column).items() if count > 1]
-    broken = [Broken("files that are not there", missing), Broken("files in several pairs", repeated)]
-    there = [row for row in rows if not set(row) & set(missing)]
-    kept = [[stat_file(path.parent, name) for name in row] for row in there]
+    broken = present({"files that do not exist": missing, "files in several pairs": repeated})
+    kept = [row for row in rows if not set(row) & set(missing)]
     a, b = (
-        surveyed(label, path.parent, [row[i] for row in kept])._replace(source=path.name)
-        for i, label in enumerate("AB")
+        scan_files(path.parent, [stat_file(path.parent, row[i]) for row in kept], source=path.name)
+        for i in range(2)
     )
-    return Pairs(a, b, "list", f"the lines of {path.name}", some_of(broken))
+    return Pairs(a, b, "list", f"the lines of {path.name}", broken)
 
 
 def read_list(path: Path) -> Iterator[tuple[str, str]]:
     """The pairs of names in a list.
 
     Raises:
-        UsageError: it cannot be read, or a line holds no pair; the message says which.
+        UsageError: it cannot be read, or a line holds no pair; the message names the line.
     """
     try:
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"cannot read the list {path}: {error}") from error
-    read = json_rows if path.suffix.lower() == ".jsonl" else csv_rows
-    for line, row in read(text, path):
+    rows = json_rows if path.suffix.lower() == ".jsonl" else csv_rows
+    for line, row in rows(text, path):
         names = [
             PurePosixPath(name.strip()).as_posix() for name in row if isinstance(name, str) and name.strip()
         ]
         if len(row) != 2 or len(names) != 2:
-            raise UsageError(f"{path}, line {line}: a pair is two paths, of A and of B; found {row!r:.80}")
+            raise UsageError(f"{path}, line {line}: a pair is two paths, of A and of B, not {row!r:.80}")
         yield names[0], names[1]
 
 
@@ -218,42 +215,30 @@ def json_rows(text: str, path: Path) -> Iterator[tuple[int, Sequence[object]]]:
 # ---- small parts
 
 
-def one_side(found: Survey) -> Survey:
-    """The same images in Lab, of which A is the lightness and B the colour."""
-    return found._replace(part="lightness" if found.label == "A" else "colour")
-
-
-def unlike(found: Pairs, exactly: bool) -> list[Broken]:
-    """The pairs whose images are not one scaled to the other, within a pixel; with `exactly`, not of one size."""
-    return [] if found.kind in (HALVES, "lab") else shapes(found.a, found.b, exactly)
-
-
-def shapes(one: Survey, other: Survey, exactly: bool) -> list[Broken]:
-    """The same of two surveys in one order."""
+def different_shapes(a: Folder, b: Folder, settings: DataSettings) -> Faults:
+    """The pairs whose images are not one scaled to the other, within a pixel; where nothing is scaled, not of one size."""
+    exactly = settings.resize in ("crop", "none")
     names = []
-    for file_a, file_b in zip(one.listed, other.listed, strict=False):
-        a, b = one.facts.get(file_a.name), other.facts.get(file_b.name)
-        if a is None or b is None:  # unreadable, which the reading of all files will say
+    for one, other in zip(a.files, b.files, strict=False):
+        if not one.width or not other.width:  # unreadable, which the reading of all files will report
             continue
-        skew = abs(a.width * b.height - a.height * b.width)
-        alike = skew <= max(a.width, a.height, b.width, b.height)
-        if (a.width, a.height) != (b.width, b.height) if exactly else not alike:
-            names.append(f"{sized(one, file_a.name)} with {sized(other, file_b.name)}")
-    return some_of([Broken("sizes that differ" if exactly else "shapes that differ", names)])
+        skew = abs(one.width * other.height - other.width * one.height)
+        scaled = skew <= max(one.width, one.height, other.width, other.height)
+        if (one[4:6] != other[4:6]) if exactly else not scaled:
+            names.append(f"{sized(one)} with {sized(other)}")
+    return present({"sizes that differ" if exactly else "shapes that differ": names})
 
 
-def surveyed(label: str, folder: Path, listed: Sequence[Listed]) -> Survey:
-    return Survey(label, folder, list(listed), headers(folder, listed))
-
-
-def by_stem(listed: Iterable[Listed]) -> dict[str, list[Listed]]:
-    groups: dict[str, list[Listed]] = {}
-    for file in listed:
+def by_stem(files: Iterable[File]) -> dict[str, list[File]]:
+    """Files by their names without suffixes."""
+    groups: dict[str, list[File]] = {}
+    for file in files:
         groups.setdefault(PurePosixPath(file.name).with_suffix("").as_posix(), []).append(file)
     return groups
 
 
-def twice(groups: dict[str, list[Listed]]) -> list[str]:
+def duplicated(groups: Mapping[str, Sequence[File]]) -> list[str]:
+    """ "a.jpg = a.png" for each stem that several files have."""
     return [" = ".join(file.name for file in files) for files in groups.values() if len(files) > 1]
 
 
@@ -261,14 +246,10 @@ def suffix(name: str) -> str:
     return PurePosixPath(name).suffix.lower()
 
 
-def first(files: Sequence[Listed]) -> str:
-    return files[0].name
+def sized(file: File) -> str:
+    return f"{file.name} ({file.width} x {file.height})"
 
 
-def sized(found: Survey, name: str) -> str:
-    facts = found.facts[name]
-    return f"{name} ({facts.width} x {facts.height})"
-
-
-def some_of(broken: Iterable[Broken]) -> list[Broken]:
-    return [each for each in broken if each.names]
+def present(faults: Faults) -> Faults:
+    """Only the faults that some files have."""
+    return {fault: names for fault, names in faults.items() if names}

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from twofold.randomness import generator
 
-Domain = Literal["a", "b"]
+DomainName = Literal["a", "b"]
 
 
 class Placement(NamedTuple):
@@ -26,18 +26,18 @@ class Placement(NamedTuple):
     """Brightness, contrast, saturation, each in [-1, 1)."""
 
 
-def pick(seed: int, domain: Domain, count: int, position: int) -> int:
+def pick(seed: int, domain: DomainName, count: int, position: int) -> int:
     """Which of `count` images stands at `position`: each once in every `count` positions, in a new order."""
     cycle, place = divmod(position, count)
     return int(_order(seed, domain, count, cycle)[place])
 
 
 @lru_cache(maxsize=8)  # both domains, and the next cycle of each, for two loaders
-def _order(seed: int, domain: Domain, count: int, cycle: int) -> NDArray[np.int64]:
+def _order(seed: int, domain: DomainName, count: int, cycle: int) -> NDArray[np.int64]:
     return generator("order", seed, domain, cycle).permutation(count)
 
 
-def placement(seed: int, domain: Domain, position: int) -> Placement:
+def placement(seed: int, domain: DomainName, position: int) -> Placement:
     """Crop, flip and colour at `position`; always all drawn, so that no setting shifts another's draws."""
     y, x, flip, *jitter = generator("placement", seed, domain, position).random(6)
     brightness, contrast, saturation = (2 * float(draw) - 1 for draw in jitter)

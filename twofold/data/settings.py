@@ -1,4 +1,4 @@
-"""What a user can set of the data."""
+"""Settings of the data."""
 
 import re
 from pathlib import Path
@@ -10,93 +10,79 @@ ResizeName = Literal["resize-and-crop", "scale-width-and-crop", "crop", "none"]
 DirectionName = Literal["ab", "ba"]
 
 AbsolutePath = Annotated[Path, AfterValidator(Path.absolute)]
-"""A file or folder, the same from wherever a run goes on."""
+"""A file or folder; stays the same if the run is resumed from another folder."""
 
 
 class DataSettings(BaseModel):
-    """Which images a run sees, and how they are loaded, cropped and varied."""
+    """Which images a run uses, and how they are loaded, cropped and augmented."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    size: int = Field(
-        default=256, ge=1, description="Side of the square crop that the networks see, in pixels."
-    )
+    size: int = Field(default=256, ge=1, description="Height and width of the training crops, in pixels.")
     load_size: int | None = Field(
         default=None,
         ge=1,
-        description="Size to load at before the crop, in pixels; round(size x 286/256) if not given.",
+        description="Size to load at before the crop, in pixels. Default: 286/256 of size.",
     )
     resize: ResizeName = Field(
         default="resize-and-crop",
-        description="Squash to a square and crop, scale the width and crop, only crop, or use whole images.",
+        description="Squash to a square and crop, scale the width and crop, crop only, or use whole images.",
     )
     flip: bool = Field(default=True, description="Mirror half of the training crops left to right.")
     jitter: float = Field(
-        default=0.0,
-        ge=0,
-        le=1,
-        description="Strength of random brightness, contrast and saturation; 0 turns it off.",
+        default=0.0, ge=0, le=1, description="Strength of random brightness, contrast and saturation, 0 to 1."
     )
-    paired: bool = Field(
-        default=False, description="Whether each image of A belongs to one of B, its right translation."
-    )
+    paired: bool = Field(default=False, description="Each image of A belongs to one of B, its known answer.")
     pairs: str | None = Field(
         default=None,
-        description="How one folder holds pairs: `halves` of each image, or two suffixes such as jpg:png, the "
-        "input first; found out if not given.",
+        description="Pairs in one folder: `halves`, or two suffixes such as jpg:png, the input first. Default: detected.",
     )
     direction: DirectionName = Field(
-        default="ab", description="ba exchanges what is given as A and B, so input and output of pairs."
+        default="ab", description="ba exchanges A and B, so the input and the output of pairs."
     )
     lab: bool = Field(
-        default=False,
-        description="Colourisation: A is the lightness of its images, B the colour of its own (Lab).",
+        default=False, description="Colourisation: A is the lightness of its images, B the colour (Lab)."
     )
     labels_a: bool | None = Field(
-        default=None,
-        description="Whether A are label maps, resized without mixing colours; found out if not given.",
+        default=None, description="A is label maps, resized without mixing colours. Default: detected."
     )
-    labels_b: bool | None = Field(default=None, description="Whether B are label maps; as for A.")
+    labels_b: bool | None = Field(default=None, description="B is label maps. Default: detected, as for A.")
     masks_a: AbsolutePath | None = Field(
         default=None,
-        description="Folder of grey masks named as the images of A; what is over 127 is to be kept.",
+        description="Folder of grey masks named as the images of A; pixels over 127 are kept as they are.",
     )
-    masks_b: AbsolutePath | None = Field(default=None, description="Folder of masks of B; as for A.")
+    masks_b: AbsolutePath | None = Field(default=None, description="Folder of masks of B, as for A.")
     channels_a: int | None = Field(
         default=None,
         ge=1,
-        description="Channels of A; found out if not given: 1 where all is grey, N for .npy, else 3.",
+        description="Channels of A. Default: 1 if all is grey, those of .npy files, else 3.",
     )
-    channels_b: int | None = Field(
-        default=None, ge=1, description="Channels of B; found out if not given, as for A."
-    )
+    channels_b: int | None = Field(default=None, ge=1, description="Channels of B. Default: as for A.")
     val_a: AbsolutePath | None = Field(
-        default=None, description="Folder of held-out images of A, or of pairs, in place of drawing some."
+        default=None, description="Folder of held-out images of A, or of pairs. Default: see hold_out."
     )
     val_b: AbsolutePath | None = Field(
-        default=None, description="Folder of held-out images of B, in place of drawing some."
+        default=None, description="Folder of held-out images of B. Default: see hold_out."
     )
     hold_out: bool = Field(
         default=True,
-        description="Keep 5 % of each folder (8 to 100, if it has 40) out of training to judge by.",
+        description="Without val_a, hold out 5 % of each folder (8 to 100 images, if it has 40).",
     )
-    cache: bool = Field(default=True, description="Keep the decoded images in a cache folder, memory-mapped.")
+    cache: bool = Field(default=True, description="Keep the decoded images in a cache folder.")
     cache_dir: AbsolutePath | None = Field(
         default=None,
-        description="The cache folder; TWOFOLD_CACHE, or twofold in the user's cache folder, if not given.",
+        description="The cache folder. Default: $TWOFOLD_CACHE, else in the user's cache folder.",
     )
     cache_limit_gb: float = Field(
         default=20.0,
         ge=0,
-        description="Most that the cache folder may hold, in GB; older caches make room for newer.",
+        description="Largest size of the cache folder, in GB; the least used caches are removed.",
     )
-    workers: int = Field(
-        default=2, ge=1, description="Threads that prepare the next batches while one trains."
-    )
+    workers: int = Field(default=2, ge=1, description="Threads that prepare the next batches.")
 
     @property
     def loaded(self) -> int:
-        """The load size in pixels, as given or derived from the crop."""
+        """The load size in pixels, as set or derived from the crop."""
         return self.load_size or round(self.size * 286 / 256)
 
     @field_validator("pairs")
@@ -111,24 +97,22 @@ class DataSettings(BaseModel):
     def agree(self) -> None:
         """Raise ValueError where two settings contradict each other.
 
-        Asked of a whole config alone: what a command line says is a part, and right only beside the rest.
+        Called for a whole config only: a command line has a part of the settings.
         """
         if self.loaded < self.size and self.resize in ("resize-and-crop", "scale-width-and-crop"):
             raise ValueError(
                 f"load_size {self.loaded} is under the crop, {self.size}; make it at least as large"
             )
-        alone = self.val_b is not None or not (self.paired or self.lab)
-        if (self.val_a is None) != (self.val_b is None) and alone:
+        both_needed = self.val_b is not None or not (self.paired or self.lab)
+        if (self.val_a is None) != (self.val_b is None) and both_needed:
             raise ValueError(
-                "val_a and val_b go together: --val takes two folders, of A and of B; one alone is for pairs"
+                "val_a and val_b go together: --val takes two folders, of A and B; one alone is for pairs"
             )
         if self.pairs and self.lab:
-            raise ValueError(
-                "lab makes the pairs itself, of each image's lightness and colour; leave out pairs"
-            )
+            raise ValueError("lab pairs the lightness and the colour of each image; leave out pairs")
         if self.lab and self.direction == "ba":
             raise ValueError(
                 "lab goes from lightness to colour; leave out direction, or exchange the folders"
             )
         if self.lab and self.jitter:
-            raise ValueError("jitter is for colours as they are seen, lab has none of those; leave out one")
+            raise ValueError("jitter is for colours, which lab images do not have; leave out one")

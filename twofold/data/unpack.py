@@ -1,4 +1,4 @@
-"""An archive of images that comes from anywhere, unpacked so that it can do no harm. Standard library only."""
+"""Unpack an archive of images from an untrusted source. Standard library only."""
 
 import lzma
 import os
@@ -13,16 +13,14 @@ from pathlib import Path, PurePosixPath
 from typing import IO, NamedTuple
 
 from twofold.errors import TwofoldError
-
-Track = Callable[[Iterator[None], int | None, str], Iterator[None]]
-"""Passes on the items of an iterator, of which there are so many (None: not known), and shows how far it is."""
+from twofold.fetch import Track, check_space, sized
 
 CHUNK = 1 << 20
 LARGEST = 20, 100 << 20
-"""An archive that becomes more than this many times as large, and than this many bytes, is a bomb."""
+"""An archive that grows to more than 20 times its size, and to more than 100 MiB, is a bomb."""
 MOST_FILES = 1_000_000
 DEEPEST = 32
-"""Folders inside folders."""
+"""The most folders inside each other."""
 LITTER = {"__MACOSX", ".DS_Store"}
 BROKEN = (zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, EOFError, NotImplementedError)
 
@@ -31,8 +29,8 @@ class Member(NamedTuple):
     """A file or a folder in an archive."""
 
     name: str
-    refused: str
-    """Why it is not to be unpacked; empty for plain files and folders."""
+    problem: str
+    """Why it must not be unpacked; empty for plain files and folders."""
     open: Callable[[], IO[bytes] | None]
     """The file's content; None for a folder."""
 
@@ -63,7 +61,7 @@ def unpack(archive: Path, out: Path, track: Track) -> None:
                 for _ in track(extracted(archive, tar_members(opened), aside), None, "unpacking"):
                     pass
         else:
-            raise TwofoldError(f"{archive} is neither a .zip nor a .tar: remove it, and get it again")
+            raise TwofoldError(f"{archive} is neither a .zip nor a .tar; remove it and get it again")
         inside = list(aside.iterdir())
         if not inside:
             raise TwofoldError(f"{archive} is empty; get it again")
@@ -76,21 +74,6 @@ def unpack(archive: Path, out: Path, track: Track) -> None:
         shutil.rmtree(aside, ignore_errors=True)
 
 
-def check_space(folder: Path, needed: int, archive: Path) -> None:
-    """TwofoldError where the disk of `folder` has less than `needed` bytes free."""
-    free = shutil.disk_usage(folder).free
-    if needed > free:
-        raise TwofoldError(
-            f"{archive.name} needs {sized(needed)} more on the disk of {folder.parent}, which has {sized(free)};"
-            " make room or give another --out"
-        )
-
-
-def sized(count: float) -> str:
-    """Bytes for people: 117 MB."""
-    return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.{0 if count >= 1e7 else 1}f} MB"
-
-
 def extracted(archive: Path, members: Iterator[Member], folder: Path) -> Iterator[None]:
     """Write each member below `folder`, and yield after each."""
     times, floor = LARGEST
@@ -98,7 +81,7 @@ def extracted(archive: Path, members: Iterator[Member], folder: Path) -> Iterato
     written = 0
     for count, member in enumerate(members, 1):
         parts = PurePosixPath(member.name).parts
-        why = member.refused or unsafe(member.name) or ("too many files" if count > MOST_FILES else "")
+        why = member.problem or unsafe(member.name) or ("too many files" if count > MOST_FILES else "")
         if why:
             raise TwofoldError(f"{archive} was not unpacked: it holds {member.name[:80]!r}, {why}")
         if LITTER & set(parts) or not parts:
@@ -115,7 +98,7 @@ def extracted(archive: Path, members: Iterator[Member], folder: Path) -> Iterato
                     written += len(chunk)
                     if written > limit:
                         raise TwofoldError(
-                            f"{archive} was not unpacked: it grows to more than {sized(limit)}, which no images do"
+                            f"{archive} was not unpacked: it grows to more than {sized(limit)}, too much for images"
                         )
                     file.write(chunk)
         except (FileExistsError, NotADirectoryError, IsADirectoryError) as error:
@@ -124,26 +107,26 @@ def extracted(archive: Path, members: Iterator[Member], folder: Path) -> Iterato
 
 
 def unsafe(name: str) -> str:
-    """What is wrong with a name in an archive; empty if nothing is."""
+    """The problem with a name in an archive; empty if there is none."""
     path = PurePosixPath(name)
     if path.is_absolute() or ".." in path.parts or "\\" in name or ":" in name:
         return "which leads out of its folder"
     if not name.isprintable() or len(path.parts) > DEEPEST or len(name.encode(errors="replace")) > 1000:
-        return "which is no name of an image"
+        return "which is not the name of an image"
     return ""
 
 
 def zip_members(archive: zipfile.ZipFile) -> Iterator[Member]:
     for info in archive.infolist():
         kind = stat.S_IFMT(info.external_attr >> 16)  # 0 where no Unix made it
-        why = "which is no plain file" if kind not in (0, stat.S_IFREG, stat.S_IFDIR) else ""
+        why = "which is not a plain file" if kind not in (0, stat.S_IFREG, stat.S_IFDIR) else ""
         why = why or ("which is encrypted" if info.flag_bits & 1 else "")
         yield Member(info.filename, why, nothing if info.is_dir() else partial(archive.open, info))
 
 
 def tar_members(archive: tarfile.TarFile) -> Iterator[Member]:
     for info in archive:
-        why = "" if info.isreg() or info.isdir() else "which is no plain file"
+        why = "" if info.isreg() or info.isdir() else "which is not a plain file"
         yield Member(info.name, why, partial(archive.extractfile, info))
 
 

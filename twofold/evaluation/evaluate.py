@@ -5,7 +5,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from twofold.data.prefetch import prefetch
 from twofold.errors import UsageError
 from twofold.evaluation.inputs import Inputs, Item, Model, Notify, find_inputs
 from twofold.evaluation.measures import Measure, Sample
@@ -13,6 +12,7 @@ from twofold.evaluation.selection import choose
 from twofold.evaluation.table import Row, Table, contact_sheet
 from twofold.formats import images
 from twofold.metrics.image import Uint8
+from twofold.prefetch import prefetch
 from twofold.translation.translator import At
 
 Track = Callable[[Iterator[Any], int, str], Iterator[Any]]

@@ -9,6 +9,7 @@ import torch
 
 from twofold import hardware
 from twofold.data.pairs import HALVES, find_pairs
+from twofold.data.rules import listed
 from twofold.data.settings import DataSettings
 from twofold.errors import UsageError
 from twofold.formats import images
@@ -124,9 +125,9 @@ def pairs_in(place: Path) -> tuple[dict[str, Path], dict[str, Path]]:
             f"{place} holds no pairs X.jpg with X.png; give such a folder, a list (.csv, .jsonl), or two folders"
         )
     if found.broken:
-        raise UsageError(f"{place} has broken pairs: {'; '.join(map(str, found.broken))}")
-    names = [PurePosixPath(file.name).with_suffix("").as_posix() for file in found.a.listed]
-    a, b = ([side.folder / file.name for file in side.listed] for side in (found.a, found.b))
+        raise UsageError(f"broken pairs in {place}: {listed(found.broken)}; repair or remove them")
+    names = [PurePosixPath(file.name).with_suffix("").as_posix() for file in found.a.files]
+    a, b = ([side.path / file.name for file in side.files] for side in (found.a, found.b))
     return dict(zip(names, a, strict=True)), dict(zip(names, b, strict=True))
 
 

@@ -1,42 +1,44 @@
-"""Picture files in and out: decode, encode, resize, and uint8 <-> [-1, 1].
+"""Image files in and out: find, read, inspect, resize, write.
 
-A picture is a uint8 array (H, W, C) everywhere: C is 1 (grey), 3 (red, green, blue) or 4 (with alpha) in the
-formats that Pillow reads, and any number in a `.npy` file.
+An image is a uint8 array (H, W, C): C is 1 (grey), 3 (red, green, blue) or 4 (with alpha) in the formats that Pillow
+reads, and any number in a `.npy` file. `pictures`, `tiff` and `npy` hold the formats.
 """
 
 import os
 import re
-import secrets
-import threading
-import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
-from PIL import Image
-from torch import Tensor
+from PIL import Image, UnidentifiedImageError
 
 from twofold.errors import UsageError
-from twofold.formats.decoding import (
-    Facts,
-    ImageError,
-    check_size,
-    convert,
-    facts,
-    fit_array,
-    open_array,
-    pixels,
-)
+from twofold.files import replacing
+from twofold.formats import npy, pictures
+from twofold.formats.facts import Facts, ImageError, check_size
+from twofold.formats.values import Uint8, to_float, to_uint8
+
+__all__ = [
+    "SUFFIXES",
+    "Facts",
+    "ImageError",
+    "Uint8",
+    "find",
+    "from_picture",
+    "inspect",
+    "read",
+    "resize",
+    "to_float",
+    "to_uint8",
+    "write",
+]
 
 SUFFIXES = frozenset([".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".avif", ".npy"])
-"""What counts as a picture in a folder, in lower case; other files are ignored."""
-
-_FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "AVIF", "GIF")
-"""What a picture may turn out to be, whatever its name says. Pillow's rarer decoders stay closed."""
+"""The suffixes of image files in a folder, in lower case; other files are ignored."""
 
 _ENCODERS: dict[str, dict[str, Any]] = {
     ".png": {"format": "PNG"},
@@ -50,12 +52,12 @@ _ENCODERS: dict[str, dict[str, Any]] = {
 
 
 def find(folder: Path | str) -> list[Path]:
-    """Every picture below `folder`, in natural order of its relative name (2 before 10).
+    """Every image file below `folder`, in natural order of its relative name (2 before 10).
 
     Hidden files and folders are skipped; symbolic links are followed, each folder once.
 
     Raises:
-        UsageError: `folder` is missing, not a folder, unreadable, or holds no picture.
+        UsageError: `folder` is missing, not a folder, unreadable, or holds no image.
     """
     root = Path(folder)
     if not root.exists():
@@ -66,7 +68,7 @@ def find(folder: Path | str) -> list[Path]:
     found = [path for path in files if path.suffix.lower() in SUFFIXES]
     if not found:
         seen = f"{len(files):,} other file{'' if len(files) == 1 else 's'}"
-        raise UsageError(f"{root} holds no images ({seen}); known are {' '.join(sorted(SUFFIXES))}")
+        raise UsageError(f"{root} holds no images ({seen}); known suffixes: {' '.join(sorted(SUFFIXES))}")
     return sorted(found, key=lambda path: _natural(path.relative_to(root).as_posix()))
 
 
@@ -94,36 +96,34 @@ def _natural(name: str) -> tuple[list[str | int], str]:
 # ---- reading
 
 
-def read(path: Path | str, channels: int | None = None) -> NDArray[np.uint8]:
-    """The picture in a file, upright, as (H, W, C).
+def read(path: Path | str, channels: int | None = None, content: bytes | None = None) -> Uint8:
+    """The image in a file, upright, as (H, W, C).
 
     Animations give their first frame. 16-bit grey (also stored as 32-bit integers) is divided by 257 and
     rounded; of 16-bit colour Pillow keeps the high byte, at most one level off.
 
     Args:
-        channels: 1, 3 or 4 converts (alpha is laid over white when it has to go; grey is the luma of
-            Rec. 601); None keeps what is stored. A `.npy` file must have exactly this many, except that 1
-            repeats to 3.
+        channels: 1, 3 or 4 converts (a removed alpha is laid over white; grey is the luma of Rec. 601); None keeps
+            what is stored. A `.npy` file must have exactly this many, except that 1 is repeated to 3.
+        content: the bytes of the file, if the caller has read them.
 
     Raises:
-        ImageError: not a picture, damaged, over `decoding.MAX_PIXELS`, or of a type that has no plain 8-bit reading.
+        ImageError: not an image, damaged, over `facts.MAX_PIXELS`, or of a type that has no plain 8-bit reading.
     """
     path = Path(path)
-    with _named_errors(path):
-        if path.suffix.lower() == ".npy":
-            return fit_array(open_array(path), channels)
-        with _LENIENT, Image.open(path, formats=_FORMATS) as picture:
-            return from_picture(picture, channels)
+    decode = npy.read if path.suffix.lower() == ".npy" else pictures.read
+    with _named_errors(path), path.open("rb") if content is None else BytesIO(content) as file:
+        return decode(file, channels)
 
 
-def from_picture(picture: Image.Image, channels: int | None = None) -> NDArray[np.uint8]:
-    """The pixels of a PIL picture, as `read` gives those of a file."""
+def from_picture(picture: Image.Image, channels: int | None = None) -> Uint8:
+    """The pixels of a Pillow picture, as `read` gives those of a file."""
     check_size(*picture.size)
-    return convert(pixels(picture), channels)
+    return pictures.from_pillow(picture, channels)
 
 
 def inspect(path: Path | str) -> Facts:
-    """Size, channels, depth and frames of a picture, from its header alone.
+    """Size, channels, depth and frames of an image, from its header alone.
 
     Raises:
         ImageError: the header cannot be read. A file that passes may still turn out damaged in `read`.
@@ -131,53 +131,19 @@ def inspect(path: Path | str) -> Facts:
     path = Path(path)
     with _named_errors(path):
         if path.suffix.lower() == ".npy":
-            height, width, count = open_array(path).shape
-            return Facts(width, height, count, count == 1, False, 1)
-        with _LENIENT, Image.open(path, formats=_FORMATS) as picture:
-            check_size(*picture.size)
-            return facts(picture)
-
-
-class _Lenient:
-    """Pillow without its pixel limit and its warnings, for as long as any thread is inside.
-
-    Both are settings of the whole process, so the last thread out puts them back. `warnings.catch_warnings`
-    is no help: interleaved with another thread's, it restores the wrong list.
-    """
-
-    def __init__(self) -> None:
-        self.lock = threading.Lock()
-        self.inside = 0
-        self.limit: int | None = None
-        self.filter: Any = None
-
-    def __enter__(self) -> None:
-        with self.lock:
-            if self.inside == 0:
-                self.limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
-                warnings.filterwarnings("ignore", module=r"PIL\.")
-                self.filter = warnings.filters[0]
-            self.inside += 1
-
-    def __exit__(self, *_: object) -> None:
-        with self.lock:
-            self.inside -= 1
-            if self.inside == 0:
-                Image.MAX_IMAGE_PIXELS = self.limit
-                if self.filter in warnings.filters:
-                    warnings.filters.remove(self.filter)  # pyright: ignore[reportAttributeAccessIssue]
-
-
-_LENIENT = _Lenient()
+            return npy.inspect(path)
+        with path.open("rb") as file:
+            return pictures.inspect(file)
 
 
 @contextmanager
 def _named_errors(path: Path) -> Iterator[None]:
+    """Turn every error of a decoder into an ImageError that begins with the file's name."""
     try:
         yield
     except ImageError as error:
         raise ImageError(f"{path}: {error}") from None
-    except Image.UnidentifiedImageError:
+    except UnidentifiedImageError:
         raise ImageError(f"{path}: not an image, whatever its name says; remove it or replace it") from None
     except (FileNotFoundError, IsADirectoryError, PermissionError) as error:
         raise ImageError(f"{path}: {error.strerror}") from None
@@ -191,8 +157,8 @@ def _named_errors(path: Path) -> Iterator[None]:
 # ---- resizing, writing
 
 
-def resize(image: NDArray[np.uint8], height: int, width: int, nearest: bool = False) -> NDArray[np.uint8]:
-    """Bicubic with antialias to (height, width, C), for any C; or `nearest`, which invents no colours.
+def resize(image: Uint8, height: int, width: int, nearest: bool = False) -> Uint8:
+    """Bicubic with antialias to (height, width, C), for any C; or, with `nearest`, without new colours.
 
     Bicubic goes over the width, then the height; each of the two passes equals Pillow's within one level.
     """
@@ -206,51 +172,34 @@ def resize(image: NDArray[np.uint8], height: int, width: int, nearest: bool = Fa
     return resized.reshape(len(planes), height, width).permute(1, 2, 0).contiguous().numpy()
 
 
-def write(image: NDArray[np.uint8], path: Path | str) -> None:
+def write(image: Uint8, path: Path | str) -> None:
     """Save (H, W, C) in the format that the suffix names: png, jpg, webp, or npy for any number of channels.
 
-    The file appears whole or not at all; folders above it are made.
+    The file appears whole or not at all; its folder is created.
 
     Raises:
         UsageError: the suffix is none of these, or its format cannot hold so many channels.
-        ImageError: the disk or the encoder refuses.
+        ImageError: the disk or the encoder failed.
     """
     path = Path(path)
+    _check_writable(path, image.shape[2])
+    try:
+        with replacing(path) as aside, aside.open("wb") as file:
+            if path.suffix.lower() == ".npy":
+                np.save(file, image, allow_pickle=False)
+            else:
+                picture = Image.fromarray(image[..., 0] if image.shape[2] == 1 else image)
+                picture.save(file, **_ENCODERS[path.suffix.lower()])
+    except (OSError, ValueError) as error:
+        raise ImageError(f"cannot write {path}: {getattr(error, 'strerror', None) or error}") from error
+
+
+def _check_writable(path: Path, channels: int) -> None:
     suffix = path.suffix.lower()
     if suffix == ".npy":
-        _write_aside(path, lambda file: np.save(file, image, allow_pickle=False))
         return
     if suffix not in _ENCODERS:
         raise UsageError(f"cannot write {path}: end its name with {', '.join(_ENCODERS)} or .npy")
-    channels = image.shape[2]
     if channels not in ((1, 3) if suffix in (".jpg", ".jpeg") else (1, 3, 4)):
         better = ".png" if channels == 4 else ".npy"
         raise UsageError(f"cannot write {path}: {suffix} does not hold {channels} channels; use {better}")
-    picture = Image.fromarray(image[..., 0] if channels == 1 else image)
-    _write_aside(path, lambda file: picture.save(file, **_ENCODERS[suffix]))
-
-
-def _write_aside(path: Path, save: Callable[[Any], None]) -> None:
-    aside = path.with_name(f".{secrets.token_hex(6)}.part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with aside.open("wb") as file:
-            save(file)
-        aside.replace(path)
-    except (OSError, ValueError) as error:
-        raise ImageError(f"cannot write {path}: {getattr(error, 'strerror', None) or error}") from error
-    finally:
-        aside.unlink(missing_ok=True)
-
-
-# ---- uint8 <-> [-1, 1]
-
-
-def to_float(images: Tensor) -> Tensor:
-    """uint8 0..255 to float32 -1..1, any shape: u / 127.5 - 1."""
-    return images.to(torch.float32) / 127.5 - 1
-
-
-def to_uint8(images: Tensor) -> Tensor:
-    """float -1..1 to uint8 0..255, any shape: rounded, clamped; inverts `to_float` exactly."""
-    return ((images.to(torch.float32) + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)

@@ -5,9 +5,8 @@ b from -107.9 to 94.5.
 """
 
 import numpy as np
-from numpy.typing import NDArray
 
-Uint8 = NDArray[np.uint8]
+from twofold.formats.values import Uint8
 
 _TO_XYZ = np.array(
     [
@@ -22,7 +21,7 @@ _WHITE = np.array([0.95047, 1.0, 1.08883])
 
 _LINEAR = np.arange(256) / 255
 _LINEAR = np.where(_LINEAR > 0.04045, ((_LINEAR + 0.055) / 1.055) ** 2.4, _LINEAR / 12.92)
-"""What each of the 256 stored levels is as light."""
+"""The light of each of the 256 stored levels."""
 
 _SCALE, _SHIFT = np.array([2.55, 1, 1], np.float32), np.array([0, 128, 128], np.float32)
 
@@ -40,7 +39,7 @@ def to_lab(image: Uint8) -> Uint8:
 
 
 def from_lab(lab: Uint8) -> Uint8:
-    """(H, W, 3) Lab to (H, W, 3) sRGB; colours that sRGB has not are clipped, channel by channel."""
+    """(H, W, 3) Lab to (H, W, 3) sRGB; colours outside sRGB are clipped in each channel."""
     return np.concatenate([_from_lab(strip) for strip in _strips(lab)])
 
 
@@ -50,7 +49,7 @@ def _strips(image: Uint8) -> list[Uint8]:
 
 
 def _to_lab(image: Uint8) -> Uint8:
-    xyz = _LINEAR.astype(np.float32)[image] @ _FORWARD  # of the white's
+    xyz = _LINEAR.astype(np.float32)[image] @ _FORWARD  # relative to white
     f = np.where(xyz > 216 / 24389, np.cbrt(xyz), (24389 / 27 * xyz + 16) / 116)
     x, y, z = f[..., 0], f[..., 1], f[..., 2]
     lab = np.stack([116 * y - 16, 500 * (x - y), 200 * (y - z)], -1)

@@ -11,9 +11,8 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor
 
 from twofold import distributed
-from twofold.data.dataset import ImageStore
+from twofold.data.dataset import Images, ImageStore
 from twofold.data.loader import Loader, load_plain_batch
-from twofold.data.stores import Stores
 from twofold.errors import TwofoldError
 from twofold.evaluation.doctor.examine import data_findings, examine
 from twofold.formats.images import to_float
@@ -48,7 +47,7 @@ class Records:
         run: Run,
         begun: Start,
         trainer: Trainer,
-        stores: Stores,
+        stores: Images,
         progress: dict[str, Any],
         notify: Notify,
     ) -> None:

@@ -1,4 +1,4 @@
-"""What the built-in landscapes are painted with: colours, light, and a canvas that holds both seasons.
+"""Colours, light, and a canvas that holds a landscape in both seasons.
 
 Coordinates are fractions of the picture's side, x to the right, y down; colours are float triples in [0, 1].
 """
@@ -11,13 +11,15 @@ from numpy.random import Generator
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
+from twofold.formats.values import Uint8
+
 RGB = NDArray[np.float64]  # (3,), or (..., 3) for a field of colours
 Point = tuple[float, float]
-Ink = tuple[int, int, int, int]
-Inks = tuple[Ink | None, Ink | None]  # one for each season; None paints nothing
+RGBA = tuple[int, int, int, int]
+Colours = tuple[RGBA | None, RGBA | None]  # one for each season; None paints nothing
 
-FIELD = 96
-"""Soft shading is computed on a FIELD x FIELD raster at every size, so that every size shows one scene."""
+RASTER = 96
+"""Soft shading is computed on a RASTER x RASTER raster at every size, so that every size shows one scene."""
 
 
 def rgb(text: str) -> RGB:
@@ -33,7 +35,7 @@ SNOW = rgb("f1f6ff")
 
 
 class Material(NamedTuple):
-    """One thing's own colour in each season; None where that season does not show it."""
+    """The colour of a thing in each season; None if it is not visible then."""
 
     summer: RGB | None
     winter: RGB | None
@@ -45,7 +47,7 @@ def constant(colour: RGB) -> Material:
 
 
 def snowed(colour: RGB, cover: float = 0.9) -> Material:
-    """Under snow in winter; what shows through keeps summer guessable from winter."""
+    """Under snow in winter; some colour shows through, so that summer can be guessed from winter."""
     return Material(colour, mix(colour, SNOW, cover))
 
 
@@ -53,7 +55,7 @@ SHADOW = constant(rgb("141c3c"))
 
 
 class Light(NamedTuple):
-    """The hour of the day: one for both seasons of a scene."""
+    """The light at one hour of the day, the same in both seasons of a scene."""
 
     top: RGB
     middle: RGB
@@ -70,20 +72,19 @@ class Light(NamedTuple):
         """-1 where light comes from the left, 1 from the right."""
         return -1 if self.x < 0.5 else 1
 
-    def on(self, colour: RGB, shade: float | NDArray, distance: float | NDArray) -> RGB:
-        """`colour` as seen: `shade` 0 (turned away) .. 1 (facing the sun), `distance` 0 (here) .. 1 (far)."""
+    def lit(self, colour: RGB, shade: float | NDArray, distance: float | NDArray) -> RGB:
+        """`colour` as it looks: `shade` 0 (turned away) .. 1 (facing the sun), `distance` 0 (here) .. 1 (far)."""
         lit = colour * (self.ambient + self.direct * shade)
         return mix(lit, mix(self.horizon, self.middle, 0.85), 1 - np.exp(-0.8 * distance))
 
-    def inks(self, material: Material, shade: float, distance: float, alpha: float = 1.0) -> Inks:
-        summer, winter = (self._ink(colour, shade, distance, alpha) for colour in material)
+    def colours(self, material: Material, shade: float, distance: float, alpha: float = 1.0) -> Colours:
+        """A material's colour in each season."""
+        summer, winter = (c if c is None else rgba(self.lit(c, shade, distance), alpha) for c in material)
         return summer, winter
 
-    def _ink(self, colour: RGB | None, shade: float, distance: float, alpha: float) -> Ink | None:
-        return None if colour is None else ink(self.on(colour, shade, distance), alpha)
 
-
-def ink(colour: RGB, alpha: float = 1.0) -> Ink:
+def rgba(colour: RGB, alpha: float = 1.0) -> RGBA:
+    """A colour in 8 bits, for Pillow."""
     red, green, blue = (min(255, max(0, round(255 * float(part)))) for part in colour)
     return red, green, blue, round(255 * alpha)
 
@@ -112,53 +113,48 @@ def draw_light(rng: Generator) -> Light:
 
 
 class Canvas:
-    """A summer and a winter picture, painted in the same strokes."""
+    """A summer and a winter picture, painted with the same strokes."""
 
     def __init__(self, sky: Image.Image) -> None:
         self.side = sky.width
         self.pictures = (sky, sky.copy())
         self._pens = tuple(ImageDraw.Draw(picture, "RGBA") for picture in self.pictures)
 
-    def polygon(self, points: Sequence[Point], inks: Inks) -> None:
+    def polygon(self, points: Sequence[Point], colours: Colours) -> None:
         flat = self._scaled(points)
-        for pen, colour in zip(self._pens, inks, strict=True):
+        for pen, colour in zip(self._pens, colours, strict=True):
             if colour:
                 pen.polygon(flat, fill=colour)
 
-    def line(self, points: Sequence[Point], width: float, inks: Inks) -> None:
+    def line(self, points: Sequence[Point], width: float, colours: Colours) -> None:
         """A stroke `width` wide; finer than a raster line it fades rather than staying one line wide."""
         flat, pixels = self._scaled(points), width * self.side
-        for pen, colour in zip(self._pens, inks, strict=True):
+        for pen, colour in zip(self._pens, colours, strict=True):
             if colour:
                 faded = (*colour[:3], round(colour[3] * min(1.0, pixels)))
                 pen.line(flat, fill=faded, width=max(1, round(pixels)))
 
-    def ellipse(self, x: float, y: float, across: float, down: float, inks: Inks) -> None:
+    def ellipse(self, x: float, y: float, across: float, down: float, colours: Colours) -> None:
         """Centre and half axes."""
-        box = [
-            (x - across) * self.side,
-            (y - down) * self.side,
-            (x + across) * self.side,
-            (y + down) * self.side,
-        ]
-        for pen, colour in zip(self._pens, inks, strict=True):
+        box = [part * self.side for part in (x - across, y - down, x + across, y + down)]
+        for pen, colour in zip(self._pens, colours, strict=True):
             if colour:
                 pen.ellipse(box, fill=colour)
 
     def fill(
         self, outline: Sequence[Point], material: Material, light: Light, shade: NDArray, far: NDArray
     ) -> None:
-        """A region under soft light; `shade` and `far` are fields over the canvas, (FIELD or 1, same)."""
+        """A region under soft light; `shade` and `far` are fields over the canvas, (RASTER or 1, same)."""
         box, mask = self._mask(outline)
         for picture, colour in zip(self.pictures, material, strict=True):
             if colour is not None and mask is not None:
-                field = light.on(colour, shade[..., None], far[..., None])
-                picture.paste(spread(field, self.side, box), box[:2], mask)
+                field = light.lit(colour, shade[..., None], far[..., None])
+                picture.paste(enlarge(field, self.side, box), box[:2], mask)
 
     def mirror(
         self, outline: Sequence[Point], shore: float, tints: tuple[RGB, RGB], clear: tuple[float, float]
     ) -> None:
-        """Water below the line y = `shore`: what stands above it upside down, `clear` of it, over `tints`."""
+        """Water below the line y = `shore`: the picture above it upside down, blended by `clear` into `tints`."""
         box, mask = self._mask(outline)
         if mask is None:
             return
@@ -166,10 +162,10 @@ class Canvas:
         for picture, tint, strength in zip(self.pictures, tints, clear, strict=True):
             above = picture.crop((box[0], 2 * edge - box[3], box[2], 2 * edge - box[1]))
             image = above.transpose(Image.Transpose.FLIP_TOP_BOTTOM)
-            surface = Image.new("RGB", image.size, ink(tint)[:3])
+            surface = Image.new("RGB", image.size, rgba(tint)[:3])
             picture.paste(Image.blend(surface, image, strength), box[:2], mask)
 
-    def reduced(self, factor: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    def reduced(self, factor: int) -> tuple[Uint8, Uint8]:
         """Both pictures, (side / factor, side / factor, 3)."""
         summer, winter = (np.asarray(picture.reduce(factor)) for picture in self.pictures)
         return summer, winter
@@ -189,8 +185,8 @@ class Canvas:
         return box, mask
 
 
-def spread(field: RGB, side: int, box: tuple[int, int, int, int]) -> Image.Image:
-    """The part `box` of a colour field over a canvas of `side`, as a picture."""
+def enlarge(field: RGB, side: int, box: tuple[int, int, int, int]) -> Image.Image:
+    """The part `box` of a small field of colours, enlarged to a canvas of `side`, as a picture."""
     rows, columns = field.shape[:2]
     small = Image.fromarray((np.clip(field, 0, 1) * 255).round().astype(np.uint8))
     source = (box[0] * columns / side, box[1] * rows / side, box[2] * columns / side, box[3] * rows / side)

@@ -1,7 +1,7 @@
-"""What stands in the built-in landscapes: trees, houses, fences.
+"""Trees, houses and fences of the built-in landscapes.
 
-Nothing shows in one season alone that the other gives no hint of: snow lies where summer shows a lit edge,
-and bare branches follow the crown they carried.
+Each season hints at the other: snow lies where summer shows a lit edge, and bare branches follow the outline of
+the crown.
 """
 
 import math
@@ -10,17 +10,17 @@ from twofold.seasons.canvas import (
     RGB,
     SHADOW,
     Canvas,
-    Inks,
+    Colours,
     Light,
     Material,
     Point,
     constant,
-    ink,
     mix,
     rgb,
+    rgba,
     snowed,
 )
-from twofold.seasons.scenery import Hill
+from twofold.seasons.terrain import Hill
 
 TRUNK = constant(rgb("6b4f3c"))
 BIRCH = constant(rgb("d9d4c8"))
@@ -34,28 +34,22 @@ PANE = rgb("3d4d63")
 
 
 def shadow(canvas: Canvas, light: Light, x: float, y: float, long: float, wide: float, bare: bool) -> None:
-    """What a tree or house `wide` at (x, y) casts, away from the sun; a bare crown casts less."""
-    inks = light.inks(SHADOW, 0.5, 0, 0.3 * (1 - 0.6 * light.dark))
-    if bare and inks[1]:
-        inks = inks[0], (*inks[1][:3], round(inks[1][3] * 0.5))
+    """The shadow of a tree or house, `wide` at (x, y), away from the sun; lighter in winter if the crown is bare."""
+    colours = light.colours(SHADOW, 0.5, 0, 0.3 * (1 - 0.6 * light.dark))
+    if bare and colours[1]:
+        colours = colours[0], (*colours[1][:3], round(colours[1][3] * 0.5))
     away = -light.side * long
-    canvas.polygon(
-        [
-            (x - wide / 2, y),
-            (x + wide / 2, y),
-            (x + away + wide * 0.6, y + abs(away) * 0.3),
-            (x + away - wide * 0.6, y + abs(away) * 0.3),
-        ],
-        inks,
-    )
+    tip, low = x + away, y + abs(away) * 0.3
+    corners = [(x - wide / 2, y), (x + wide / 2, y), (tip + wide * 0.6, low), (tip - wide * 0.6, low)]
+    canvas.polygon(corners, colours)
 
 
 def conifer(canvas: Canvas, light: Light, x: float, y: float, high: float, far: float) -> None:
-    """Drooping tiers; their lit upper sides are where snow lies."""
+    """A fir: five drooping tiers, with snow on their lit upper sides."""
     sun, tip_high = light.side, 0.3 * high
-    dark, lit = light.inks(FIR, 0.15, far), light.inks(FIR, 0.75, far)
-    caps = [(s, light.inks(FIR_TOP, 0.8 if s == sun else 0.25, far)) for s in (-1, 1)]
-    canvas.polygon(_bar(x, y + 0.01 * high, 0.07 * high, 0.15 * high), light.inks(TRUNK, 0.3, far))
+    dark, lit = light.colours(FIR, 0.15, far), light.colours(FIR, 0.75, far)
+    caps = [(s, light.colours(FIR_TOP, 0.8 if s == sun else 0.25, far)) for s in (-1, 1)]
+    canvas.polygon(_bar(x, y + 0.01 * high, 0.07 * high, 0.15 * high), light.colours(TRUNK, 0.3, far))
     for k in range(5):
         foot, half = y - high * (0.08 + 0.165 * k), high * (0.25 - 0.043 * k)
         tip = (x, foot - tip_high)
@@ -96,25 +90,18 @@ OVAL = (
 
 
 def deciduous(
-    canvas: Canvas,
-    light: Light,
-    x: float,
-    y: float,
-    high: float,
-    far: float,
-    leaf: RGB,
-    kind: Crown,
+    canvas: Canvas, light: Light, x: float, y: float, high: float, far: float, leaf: RGB, kind: Crown
 ) -> None:
     """A crown of leaves in summer, the same crown of frosted twigs in winter."""
     bark = BIRCH if kind is OVAL else TRUNK
-    canvas.polygon(_bar(x, y, 0.05 * high, 0.5 * high), light.inks(bark, 0.45, far))
+    canvas.polygon(_bar(x, y, 0.05 * high, 0.5 * high), light.colours(bark, 0.45, far))
     _branches(canvas, light, x, y, high, far, kind)
     crown = [(x + dx * high, y - dy * high, r * high) for dx, dy, r in kind]
     side = light.side
-    shaded = light.inks(Material(leaf * 0.92, None), 0.1, far)
-    leaves = light.inks(Material(leaf, None), 0.6, far)
-    sunny = light.inks(Material(mix(leaf, rgb("ffe98a"), 0.18), None), 1.0, far)
-    twigs, frost = light.inks(TWIGS, 0.5, far, 0.17), light.inks(FROST, 0.9, far, 0.3)
+    shaded = light.colours(Material(leaf * 0.92, None), 0.1, far)
+    leaves = light.colours(Material(leaf, None), 0.6, far)
+    sunny = light.colours(Material(mix(leaf, rgb("ffe98a"), 0.18), None), 1.0, far)
+    twigs, frost = light.colours(TWIGS, 0.5, far, 0.17), light.colours(FROST, 0.9, far, 0.3)
     for cx, cy, r in crown:
         canvas.ellipse(cx, cy, r, r, shaded)
         canvas.ellipse(cx, cy, r, r, twigs)
@@ -126,7 +113,7 @@ def deciduous(
 
 
 def _branches(canvas: Canvas, light: Light, x: float, y: float, high: float, far: float, kind: Crown) -> None:
-    wood, frost = light.inks(Material(None, rgb("75604f")), 0.45, far), light.inks(FROST, 0.9, far)
+    wood, frost = light.colours(Material(None, rgb("75604f")), 0.45, far), light.colours(FROST, 0.9, far)
     for dx, dy, r in kind:
         start = (x + 0.2 * dx * high, y - (dy - 1.3 * r) * high)
         end = (x + dx * high, y - dy * high)
@@ -135,54 +122,53 @@ def _branches(canvas: Canvas, light: Light, x: float, y: float, high: float, far
             twig = (end[0] + r * high * math.sin(angle) * 0.9, end[1] - r * high * math.cos(angle) * 0.9)
             middle = ((start[0] + end[0]) / 2, (start[1] + end[1]) / 2)
             canvas.line([middle if abs(angle) > 0.7 else end, twig], 0.015 * high, wood)
-            canvas.line(
-                [(end[0], end[1] - 0.012 * high), (twig[0], twig[1] - 0.012 * high)], 0.008 * high, frost
-            )
+            top = [(end[0], end[1] - 0.012 * high), (twig[0], twig[1] - 0.012 * high)]
+            canvas.line(top, 0.008 * high, frost)
 
 
 def house(canvas: Canvas, light: Light, foot: Point, wide: float, wall: RGB, roof: RGB, turn: int) -> None:
-    """A gable towards us, a long side turned left (-1) or right (1); `foot` is the corner away from it."""
+    """A gable in front, and a long side turned left (-1) or right (1); `foot` is the corner opposite to that side."""
 
     def at(*points: Point) -> list[Point]:
         return [(foot[0] + turn * a * wide, foot[1] - b * wide) for a, b in points]
 
-    def block(a: float, b: float, across: float, up: float, inks: Inks) -> None:
-        canvas.polygon(at((a, b), (a + across, b), (a + across, b + up), (a, b + up)), inks)
+    def block(a: float, b: float, across: float, up: float, colours: Colours) -> None:
+        canvas.polygon(at((a, b), (a + across, b), (a + across, b + up), (a, b + up)), colours)
 
     front, flank = (0.95, 0.35) if light.side == -turn else (0.65, 0.95)
-    plaster, edge = constant(wall), light.inks(snowed(roof * 0.85, 0.98), 1.0, 0)
-    block(1, 0, 0.95, 0.62, light.inks(plaster, flank, 0))
-    canvas.polygon(at((0, 0), (1, 0), (1, 0.62), (0.5, 1.17), (0, 0.62)), light.inks(plaster, front, 0))
-    block(1.32, 0.95, 0.17, 0.38, light.inks(constant(rgb("9c8f86")), 0.6, 0))
+    plaster, edge = constant(wall), light.colours(snowed(roof * 0.85, 0.98), 1.0, 0)
+    block(1, 0, 0.95, 0.62, light.colours(plaster, flank, 0))
+    canvas.polygon(at((0, 0), (1, 0), (1, 0.62), (0.5, 1.17), (0, 0.62)), light.colours(plaster, front, 0))
+    block(1.32, 0.95, 0.17, 0.38, light.colours(constant(rgb("9c8f86")), 0.6, 0))
     block(1.29, 1.31, 0.23, 0.07, edge)
     slope = at((0.5, 1.23), (1.48, 1.23), (2.06, 0.54), (1.1, 0.54))
-    canvas.polygon(slope, light.inks(snowed(roof, 0.96), 0.3 + 0.7 * flank, 0))
-    canvas.line(slope[2:], 0.05 * wide, light.inks(TRUNK, 0.5, 0))
+    canvas.polygon(slope, light.colours(snowed(roof, 0.96), 0.3 + 0.7 * flank, 0))
+    canvas.line(slope[2:], 0.05 * wide, light.colours(TRUNK, 0.5, 0))
     canvas.line(at((-0.1, 0.52), (0.5, 1.19), (1.1, 0.52)), 0.09 * wide, edge)
-    pane = ink(mix(PANE * (light.ambient + light.direct), rgb("ffd27a"), light.dark))
-    frame = light.inks(constant(rgb("f3ead8")), 0.8, 0)
+    pane = rgba(mix(PANE * (light.ambient + light.direct), rgb("ffd27a"), light.dark))
+    frame = light.colours(constant(rgb("f3ead8")), 0.8, 0)
     for a, b in ((0.14, 0.24), (0.4, 0.68), (1.17, 0.24), (1.56, 0.24)):
         block(a - 0.03, b - 0.03, 0.24, 0.3, frame)
         block(a, b, 0.18, 0.24, (pane, pane))
-    block(0.58, 0, 0.24, 0.46, light.inks(constant(rgb("6e4a38")), 0.6, 0))
+    block(0.58, 0, 0.24, 0.46, light.colours(constant(rgb("6e4a38")), 0.6, 0))
     for k in range(6):
         x, y = at((1.4 - turn * light.side * 0.03 * k**1.5, 1.5 + 0.16 * k))[0]
-        puff = light.inks(constant(rgb("f4f2f0")), 0.9, 0.3, 0.42 - 0.06 * k)
+        puff = light.colours(constant(rgb("f4f2f0")), 0.9, 0.3, 0.42 - 0.06 * k)
         canvas.ellipse(x, y, wide * (0.07 + 0.025 * k), wide * (0.06 + 0.02 * k), puff)
 
 
 def tower(canvas: Canvas, light: Light, foot: Point, wide: float, wall: RGB, roof: RGB) -> None:
-    """A church's tower with a pointed roof, `wide` across."""
+    """A church tower with a pointed roof, `wide` across."""
     (x, y), high = foot, 2.7 * wide
-    canvas.polygon(_bar(x, y, wide, high), light.inks(constant(wall), 0.95, 0))
+    canvas.polygon(_bar(x, y, wide, high), light.colours(constant(wall), 0.95, 0))
     shaded = _bar(x - light.side * 0.3 * wide, y, 0.4 * wide, high)
-    canvas.polygon(shaded, light.inks(constant(wall), 0.3, 0))
-    canvas.polygon(_bar(x, y - 0.68 * high, 0.22 * wide, 0.5 * wide), light.inks(constant(PANE), 0.5, 0))
+    canvas.polygon(shaded, light.colours(constant(wall), 0.3, 0))
+    canvas.polygon(_bar(x, y - 0.68 * high, 0.22 * wide, 0.5 * wide), light.colours(constant(PANE), 0.5, 0))
     low, tip = y - high, (x, y - high - 1.5 * wide)
     for side in (-1, 1):
         face = [tip, (x + side * 0.62 * wide, low), (x, low + 0.06 * wide)]
-        canvas.polygon(face, light.inks(snowed(roof, 0.95), 0.95 if side == light.side else 0.25, 0))
-    canvas.line([(x - 0.62 * wide, low), (x + 0.62 * wide, low)], 0.08 * wide, light.inks(TRUNK, 0.5, 0))
+        canvas.polygon(face, light.colours(snowed(roof, 0.95), 0.95 if side == light.side else 0.25, 0))
+    canvas.line([(x - 0.62 * wide, low), (x + 0.62 * wide, low)], 0.08 * wide, light.colours(TRUNK, 0.5, 0))
 
 
 def fence(canvas: Canvas, light: Light, hill: Hill, u: tuple[float, float], v: float, high: float) -> None:
@@ -191,8 +177,8 @@ def fence(canvas: Canvas, light: Light, hill: Hill, u: tuple[float, float], v: f
     posts = [hill.place(u[0] + (u[1] - u[0]) * k / steps, v) for k in range(steps + 1)]
     for part in (0.45, 0.85):
         rail = [(x, y - part * high) for x, y in posts]
-        canvas.line(rail, 0.16 * high, light.inks(WOOD, 0.5, 0))
-        canvas.line([(x, y - 0.09 * high) for x, y in rail], 0.1 * high, light.inks(RAIL, 0.9, 0))
+        canvas.line(rail, 0.16 * high, light.colours(WOOD, 0.5, 0))
+        canvas.line([(x, y - 0.09 * high) for x, y in rail], 0.1 * high, light.colours(RAIL, 0.9, 0))
     for x, y in posts:
-        canvas.polygon(_bar(x, y, 0.2 * high, 1.05 * high), light.inks(WOOD, 0.6, 0))
-        canvas.polygon(_bar(x, y - 1.0 * high, 0.26 * high, 0.14 * high), light.inks(RAIL, 0.9, 0))
+        canvas.polygon(_bar(x, y, 0.2 * high, 1.05 * high), light.colours(WOOD, 0.6, 0))
+        canvas.polygon(_bar(x, y - 1.0 * high, 0.26 * high, 0.14 * high), light.colours(RAIL, 0.9, 0))

@@ -16,8 +16,8 @@ from twofold import config as configs
 from twofold import hardware
 from twofold.config import Config, Layer
 from twofold.cpu import native
-from twofold.data import index as indexes
-from twofold.data.index import Index
+from twofold.data import build as manifests
+from twofold.data.manifest import Manifest
 from twofold.distributed import local_rank, world
 from twofold.errors import TwofoldError, UsageError
 from twofold.evaluation.settings import HeldOutMetric
@@ -38,7 +38,7 @@ class Start(NamedTuple):
     """All that a training needs to know before it builds anything."""
 
     config: Config
-    files: Index
+    files: Manifest
     schedule: Schedule
 
 
@@ -51,7 +51,9 @@ def new(run: Run, said: Layer, notify: Notify) -> Start:
     wanted = configs.compose(said)
     refuse_folder(run.path, [folder for folder in (wanted.a, wanted.b) if folder is not None])
     multiple = multiple_of(wanted)
-    index = indexes.build(wanted.a, wanted.b, wanted.data, wanted.seed, notify, multiple_of=multiple)
+    index = manifests.build_manifest(
+        wanted.a, wanted.b, wanted.data, wanted.seed, notify, multiple_of=multiple
+    )
     begun = settle(decide(wanted, index, notify), index)
     return begun._replace(config=with_speed(begun.config, begun.schedule.total))
 
@@ -84,10 +86,10 @@ def again(run: Run, said: Layer) -> Start:
     """
     config = configs.resume(stored(run), said)
     try:
-        index = Index.from_json(run.data.read_text(encoding="utf-8"))
+        index = Manifest.from_json(run.data.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
         raise TwofoldError(f"cannot read {run.data}: restore it, or start a new run") from error
-    if changed := indexes.changes(index):
+    if changed := manifests.changes(index):
         listed = ", ".join(changed[:5]) + (f" and {len(changed) - 5} more" if len(changed) > 5 else "")
         raise UsageError(
             f"the images changed since {run.path} was started: {listed}; restore them, or start anew with another --out"
@@ -120,7 +122,7 @@ def device(run: Run, said: Layer) -> torch.device:
         raise TwofoldError(f"this run was started on {name}: {error}") from error
 
 
-def settle(config: Config, index: Index) -> Start:
+def settle(config: Config, index: Manifest) -> Start:
     """Add what follows from both: the schedule, and how often to write what."""
     plan = schedule(config.optim.lr, config.training.epochs, config.training.decay_epochs, index.epoch)
     if plan.total == 0:
@@ -128,7 +130,7 @@ def settle(config: Config, index: Index) -> Start:
     return Start(with_intervals(config, plan.total, index), index, plan)
 
 
-def decide(config: Config, index: Index, notify: Notify) -> Config:
+def decide(config: Config, index: Manifest, notify: Notify) -> Config:
     """Replace every `auto` and `null` that depends on the data or the machine."""
     a, b = index.a.channels, index.b.channels
     identity = config.cyclegan.identity
@@ -175,7 +177,7 @@ def decide(config: Config, index: Index, notify: Notify) -> Config:
     )
 
 
-def metric_for(config: Config, index: Index, notify: Notify) -> HeldOutMetric:
+def metric_for(config: Config, index: Manifest, notify: Notify) -> HeldOutMetric:
     """What the best snapshot is chosen by: as asked, or what the held-out images allow.
 
     Raises:
@@ -206,7 +208,7 @@ def metric_for(config: Config, index: Index, notify: Notify) -> HeldOutMetric:
     return wanted
 
 
-def with_intervals(config: Config, total: int, index: Index) -> Config:
+def with_intervals(config: Config, total: int, index: Manifest) -> Config:
     """Fill in how often to report, sample, snapshot, save and evaluate.
 
     About 20 snapshots a run, at most 100 images a report. Translating a held-out image costs at most a fifth of

@@ -11,9 +11,9 @@ from twofold import config as configs
 from twofold import distributed, hardware
 from twofold.config import Config, Layer
 from twofold.cpu import scratch
-from twofold.data.index import Index
+from twofold.data.dataset import open_images
 from twofold.data.loader import Loader
-from twofold.data.stores import open_stores
+from twofold.data.manifest import Manifest
 from twofold.errors import TwofoldError
 from twofold.evaluation.features import own_network
 from twofold.methods.base import Batch
@@ -89,7 +89,7 @@ def follow(run: Run, begun: Start, watcher: Watcher, notify: Notify) -> bool:
         scratch_memory(),
     ):
         with distributed.rank_zero_first():
-            stores = open_stores(begun.files, config.data, notify)
+            stores = open_images(begun.files, config.data, notify)
         trainer = trainer_for(begun, notify)
         if trainer.device.type == "cuda":
             room = RESIDENT_SHARE * (hardware.free_memory(trainer.device) or 0)
@@ -182,7 +182,7 @@ def started(begun: Start, trainer: Trainer) -> str:
     )
 
 
-def amount(files: Index) -> str:
+def amount(files: Manifest) -> str:
     """How many images there are to train on."""
     a, b = len(files.a.train), len(files.b.train)
     return f"{a} pairs" if files.paired else f"{a} + {b} images"
@@ -279,7 +279,7 @@ def plan(out: Path, said: Layer, notify: Notify) -> dict[str, Any]:
         "config": configs.to_yaml(begun.config),
         "run": f"{out} ({'goes on' if run.exists else 'new'})",
         **{
-            name: f"{len(side.train)} to train on, {len(side.held_out)} held out, {len(side.listing.skipped)} skipped"
+            name: f"{len(side.train)} to train on, {len(side.held_out)} held out, {len(side.folder.skipped)} skipped"
             for name, side in sides.items()
         },
         "images": f"{begun.schedule.total} ({begun.files.epoch} an epoch)",

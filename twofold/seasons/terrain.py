@@ -1,4 +1,4 @@
-"""The land of the built-in landscapes: sky, mountains, hills, fields, outlines of paths and rivers."""
+"""Sky, mountains, hills, fields, and the outlines of paths and rivers of the built-in landscapes."""
 
 import math
 from dataclasses import dataclass
@@ -9,20 +9,20 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFilter
 
 from twofold.seasons.canvas import (
-    FIELD,
+    RASTER,
     SHADOW,
     Canvas,
     Light,
     Material,
     Point,
     constant,
-    ink,
+    enlarge,
     mix,
     rgb,
-    spread,
+    rgba,
 )
 
-GRID = (np.arange(FIELD) + 0.5) / FIELD
+GRID = (np.arange(RASTER) + 0.5) / RASTER
 ROCK = Material(rgb("717a92"), rgb("9ba7c0"))
 FACE = Material(rgb("8d93a6"), rgb("d6deec"))
 CAP = constant(rgb("f6f8fc"))
@@ -35,17 +35,17 @@ def paint_sky(light: Light, rng: Generator, side: int) -> Image.Image:
     field = mix(mix(light.top, light.middle, up), light.horizon, down)
     away = np.hypot(GRID[None, :] - light.x, GRID[:, None] - light.y)[..., None]
     field = mix(field, light.disc, 0.62 * np.exp(-away / 0.13) + 0.2 * np.exp(-away / 0.4))
-    sky = spread(field, side, (0, 0, side, side))
+    sky = enlarge(field, side, (0, 0, side, side))
     radius = rng.uniform(0.035, 0.06) * side
     box = [light.x * side - radius, light.y * side - radius, light.x * side + radius, light.y * side + radius]
-    ImageDraw.Draw(sky).ellipse(box, fill=ink(mix(light.disc, np.ones(3), 0.45))[:3])
+    ImageDraw.Draw(sky).ellipse(box, fill=rgba(mix(light.disc, np.ones(3), 0.45))[:3])
     for _ in range(int(rng.integers(0, 6))):
         _cloud(sky, light, rng)
     return sky
 
 
 def _cloud(sky: Image.Image, light: Light, rng: Generator) -> None:
-    """A flat-bottomed heap: its shaded body, then its lit top, moved towards the sun."""
+    """A cloud with a flat bottom: its shaded body, then its lit top, moved towards the sun."""
     width = rng.uniform(0.1, 0.24)
     x, y = rng.uniform(0.02, 0.98), rng.uniform(0.06, 0.34)
     puffs = [(rng.uniform(-1, 1), rng.uniform(0.35, 1)) for _ in range(7)]
@@ -63,7 +63,7 @@ def _cloud(sky: Image.Image, light: Light, rng: Generator) -> None:
             ImageDraw.Draw(mask).ellipse(local, fill=round(255 * strength))
         floor = round((y + width * 0.1 * (1 - lift)) * side) - corner[1]
         mask.paste(0, (0, floor, *mask.size))
-        sky.paste(ink(colour)[:3], corner, mask.filter(ImageFilter.BoxBlur(side / 220)))
+        sky.paste(rgba(colour)[:3], corner, mask.filter(ImageFilter.BoxBlur(side / 220)))
 
 
 def mountain(canvas: Canvas, light: Light, rng: Generator, x: float, foot: float, high: float) -> None:
@@ -88,7 +88,7 @@ def mountain(canvas: Canvas, light: Light, rng: Generator, x: float, foot: float
 
 
 def _ragged(rng: Generator, start: Point, end: Point, stray: Point) -> list[Point]:
-    """A broken line that strays up to `stray` across and down from the straight one."""
+    """A jagged line that leaves the straight one by up to `stray` across and down."""
     steps = np.linspace(0, 1, 11)[:, None]
     offsets = rng.uniform(-1, 1, (11, 2)) * stray * (steps > 0) * (steps < 1)
     line = np.array(start) + (np.array(end) - start) * steps + offsets
@@ -107,9 +107,8 @@ class Hill:
         return self.base + sum(a * math.sin(math.tau * (f * x + p)) for a, f, p in self.waves)
 
     def slope(self, x: NDArray[np.float64]) -> NDArray[np.float64]:
-        return sum(
-            (math.tau * f * a * np.cos(math.tau * (f * x + p)) for a, f, p in self.waves), np.zeros_like(x)
-        )
+        slopes = (math.tau * f * a * np.cos(math.tau * (f * x + p)) for a, f, p in self.waves)
+        return sum(slopes, np.zeros_like(x))
 
     def place(self, u: float, v: float) -> Point:
         """`v` below the crest at `u`; nearer ground spreads away from the middle, as seen."""
@@ -141,26 +140,21 @@ def paint_hill(canvas: Canvas, light: Light, hill: Hill, ground: Material) -> No
     canvas.fill([*outline, (1.02, 1.02), (-0.02, 1.02)], ground, light, shade, far)
 
 
-def furrows(
-    canvas: Canvas, light: Light, hill: Hill, u: tuple[float, float], v: tuple[float, float], n: int
-) -> None:
+def furrows(canvas: Canvas, light: Light, hill: Hill, u: Point, v: Point, n: int) -> None:
     """Rows along the slope: earth in summer, soft shadow on the snow."""
     for k in range(n):
         at = u[0] + (u[1] - u[0]) * (k + 0.5) / n
         line = [hill.place(at, float(part)) for part in np.linspace(*v, 4)]
         wide = (u[1] - u[0]) / n * 0.4
-        canvas.line(line, wide, light.inks(SHADOW, 0.5, hill.distance, 0.16))
+        canvas.line(line, wide, light.colours(SHADOW, 0.5, hill.distance, 0.16))
 
 
-def ribbon(
-    hill: Hill, u: tuple[float, float], bend: float, wide: tuple[float, float], low: float
-) -> list[Point]:
+def ribbon(hill: Hill, u: Point, bend: float, wide: tuple[float, float], low: float) -> list[Point]:
     """The outline of a path or river from the crest at u[0] to `low` below it at u[1]; it widens."""
     left, right = [], []
     for t in np.linspace(0, 1, 24):
-        x, y = hill.place(
-            u[0] + (u[1] - u[0]) * t + bend * math.sin(math.tau * t**0.7) * (0.25 + t), low * t**1.3
-        )
+        along = u[0] + (u[1] - u[0]) * t + bend * math.sin(math.tau * t**0.7) * (0.25 + t)
+        x, y = hill.place(along, low * t**1.3)
         half = (wide[0] + (wide[1] - wide[0]) * t**1.6) / 2
         left.append((x - half, y))
         right.append((x + half, y))

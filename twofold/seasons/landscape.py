@@ -1,25 +1,18 @@
-"""The built-in data set: procedural landscapes in summer (A) and in winter (B).
+"""Compose one landscape and paint it in summer and in winter.
 
-The change of season is local: snow on ground, roofs and boughs, bare crowns, ice; sky and walls stay.
+The change of season is local: snow on ground, roofs and branches, bare crowns, ice; sky and walls stay.
 """
 
-import os
-import shutil
 from collections.abc import Callable
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 from numpy.random import Generator
-from numpy.typing import NDArray
-from PIL import Image
 
-from twofold.errors import TwofoldError, UsageError
+from twofold.formats.values import Uint8
 from twofold.randomness import generator
-from twofold.seasons import figures, scenery
-from twofold.seasons.canvas import RGB, Canvas, Light, Point, constant, draw_light, ink, mix, rgb, snowed
-
-SIZES = range(16, 4097)
+from twofold.seasons import figures, terrain
+from twofold.seasons.canvas import RGB, Canvas, Light, Point, constant, draw_light, mix, rgb, rgba, snowed
 
 # Roofs are red and walls never are, and walls are no lighter than roofs: what turns white is known by its colour.
 WALLS = ("8a6248", "77583f", "6d8090", "a07a58", "857b6e", "b08c5c", "66786c", "8f7f94")
@@ -28,93 +21,31 @@ CROPS = ("d9bd62", "b59a5a", "9cc45a", "9a7fae", "c8c872", "7fa848")
 CROWNS = {"round": figures.ROUND, "slim": figures.SLIM, "oval": figures.OVAL}
 
 
-def make(out: Path, count: int, size: int, seed: int, notify: Callable[[str], None]) -> None:
-    """Write the data set: PNG files in out/{trainA,trainB,valA,valB,testA,testB}, A summer, B winter.
-
-    trainA and trainB hold `count` different scenes each and share no file name; val and test hold
-    max(4, count // 8) scenes each, the same under the same names in both seasons. No scene is in two sets.
-    Everything is built in a folder beside `out` and renamed, so `out` is whole or absent.
-
-    Raises:
-        UsageError: `out` is in use, or `count`, `size` or `seed` cannot be.
-        TwofoldError: the disk refused.
-    """
-    out = out.expanduser().resolve()
-    _check(out, count, size, seed)
-    aside = out.with_name(f".{out.name}.{os.getpid()}.part")
-    try:
-        shutil.rmtree(aside, ignore_errors=True)
-        _write(aside, count, size, seed)
-        if out.exists():
-            out.rmdir()
-        aside.rename(out)
-    except OSError as error:
-        raise TwofoldError(f"cannot write {out}: {error.strerror or error}; choose another folder") from error
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
-    notify(f"seasons: {count} + {count} scenes to train on, {_held_out(count)} pairs to test on, in {out}")
-
-
-def _check(out: Path, count: int, size: int, seed: int) -> None:
-    if count < 1:
-        raise UsageError(f"count is {count}; make at least 1 image a folder")
-    if size not in SIZES:
-        raise UsageError(f"size is {size}; choose {SIZES[0]} to {SIZES[-1]} pixels")
-    if seed < 0:
-        raise UsageError(f"seed is {seed}; choose 0 or more")
-    if out.exists() and not (out.is_dir() and not any(out.iterdir())):
-        raise UsageError(f"{out} exists and is not an empty folder; choose another or remove it first")
-
-
-def _held_out(count: int) -> int:
-    return max(4, count // 8)
-
-
-def _write(root: Path, count: int, size: int, seed: int) -> None:
-    for name, folders, seasons, number in (
-        ("summer", ("trainA",), (0,), count),
-        ("winter", ("trainB",), (1,), count),
-        ("val", ("valA", "valB"), (0, 1), _held_out(count)),
-        ("test", ("testA", "testB"), (0, 1), _held_out(count)),
-    ):
-        for folder in folders:
-            (root / folder).mkdir(parents=True)
-        for k in range(number):
-            pictures = draw(scene(seed, name, k), size)
-            for folder, season in zip(folders, seasons, strict=True):
-                Image.fromarray(pictures[season]).save(root / folder / f"{name}-{k:05d}.png")
-
-
-def scene(seed: int, name: str, k: int) -> int:
-    """The number of the `k`-th scene of the set `name`: 63 hashed bits, so that no two sets meet."""
-    return int(generator("seasons", seed, name, k).integers(2**63))
-
-
-def draw(seed: int, size: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-    """Scene number `seed` in summer and in winter, (size, size, 3) each; any size shows the same scene."""
+def draw(seed: int, size: int) -> tuple[Uint8, Uint8]:
+    """Landscape number `seed` in summer and in winter, (size, size, 3) each; every size shows the same landscape."""
     factor = oversampling(size)
     rng = generator("seasons", seed)
     light = draw_light(rng)
-    canvas = Canvas(scenery.paint_sky(light, rng, size * factor))
-    _Scene(canvas, light, rng).paint()
+    canvas = Canvas(terrain.paint_sky(light, rng, size * factor))
+    _Landscape(canvas, light, rng).paint()
     return canvas.reduced(factor)
 
 
 def oversampling(size: int) -> int:
-    """Raster lines painted for each line of the picture: edges are smooth because they are averaged."""
+    """How many raster lines are painted for each line of the picture; averaging them makes edges smooth."""
     return 4 if size <= 64 else 3 if size <= 256 else 2
 
 
-_Thing = tuple[Point, Callable[[], None]]  # where it stands, and how it is painted
+_Figure = tuple[Point, Callable[[], None]]  # where it stands, and how it is painted
 
 
 class _Layer(NamedTuple):
-    hill: scenery.Hill
+    hill: terrain.Hill
     near: float  # 0 the farthest .. 1 where we stand
-    room: float  # how far below its crest the layer is seen
+    room: float  # how far below its crest the layer is visible
 
 
-class _Scene:
+class _Landscape:
     """Composes one landscape from far to near; every choice is drawn from `rng` in order."""
 
     def __init__(self, canvas: Canvas, light: Light, rng: Generator) -> None:
@@ -123,7 +54,7 @@ class _Scene:
         self.leaf = mix(rgb("4f9440"), rgb("86a63a"), rng.random())
         self.water = str(rng.choice(["lake", "river", "none"], p=[0.42, 0.23, 0.35]))
         self.village = rng.random() < 0.85
-        self.way = rng.uniform(0.3, 0.7, 2)  # where path or river leaves the nearest crest, where it ends
+        self.path_ends = rng.uniform(0.3, 0.7, 2)  # of the path or river: at the nearest crest, at the bottom
 
     def paint(self) -> None:
         rng = self.rng
@@ -134,33 +65,27 @@ class _Scene:
         lake = self.water == "lake"
         last = rng.uniform(0.84, 0.92) if lake else rng.uniform(0.7, 0.8)
         shore = rng.uniform(0.6, 0.66)
-        bases = [
-            *np.linspace(horizon, shore - 0.06 if lake else last, count - lake),
-            *([last] if lake else []),
-        ]
+        bases = list(np.linspace(horizon, shore - 0.06 if lake else last, count - lake)) + [last] * lake
         for k, base in enumerate(bases):
             near, front = k / (count - 1), k == count - 1
             if lake and front:
                 self.lake(shore, last + 0.06)
-            room = (
-                min(0.3, 0.96 - base)
-                if front
-                else shore - base - 0.012
-                if lake and k == count - 2
-                else bases[k + 1] - base + 0.03
-            )
-            self.dress(_Layer(self.hill(base, near, calm=lake and k >= count - 2), near, room))
+            if front:
+                room = min(0.3, 0.96 - base)
+            else:
+                room = shore - base - 0.012 if lake and k == count - 2 else bases[k + 1] - base + 0.03
+            self.furnish(_Layer(self.hill(base, near, calm=lake and k >= count - 2), near, room))
 
     def mountains(self, foot: float) -> None:
         for x in self.rng.uniform(-0.1, 1.1, self.rng.integers(2, 6)):
-            scenery.mountain(self.canvas, self.light, self.rng, float(x), foot, self.rng.uniform(0.14, 0.3))
+            terrain.mountain(self.canvas, self.light, self.rng, float(x), foot, self.rng.uniform(0.14, 0.3))
 
-    def hill(self, base: float, near: float, calm: bool) -> scenery.Hill:
+    def hill(self, base: float, near: float, calm: bool) -> terrain.Hill:
         rng = self.rng
         tall = 0.01 if calm else rng.uniform(0.018, 0.05)
         waves = tuple((tall / f, f * rng.uniform(0.7, 1.2), rng.random()) for f in (1, 1.9, 3.7))
-        hill = scenery.Hill(float(base), waves, 0.95 * (1 - near) ** 1.2)
-        scenery.paint_hill(self.canvas, self.light, hill, snowed(self.grass * rng.uniform(0.93, 1.05), 0.93))
+        hill = terrain.Hill(float(base), waves, 0.95 * (1 - near) ** 1.2)
+        terrain.paint_hill(self.canvas, self.light, hill, snowed(self.grass * rng.uniform(0.93, 1.05), 0.93))
         return hill
 
     def lake(self, shore: float, low: float) -> None:
@@ -169,7 +94,7 @@ class _Scene:
         wave = shore + 0.006 * np.sin(9 * xs + phase[0]) + 0.004 * np.sin(23 * xs + phase[1])
         edge = [(float(x), float(y)) for x, y in zip(xs, wave, strict=True)]
         self.canvas.mirror([*edge, (1, low), (0, low)], shore, self.surface(), (0.5, 0.34))
-        glint = (ink(light.disc, 0.4), ink(light.disc, 0.2))
+        glint = (rgba(light.disc, 0.4), rgba(light.disc, 0.2))
         for k in range(9):
             y = shore + 0.02 + (low - shore) * (k / 9) ** 1.2
             x, wide = light.x + rng.uniform(-0.02, 0.02), rng.uniform(0.01, 0.05) * (0.6 + k / 9)
@@ -181,7 +106,7 @@ class _Scene:
         water = mix(light.middle, rgb("3586b0"), 0.62) * mix(light.ambient + light.direct, np.ones(3), 0.4)
         return water, mix(rgb("bcdcf0") * (light.ambient + 0.9 * light.direct), light.middle, 0.12)
 
-    def dress(self, layer: _Layer) -> None:
+    def furnish(self, layer: _Layer) -> None:
         """Fields first, then everything that stands, from far to near."""
         rng, hill, near = self.rng, layer.hill, layer.near
         if near == 1 and self.water == "river":
@@ -192,18 +117,18 @@ class _Scene:
             self.path(hill)
         if near == 1:
             self.tufts(hill)
-        things = [*self.forest(layer), *self.standing(layer)]
+        things = [*self.forest(layer), *self.houses_and_trees(layer)]
         if near == 1 and rng.random() < 0.5:
             things.append(self.fence(hill))
         for _, paint in sorted(things, key=lambda thing: thing[0][1]):
             paint()
 
-    def fence(self, hill: scenery.Hill) -> _Thing:
+    def fence(self, hill: terrain.Hill) -> _Figure:
         u, v = (self.rng.uniform(-0.1, 0.3), self.rng.uniform(0.4, 0.9)), self.rng.uniform(0.07, 0.16)
         foot = hill.place((u[0] + u[1]) / 2, v)
         return foot, lambda: figures.fence(self.canvas, self.light, hill, u, v, 0.045)
 
-    def forest(self, layer: _Layer) -> list[_Thing]:
+    def forest(self, layer: _Layer) -> list[_Figure]:
         rng, scale = self.rng, 0.07 + 0.115 * layer.near**1.5
         if layer.near > 0.9 or rng.random() < 0.4:
             return []
@@ -212,7 +137,7 @@ class _Scene:
         feet = [layer.hill.place(u + rng.normal(0, 0.004), 0.004) for u in kept]
         return [self.tree(foot, "fir", scale * rng.uniform(0.7, 1.15), layer) for foot in feet]
 
-    def standing(self, layer: _Layer) -> list[_Thing]:
+    def houses_and_trees(self, layer: _Layer) -> list[_Figure]:
         """Houses and trees, each in its own stretch of the slope."""
         rng, near = self.rng, layer.near
         if near < 0.2:
@@ -220,7 +145,7 @@ class _Scene:
         things, scale = [], 0.07 + 0.115 * near**1.5
         slots = rng.permutation(7)
         if near == 1 and self.water != "lake":
-            slots = slots[np.abs((slots + 0.5) / 7 - self.way.mean()) > 0.18]
+            slots = slots[np.abs((slots + 0.5) / 7 - self.path_ends.mean()) > 0.18]
         houses = int(rng.integers(1, 4)) if self.village and near > 0.4 else 0
         for k, slot in enumerate(slots[: houses + int(rng.integers(2, 5))]):
             depth = min(0.16 * near, layer.room - 0.01) * rng.random() ** 1.5
@@ -233,7 +158,7 @@ class _Scene:
                 things.append(self.tree(foot, kind, size * rng.uniform(0.85, 1.35), layer))
         return things
 
-    def tree(self, foot: Point, kind: str, high: float, layer: _Layer) -> _Thing:
+    def tree(self, foot: Point, kind: str, high: float, layer: _Layer) -> _Figure:
         canvas, light, far = self.canvas, self.light, layer.hill.distance
         leaf = mix(self.leaf, rgb("a8b545"), self.rng.uniform(0, 0.5))
 
@@ -246,12 +171,12 @@ class _Scene:
 
         return foot, paint
 
-    def house(self, foot: Point, wide: float, near: float, church: bool) -> _Thing:
+    def house(self, foot: Point, wide: float, near: float, church: bool) -> _Figure:
         rng, canvas, light = self.rng, self.canvas, self.light
         wall, roof = rgb(str(rng.choice(WALLS))), rgb(str(rng.choice(ROOFS)))
         turn = int(rng.choice([-1, 1]))
         if near == 1:  # keep clear of the path or river
-            turn = 1 if foot[0] > self.way.mean() else -1
+            turn = 1 if foot[0] > self.path_ends.mean() else -1
 
         def paint() -> None:
             figures.shadow(canvas, light, *foot, wide, wide * 1.2, bare=False)
@@ -268,31 +193,31 @@ class _Scene:
             wide = rng.uniform(0.12, 0.3)
             v = (0.012, min(layer.room, 0.03 + rng.uniform(0.04, 0.2) * (0.4 + layer.near)))
             crop = snowed(rgb(str(rng.choice(CROPS))), 0.96)
-            self.canvas.polygon(layer.hill.patch(u, u + wide, *v), light.inks(crop, 0.75, far, 0.85))
-            scenery.furrows(self.canvas, light, layer.hill, (u, u + wide), v, int(rng.integers(5, 11)))
+            self.canvas.polygon(layer.hill.patch(u, u + wide, *v), light.colours(crop, 0.75, far, 0.85))
+            terrain.furrows(self.canvas, light, layer.hill, (u, u + wide), v, int(rng.integers(5, 11)))
             u += wide + rng.choice([0.004, 0.1])
 
-    def path(self, hill: scenery.Hill) -> None:
-        u, bend = self.way, self.rng.uniform(-0.12, 0.12)
-        outline = scenery.ribbon(hill, (u[0], u[1]), bend, (0.008, 0.16), 1.04 - hill.base)
-        self.canvas.polygon(outline, self.light.inks(snowed(rgb("a8845a"), 0.74), 0.62, 0))
+    def path(self, hill: terrain.Hill) -> None:
+        u, bend = self.path_ends, self.rng.uniform(-0.12, 0.12)
+        outline = terrain.ribbon(hill, (u[0], u[1]), bend, (0.008, 0.16), 1.04 - hill.base)
+        self.canvas.polygon(outline, self.light.colours(snowed(rgb("a8845a"), 0.74), 0.62, 0))
 
-    def river(self, hill: scenery.Hill) -> None:
-        u, bend, low = self.way, self.rng.uniform(-0.12, 0.12), 1.04 - hill.base
-        bank = scenery.ribbon(hill, (u[0], u[1]), bend, (0.016, 0.4), low)
-        self.canvas.polygon(bank, self.light.inks(snowed(self.grass * 0.75, 0.82), 0.5, 0))
+    def river(self, hill: terrain.Hill) -> None:
+        u, bend, low = self.path_ends, self.rng.uniform(-0.12, 0.12), 1.04 - hill.base
+        bank = terrain.ribbon(hill, (u[0], u[1]), bend, (0.016, 0.4), low)
+        self.canvas.polygon(bank, self.light.colours(snowed(self.grass * 0.75, 0.82), 0.5, 0))
         water, ice = self.surface()
-        stream = scenery.ribbon(hill, (u[0], u[1]), bend, (0.01, 0.35), low)
-        self.canvas.polygon(stream, (ink(water), ink(ice)))
+        stream = terrain.ribbon(hill, (u[0], u[1]), bend, (0.01, 0.35), low)
+        self.canvas.polygon(stream, (rgba(water), rgba(ice)))
 
-    def tufts(self, hill: scenery.Hill) -> None:
+    def tufts(self, hill: terrain.Hill) -> None:
         """Grass and flowers in loose patches; dry stalks stay in the snow."""
         rng, light = self.rng, self.light
-        stalk = light.inks(constant(rgb("8d8450")), 0.6, 0)
+        stalk = light.colours(constant(rgb("8d8450")), 0.6, 0)
         for _ in range(rng.integers(0, 5)):
             u0, v0 = rng.random(), rng.uniform(0.03, max(0.05, 0.9 - hill.base))
             bloom = snowed(rgb(str(rng.choice(["f5e04f", "f6f2ea", "f09ab4", "8f78d8"]))), 0.8)
             for _ in range(9):
                 x, y = hill.place(u0 + rng.normal(0, 0.05), abs(v0 + rng.normal(0, 0.015)))
                 self.canvas.line([(x, y), (x + 0.002, y - 0.014)], 0.003, stalk)
-                self.canvas.ellipse(x + 0.002, y - 0.016, 0.005, 0.004, light.inks(bloom, 0.9, 0))
+                self.canvas.ellipse(x + 0.002, y - 0.016, 0.005, 0.004, light.colours(bloom, 0.9, 0))

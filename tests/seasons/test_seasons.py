@@ -10,8 +10,7 @@ from PIL import Image
 
 from twofold.errors import TwofoldError, UsageError
 from twofold.randomness import generator
-from twofold.seasons import draw as seasons
-from twofold.seasons import figures, scenery
+from twofold.seasons import dataset, figures, landscape, terrain
 from twofold.seasons.canvas import Canvas, draw_light, rgb
 
 FOLDERS = ("trainA", "trainB", "valA", "valB", "testA", "testB")
@@ -24,7 +23,7 @@ def quiet(line: str) -> None:
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("made") / "deep" / "seasons"
-    seasons.make(out, count=5, size=32, seed=7, notify=quiet)
+    dataset.make(out, count=5, size=32, seed=7, notify=quiet)
     return out
 
 
@@ -43,14 +42,14 @@ def test_the_drawing_is_frozen():
     """
     digest = hashlib.sha256()
     for seed in range(4):
-        for picture in seasons.draw(seed, 64):
+        for picture in landscape.draw(seed, 64):
             digest.update(np.ascontiguousarray(picture).tobytes())
     assert digest.hexdigest() == "2463fb780bf8f8062368a603cec05909f6effb9fcb27d132a30880f37a308e11"
 
 
 @pytest.mark.parametrize("size", [16, 65, 96, 300])
 def test_any_size_and_every_time_the_same(size: int):
-    first, again = seasons.draw(3, size), seasons.draw(3, size)
+    first, again = landscape.draw(3, size), landscape.draw(3, size)
     for one, other in zip(first, again, strict=True):
         assert one.shape == (size, size, 3)
         assert one.dtype == np.uint8
@@ -58,11 +57,11 @@ def test_any_size_and_every_time_the_same(size: int):
 
 
 def test_another_size_shows_the_same_scene():
-    for small, large in zip(seasons.draw(5, 64), seasons.draw(5, 256), strict=True):
+    for small, large in zip(landscape.draw(5, 64), landscape.draw(5, 256), strict=True):
         shrunk = np.asarray(Image.fromarray(large).reduce(4))
         error = np.abs(shrunk.astype(int) - small).mean()
         assert error < 4
-        other = seasons.draw(6, 64)[0]
+        other = landscape.draw(6, 64)[0]
         assert np.abs(other.astype(int) - small).mean() > 3 * error
 
 
@@ -70,9 +69,9 @@ def test_the_sky_is_the_same_in_both_seasons():
     seen, changed = [], []
     for seed in range(12):
         rng = generator("seasons", seed)
-        factor = seasons.oversampling(64)
-        bare = np.asarray(scenery.paint_sky(draw_light(rng), rng, 64 * factor).reduce(factor))
-        summer, winter = seasons.draw(seed, 64)
+        factor = landscape.oversampling(64)
+        bare = np.asarray(terrain.paint_sky(draw_light(rng), rng, 64 * factor).reduce(factor))
+        summer, winter = landscape.draw(seed, 64)
         sky = (summer == bare).all(-1)
         seen.append(sky.mean())
         changed.append((winter != bare).any(-1)[sky].mean())
@@ -82,7 +81,7 @@ def test_the_sky_is_the_same_in_both_seasons():
 
 def test_the_ground_is_snowed_in():
     for seed in range(12):
-        summer, winter = (picture[-20:].astype(float) for picture in seasons.draw(seed, 64))
+        summer, winter = (picture[-20:].astype(float) for picture in landscape.draw(seed, 64))
         assert (winter.mean() - summer.mean()) > 20
         assert np.abs(winter - summer).mean() > 20
 
@@ -113,7 +112,7 @@ def test_a_crown_loses_its_leaves_within_its_outline():
 
 
 def test_no_two_scenes_look_alike():
-    thumbnails = [seasons.draw(seed, 16)[0].astype(float) for seed in range(40)]
+    thumbnails = [landscape.draw(seed, 16)[0].astype(float) for seed in range(40)]
     pairs = itertools.combinations(thumbnails, 2)
     assert min(np.sqrt(((a - b) ** 2).mean()) for a, b in pairs) > 10
 
@@ -125,19 +124,19 @@ def test_training_folders_share_neither_names_nor_scenes(made: Path):
 
 
 def test_no_scene_is_in_two_sets():
-    sets = [{seasons.scene(0, name, k) for k in range(50)} for name in ("summer", "winter", "val", "test")]
+    sets = [{dataset.scene(0, name, k) for k in range(50)} for name in ("summer", "winter", "val", "test")]
     assert len(set.union(*sets)) == 200
 
 
 def test_summer_is_a_and_winter_is_b(made: Path):
-    assert content(made / "trainA")[2] == seasons.draw(seasons.scene(7, "summer", 2), 32)[0].tobytes()
-    assert content(made / "trainB")[2] == seasons.draw(seasons.scene(7, "winter", 2), 32)[1].tobytes()
+    assert content(made / "trainA")[2] == landscape.draw(dataset.scene(7, "summer", 2), 32)[0].tobytes()
+    assert content(made / "trainB")[2] == landscape.draw(dataset.scene(7, "winter", 2), 32)[1].tobytes()
 
 
 @pytest.mark.parametrize("part", ["val", "test"])
 def test_held_out_scenes_are_pairs(made: Path, part: str):
     assert names(made / f"{part}A") == names(made / f"{part}B")
-    pairs = [seasons.draw(seasons.scene(7, part, k), 32) for k in range(4)]
+    pairs = [landscape.draw(dataset.scene(7, part, k), 32) for k in range(4)]
     assert content(made / f"{part}A") == [summer.tobytes() for summer, _ in pairs]
     assert content(made / f"{part}B") == [winter.tobytes() for _, winter in pairs]
 
@@ -147,13 +146,13 @@ def blank(seed: int, size: int):
 
 
 def test_held_out_is_an_eighth(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(seasons, "draw", blank)
-    seasons.make(tmp_path / "s", count=40, size=16, seed=0, notify=quiet)
+    monkeypatch.setattr(landscape, "draw", blank)
+    dataset.make(tmp_path / "s", count=40, size=16, seed=0, notify=quiet)
     assert [len(names(tmp_path / "s" / folder)) for folder in FOLDERS] == [40, 40, 5, 5, 5, 5]
 
 
 def test_more_images_keep_the_first_ones(made: Path, tmp_path: Path):
-    seasons.make(tmp_path / "s", count=1, size=32, seed=7, notify=quiet)
+    dataset.make(tmp_path / "s", count=1, size=32, seed=7, notify=quiet)
     assert content(tmp_path / "s" / "trainA") == content(made / "trainA")[:1]
 
 
@@ -162,23 +161,23 @@ def test_more_images_keep_the_first_ones(made: Path, tmp_path: Path):
 )
 def test_impossible_numbers_are_refused(tmp_path: Path, count: int, size: int, seed: int):
     with pytest.raises(UsageError, match=r"count|size|seed"):
-        seasons.make(tmp_path / "s", count, size, seed, quiet)
+        dataset.make(tmp_path / "s", count, size, seed, quiet)
     assert not list(tmp_path.iterdir())
 
 
 def test_a_folder_in_use_or_a_file_is_refused(made: Path, tmp_path: Path):
     before = content(made / "trainA")
     with pytest.raises(UsageError, match="not an empty folder"):
-        seasons.make(made, 1, 16, 0, quiet)
+        dataset.make(made, 1, 16, 0, quiet)
     assert content(made / "trainA") == before
     (tmp_path / "file").touch()
     with pytest.raises(UsageError, match="not an empty folder"):
-        seasons.make(tmp_path / "file", 1, 16, 0, quiet)
+        dataset.make(tmp_path / "file", 1, 16, 0, quiet)
 
 
 def test_an_empty_folder_is_taken(tmp_path: Path):
     (tmp_path / "s").mkdir()
-    seasons.make(tmp_path / "s", 1, 16, 0, quiet)
+    dataset.make(tmp_path / "s", 1, 16, 0, quiet)
     assert names(tmp_path / "s") == sorted(FOLDERS)
 
 
@@ -197,8 +196,8 @@ def test_an_interrupted_make_leaves_nothing(
         return blank(seed, size)
 
     with monkeypatch.context() as patch:
-        patch.setattr(seasons, "draw", draw_three)
+        patch.setattr(landscape, "draw", draw_three)
         with pytest.raises(seen):
-            seasons.make(tmp_path / "s", 2, 16, 0, quiet)
+            dataset.make(tmp_path / "s", 2, 16, 0, quiet)
     assert not list(tmp_path.iterdir())
-    seasons.make(tmp_path / "s", 1, 16, 0, quiet)
+    dataset.make(tmp_path / "s", 1, 16, 0, quiet)

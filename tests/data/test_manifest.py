@@ -5,8 +5,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from twofold.data.index import Index, changes, draw_held_out
-from twofold.data.stores import open_stores
+from twofold.data.build import changes, draw_held_out
+from twofold.data.dataset import open_images
+from twofold.data.manifest import Manifest
 from twofold.errors import TwofoldError, UsageError
 from twofold.formats import images
 
@@ -16,34 +17,34 @@ def names(entries):
 
 
 def test_two_folders(fill, survey):
-    index, said = survey(fill("A", 12), fill("B", 3))
+    manifest, said = survey(fill("A", 12), fill("B", 3))
     assert said == []
-    assert names(index.a.train) == [f"{i}.png" for i in range(12)]  # 2 before 10
-    assert (index.a.held_out, index.a.channels, index.epoch) == ((), 3, 12)
-    assert (index.a.train[0].width, index.a.train[0].height) == (20, 16)
+    assert names(manifest.a.train) == [f"{i}.png" for i in range(12)]  # 2 before 10
+    assert (manifest.a.held_out, manifest.a.channels, manifest.epoch) == ((), 3, 12)
+    assert (manifest.a.train[0].width, manifest.a.train[0].height) == (20, 16)
 
 
 def test_the_index_survives_json(fill, survey):
     a = fill("A", 60)
     (a / "bad.png").write_text("x")
-    index, _ = survey(a, fill("B", 3))
-    document = json.loads(index.to_json())
+    manifest, _ = survey(a, fill("B", 3))
+    document = json.loads(manifest.to_json())
     assert document["a"]["folder"] == str(a) and len(document["a"]["held_out"]) == 8
     assert set(document["a"]["files"][0]) >= {"name", "bytes", "mtime_ns", "hash"}
-    assert Index.from_json(index.to_json()) == index
+    assert Manifest.from_json(manifest.to_json()) == manifest
     with pytest.raises(TwofoldError, match="newer"):
-        Index.from_json(json.dumps({**document, "format": 2}))
-    for damaged in ("", "{}", "[]", index.to_json()[:-9]):
+        Manifest.from_json(json.dumps({**document, "format": 2}))
+    for damaged in ("", "{}", "[]", manifest.to_json()[:-9]):
         with pytest.raises(TwofoldError, match="damaged"):
-            Index.from_json(damaged)
+            Manifest.from_json(damaged)
 
 
 @pytest.mark.parametrize(
     ("count", "drawn"), [(39, 0), (40, 8), (160, 8), (200, 10), (2000, 100), (9000, 100)]
 )
 def test_how_many_are_held_out(count, drawn, fill, survey):
-    index, _ = survey(fill("A", 1), fill("B", 1))
-    files = [index.a.train[0]._replace(name=f"{i}") for i in range(count)]
+    manifest, _ = survey(fill("A", 1), fill("B", 1))
+    files = [manifest.a.train[0]._replace(name=f"{i}") for i in range(count)]
     held_out = draw_held_out(files, 3, "a")
     assert len(held_out) == drawn
     assert held_out == draw_held_out(files, 3, "a")
@@ -52,13 +53,13 @@ def test_how_many_are_held_out(count, drawn, fill, survey):
 
 def test_held_out_images_are_not_trained_on(fill, survey, small):
     a, b = fill("A", 50), fill("B", 41)
-    index, _ = survey(a, b)
-    for side, count in ((index.a, 50), (index.b, 41)):
+    manifest, _ = survey(a, b)
+    for side, count in ((manifest.a, 50), (manifest.b, 41)):
         assert len(side.held_out) == 8
         assert sorted(names(side.train + side.held_out)) == sorted(f"{i}.png" for i in range(count))
-    stores = open_stores(index, small(), print)
+    stores = open_images(manifest, small(), print)
     assert [len(store) for store in stores] == [42, 33, 8, 8]
-    assert stores.held_out_a.paths == [a / name for name in names(index.a.held_out)]
+    assert stores.held_out_a.paths == [a / name for name in names(manifest.a.held_out)]
     everything, _ = survey(a, b, hold_out=False)
     assert (len(everything.a.train), everything.a.held_out) == (50, ())
 
@@ -66,12 +67,12 @@ def test_held_out_images_are_not_trained_on(fill, survey, small):
 def test_held_out_folders_of_their_own(fill, survey, small):
     folders = {name: fill(name, count) for name, count in [("A", 50), ("B", 3), ("vA", 4), ("vB", 5)]}
     vals = {"val_a": folders["vA"], "val_b": folders["vB"]}
-    index, _ = survey(folders["A"], folders["B"], **vals)
-    assert (len(index.a.train), len(index.a.held_out), len(index.b.held_out)) == (50, 4, 5)
-    again = Index.from_json(index.to_json())
-    assert again == index
-    for each in (index, again):
-        stores = open_stores(each, small(**vals), print)
+    manifest, _ = survey(folders["A"], folders["B"], **vals)
+    assert (len(manifest.a.train), len(manifest.a.held_out), len(manifest.b.held_out)) == (50, 4, 5)
+    again = Manifest.from_json(manifest.to_json())
+    assert again == manifest
+    for each in (manifest, again):
+        stores = open_images(each, small(**vals), print)
         assert [len(store) for store in stores] == [50, 3, 4, 5]
         assert stores.held_out_b.paths[0] == folders["vB"] / "0.png"
         assert stores.held_out_b[0].shape == (9, 9, 3)
@@ -80,10 +81,12 @@ def test_held_out_folders_of_their_own(fill, survey, small):
 def test_a_bad_file_in_twenty_is_skipped_and_named(fill, survey):
     a = fill("A", 19)
     (a / "bad.jpg").write_text("no image")
-    index, said = survey(a, fill("B", 1))
-    assert len(index.a.train) == 19 and names(index.a.listing.skipped) == ["bad.jpg"]
-    assert said[0].startswith("A: skipped bad.jpg (not an image")
-    assert said[1] == "A: skipped 1 of 20 files in all"
+    manifest, said = survey(a, fill("B", 1))
+    assert len(manifest.a.train) == 19 and names(manifest.a.folder.skipped) == ["bad.jpg"]
+    assert len(said) == 1
+    assert said[0].startswith(
+        f"A: 1 of 20 files in {a} cannot be read and are skipped: bad.jpg (not an image"
+    )
     assert survey(a, fill("B", 1))[1] == said  # from the cache too
 
 
@@ -116,8 +119,8 @@ def test_duplicates_are_said(fill, survey):
     (a / "copy.png").write_bytes((a / "1.png").read_bytes())
     (b / "9.png").write_bytes((a / "2.png").read_bytes())
     _, said = survey(a, b)
-    assert said[0].startswith("A: 1 image stored twice or more") and "copy.png" in said[0]
-    assert said[1].startswith("1 image of A in B as well") and "2.png" in said[1]
+    assert said[0].startswith("A: 1 image stored more than once") and "1.png = copy.png" in said[0]
+    assert said[1].startswith("1 image of A also in B") and "2.png" in said[1]
 
 
 def test_sixteen_bits_alpha_and_animations_are_said(fill, survey):
@@ -125,23 +128,23 @@ def test_sixteen_bits_alpha_and_animations_are_said(fill, survey):
     Image.fromarray(np.zeros((9, 9), np.uint16)).save(b / "deep.png")
     frames = [Image.new("RGB", (9, 9), colour) for colour in ("red", "blue")]
     frames[0].save(b / "moving.webp", save_all=True, append_images=frames[1:], lossless=True)
-    index, said = survey(a, b)
-    assert index.a.channels == 3
+    manifest, said = survey(a, b)
+    assert manifest.a.channels == 3
     assert said == [
-        "A: 1 image with alpha: laid over white (data.channels_a 4 would keep it) (0.png)",
+        "A: 1 image with alpha: laid over white (data.channels_a 4 keeps alpha) (0.png)",
         "B: 1 image of 16 bits: their values are divided by 257 (deep.png)",
         "B: 1 image with several frames: only the first is used (moving.webp)",
     ]
-    index, said = survey(a, b, channels_a=4)
-    assert index.a.channels == 4 and len(said) == 2
+    manifest, said = survey(a, b, channels_a=4)
+    assert manifest.a.channels == 4 and len(said) == 2
 
 
 def test_channels_are_found_out(fill, survey, small, tmp_path):
     grey, colour = fill("grey", 2, channels=1), fill("colour", 2)
     many = fill("many", 2, channels=6, suffix="npy")
-    index, _ = survey(grey, many)
-    assert (index.a.channels, index.b.channels) == (1, 6)
-    assert open_stores(index, small(), print).b[0].shape == (9, 9, 6)
+    manifest, _ = survey(grey, many)
+    assert (manifest.a.channels, manifest.b.channels) == (1, 6)
+    assert open_images(manifest, small(), print).b[0].shape == (9, 9, 6)
     fill("grey", 1, first=5)
     assert survey(grey, colour)[0].a.channels == 3
     fill("many", 1, first=5)
@@ -166,10 +169,10 @@ def test_changes_are_named(fill, survey):
     a, b = fill("A", 4), fill("B", 2)
     (b / "bad.png").write_text("no image")
     fill("B", 40, first=2)
-    index, _ = survey(a, b)
-    assert changes(index) == []
+    manifest, _ = survey(a, b)
+    assert changes(manifest) == []
     os.utime(a / "0.png", (1, 1))
-    assert changes(index) == []  # the same content
+    assert changes(manifest) == []  # the same content
     (a / "1.png").write_bytes((a / "1.png").read_bytes() + b"x")
     swapped = bytearray((a / "2.png").read_bytes())
     swapped[-1] ^= 1
@@ -177,7 +180,7 @@ def test_changes_are_named(fill, survey):
     (a / "3.png").unlink()
     fill("A", 1, first=9)
     (b / "bad.png").unlink()
-    assert changes(index) == [
+    assert changes(manifest) == [
         "A: 9.png was added",
         "A: 3.png was removed",
         "A: 1.png was altered",
@@ -186,7 +189,7 @@ def test_changes_are_named(fill, survey):
     ]
     for path in a.iterdir():
         path.unlink()
-    assert "A: " in changes(index)[0] and "holds no images" in changes(index)[0]
+    assert "A: " in changes(manifest)[0] and "holds no images" in changes(manifest)[0]
 
 
 def test_nothing_is_written_into_the_folders(fill, survey):

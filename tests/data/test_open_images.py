@@ -1,26 +1,26 @@
 import pytest
 import torch
 
-from twofold.data.dataset import ImageStore, LoadRule
-from twofold.data.index import Index
+from twofold.data.dataset import Images, ImageStore, open_images
+from twofold.data.geometry import LoadRule
 from twofold.data.loader import Loader, load_plain_batch
-from twofold.data.stores import Stores, open_stores
+from twofold.data.manifest import Manifest
 from twofold.errors import TwofoldError
 from twofold.formats import images
 
 
 def test_a_file_lost_before_the_cache_was_rebuilt_is_named(fill, survey, small):
     a, b = fill("A", 3), fill("B", 2)
-    index = Index.from_json(survey(a, b, cache=False)[0].to_json())
+    manifest = Manifest.from_json(survey(a, b, cache=False)[0].to_json())
     (a / "1.png").write_bytes(b"")
-    with pytest.raises(TwofoldError, match=r"1.png no longer decodes"):
-        open_stores(index, small(), print)
+    with pytest.raises(TwofoldError, match=r"1.png can no longer be read"):
+        open_images(manifest, small(), print)
 
 
 def test_images_can_lie_on_the_device(fill, small, survey):
     """Meta stands in for a GPU: what is there has shapes, and whatever brought it back would be an error."""
-    index = survey(fill("A", 60), fill("B", 50))[0]
-    stores = open_stores(index, small(), print)
+    manifest = survey(fill("A", 60), fill("B", 50))[0]
+    stores = open_images(manifest, small(), print)
     size = sum(store.pixels.nbytes for store in stores[:2])
     meta = torch.device("meta")
     assert stores.resident(meta, size - 1) is stores
@@ -36,5 +36,5 @@ def test_images_can_lie_on_the_device(fill, small, survey):
 
 def test_undecoded_images_stay_where_they_are(fill, small):
     store = ImageStore(images.find(fill("A", 2)), LoadRule(small(), 3, 4))
-    there = Stores(store, store, store, store).resident(torch.device("meta"), 0)
+    there = Images(store, store, store, store).resident(torch.device("meta"), 0)
     assert there.a.pixels is None and torch.equal(there.a[1], store[1])

@@ -1,0 +1,244 @@
+"""Build the manifest of a run: find the files, check them, read them once, and choose the held-out images."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import NamedTuple
+
+from twofold.data import cache, pairs, rules
+from twofold.data.geometry import LoadRule, Part
+from twofold.data.manifest import Domain, File, Folder, FolderCache, Manifest, mask_rule, masks_of
+from twofold.data.masks import find_masks
+from twofold.data.rules import Problem, Report
+from twofold.data.sampler import DomainName
+from twofold.data.scan import choose_channels, choose_labels, list_files, scan, stat_file
+from twofold.data.settings import DataSettings
+from twofold.errors import UsageError
+from twofold.randomness import generator
+
+Found = dict[str, list[Folder]]
+
+
+class Content(NamedTuple):
+    """Every folder, read once."""
+
+    folders: Found
+    """By label: A, masks of A, B, masks of B. The first is trained on, a second is held out."""
+    rules: dict[str, LoadRule]
+    """By label."""
+    caches: list[FolderCache]
+    """Of all folders, in their order."""
+
+
+def build_manifest(
+    folder_a: Path,
+    folder_b: Path | None,
+    settings: DataSettings,
+    seed: int,
+    notify: Callable[[str], None],
+    *,
+    multiple_of: int = 4,
+) -> Manifest:
+    """Read both folders once: verify every file, fill the cache, choose the held-out images.
+
+    Files that cannot be read are skipped. For pairs, `folder_a` may hold both images or be a list of them; a pair
+    with a bad file is skipped as a whole.
+
+    Args:
+        seed: of the run; it draws the held-out images.
+        notify: is told the warnings of `rules`.
+        multiple_of: the networks need sizes to be a multiple of this.
+
+    Raises:
+        UsageError: a folder is missing, empty or inside another, an image is too small, or pairs are broken.
+        TwofoldError: under 95 % of a folder's files can be read.
+    """
+    paired = settings.paired or folder_b is None
+    found = read_content(folder_a, folder_b, settings, multiple_of, rules.raising(notify), paired=paired)
+    a = _make_domain("a", found, settings, seed)
+    b = _make_domain("b", found, settings, seed)
+    if paired:
+        files = zip(a.folder.files, b.folder.files, strict=True)
+        b = replace(b, drawn=frozenset(other.name for one, other in files if one.name in a.drawn))
+    return Manifest(a, b, multiple_of, paired, tuple(found.caches))
+
+
+def _make_domain(name: DomainName, found: Content, settings: DataSettings, seed: int) -> Domain:
+    label = name.upper()
+    folder, val, *_ = [*found.folders[label], None]
+    assert folder is not None
+    drawn = draw_held_out(folder.good, seed, name) if settings.hold_out and val is None else frozenset()
+    masks = next(iter(found.folders.get(masks_of(label), [])), None)
+    rule = found.rules[label]
+    return Domain(folder, rule.channels, drawn, val, rule.labels, masks)
+
+
+def draw_held_out(files: Sequence[File], seed: int, domain: DomainName) -> frozenset[str]:
+    """The names held out of training: 5 %, at least 8 and at most 100; none of fewer than 40 files."""
+    if len(files) < 40:
+        return frozenset()
+    count = min(100, max(8, round(len(files) * 0.05)))
+    drawn = generator("held-out", seed, domain).choice(len(files), count, replace=False)
+    return frozenset(files[i].name for i in drawn)
+
+
+def read_content(
+    folder_a: Path,
+    folder_b: Path | None,
+    settings: DataSettings,
+    multiple_of: int,
+    report: Report,
+    *,
+    paired: bool,
+) -> Content:
+    """Find every folder, report its problems, and read its files.
+
+    Args:
+        folder_b: None for pairs in `folder_a`, or for one domain alone.
+        report: is told every problem; it may raise to stop.
+
+    Raises:
+        UsageError: a folder is missing, empty or inside another, its `.npy` files or masks do not fit, or nothing in
+            it is a pair.
+    """
+    masks = {"A": settings.masks_a, "B": settings.masks_b}
+    given = [folder_a, folder_b, settings.val_a, settings.val_b, *dict.fromkeys(masks.values())]
+    rules.refuse_nesting([folder for folder in given if folder is not None])
+    find = _find_pairs if paired else _find_folders
+    folders = find(folder_a, folder_b, settings, report)
+    load_rules = {
+        label: _load_rule(label, own[0], settings, multiple_of, report) for label, own in folders.items()
+    }
+    for label, own in folders.items():
+        for folder in own:
+            rules.check_headers(label, folder, load_rules[label], report)
+    if paired:
+        rules.check_jitter(load_rules, settings, report)
+    for label in list(folders):  # in the order of `Manifest.folders`
+        own, path = folders.pop(label), masks[label]
+        folders[label] = own
+        if path is not None:
+            folders[masks_of(label)] = [find_masks(masks_of(label), path, own[0], settings)]
+            load_rules[masks_of(label)] = mask_rule(settings, multiple_of)
+    jobs = [(folder, load_rules[label]) for label, own in folders.items() for folder in own]
+
+    def note(line: str) -> None:
+        report(Problem("note", "cache", "", line, []))
+
+    caches = cache.open_caches(jobs, settings, note, verify=True)
+    read = iter(caches)
+    folders = {label: [_as_read(folder, next(read)) for folder in own] for label, own in folders.items()}
+    return Content(_check_read(folders, load_rules, paired, report), load_rules, caches)
+
+
+def _find_folders(a: Path, b: Path | None, settings: DataSettings, _: Report) -> Found:
+    """The folders of each domain: to train on, and held out."""
+    domains = [(a, settings.val_a), (b, settings.val_b)][:: 1 if settings.direction == "ab" else -1]
+    parts: tuple[Part, Part] = ("lightness", "colour") if settings.lab else ("whole", "whole")
+    return {
+        label: [scan(path, part) for path in paths if path is not None]
+        for label, paths, part in zip("AB", domains, parts, strict=True)
+        if any(paths)
+    }
+
+
+def _find_pairs(a: Path, b: Path | None, settings: DataSettings, report: Report) -> Found:
+    """The same of pairs."""
+    found = [pairs.find_pairs(a, b, settings)]
+    rules.check_pairs(a, found[0].broken, report)
+    if settings.val_a is not None:
+        found.append(pairs.find_pairs(settings.val_a, settings.val_b, settings))
+        rules.check_pairs(settings.val_a, found[1].broken, report)
+    for each, title in zip(found, ("", "held out: "), strict=False):
+        report(Problem("note", "pairs", "", title + pairs.describe(each, settings.direction), []))
+    return {"A": [each.a for each in found], "B": [each.b for each in found]}
+
+
+def _load_rule(
+    label: str, folder: Folder, settings: DataSettings, multiple_of: int, report: Report
+) -> LoadRule:
+    """How a domain is loaded, by its first folder."""
+    a = label == "A"
+    channels = choose_channels(label, folder, settings.channels_a if a else settings.channels_b)
+    wanted = settings.labels_a if a else settings.labels_b
+    labels = choose_labels(folder, wanted)
+    if labels and wanted is None:
+        rules.warn_of_labels(label, report)
+    return LoadRule(settings, channels, multiple_of, labels, folder.part)
+
+
+def _as_read(folder: Folder, found: FolderCache) -> Folder:
+    hashed = cache.hash_file(folder.path / folder.source) if folder.source else ""
+    return replace(folder, files=found.files, source_hash=hashed)
+
+
+def _check_read(folders: Found, load_rules: dict[str, LoadRule], paired: bool, report: Report) -> Found:
+    """Report the problems of the pixels, and skip the partners of bad files."""
+    if paired:
+        both = [_check_pair(a, b, report) for a, b in zip(folders["A"], folders["B"], strict=True)]
+        folders |= {"A": [a for a, _ in both], "B": [b for _, b in both]}
+    for label, own in folders.items():
+        if label not in ("A", "B"):
+            rules.check_masks(label, own[0], report)
+            continue
+        for folder in [] if paired else own:
+            rules.check_readable(label, folder, [[file] for file in folder.files], report)
+        rules.check_content(label, own[0], load_rules[label], report)
+    if "B" in folders:
+        rules.check_shared(folders["A"][0], folders["B"][0], report)
+        rules.check_channels(load_rules["A"], load_rules["B"], report)
+    return folders
+
+
+def _check_pair(a: Folder, b: Folder, report: Report) -> tuple[Folder, Folder]:
+    rows = list(zip(a.files, b.files, strict=True))
+    rules.check_readable("", a, rows, report)
+    only_a = frozenset(one.name for one, other in rows if other.error and not one.error)
+    only_b = frozenset(other.name for one, other in rows if one.error and not other.error)
+    return replace(a, without_partner=only_a), replace(b, without_partner=only_b)
+
+
+# ---- when a run is resumed
+
+
+def changes(manifest: Manifest) -> list[str]:
+    """The files that were added, removed or altered since, one line each; empty if nothing was.
+
+    A file whose time alone differs is read, and counts as altered only if its content differs.
+    """
+    return [
+        line
+        for label, folder, domain in manifest.folders
+        for line in _changes(label, folder, complete=folder is not domain.masks)
+    ]
+
+
+def _changes(label: str, folder: Folder, complete: bool) -> list[str]:
+    """The changes of one folder; not `complete`: more files than the listed ones may be there."""
+    try:
+        now = {file.name: file for file in _files_now(folder)}
+    except (UsageError, OSError) as error:
+        return [f"{label}: {error}"]
+    if folder.source and cache.hash_file(folder.path / folder.source) != folder.source_hash:
+        return [f"{label}: {folder.source} was altered"]
+    then = {file.name: file for file in folder.files}
+    lines = [f"{label}: {name} was added" for name in now if complete and name not in then]
+    lines += [f"{label}: {name} was removed" for name in then if name not in now]
+    both = [(now[name], then[name]) for name in then if name in now]
+    return lines + [
+        f"{label}: {new.name} was altered" for new, old in both if _is_altered(folder.path, new, old)
+    ]
+
+
+def _files_now(folder: Folder) -> list[File]:
+    """The files that are there now."""
+    if not folder.source:
+        return list_files(folder.path, folder.suffix)
+    names = [file.name for file in folder.files if (folder.path / file.name).is_file()]
+    return [stat_file(folder.path, name) for name in names]
+
+
+def _is_altered(path: Path, new: File, old: File) -> bool:
+    if new.bytes != old.bytes or new.mtime_ns == old.mtime_ns:
+        return new.bytes != old.bytes
+    return cache.hash_file(path / new.name) != old.hash

@@ -1,0 +1,212 @@
+"""The manifest of a run: which files it trains on and which it holds out, and how they are loaded; data.json."""
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from torch import Tensor
+
+from twofold.data.geometry import LoadRule, Part
+from twofold.data.settings import DataSettings
+from twofold.errors import TwofoldError
+from twofold.formats.images import Facts
+
+FORMAT = 1
+
+Place = tuple[int, int, int]
+"""Where an image lies in the pixels of a cache: offset in bytes, height, width."""
+
+
+class File(NamedTuple):
+    """One image file."""
+
+    name: str
+    """Relative to its folder, with forward slashes."""
+    bytes: int
+    mtime_ns: int
+    hash: str = ""
+    """BLAKE2b of the content, 16 bytes in hexadecimal; empty until it was read."""
+    width: int = 0
+    """Pixels, upright, of the part that is the image; 0 if the file cannot be read."""
+    height: int = 0
+    error: str = ""
+    """Why the file cannot be used; empty for a good file."""
+
+
+@dataclass(frozen=True)
+class Folder:
+    """A folder and every image file in it that belongs to a domain, good and bad."""
+
+    path: Path
+    """Absolute, symbolic links resolved."""
+    files: tuple[File, ...]
+    part: Part = "whole"
+    suffix: str = ""
+    """The one suffix in the folder that belongs here; empty: all."""
+    source: str = ""
+    """The list in the folder that names the images; empty: the images are all that the folder holds."""
+    source_hash: str = ""
+    without_partner: frozenset[str] = frozenset()
+    """Names of good files whose partner in a pair is bad; they are skipped."""
+    facts: Mapping[str, Facts] = field(default_factory=dict, compare=False, repr=False)
+    """By name, the header of each file that has a readable one; not in data.json."""
+
+    @property
+    def good(self) -> tuple[File, ...]:
+        return tuple(file for file in self.files if not self._is_skipped(file))
+
+    @property
+    def skipped(self) -> tuple[File, ...]:
+        return tuple(file for file in self.files if self._is_skipped(file))
+
+    def _is_skipped(self, file: File) -> bool:
+        return bool(file.error) or file.name in self.without_partner
+
+    def names(self, test: Callable[[Facts], bool]) -> list[str]:
+        """The names of the files whose headers pass a test."""
+        return [name for name, facts in self.facts.items() if test(facts)]
+
+
+class FolderCache(NamedTuple):
+    """The result of reading a folder once."""
+
+    files: tuple[File, ...]
+    pixels: Tensor | None
+    """uint8 (bytes,), a read-only memory map; None: no cache, so decode each image when it is needed."""
+    places: dict[str, Place]
+
+
+@dataclass(frozen=True)
+class Domain:
+    """The images of A or of B."""
+
+    folder: Folder
+    channels: int
+    drawn: frozenset[str]
+    """Names in `folder` that were drawn to be held out."""
+    val: Folder | None
+    """A separate folder of held-out images."""
+    labels: bool = False
+    """Whether these are label maps."""
+    masks: Folder | None = None
+    """The masks of `folder.files`, in their order."""
+
+    @property
+    def train(self) -> tuple[File, ...]:
+        """The files to train on, in natural order."""
+        return tuple(file for file in self.folder.good if file.name not in self.drawn)
+
+    @property
+    def held_out(self) -> tuple[File, ...]:
+        """The held-out files, in natural order; may be empty."""
+        if self.val is not None:
+            return self.val.good
+        return tuple(file for file in self.folder.good if file.name in self.drawn)
+
+    @property
+    def train_masks(self) -> tuple[File, ...]:
+        """The masks of `train`, in its order."""
+        assert self.masks is not None
+        by_name = dict(zip((file.name for file in self.folder.files), self.masks.files, strict=True))
+        return tuple(by_name[file.name] for file in self.train)
+
+    def rule(self, folder: Folder, settings: DataSettings, multiple_of: int) -> LoadRule:
+        """How the files of `folder`, one of this domain's, are loaded."""
+        if folder is self.masks:
+            return mask_rule(settings, multiple_of)
+        return LoadRule(settings, self.channels, multiple_of, self.labels, folder.part)
+
+
+def mask_rule(settings: DataSettings, multiple_of: int) -> LoadRule:
+    """How masks are loaded: as one channel, to the nearest pixel, at the size of their images."""
+    return LoadRule(settings, 1, multiple_of, labels=True)
+
+
+def masks_of(label: str) -> str:
+    """The label of a domain's masks."""
+    return f"masks of {label}"
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """Both domains of a run."""
+
+    a: Domain
+    b: Domain
+    multiple_of: int
+    """The networks need sizes to be a multiple of this; matters where whole images are used."""
+    paired: bool = False
+    """Whether the images at the same place of `a.train` and `b.train`, and of both `held_out`, are a pair."""
+    caches: tuple[FolderCache, ...] | None = field(default=None, compare=False, repr=False)
+    """The opened cache of each of `folders`; None after `from_json`."""
+
+    @property
+    def epoch(self) -> int:
+        """Images in an epoch: those of the larger domain."""
+        return max(len(self.a.train), len(self.b.train))
+
+    @property
+    def folders(self) -> list[tuple[str, Folder, Domain]]:
+        """(label, folder, domain) of every folder, in the order of `caches`."""
+        return [
+            (masks_of(label) if folder is domain.masks else label, folder, domain)
+            for label, domain in (("A", self.a), ("B", self.b))
+            for folder in (domain.folder, domain.val, domain.masks)
+            if folder is not None
+        ]
+
+    def to_json(self) -> str:
+        """The text of data.json."""
+        head = {"format": FORMAT, "multiple_of": self.multiple_of}
+        document = head | {"a": _domain_to_dict(self.a), "b": _domain_to_dict(self.b)}
+        return json.dumps(document | {"paired": True} if self.paired else document, indent=1)
+
+    @classmethod
+    def from_json(cls, text: str) -> "Manifest":
+        """Read data.json.
+
+        Raises:
+            TwofoldError: it is damaged, or of a newer format.
+        """
+        try:
+            document = json.loads(text)
+            if document["format"] > FORMAT:
+                raise TwofoldError("data.json was written by a newer twofold; update this one")
+            a, b = _domain_from_dict(document["a"]), _domain_from_dict(document["b"])
+            return cls(a, b, document["multiple_of"], document.get("paired", False))
+        except (ValueError, KeyError, TypeError) as error:
+            raise TwofoldError("data.json is damaged; restore it, or start a new run") from error
+
+
+def _domain_to_dict(domain: Domain) -> dict[str, Any]:
+    labels = {"labels": True} if domain.labels else {}
+    head = {"channels": domain.channels, **labels, **_folder_to_dict(domain.folder)}
+    val = None if domain.val is None else _folder_to_dict(domain.val)
+    masks = {"masks": _folder_to_dict(domain.masks)} if domain.masks else {}
+    return head | {"held_out": sorted(domain.drawn), "val": val} | masks
+
+
+_OF_PAIRS = {"part": "whole", "suffix": "", "source": "", "source_hash": "", "alone": []}
+"""Keys of a folder that are left out of data.json where they have these values."""
+
+
+def _folder_to_dict(folder: Folder) -> dict[str, Any]:
+    own = {"part": folder.part, "suffix": folder.suffix, "source": folder.source}
+    own |= {"source_hash": folder.source_hash, "alone": sorted(folder.without_partner)}
+    own = {key: value for key, value in own.items() if value != _OF_PAIRS[key]}
+    return {"folder": folder.path.as_posix(), **own, "files": [file._asdict() for file in folder.files]}
+
+
+def _domain_from_dict(document: dict[str, Any]) -> Domain:
+    val = None if document["val"] is None else _folder_from_dict(document["val"])
+    masks = _folder_from_dict(document["masks"]) if "masks" in document else None
+    folder, drawn = _folder_from_dict(document), frozenset(document["held_out"])
+    return Domain(folder, document["channels"], drawn, val, document.get("labels", False), masks)
+
+
+def _folder_from_dict(document: dict[str, Any]) -> Folder:
+    path, files = Path(document["folder"]), tuple(File(**file) for file in document["files"])
+    part, suffix, source, source_hash, alone = (document.get(key, value) for key, value in _OF_PAIRS.items())
+    return Folder(path, files, part, suffix, source, source_hash, frozenset(alone))

@@ -1,1 +1,0 @@
-from twofold.prefetch import prefetch as prefetch

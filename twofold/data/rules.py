@@ -1,0 +1,217 @@
+"""The rules for images of a run: one list and one wording, for `twofold train` and `twofold data check`.
+
+An error stops training. Warnings are printed by both, advice by `twofold data check` only, notes by training only.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+from twofold.data.geometry import LoadRule
+from twofold.data.manifest import File, Folder
+from twofold.data.settings import DataSettings
+from twofold.errors import TwofoldError, UsageError
+
+ENOUGH = 0.95
+"""The share of a folder's files, or of pairs, that must be readable."""
+FEW = 100
+"""Fewer images than this train, but are soon learnt by heart."""
+
+Severity = Literal["error", "warning", "advice", "note"]
+
+
+class Problem(NamedTuple):
+    """Something that is wrong with the images, or worth knowing before training."""
+
+    severity: Severity
+    kind: str
+    """One word for programs."""
+    domain: str
+    """A, B, "masks of A", "masks of B"; empty: both."""
+    text: str
+    """One line: what is wrong, where, and what to do."""
+    names: Sequence[str]
+    """Every file that it is about."""
+
+    def error(self) -> TwofoldError:
+        """The exception that stops training."""
+        return (TwofoldError if self.kind == "unreadable" else UsageError)(self.text)
+
+
+Report = Callable[[Problem], None]
+"""Called with each problem, once."""
+
+
+def raising(notify: Callable[[str], None]) -> Report:
+    """A report for training: the first error is raised, warnings and notes go to `notify`, advice is left out."""
+
+    def report(problem: Problem) -> None:
+        if problem.severity == "error":
+            raise problem.error()
+        if problem.severity != "advice":
+            notify(problem.text)
+
+    return report
+
+
+# ---- before the pixels are read
+
+
+def refuse_nesting(folders: Sequence[Path]) -> None:
+    """Raise UsageError where two folders are the same, or one contains the other."""
+    resolved = [folder.expanduser().resolve() for folder in folders]
+    for i, one in enumerate(resolved):
+        for other in resolved[i + 1 :]:
+            if one == other:
+                raise UsageError(f"{one} is given twice; each domain needs a folder of its own")
+            if one in other.parents or other in one.parents:
+                inner, outer = sorted((one, other), key=lambda path: len(path.parts), reverse=True)
+                raise UsageError(f"{inner} lies inside {outer}, so both would see its images; move one out")
+
+
+def check_pairs(place: Path, broken: Mapping[str, Sequence[str]], report: Report) -> None:
+    """Pairs of which something is missing, repeated or of another shape."""
+    if broken:
+        names = [name for each in broken.values() for name in each]
+        text = f"broken pairs in {place}: {listed(broken)}; repair or remove them (all: `twofold data check --json`)"
+        report(Problem("error", "pairs", "", text, names))
+
+
+def check_jitter(rules: Mapping[str, LoadRule], settings: DataSettings, report: Report) -> None:
+    """Jitter is the same for both images of a pair, and would change the colours of label maps."""
+    labels = [label for label, rule in rules.items() if rule.labels]
+    if settings.jitter and labels:
+        text = f"data.jitter would change the colours of the label maps of {labels[0]}; leave it out"
+        report(Problem("error", "jitter", labels[0], text, []))
+
+
+def check_headers(label: str, folder: Folder, rule: LoadRule, report: Report) -> None:
+    """Sizes, and everything that is read otherwise than it is stored."""
+    settings, multiple_of = rule.settings, rule.multiple_of
+    least = {"crop": settings.size, "none": multiple_of}.get(settings.resize, 1)
+    small = [file for file in folder.files if file.width and min(file.width, file.height) < least]
+    if small:
+        limit = f"the crop ({least})" if settings.resize == "crop" else f"the network's {least}"
+        text = (
+            f"{label}: {counted(small)} smaller than {limit} ({some([file.name for file in small])}:"
+            f" {small[0].width} x {small[0].height}); remove them, lower data.size, or set data.resize to"
+            " resize-and-crop"
+        )
+        report(Problem("error", "small", label, text, [file.name for file in small]))
+    letter = label.lower()
+    deep = folder.names(lambda facts: facts.sixteen_bit)
+    animated = folder.names(lambda facts: facts.frames > 1)
+    alpha = folder.names(lambda facts: facts.channels == 4) if rule.channels in (1, 3) else []
+    for kind, names, words in (
+        ("sixteen_bit", deep, "of 16 bits: their values are divided by 257"),
+        ("animated", animated, "with several frames: only the first is used"),
+        ("alpha", alpha, f"with alpha: laid over white (data.channels_{letter} 4 keeps alpha)"),
+    ):
+        if names:
+            text = f"{label}: {counted(names)} {words} ({some(names)})"
+            report(Problem("warning", kind, label, text, names))
+
+
+def warn_of_labels(label: str, report: Report) -> None:
+    """Label maps that were recognised, not set."""
+    text = (
+        f"{label}: few colours, so taken for label maps and resized without mixing colours"
+        f" (--data.labels-{label.lower()} false if they are photographs)"
+    )
+    report(Problem("warning", "labels", label, text, []))
+
+
+# ---- after the pixels are read
+
+
+def check_readable(label: str, folder: Folder, rows: Sequence[Sequence[File]], report: Report) -> None:
+    """Files that cannot be read are skipped, if they are few. `rows` are single files, or pairs."""
+    bad = [next(file for file in row if file.error) for row in rows if any(file.error for file in row)]
+    names, reasons = [file.name for file in bad], some([f"{file.name} ({file.error})" for file in bad], 10)
+    of_all = f"of {len(rows):,} {'files' if label else 'pairs'} in {folder.path}"
+    prefix = f"{label}: " if label else ""
+    if len(rows) - len(bad) < ENOUGH * len(rows):
+        readable = f"only {len(rows) - len(bad):,} {of_all} can be read, 95 % must"
+        text = f"{prefix}{readable}; repair or remove {reasons}"
+        report(Problem("error", "unreadable", label, text, names))
+    elif bad:
+        text = f"{prefix}{len(bad):,} {of_all} cannot be read and are skipped: {reasons}"
+        report(Problem("warning", "unreadable", label, text, names))
+
+
+def check_masks(label: str, folder: Folder, report: Report) -> None:
+    """Every mask must be readable."""
+    if bad := folder.skipped:
+        reasons = some([f"{file.name} ({file.error})" for file in bad], 10)
+        text = f"{label}: {len(bad):,} files in {folder.path} cannot be read: {reasons}"
+        report(Problem("error", "masks", label, text, [file.name for file in bad]))
+
+
+def check_content(label: str, folder: Folder, rule: LoadRule, report: Report) -> None:
+    """Equal files, images smaller than the crop, and too few images."""
+    groups: dict[str, list[str]] = {}
+    for file in folder.good:
+        groups.setdefault(file.hash, []).append(file.name)
+    twins = [names for names in groups.values() if len(names) > 1]
+    if twins:
+        text = (
+            f"{label}: {counted(twins)} stored more than once, and so seen more often"
+            f" ({some([' = '.join(names) for names in twins])}); keep one of each"
+        )
+        report(Problem("warning", "duplicates", label, text, [name for names in twins for name in names]))
+    tiny = [file.name for file in folder.good if min(file.width, file.height) < rule.settings.size]
+    if tiny:
+        text = (
+            f"{label}: {counted(tiny)} smaller than the crop ({some(tiny)}); a lower --size keeps them sharp"
+        )
+        report(Problem("advice", "tiny", label, text, tiny))
+    if len(folder.good) < FEW:
+        text = (
+            f"{label}: {len(folder.good):,} images are few; more images are the surest way to better results"
+        )
+        report(Problem("advice", "few", label, text, []))
+
+
+def check_shared(a: Folder, b: Folder, report: Report) -> None:
+    """Images that are in both domains."""
+    hashes = {file.hash for file in b.good}
+    both = [file.name for file in a.good if file.hash in hashes]
+    parts_of_one = a.path == b.path and (a.part, b.part) != ("whole", "whole")
+    if both and not parts_of_one:
+        text = f"{counted(both)} of A also in B ({some(both)}); remove each from one of them"
+        report(Problem("warning", "shared", "", text, both))
+
+
+def check_tested(label: str, folder: Folder, tested: Mapping[str, Path], report: Report) -> None:
+    """Training images that are in a test set too; `tested` has the test files by their hashes."""
+    found = {file.name: tested[file.hash] for file in folder.good if file.hash in tested}
+    if found:
+        pairs = some([f"{name} = {path}" for name, path in found.items()], 10)
+        text = f"{label}: {counted(list(found))} also in the test set ({pairs}); remove each from one of them"
+        report(Problem("advice", "tested", label, text, list(found)))
+
+
+def check_channels(a: LoadRule, b: LoadRule, report: Report) -> None:
+    """Domains that differ in channels."""
+    if a.channels != b.channels:
+        text = f"A has {a.channels} channels and B {b.channels}: cyclegan trains without the identity loss"
+        report(Problem("advice", "channels", "", text, []))
+
+
+# ---- wording
+
+
+def listed(broken: Mapping[str, Sequence[str]]) -> str:
+    """Each fault with the first few names that have it."""
+    return "; ".join(f"{fault}: {some(names, 5)}" for fault, names in broken.items())
+
+
+def counted(items: Sequence[object]) -> str:
+    """ "1 image", "3 images"."""
+    return f"{len(items):,} image{'' if len(items) == 1 else 's'}"
+
+
+def some(names: Sequence[str], most: int = 3) -> str:
+    """The first few names, and how many more there are."""
+    more = f" and {len(names) - most:,} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
