@@ -30,7 +30,8 @@ from twofold.cli.translate import from_file_to_file
 from twofold.networks.layers import initialise
 from twofold.networks.registry import describe
 from twofold.networks.resnet import ResnetGenerator
-from twofold.translation.model import Header, save
+from twofold.translation.header import Header
+from twofold.translation.model_file import save
 from twofold.translation.sources import plan
 from twofold.translation.translator import Translator
 

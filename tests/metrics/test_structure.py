@@ -8,7 +8,7 @@ from torch import nn
 from twofold.metrics.structure import correlation, cycle, edges, luminance, survival
 from twofold.networks.registry import describe
 from twofold.networks.resnet import ResnetGenerator
-from twofold.translation.model import Header
+from twofold.translation.header import Header
 from twofold.translation.translator import Translator
 
 

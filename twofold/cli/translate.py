@@ -127,7 +127,7 @@ def from_file_to_file(
             images.write(one.image, one.job.target)
         return one
 
-    together = translator.together(at)
+    together = translator.batch_size(at)
     ready = prefetch(read, jobs, threads=2, depth=2 + together)
     done = (one for batch in batches(ready, together) for one in through(translator, batch, at))
     return prefetch(write, done, threads=1, depth=1 + together)

@@ -21,9 +21,11 @@ from twofold.evaluation.doctor.examine import examine
 from twofold.formats import images
 from twofold.networks.discriminators import PatchDiscriminator
 from twofold.networks.layers import Generator, initialise
+from twofold.networks.registry import describe
 from twofold.networks.resnet import ResnetGenerator
 from twofold.runs import Run
-from twofold.translation import model
+from twofold.translation import model_file
+from twofold.translation.header import Header
 
 SIDE = 32
 
@@ -314,7 +316,7 @@ def test_a_critic_that_knows_its_images_by_heart(clinic, tmp_path, by_heart, exp
         for network in (*generators.values(), critic):
             initialise(network, "normal", 0.02)
     for way, generator in generators.items():
-        model.save(generator, model.header_of(generator, way, SIDE, {}), run.snapshot(2000, way))
+        model_file.save(generator, Header(describe(generator), way, SIDE), run.snapshot(2000, way))
     if by_heart:
         learn_by_heart(critic, folders[1], "opqr", folders[0], "efgh")
     run.state(2000).mkdir(parents=True)
