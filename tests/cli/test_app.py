@@ -483,7 +483,7 @@ def test_a_picture_over_the_memory_is_refused_naming_at(call, model, monkeypatch
     noise(Path("x.png"), 300, 400)
     monkeypatch.setattr(hardware, "free_memory", lambda device: 2**20)
     said = call("translate", model, "x.png", "-o", "out", "--at", "native")
-    assert said.code == 1 and re.search(r"skipped x.png: 400×300 pixels need .*--at \d+ would fit", said.err)
+    assert said.code == 1 and re.search(r"skipped x.png: 400×300 pixels need .*use --at \d+", said.err)
     assert call("translate", model, "x.png", "-o", "out").code == 0  # at the scale of the training it fits
 
 
