@@ -1,13 +1,17 @@
-"""How much of a default run's time its evaluations take: `python benchmarks/evaluation.py [--size 64] [--images 400]`.
+"""Measure the share of a default run's CPU time that its evaluations on held-out images take.
 
-A default run of each method on the built-in pictures, with the networks made narrow to keep it short, which makes the
-evaluations' share larger than it is at full width. Prints the share of the CPU seconds that `Records.evaluate` took.
+    python benchmarks/evaluation.py --size 64 --images 400
+
+Runs each method with default settings on the built-in images. The networks are narrow to keep it short, so the share is
+larger than at full width.
 """
 
 import argparse
 import tempfile
 import time
 from pathlib import Path
+
+from record import measurement
 
 from twofold.reporting.records import Records
 from twofold.runs import Run, read_lines
@@ -19,50 +23,53 @@ METHODS = ("cyclegan", "cut", "pix2pix")
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--size", type=int, default=64)
     parser.add_argument("--images", type=int, default=400, help="images of a run")
     parser.add_argument("--width", type=int, default=16)
     parser.add_argument("--methods", nargs="*", default=METHODS)
-    asked = parser.parse_args()
-    with tempfile.TemporaryDirectory() as home:
+    parser.add_argument("--record", metavar="NAME", help="keep the figures in benchmarks/records/DATE-NAME")
+    options = parser.parse_args()
+    with measurement(options.record) as figures, tempfile.TemporaryDirectory() as home:
         pictures = Path(home) / "seasons"
-        seasons.make(pictures, 100, asked.size, 0, lambda _: None)
-        for path in (pictures / "trainB").iterdir():  # of other places, but named alike for pix2pix
+        seasons.make(pictures, 100, options.size, 0, lambda _: None)
+        for path in (pictures / "trainB").iterdir():  # pix2pix pairs by name; these are not real pairs
             path.rename(path.with_name(path.name.replace("winter", "summer")))
         print(f"{'method':<10}{'images':>8}{'run':>10}{'evaluations':>14}{'share':>8}")
-        for method in asked.methods:
-            report(method, pictures, Run(Path(home) / method), asked)
+        for method in options.methods:
+            figures[method] = measure(method, pictures, Run(Path(home) / method), options)
 
 
-def report(method: str, pictures: Path, run: Run, asked: argparse.Namespace) -> None:
-    clock = [0.0]
+def measure(method: str, pictures: Path, run: Run, options: argparse.Namespace) -> float:
+    """Train one method, print a row, and return the share."""
+    spent = [0.0]
     evaluate = Records.evaluate
 
     def timed(records: Records) -> None:
-        began = time.process_time()
+        start = time.process_time()
         evaluate(records)
-        clock[0] += time.process_time() - began
+        spent[0] += time.process_time() - start
 
     a, b = pictures / "trainA", pictures / "trainB"
-    held = {"val_a": pictures / "testA", "val_b": pictures / "testB"}
-    epochs = asked.images / 100
-    said = {
-        **{"a": a, "b": b, "method": method, "generator": {"width": asked.width}},
-        **{"discriminator": {"width": asked.width}, "data": {"size": asked.size, **held}},
+    held_out = {"val_a": pictures / "testA", "val_b": pictures / "testB"}
+    epochs = options.images / 100
+    settings = {
+        **{"a": a, "b": b, "method": method, "generator": {"width": options.width}},
+        **{"discriminator": {"width": options.width}, "data": {"size": options.size, **held_out}},
         "training": {"epochs": epochs, "decay_epochs": 0},
     }
     Records.evaluate = timed
-    began = time.process_time()
-    loop.train(run.path, said, Speaker(lambda _: None))
-    took = time.process_time() - began
+    start = time.process_time()
+    loop.train(run.path, settings, Speaker(lambda _: None))
+    total = time.process_time() - start
     Records.evaluate = evaluate
-    spent = clock[0]
     rows = read_lines(run.evaluations)
     seen = read_lines(run.metrics)[-1]["images"]
-    print(
-        f"{method:<10}{seen:>8}{took:>8.1f} s{len(rows):>6} × {spent / max(1, len(rows)):.2f} s{spent / took:>8.1%}"
-    )
+    each, share = spent[0] / max(1, len(rows)), spent[0] / total
+    print(f"{method:<10}{seen:>8}{total:>8.1f} s{len(rows):>6} × {each:.2f} s{share:>8.1%}")
+    return share
 
 
 if __name__ == "__main__":

@@ -1,9 +1,9 @@
-"""Time the live page's answers: one run with a long log, and a list of many runs.
+"""Time the responses of `twofold monitor`: for one run with a long log, and for a list of many runs.
 
-    python benchmarks/monitor.py --lines 100000 --runs 1000 --json monitor.json
+    python benchmarks/monitor.py --lines 100000 --runs 1000 --record monitor
 
-Every answer is asked for over HTTP from a server in this process, so the time is what a browser waits for. On a
-busy machine look at the milliseconds that this process was busy: the rest is others' work.
+Every page is requested over HTTP from a server in this process, so the time is what a browser waits for. On a busy
+machine look at the CPU milliseconds of this process.
 """
 
 import argparse
@@ -18,8 +18,9 @@ from pathlib import Path
 from typing import Any
 
 from PIL import Image
+from record import measurement
 
-from twofold import read_untrusted as lenient
+from twofold import read_untrusted as untrusted
 from twofold.pages import folder
 from twofold.runs import Run
 from twofold.serving import monitor, watch
@@ -40,79 +41,77 @@ def main() -> None:
     parser.add_argument("--lines", type=int, default=100_000, help="of metrics.jsonl")
     parser.add_argument("--runs", type=int, default=1000, help="in the list")
     parser.add_argument("--repeats", type=int, default=20)
-    parser.add_argument("--json", type=Path, help="write the figures here as well")
-    args = parser.parse_args()
-    with tempfile.TemporaryDirectory() as home:
-        figures = {"lines": args.lines, **long_run(Path(home) / "run", args.lines, args.repeats)}
-        figures |= {"runs": args.runs, **many_runs(Path(home) / "runs", args.runs, args.repeats)}
-    for name, figure in figures.items():
-        clock, *own = figure if isinstance(figure, tuple) else (figure,)
-        print(f"{name:<24}{clock:>12,}" + "".join(f"   of which {each} busy here" for each in own))
-    if args.json:
-        args.json.write_text(json.dumps(figures, indent=1))
+    parser.add_argument("--record", metavar="NAME", help="keep the figures in benchmarks/records/DATE-NAME")
+    options = parser.parse_args()
+    with measurement(options.record) as figures, tempfile.TemporaryDirectory() as home:
+        figures |= {"lines": options.lines, **long_run(Path(home) / "run", options.lines, options.repeats)}
+        figures |= {"runs": options.runs, **many_runs(Path(home) / "runs", options.runs, options.repeats)}
+        for name, figure in figures.items():
+            wall, *cpu = figure if isinstance(figure, tuple) else (figure,)
+            print(f"{name:<24}{wall:>12,}" + "".join(f"   CPU {each}" for each in cpu))
 
 
 def long_run(path: Path, lines: int, repeats: int) -> dict[str, Any]:
-    """One run's page: its first answer, after each new line, and when nothing has changed."""
+    """The page of one run: the first time, after each new line, and unchanged."""
     run = make(path, lines)
-    with Asked(path) as asked:
-        asked.get("/none")  # the server is up
+    with Client(path) as client:
+        client.get("/none")  # the server is up
 
         def add() -> None:
             append(run, lines + 1)
 
         figures = {
             "metrics_bytes": run.metrics.stat().st_size,
-            "first_page_ms": timed(asked, "/", 5, forget),
-            "page_after_a_line_ms": timed(asked, "/", repeats, add),
-            "nothing_new_ms": timed(asked, "/", repeats, lambda: None, again=True),
+            "first_page_ms": timed(client, "/", 5, clear_caches),
+            "page_after_a_line_ms": timed(client, "/", repeats, add),
+            "nothing_new_ms": timed(client, "/", repeats, lambda: None, again=True),
         }
-        return figures | {"page_bytes": len(asked.get("/"))}
+        return figures | {"page_bytes": len(client.get("/"))}
 
 
 def many_runs(path: Path, runs: int, repeats: int) -> dict[str, Any]:
-    """The list, searched anew for each answer: cold, warm, and when nothing has changed."""
+    """The list, searched again for each page: the first time, later, and unchanged."""
     for n in range(runs):
         make(path / f"run-{n:04d}", 3)
     watch.RESCAN, watch.BUSY = 0.0, float("inf")
-    with Asked(path) as asked:
-        asked.get("/none")
+    with Client(path) as client:
+        client.get("/none")
         return {
-            "first_list_ms": timed(asked, "/", 5, forget),
-            "list_ms": timed(asked, "/", repeats, lambda: None),
-            "list_nothing_new_ms": timed(asked, "/", repeats, lambda: None, again=True),
+            "first_list_ms": timed(client, "/", 5, clear_caches),
+            "list_ms": timed(client, "/", repeats, lambda: None),
+            "list_nothing_new_ms": timed(client, "/", repeats, lambda: None, again=True),
         }
 
 
-def forget() -> None:
-    """What the server keeps of files that have not changed."""
-    for kept in (lenient._parsed, folder._log, watch._last_row):
-        kept.cache_clear()
+def clear_caches() -> None:
+    """Forget what the server keeps of unchanged files."""
+    for cached in (untrusted._parsed, folder._log, watch._last_row):
+        cached.cache_clear()
 
 
 def timed(
-    asked: "Asked", path: str, repeats: int, before: Callable[[], None], again: bool = False
+    client: "Client", path: str, repeats: int, before: Callable[[], None], again: bool = False
 ) -> tuple[float, float]:
-    """Median milliseconds of an answer, by the clock and of this process alone; `again` asks whether it has changed."""
-    clock, own = [], []
+    """Median wall and CPU milliseconds of a page; `again` sends the tag of the last one, as a browser does."""
+    wall, cpu = [], []
     for _ in range(repeats):
         before()
-        begun, spent = time.perf_counter(), time.process_time()
-        asked.get(path, asked.tag if again else "")
-        clock.append(1000 * (time.perf_counter() - begun))
-        own.append(1000 * (time.process_time() - spent))
-    return round(statistics.median(clock), 1), round(statistics.median(own), 1)
+        start, start_cpu = time.perf_counter(), time.process_time()
+        client.get(path, client.tag if again else "")
+        wall.append(1000 * (time.perf_counter() - start))
+        cpu.append(1000 * (time.process_time() - start_cpu))
+    return round(statistics.median(wall), 1), round(statistics.median(cpu), 1)
 
 
-class Asked:
-    """A monitor in a thread, asked over one connection."""
+class Client:
+    """A monitor in a thread, and one connection to it."""
 
     def __init__(self, path: Path) -> None:
         self.socket, self.tag = monitor.listen("127.0.0.1", 0), ""
         self.server = monitor.server(monitor.application(watch.Watch([path]), None))
         self.thread = threading.Thread(target=self.server.run, kwargs={"sockets": [self.socket]})
 
-    def __enter__(self) -> "Asked":
+    def __enter__(self) -> "Client":
         self.thread.start()
         self.connection = HTTPConnection(*self.socket.getsockname(), timeout=60)
         return self
@@ -125,10 +124,10 @@ class Asked:
 
     def get(self, path: str, tag: str = "") -> bytes:
         self.connection.request("GET", path, headers={"If-None-Match": tag} if tag else {})
-        answer = self.connection.getresponse()
-        self.tag = answer.headers.get("ETag", "")
-        assert (answer.status == 304) == bool(tag), answer.status
-        return answer.read()
+        response = self.connection.getresponse()
+        self.tag = response.headers.get("ETag", "")
+        assert (response.status == 304) == bool(tag), response.status
+        return response.read()
 
 
 def make(path: Path, lines: int) -> Run:
@@ -136,7 +135,7 @@ def make(path: Path, lines: int) -> Run:
     (path / "samples").mkdir(parents=True)
     run.config.write_text(CONFIG)
     run.metrics.write_text("".join(row(n) for n in range(1, lines + 1)))
-    run.timing.write_text("".join(clock(n) for n in range(1, lines + 1)))
+    run.timing.write_text("".join(timing_row(n) for n in range(1, lines + 1)))
     for n in range(1, min(24, lines) + 1):
         for direction in ("ab", "ba"):
             Image.new("RGB", (24, 16), (n, 90, 160)).save(run.sample(1000 * n, direction), "WEBP")
@@ -146,7 +145,7 @@ def make(path: Path, lines: int) -> Run:
 def append(run: Run, n: int) -> None:
     with run.metrics.open("a") as metrics, run.timing.open("a") as timing:
         metrics.write(row(n))
-        timing.write(clock(n))
+        timing.write(timing_row(n))
 
 
 def row(n: int) -> str:
@@ -154,7 +153,7 @@ def row(n: int) -> str:
     return json.dumps({"images": 10 * n, "epoch": n / 100, "lr": 2e-4, "losses": losses}) + "\n"
 
 
-def clock(n: int) -> str:
+def timing_row(n: int) -> str:
     return json.dumps({"images": 10 * n, "seconds": 2.5 * n, "images_per_s": 4.0, "waiting": 0.0001}) + "\n"
 
 

@@ -1,7 +1,7 @@
-"""The papers' networks and training steps as public code writes them: float32, unbatched, uncompiled, no tricks.
+"""The papers' networks and training steps as public code writes them: float32, one image a call, not compiled.
 
-What `train_step.py` and `translate.py` compare with. Nothing here uses the package; `tests/benchmarks` holds these
-steps against the goldens of the original implementations.
+`train_step.py` and `translate.py` compare twofold with these; this file has no command and does not use the package.
+`tests/benchmarks` compares these steps with the recorded results of the original implementations.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 Step = Callable[[Tensor, Tensor], dict[str, Tensor]]
-"""A training step on images of A and of B, (N, 3, H, W); it gives its losses, still on the device."""
+"""A training step on images of A and of B, (N, 3, H, W) in [-1, 1]; returns its losses, on the device."""
 
 
 class Plain(NamedTuple):
@@ -24,11 +24,11 @@ class Plain(NamedTuple):
     step: Step
 
 
-# ---- networks; the layers have the originals' places, so the originals' weights fit
+# ---- networks; the layers have the originals' positions, so the originals' weights fit
 
 
 class Block(nn.Module):
-    """Two 3×3 convolutions with instance norm, added to what comes in."""
+    """Residual block: two 3×3 convolutions with instance norm, added to the input."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -43,7 +43,7 @@ class Block(nn.Module):
 
 
 class BlurDown(nn.Module):
-    """Half the side, smoothed: CUT's."""
+    """Blur and halve both sides, as CUT does."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -54,7 +54,7 @@ class BlurDown(nn.Module):
 
 
 class BlurUp(nn.Module):
-    """Twice the side, smoothed: CUT's."""
+    """Double both sides and blur, as CUT does."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -72,7 +72,7 @@ def square(line: Sequence[float], channels: int) -> Tensor:
 
 
 def resnet(width: int = 64, blocks: int = 9, blur: bool = False) -> nn.Sequential:
-    """The ResNet generator; with `blur` CUT's."""
+    """The ResNet generator of CycleGAN; with `blur`, of CUT."""
     layers: list[nn.Module] = [nn.ReflectionPad2d(3), nn.Conv2d(3, width, 7), nn.InstanceNorm2d(width)]
     layers += [nn.ReLU(True)]
     for channels in (width, 2 * width):
@@ -91,7 +91,7 @@ def resnet(width: int = 64, blocks: int = 9, blur: bool = False) -> nn.Sequentia
 
 
 class UnetLevel(nn.Module):
-    """A halving, what lies below, and a doubling, beside what came in; the outermost gives an image instead."""
+    """A U-Net level: halve, run the level below, double, and join with the input; the outermost returns the image."""
 
     def __init__(self, channels: int, inner: int, below: nn.Module | None, outermost: bool = False) -> None:
         super().__init__()
@@ -117,10 +117,10 @@ def unet(width: int = 64, depth: int = 8) -> UnetLevel:
     return UnetLevel(3, width, below, outermost=True)
 
 
-def patch_critic(
+def patch_discriminator(
     channels: int = 3, width: int = 64, blur: bool = False, batch_norm: bool = False
 ) -> nn.Sequential:
-    """The 70×70 PatchGAN; with `blur` CUT's, with `batch_norm` pix2pix's."""
+    """The 70×70 PatchGAN discriminator of CycleGAN; with `blur`, of CUT; with `batch_norm`, of pix2pix."""
     stride = 1 if blur else 2
     layers: list[nn.Module] = [nn.Conv2d(channels, width, 4, stride, 1), nn.LeakyReLU(0.2, True)]
     layers += [BlurDown(width)] if blur else []
@@ -136,11 +136,11 @@ def patch_critic(
     return nn.Sequential(*layers, nn.Conv2d(8 * width, 1, 4, 1, 1))
 
 
-# ---- what the steps share
+# ---- shared by the steps
 
 
 class Pool:
-    """The last 50 translations; half of the time one of them is given in place of a new one."""
+    """Replay buffer of 50 translations: returns a new image, or with probability 1/2 an older one in its place."""
 
     def __init__(self) -> None:
         self.images: list[Tensor] = []
@@ -182,7 +182,7 @@ def bce(logits: Tensor, value: float) -> Tensor:
 def cyclegan(width: int = 64, blocks: int = 9) -> Plain:
     """Zhu et al. 2017 (arXiv 1703.10593), equation 3 with the identity loss of §5.2."""
     gen_ab, gen_ba = resnet(width, blocks), resnet(width, blocks)
-    disc_a, disc_b = patch_critic(width=width), patch_critic(width=width)
+    disc_a, disc_b = patch_discriminator(width=width), patch_discriminator(width=width)
     adam_g, adam_d = adam(gen_ab, gen_ba), adam(disc_a, disc_b)
     pool_a, pool_b = Pool(), Pool()
 
@@ -217,9 +217,9 @@ def cyclegan(width: int = 64, blocks: int = 9) -> Plain:
     return Plain({"gen_ab": gen_ab, "gen_ba": gen_ba, "disc_a": disc_a, "disc_b": disc_b}, step)
 
 
-def pix2pix(width: int = 64, depth: int = 8, critic_width: int | None = None) -> Plain:
+def pix2pix(width: int = 64, depth: int = 8, disc_width: int | None = None) -> Plain:
     """Isola et al. 2017 (arXiv 1611.07004), equation 4, without dropout."""
-    gen_ab, disc_b = unet(width, depth), patch_critic(6, critic_width or width, batch_norm=True)
+    gen_ab, disc_b = unet(width, depth), patch_discriminator(6, disc_width or width, batch_norm=True)
     adam_g, adam_d = adam(gen_ab), adam(disc_b)
 
     def step(a: Tensor, b: Tensor) -> dict[str, Tensor]:
@@ -248,8 +248,8 @@ CUT_LAYERS = (0, 4, 8, 12, 16)
 def cut(
     width: int = 64, blocks: int = 9, head_width: int = 256, draw: Callable[[int], Tensor] | None = None
 ) -> Plain:
-    """Park et al. 2020 (arXiv 2007.15651), equation 5; `draw` picks the places in a feature map of so many."""
-    gen_ab, disc_b = resnet(width, blocks, blur=True), patch_critic(width=width, blur=True)
+    """Park et al. 2020 (arXiv 2007.15651), equation 5; `draw` chooses positions among that many of a feature map."""
+    gen_ab, disc_b = resnet(width, blocks, blur=True), patch_discriminator(width=width, blur=True)
     channels = (3, 2 * width, 4 * width, 4 * width, 4 * width)
     heads = nn.ModuleList(
         nn.Sequential(nn.Linear(each, head_width), nn.ReLU(), nn.Linear(head_width, head_width))

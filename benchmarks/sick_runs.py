@@ -1,9 +1,9 @@
-"""Runs that are ill on purpose, and a healthy one: what docs/guide/reading-a-run.md shows, and a test trains.
+"""Train runs with a known fault, and a healthy one; docs/guide/reading-a-run.md shows them, and a test trains them.
 
     python benchmarks/sick_runs.py sick
 
-trains them in the folder `sick` (a minute or two each on one slow core), writes the guide's pictures, and prints
-what the doctor says. What is finished there already is not trained again.
+trains in the folder `sick` (a minute or two a run on one slow core), writes the guide's pictures, and prints the result of
+`twofold doctor` for each. Finished runs in that folder are not trained again.
 """
 
 import sys
@@ -29,17 +29,17 @@ RECIPES = {
     ],
     "checkerboard": ["--generator.upsample", "transposed", "--generator.no-skips"],
 }
-"""What each adds to docs/guide/small.yaml."""
+"""Options of each run, in addition to docs/guide/small.yaml."""
 
 
 def make_pictures(out: Path) -> None:
-    """The landscapes that all of them are trained on."""
+    """Draw the landscapes that all runs are trained on."""
     if not out.is_dir():
         assert cli.run(["data", "make", "seasons", str(out), "--count", "60", "--size", "48"]) == 0
 
 
 def train(name: str, out: Path, pictures: Path) -> Run:
-    """One of the runs, in out/NAME."""
+    """Train one run, in out/NAME."""
     train_a, train_b, val_a, val_b = (str(pictures / each) for each in ("trainA", "trainB", "valA", "valB"))
     settings = ["-c", str(GUIDE / "small.yaml"), *RECIPES[name]]
     tokens = ["train", train_a, train_b, "--val", val_a, val_b, *settings, "--out", str(out / name)]
@@ -48,7 +48,7 @@ def train(name: str, out: Path, pictures: Path) -> Run:
 
 
 def show(run: Run, scale: int = 3) -> None:
-    """The newest grid from A to B, enlarged, as a picture of the guide."""
+    """Save the newest sample grid from A to B, enlarged, as a picture of the guide."""
     with Image.open(run.samples("ab")[-1][1]) as grid:
         large = grid.resize((scale * grid.width, scale * grid.height), Image.Resampling.NEAREST)
     large.save(GUIDE / f"run-{run.path.name}.webp", "WEBP", quality=80)
@@ -64,4 +64,7 @@ def main(out: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    from record import measurement
+
+    with measurement():
+        main(Path(sys.argv[1]))

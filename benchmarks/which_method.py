@@ -1,10 +1,10 @@
-"""One small training for each method, loss, critic and option: the pictures of docs/guide/which-method.md.
+"""Train one small run for each method, loss, discriminator and option: the pictures of docs/guide/which-method.md.
 
     python benchmarks/which_method.py which [ROW…]
 
-trains them in the folder `which`, one after the other (about 18 minutes of one slow core in all), translates four
-test scenes with each, measures it, writes the guide's pictures, and prints a line for each. What is finished there
-already is not trained again.
+trains in the folder `which`, one run after the other (about 18 minutes of one slow core in all), translates and evaluates
+the test images, writes the guide's pictures of four scenes, and prints a line for each run. Finished runs in that folder
+are not trained again.
 """
 
 import json
@@ -27,10 +27,10 @@ SCALE = 2
 
 PAIRS = ["--method", "pix2pix", "--size", "64", "--data.load-size", "64", "--generator.network", "unet"]
 PAIRS += ["--epochs", "4", "--decay-epochs", "4"]
-"""60 pairs eight times; a U-Net's sizes are multiples of 32."""
+"""60 pairs, 8 epochs; a U-Net takes multiples of 32 pixels."""
 
 LARGE = ["--size", "96", "--data.load-size", "96", "--epochs", "0.15", "--decay-epochs", "0.15"]
-"""Five halvings take 96 px; four times the work an image."""
+"""Five halvings need 96 px, which is four times the work an image."""
 
 ROWS: dict[str, list[str]] = {
     "cyclegan": [],
@@ -59,7 +59,7 @@ ROWS: dict[str, list[str]] = {
     "masks": ["--data.masks-a", "which/roofs", "--cyclegan.mask", "10"],
     "colour": [*PAIRS, "--data.lab"],
 }
-"""What each adds to docs/guide/which.yaml."""
+"""Options of each run, in addition to docs/guide/which.yaml."""
 
 
 def main(out: Path, wanted: list[str]) -> None:
@@ -70,13 +70,13 @@ def main(out: Path, wanted: list[str]) -> None:
 
 
 def make_pictures(seasons: Path) -> None:
-    """The landscapes: 480 a side to train on, 60 pairs for pix2pix, 60 to measure on."""
+    """Draw the landscapes: 480 a side to train on, 60 pairs for pix2pix, 60 to evaluate on."""
     if not seasons.is_dir():
         run("data", "make", "seasons", str(seasons), "--count", "480", "--size", "48")
 
 
 def make_masks(pictures: Path, out: Path) -> None:
-    """What is as red as a roof is to stay as it is."""
+    """Mark what is as red as a roof, which the translation should keep."""
     if out.is_dir():
         return
     for file in sorted(pictures.iterdir()):
@@ -86,21 +86,21 @@ def make_masks(pictures: Path, out: Path) -> None:
 
 
 def make(name: str, out: Path) -> str:
-    """Train, translate, measure and show one row; the line to print."""
+    """Train, translate, evaluate and show one row; returns the line to print."""
     home, translated, measured = out / name, out / f"{name}-tests", out / f"{name}.json"
     sources, answers = sides(name, out / "seasons")
-    began = time.process_time()
+    start = time.process_time()
     if not measured.is_file():
         run(*command(name, out))
         run("translate", str(home), str(sources), "-o", str(translated), "--device", "cpu")
         run("evaluate", str(translated), str(sources), str(answers), *MEASURES, "-o", str(measured))
-    took = time.process_time() - began
+    seconds = time.process_time() - start
     show(name, sources, translated, answers)
-    return f"{name}: {figures(measured)}, {took:.0f} CPU seconds"
+    return f"{name}: {figures(measured)}, {seconds:.0f} CPU seconds"
 
 
 def command(name: str, out: Path) -> list[str]:
-    """The training of a row."""
+    """The command that trains a row."""
     seasons = out / "seasons"
     folders = [seasons / "trainA", seasons / "trainB"]
     if "pix2pix" in ROWS[name]:
@@ -112,7 +112,7 @@ def command(name: str, out: Path) -> list[str]:
 
 
 def sides(name: str, seasons: Path) -> tuple[Path, Path]:
-    """Sources and right answers to measure a row on."""
+    """Test images and their right answers for a row."""
     return seasons / "testA", seasons / ("testA" if name == "colour" else "testB")
 
 
@@ -123,7 +123,7 @@ def figures(measured: Path) -> str:
 
 
 def show(name: str, *folders: Path) -> None:
-    """Sources, translations and answers in three rows, enlarged, as a picture of the guide."""
+    """Save sources, translations and answers in three rows, enlarged, as a picture of the guide."""
     across = [framed([images.read(folder / scene) for scene in SCENES], 1) for folder in folders]
     grid = Image.fromarray(framed(across, 0))
     large = grid.resize((SCALE * grid.width, SCALE * grid.height), Image.Resampling.NEAREST)
@@ -131,15 +131,18 @@ def show(name: str, *folders: Path) -> None:
 
 
 def framed(pictures: list[NDArray[np.uint8]], axis: int) -> NDArray[np.uint8]:
-    """Pictures in a row or a column, a white line after each."""
+    """Join pictures in a column (axis 0) or a row (axis 1), with a white line after each."""
     line = [(0, int(each == axis)) for each in range(2)] + [(0, 0)]
     return np.concatenate([np.pad(picture, line, constant_values=255) for picture in pictures], axis)
 
 
 def run(*tokens: str) -> None:
     if cli.run(list(tokens)) != 0:
-        raise TwofoldError(f"this failed: twofold {' '.join(tokens)}")
+        raise TwofoldError(f"a command failed: twofold {' '.join(tokens)}")
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), sys.argv[2:])
+    from record import measurement
+
+    with measurement():
+        main(Path(sys.argv[1]), sys.argv[2:])

@@ -47,7 +47,7 @@ OWNERS = {
     "cyclopts": {"cli"},
     "rich": {"cli"},
     "yaml": {"config", "read_untrusted", "cli"},
-    "pydantic": {"config", "cli"},
+    "pydantic": {"config", "cli", "translation"},
     "PIL": {"formats", "data", "seasons", "translation", "reporting", "evaluation", "demo"},
     "safetensors": {"translation", "training", "evaluation", "metrics"},
     "filelock": {"files"},
@@ -260,11 +260,13 @@ COMMANDS = [
 
 
 def test_info_does_not_wait_for_torch(tmp_path):
+    from twofold.networks.registry import describe
     from twofold.networks.resnet import ResnetGenerator
-    from twofold.translation.model import header_of, save
+    from twofold.translation.header import Header
+    from twofold.translation.model_file import save
 
     network = ResnetGenerator(width=2, blocks=1)
-    save(network, header_of(network, "ab", 32, {}), tmp_path / "x.safetensors")
+    save(network, Header(describe(network), "ab", 32), tmp_path / "x.safetensors")
     code = f"import sys\nfrom twofold.cli.app import run\nassert run(['info', {str(tmp_path / 'x.safetensors')!r}]) == 0"
     code += "\nassert 'torch' not in sys.modules"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)

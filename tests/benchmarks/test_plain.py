@@ -1,4 +1,4 @@
-"""The plain steps that benchmarks compare with, against the original implementations' goldens, in float64."""
+"""The plain steps of the benchmarks give the losses and weights of the original implementations, in float64."""
 
 import json
 from pathlib import Path
@@ -28,7 +28,7 @@ def plain(load_benchmark):
     return load_benchmark("plain")
 
 
-class Told:
+class Golden:
     def __init__(self, name):
         with safe_open(ROOT / "tests" / "goldens" / f"{name}.safetensors", "pt") as file:
             self.tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
@@ -49,29 +49,29 @@ class Told:
                     yield self.tensors[f"step{step}/patch_ids/{term}/layer{layer}"].long()
 
 
-def build(plain, name, told):
+def build(plain, name, golden):
     if name.startswith("cyclegan"):
         return plain.cyclegan(width=4, blocks=6)
     if name.startswith("pix2pix"):
-        return plain.pix2pix(width=2, depth=7, critic_width=4)
-    draws = told.places()
+        return plain.pix2pix(width=2, depth=7, disc_width=4)
+    draws = golden.places()
     return plain.cut(width=4, head_width=16, draw=lambda count: next(draws))
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_plain_steps_are_the_originals(plain, name):
-    told = Told(name)
-    method = build(plain, name, told)
+def test_plain_steps_equal_the_originals(plain, name):
+    golden = Golden(name)
+    method = build(plain, name, golden)
     for theirs, ours in NAMES[name].items():
-        method.networks[ours].load_state_dict(told.weights("init", theirs))
+        method.networks[ours].load_state_dict(golden.weights("init", theirs))
         method.networks[ours].double()
-    for step, expected in enumerate(told.losses):
-        batch = [told.tensors[f"step{step}/real_{side}"].double() / 127.5 - 1 for side in "AB"]
+    for step, expected in enumerate(golden.losses):
+        batch = [golden.tensors[f"step{step}/real_{side}"].double() / 127.5 - 1 for side in "AB"]
         losses = method.step(*batch)
         for theirs, ours in LOSSES[name].items():
             assert losses[ours].item() == pytest.approx(expected[theirs], rel=1e-6), (step, theirs)
     for theirs, ours in NAMES[name].items():
-        final = told.weights("final", theirs)
+        final = golden.weights("final", theirs)
         without_gradient = before_instance_norms(method.networks[ours])
         for key, value in method.networks[ours].named_parameters():
             if key not in without_gradient:

@@ -137,7 +137,8 @@ def test_a_picture_over_the_memory_is_refused_naming_at(noise, call, model, monk
 def test_models_of_other_channel_counts(call, tmp_path, monkeypatch, channels):
     from twofold.networks.registry import describe
     from twofold.networks.resnet import ResnetGenerator
-    from twofold.translation.model import Header, save
+    from twofold.translation.header import Header
+    from twofold.translation.model_file import save
 
     monkeypatch.chdir(tmp_path)
     network = ResnetGenerator(channels, channels, width=2, blocks=1)

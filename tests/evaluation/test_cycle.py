@@ -10,7 +10,7 @@ from twofold.evaluation.measures import DAMAGES
 from twofold.formats import images
 from twofold.networks.registry import describe
 from twofold.networks.resnet import ResnetGenerator
-from twofold.translation.model import Header
+from twofold.translation.header import Header
 from twofold.translation.translator import Translator
 
 

@@ -19,7 +19,7 @@ from twofold.networks.layers import initialise
 from twofold.networks.registry import describe
 from twofold.networks.resnet import ResnetGenerator
 from twofold.runs import Run
-from twofold.translation.model import Header
+from twofold.translation.header import Header
 from twofold.translation.translator import Translator
 
 COLOURS = np.array([[0, 0, 255], [255, 85, 0], [170, 255, 85]], np.uint8)

@@ -10,7 +10,12 @@ import torch
 import torch.nn.functional as F
 
 from twofold.errors import UsageError
-from twofold.exchange.original import discriminator_from_original, generator_from_original, keys, to_original
+from twofold.exchange.original import (
+    discriminator_from_original,
+    generator_from_original,
+    original_keys,
+    to_original,
+)
 from twofold.losses.patchnce import PatchHeads, unit
 from twofold.methods.base import Batch, one_pass
 from twofold.methods.cut import CUT, mirror
@@ -92,7 +97,7 @@ def test_golden_steps(golden, close, monkeypatch):
     for theirs, ours in (("G", "gen_ab"), ("D", "disc_b")):
         network = method.get_submodule(ours)
         final, parameters = told.weights("final", theirs), dict(network.named_parameters())
-        for key, name in keys(network).items():
+        for key, name in original_keys(network).items():
             if name in parameters and parameters[name].requires_grad:
                 close(parameters[name], final[key], f"{theirs} {key}")
     mine = dict(method.heads.named_parameters())

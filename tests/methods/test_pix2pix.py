@@ -5,7 +5,7 @@ from itertools import pairwise
 import pytest
 import torch
 
-from twofold.exchange.original import discriminator_from_original, generator_from_original, keys
+from twofold.exchange.original import discriminator_from_original, generator_from_original, original_keys
 from twofold.methods.adversarial import BCE, Adversary
 from twofold.methods.base import Batch
 from twofold.methods.pix2pix import Pix2Pix
@@ -37,7 +37,7 @@ def test_golden_steps(golden, close, channels_last, fused):
     for theirs, ours in (("G", "gen_ab"), ("D", "disc_b")):
         network = method.get_submodule(ours)
         final, state = told.weights("final", theirs), network.state_dict()
-        for key, name in keys(network).items():
+        for key, name in original_keys(network).items():
             if "running" not in name and "tracked" not in name:  # moved once more, by the look
                 close(state[name], final[key], f"{theirs} {key}")
 

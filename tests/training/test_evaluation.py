@@ -14,7 +14,7 @@ from twofold.errors import UsageError
 from twofold.evaluation.heldout import Judge
 from twofold.formats import images
 from twofold.runs import Run, read_lines
-from twofold.translation.model import read_header
+from twofold.translation.header import read_header
 from twofold.translation.translator import Translator
 
 

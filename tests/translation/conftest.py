@@ -5,7 +5,7 @@ from twofold.networks.layers import initialise
 from twofold.networks.registry import describe
 from twofold.networks.resnet import ResnetGenerator
 from twofold.networks.unet import UnetGenerator
-from twofold.translation.model import Header
+from twofold.translation.header import Header
 from twofold.translation.translator import Translator
 
 

@@ -7,8 +7,9 @@ from twofold.cli import app as cli
 from twofold.errors import TwofoldError
 from twofold.formats import images
 from twofold.translation.folder import translate_files
+from twofold.translation.memory import bytes_per_pixel
 from twofold.translation.sources import plan
-from twofold.translation.translator import BATCH, Translator
+from twofold.translation.translator import MAX_BATCH, Translator
 
 
 @pytest.fixture
@@ -28,9 +29,9 @@ def translate(made, folder, out):
 
 def test_batches_change_no_picture_nor_its_name(translator, folder, tmp_path, monkeypatch):
     made, sizes = translator(size=16), []
-    made.batch = 1
+    made.max_batch = 1
     _, alone = translate(made, folder, tmp_path / "alone")
-    made.batch = 3
+    made.max_batch = 3
     arrays = made.arrays
     monkeypatch.setattr(made, "arrays", lambda batch, at: sizes.append(len(batch)) or arrays(batch, at))
     done, together = translate(made, folder, tmp_path / "together")
@@ -59,7 +60,7 @@ def test_what_does_not_fit_together_goes_alone(translator, folder, tmp_path, mon
 
 def test_an_interruption_leaves_whole_pictures_alone(translator, folder, tmp_path, monkeypatch, capsys):
     translator(size=16).save(tmp_path / "x.safetensors")
-    monkeypatch.setitem(BATCH, "cpu", 1)
+    monkeypatch.setitem(MAX_BATCH, "cpu", 1)
     arrays, seen = Translator.arrays, []
 
     def interrupted(self, batch, at):
@@ -79,11 +80,11 @@ def test_an_interruption_leaves_whole_pictures_alone(translator, folder, tmp_pat
 
 def test_how_many_go_together(translator, monkeypatch):
     made = translator(size=16)
-    assert made.together() == 4 and made.together(512) == 4
-    assert made.together(513) == made.together("native") == 1
-    one = made.header.size**2 * made.bytes_per_pixel
+    assert made.batch_size() == 4 and made.batch_size(512) == 4
+    assert made.batch_size(513) == made.batch_size("native") == 1
+    one = made.header.size**2 * bytes_per_pixel(made.generator)
     for room, together in ((0, 1), (3, 1), (4, 2), (40, 4)):
         monkeypatch.setattr("twofold.hardware.free_memory", lambda _, room=room: room * one)
-        assert made.together() == together, room
-    made.batch = 1  # as with noise, which is drawn for one image at a time
-    assert made.together() == 1
+        assert made.batch_size() == together, room
+    made.max_batch = 1  # as with noise, which is drawn for one image at a time
+    assert made.batch_size() == 1

@@ -52,7 +52,7 @@ def test_files_of_the_same_name_from_two_places(tree):
     }
 
 
-def test_folders_that_share_names_are_kept_apart(tree):
+def test_folders_that_share_names_get_subfolders(tree):
     tree("A/x.png", "B/x.jpg", "B/y.png", "more/A/X.png", "single.png")
     assert planned("A", "B", "single.png") == {
         "A/x.png": "out/A/x.png",
@@ -63,7 +63,7 @@ def test_folders_that_share_names_are_kept_apart(tree):
     assert planned("A", "more/A") == {"A/x.png": "out/A/x.png", "more/A/X.png": "out/A/X.png.png"}
 
 
-def test_folders_that_share_none_are_not(tree):
+def test_folders_without_shared_names_are_merged(tree):
     tree("A/x.png", "B/y.png")
     assert planned("A", "B") == {"A/x.png": "out/x.png", "B/y.png": "out/y.png"}
 
@@ -92,7 +92,7 @@ def test_one_file_may_name_its_result(tree):
 @pytest.mark.parametrize("given", [["A"], ["A/x.png", "A/y.png"]])
 def test_several_images_need_a_folder(tree, given):
     tree("A/x.png", "A/y.png")
-    with pytest.raises(UsageError, match=r"names one image; give a folder: -o z$"):
+    with pytest.raises(UsageError, match=r"is a file name, for one image; name a folder: -o z$"):
         planned(*given, out="z.png")
 
 
@@ -113,7 +113,7 @@ def test_an_output_may_not_be_another_input(tree):
         planned("A/x.jpg", "B", out="B")
 
 
-def test_what_is_not_there_is_named(tree):
+def test_a_missing_input_is_named(tree):
     tree("A/notes.txt")
     with pytest.raises(UsageError, match="there is no nowhere"):
         planned("nowhere")

@@ -14,7 +14,7 @@ def noise(height, width, channels=3, seed=0):
 
 
 @pytest.mark.parametrize("size", [None, 32])
-def test_it_is_the_generator_called_directly(translator, size):
+def test_a_translation_is_the_generators_output(translator, size):
     """Of an image the network takes as it is, nothing is resized or padded."""
     made, image = translator(size=size), noise(32, 32)
     batch = torch.from_numpy(image).permute(2, 0, 1)[None]
@@ -24,7 +24,7 @@ def test_it_is_the_generator_called_directly(translator, size):
     assert direct.std() > 5  # no flat picture that anything would equal
 
 
-def test_what_goes_in_comes_out_in_kind(translator, tmp_path):
+def test_the_result_has_the_type_of_the_input(translator, tmp_path):
     made, image = translator(), noise(24, 20)
     result = made.array(image)
     images.write(image, tmp_path / "x.png")
@@ -53,11 +53,11 @@ def test_other_channel_counts(translator, resnet, channels):
     assert made(Image.fromarray(noise(16, 20))).mode == {1: "L", 4: "RGBA"}[channels]
 
 
-def test_channels_that_are_no_picture_are_arrays(translator, resnet, tmp_path):
+def test_channel_counts_that_pil_lacks_need_arrays(translator, resnet, tmp_path):
     made = translator(resnet(in_channels=5, out_channels=2))
     assert made(noise(16, 16, 5)).shape == (16, 16, 2)
     np.save(tmp_path / "x.npy", noise(16, 16, 5))
-    with pytest.raises(UsageError, match="2 channels are no picture"):
+    with pytest.raises(UsageError, match="the model gives 2 channels, which PIL cannot hold"):
         made(tmp_path / "x.npy")
     with pytest.raises(TwofoldError, match=r"only .* files have those"):
         made(Image.new("RGB", (16, 16)))
@@ -65,7 +65,7 @@ def test_channels_that_are_no_picture_are_arrays(translator, resnet, tmp_path):
 
 @pytest.mark.parametrize("network", ["resnet", "unet"])
 @pytest.mark.parametrize("at", ["trained", "native", 20])
-def test_every_size_comes_back(request, translator, network, at):
+def test_every_image_keeps_its_size(request, translator, network, at):
     made = translator(request.getfixturevalue(network)(), size=32)
     for height, width in [(1, 1), (3, 200), (200, 3), (33, 31), (7, 8), (64, 32), (1, 90)]:
         assert made.array(noise(height, width), at).shape == (height, width, 3)
@@ -155,10 +155,10 @@ def test_other_scales_are_refused(translator, at):
         translator(size=16).array(noise(8, 8), at)
 
 
-def test_what_does_not_fit_is_refused_naming_a_size_that_does(translator, monkeypatch):
+def test_an_image_too_large_for_the_memory_is_refused_with_a_size_that_fits(translator, monkeypatch):
     made = translator()
     monkeypatch.setattr(hardware, "free_memory", lambda device: 2**20)
-    with pytest.raises(UsageError, match=r"300×400 pixels need .* --at \d+ would fit") as caught:
+    with pytest.raises(UsageError, match=r"300×400 pixels need .* use --at \d+") as caught:
         made.array(noise(400, 300))
     fits = int(str(caught.value).split("--at ")[1].split()[0])
     assert made.array(noise(400, 300), fits).shape == (400, 300, 3)
@@ -167,7 +167,7 @@ def test_what_does_not_fit_is_refused_naming_a_size_that_does(translator, monkey
     assert made.array(noise(400, 300)).shape == (400, 300, 3)
 
 
-def test_an_allocators_error_is_one_line(translator, monkeypatch):
+def test_an_out_of_memory_error_is_one_line(translator, monkeypatch):
     made = translator()
 
     def full(_):
@@ -176,12 +176,12 @@ def test_an_allocators_error_is_one_line(translator, monkeypatch):
         )
 
     monkeypatch.setattr(made.generator, "forward", full)
-    with pytest.raises(TwofoldError, match=r"--at 16 takes less") as caught:
+    with pytest.raises(TwofoldError, match=r"use --at 16 or less") as caught:
         made.array(noise(32, 8))
     assert "\n" not in str(caught.value)
 
 
-def test_a_model_comes_back_from_its_file(translator, tmp_path):
+def test_a_translator_loads_from_its_file(translator, tmp_path):
     made, image = translator(size=32, direction="ba"), noise(40, 20)
     made.save(tmp_path / "deep" / "x.safetensors")
     loaded = Translator.load(tmp_path / "deep" / "x.safetensors", device="cpu")
@@ -192,7 +192,7 @@ def test_a_model_comes_back_from_its_file(translator, tmp_path):
         Translator.load(tmp_path / "deep" / "x.safetensors", direction="ab")
 
 
-def test_a_run_gives_its_newest_snapshot(translator, resnet, tmp_path):
+def test_a_run_loads_its_newest_snapshot(translator, resnet, tmp_path):
     for seed, name in enumerate(["000000100-ab", "000000020-ab", "000000300-ba", "000000400-ab.part"]):
         translator(resnet(seed), direction=name[10:12]).save(tmp_path / "snapshots" / f"{name}.safetensors")
     image = noise(16, 16)

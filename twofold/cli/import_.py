@@ -38,7 +38,7 @@ def import_(
     from twofold.exchange.original import generator_from_original, read_pth
     from twofold.networks.registry import describe
     from twofold.translation.header import MAX_SIZE, Header
-    from twofold.translation.model import save
+    from twofold.translation.model_file import save
 
     if out.suffix != ".safetensors":
         raise UsageError(f"a model's name ends in .safetensors: -o {out.with_suffix('.safetensors')}")

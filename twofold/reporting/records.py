@@ -3,7 +3,6 @@
 import json
 import os
 import time
-from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,13 +16,15 @@ from twofold.errors import TwofoldError
 from twofold.evaluation.doctor.examine import data_findings, examine
 from twofold.formats.images import to_float
 from twofold.networks.layers import Generator
+from twofold.networks.registry import describe
 from twofold.reporting import exporters, samples
 from twofold.reporting.report import write_report
 from twofold.runs import Run
 from twofold.training import state
 from twofold.training.start import Notify, Start
 from twofold.training.trainer import Trainer
-from twofold.translation import model
+from twofold.translation import model_file
+from twofold.translation.header import Header
 
 if TYPE_CHECKING:
     from twofold.evaluation.heldout import Judge
@@ -57,7 +58,6 @@ class Records:
         self.seconds_before: float = progress.get("seconds", 0.0)
         self.writes = distributed.rank() == 0
         if self.writes:
-            model.sweep(run.path / "snapshots")
             cut(run.metrics, progress.get("metrics_bytes", 0))
             cut(run.timing, progress.get("timing_bytes", 0))
             cut(run.evaluations, progress.get("evaluations_bytes", 0))
@@ -238,8 +238,16 @@ class Records:
         size = None if config.data.resize in ("crop", "none") else config.data.size
         origin = {"method": config.method, "images": self.trainer.images}
         labels = config.data.labels_a if direction == "ab" else config.data.labels_b
-        header = model.header_of(generator, direction, size, origin, self.trainer.method.noise)
-        model.save(generator, replace(header, lab=config.data.lab, labels=bool(labels)), path)
+        header = Header(
+            describe(generator),
+            direction,
+            size,
+            origin,
+            noise=self.trainer.method.noise,
+            lab=config.data.lab,
+            labels=bool(labels),
+        )
+        model_file.save(generator, header, path)
 
     def save_state(self) -> None:
         """All that resuming needs."""

@@ -1,10 +1,11 @@
-"""What runs a generator that is trained: torch itself, or OpenVINO or ONNX Runtime on a CPU, where installed."""
+"""The programs that can run a trained generator: torch, and on a CPU OpenVINO or ONNX Runtime."""
 
 import io
 import sys
 import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from importlib import import_module
+from types import ModuleType
 from typing import Literal
 
 import torch
@@ -15,87 +16,84 @@ from twofold.networks.layers import Generator
 
 Backend = Literal["torch", "openvino", "onnxruntime"]
 Forward = Callable[[Tensor], Tensor]
-"""Images (N, C, H, W), float32 in [-1, 1], to the generator's answer, float32."""
+"""From images (N, C, H, W), float32 in [-1, 1], to the generator's output, float32 in [-1, 1]."""
 
-TRACED = 64
-"""Side of the image that the generator's operations are recorded on, where it takes so small a one."""
+TRACE_SIDE = 64
+"""Side in pixels of the image that the ONNX exporter traces the generator with, unless the generator needs more."""
 
 
-def forward(backend: Backend, generator: Generator, precision: str, noise: bool) -> Forward:
-    """How `backend` runs a generator in eval mode, on as many threads as torch has.
+def make_forward(backend: Backend, generator: Generator, precision: str, noise: bool) -> Forward:
+    """Prepare `backend` to run a generator in eval mode, on as many threads as torch has.
 
     Args:
-        precision: "float32", or "bf16" for networks under autocast; of the others, what OpenVINO may do.
-        noise: whether dropout is on, which only torch draws.
+        precision: "float32" or "bf16": autocast in torch, a hint to OpenVINO, ignored by ONNX Runtime.
+        noise: whether dropout is on, which only torch can do.
 
     Raises:
-        UsageError: the backend is not installed, or cannot do that.
+        UsageError: the backend is not installed, or cannot do this.
     """
     if backend == "torch":
-        return lambda images: in_torch(generator, images, precision)
+        return lambda images: run_torch(generator, images, precision)
     device = next(generator.parameters()).device
     if device.type != "cpu":
-        raise UsageError(f"--backend {backend} runs on the CPU, not on {device}; give --device cpu")
+        raise UsageError(f"--backend {backend} runs on the CPU, not on {device}; use --device cpu")
     if noise:
-        raise UsageError(f"--backend {backend} draws no noise; add --no-noise, or leave out --backend")
-    return openvino(generator, precision) if backend == "openvino" else onnxruntime(generator)
+        raise UsageError(f"--backend {backend} has no dropout noise; add --no-noise, or use --backend torch")
+    try:
+        return openvino(generator, precision) if backend == "openvino" else onnx_runtime(generator)
+    except ImportError as error:
+        extra = "openvino" if backend == "openvino" else "onnx"
+        raise UsageError(
+            f"--backend {backend} needs the package {error.name}: pip install 'twofold[{extra}]'"
+        ) from error
 
 
-def in_torch(generator: Generator, images: Tensor, precision: str) -> Tensor:
+def run_torch(generator: Generator, images: Tensor, precision: str) -> Tensor:
     with torch.autocast(images.device.type, torch.bfloat16, enabled=precision == "bf16"):
         return generator(images).float()
 
 
 def openvino(generator: Generator, precision: str) -> Forward:
-    try:
-        with untold():
-            import openvino  # pyright: ignore[reportMissingImports]
-        model = exported(generator)
-    except ImportError as error:
-        raise missing("openvino", error) from error
-    core = openvino.Core()
+    core = import_openvino().Core()
     options = {
         "INFERENCE_NUM_THREADS": torch.get_num_threads(),
         "PERFORMANCE_HINT": "LATENCY",
-        "INFERENCE_PRECISION_HINT": "bf16" if precision == "bf16" else "f32",  # else bf16 where it is fast
+        "INFERENCE_PRECISION_HINT": "bf16"
+        if precision == "bf16"
+        else "f32",  # by default bf16 where it is fast
     }
-    run = core.compile_model(core.read_model(model, b""), "CPU", options).create_infer_request()
-    return lambda images: torch.from_numpy(run.infer({0: contiguous(images)})[0]).clone()
+    model = core.compile_model(core.read_model(to_onnx(generator), b""), "CPU", options)
+    request = model.create_infer_request()
+    return lambda images: torch.from_numpy(request.infer({0: images.contiguous().numpy()})[0]).clone()
 
 
-def onnxruntime(generator: Generator) -> Forward:
-    try:
-        import onnxruntime  # pyright: ignore[reportMissingImports]
+def import_openvino() -> ModuleType:
+    """Import OpenVINO, its telemetry package hidden: that one would report the import over the network."""
+    sys.modules.setdefault("openvino_telemetry", None)  # pyright: ignore[reportArgumentType]
+    return import_module("openvino")
 
-        model = exported(generator)
-    except ImportError as error:
-        raise missing("onnx", error) from error
+
+def onnx_runtime(generator: Generator) -> Forward:
+    import onnxruntime  # pyright: ignore[reportMissingImports]
+
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
-    session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
-    return lambda images: torch.from_numpy(session.run(None, {"images": contiguous(images)})[0])
+    session = onnxruntime.InferenceSession(to_onnx(generator), options, providers=["CPUExecutionProvider"])
+    return lambda images: torch.from_numpy(session.run(None, {"images": images.contiguous().numpy()})[0])
 
 
-def missing(extra: str, error: ImportError) -> UsageError:
-    return UsageError(f"this backend needs the package {error.name}: pip install 'twofold[{extra}]'")
+def to_onnx(generator: Generator) -> bytes:
+    """Export the generator to ONNX, for any number of images of any size.
 
-
-def contiguous(images: Tensor) -> object:
-    return images.contiguous().numpy()
-
-
-def exported(generator: Generator) -> bytes:
-    """The generator as ONNX, for images of any count and size.
-
-    The older of torch's exporters: the newer one needs one package more and takes five times as long.
+    Uses the older of torch's exporters: the newer one needs another package and takes five times as long.
     """
-    import onnx  # noqa: F401  # pyright: ignore[reportMissingImports]  # the exporter says less clearly what it lacks
+    import onnx  # noqa: F401  # pyright: ignore[reportMissingImports]  # the exporter's own error is less clear
 
-    side = max(TRACED, -(-generator.minimum // generator.multiple_of) * generator.multiple_of)
+    side = max(TRACE_SIDE, -(-generator.minimum // generator.multiple_of) * generator.multiple_of)
     image, file = torch.zeros(1, int(generator.arguments["in_channels"]), side, side), io.BytesIO()
-    sides = {0: "n", 2: "height", 3: "width"}
+    axes = {0: "n", 2: "height", 3: "width"}
     with warnings.catch_warnings(), torch.no_grad():
-        warnings.simplefilter("ignore")  # on the exporter's age, and that sizes are taken as constants
+        warnings.simplefilter("ignore")  # about the exporter's age, and about sizes taken as constants
         torch.onnx.export(
             generator,
             (image,),
@@ -103,20 +101,6 @@ def exported(generator: Generator) -> bytes:
             dynamo=False,
             input_names=["images"],
             output_names=["translated"],
-            dynamic_axes={"images": sides, "translated": sides},
+            dynamic_axes={"images": axes, "translated": axes},
         )
     return file.getvalue()
-
-
-@contextmanager
-def untold() -> Iterator[None]:
-    """Import OpenVINO as if its telemetry were not installed, which reports each import unless it was refused."""
-    name = "openvino_telemetry"
-    if "openvino" in sys.modules or name in sys.modules:  # somebody else's import: theirs to decide
-        yield
-        return
-    sys.modules[name] = None  # pyright: ignore[reportArgumentType]  # which makes an import of it fail
-    try:
-        yield
-    finally:
-        del sys.modules[name]

@@ -6,6 +6,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from twofold.cpu import scratch
 from twofold.errors import TwofoldError
 from twofold.formats import images
 from twofold.prefetch import prefetch
@@ -54,12 +55,15 @@ def translate_files(translator: Translator, jobs: Iterable[Job], at: At = "train
             images.write(result.image, result.job.target)
         return result
 
-    batch_size = translator.together(at)
+    batch_size = translator.batch_size(at)
     decoded = prefetch(read, jobs, threads=DECODERS, depth=DECODERS + batch_size)
     translated = (
         result for batch in batches(decoded, batch_size) for result in translate_batch(translator, batch, at)
     )
-    return prefetch(write, translated, threads=1, depth=1 + batch_size)
+    try:
+        yield from prefetch(write, translated, threads=1, depth=1 + batch_size)
+    finally:
+        scratch.release()
 
 
 def batches(results: Iterable[Result], most: int) -> Iterator[list[Result]]:

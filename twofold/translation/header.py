@@ -1,43 +1,44 @@
-"""What a model file says of itself, read without its weights and without torch."""
+"""The header of a model file: which network the weights belong to, and how to feed it. Read without torch."""
 
 import json
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
+from pydantic import Field
+from pydantic.dataclasses import dataclass
 from safetensors import SafetensorError, safe_open
 
 from twofold.errors import TwofoldError, UsageError
-from twofold.runs import DIRECTIONS
 
 FORMAT = 1
-"""Version of the header; a newer one is refused."""
+"""Version of the header that this package writes, and the newest that it reads."""
 
 MAX_SIZE = 2**14
-"""No training is on larger squares, in pixels: a damaged header must not ask for all memory."""
+"""Largest size in pixels that a header may name: a damaged one must not make the translator take all memory."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config={"strict": True, "extra": "forbid"})
 class Header:
-    """What a model file says of itself.
+    """The metadata of a model file; a wrong type or value is a ValueError.
 
     Attributes:
         network: the generator's name and constructor arguments, from `networks.registry.describe`.
         direction: "ab" or "ba".
-        size: side in pixels of the square that training scaled whole images to, or None where it cut squares
-            out of images at their own scale.
-        origin: the method and the image count that made it, or the file it was imported from.
-        noise: whether the network's dropout is noise that stays at test time, as in pix2pix.
-        lab: whether it gives lightness its colour, or the other way round (see `twofold.formats.lab`); left out of
-            the file where it does not.
-        labels: whether it takes label maps, which are resized without mixing colours; left out likewise.
-        dtype, range: how stored values meet the network's.
+        size: side in pixels of the square that training scaled whole images to; None if training cut squares out
+            of images at their own scale.
+        origin: the method and the image count of the run that made it, or the file it was imported from.
+        noise: whether dropout stays on at test time, as the noise z of pix2pix.
+        lab: whether the network predicts colour from lightness or lightness from colour, in Lab
+            (`twofold.formats.lab`). Written only if true.
+        labels: whether the inputs are label maps, which are resized to the nearest pixel. Written only if true.
+        dtype, range: the stored values that the network's range stands for.
     """
 
     network: dict[str, Any]
-    direction: str
-    size: int | None
-    origin: dict[str, Any] = field(default_factory=dict)
+    direction: Literal["ab", "ba"]
+    size: Annotated[int, Field(ge=1, le=MAX_SIZE)] | None
+    origin: dict[str, Any] = Field(default_factory=dict)
     noise: bool = False
     lab: bool = False
     labels: bool = False
@@ -45,60 +46,52 @@ class Header:
     range: tuple[float, float] = (-1.0, 1.0)
     format: int = FORMAT
 
+    def to_json(self) -> str:
+        """The header as the file stores it: sorted keys; no time, host or path."""
+        fields = {
+            name: value for name, value in asdict(self).items() if value or name not in ("lab", "labels")
+        }
+        return json.dumps(fields, sort_keys=True)
+
 
 def read_header(path: Path) -> Header:
-    """The header of a model file, without its weights.
+    """Read the header of a model file, without the weights.
 
     Raises:
-        UsageError: no such file.
-        TwofoldError: damaged, not a twofold model, or of a newer format.
+        UsageError: the file does not exist, or is a PyTorch checkpoint.
+        TwofoldError: the file is damaged, not a twofold model, or of a newer format.
     """
     if not path.is_file():
-        raise UsageError(f"there is no model {path}")
+        raise UsageError(f"there is no model {path}; give a .safetensors file or a run folder")
     if path.suffix in (".pth", ".pt", ".ckpt"):
         raise UsageError(
-            f"{path} is a PyTorch checkpoint: `twofold import {path.name} -o model.safetensors` first"
+            f"{path} is a PyTorch checkpoint; first run `twofold import {path.name} -o model.safetensors`"
         )
     try:
-        with safe_open(path, "np") as content:
-            return header_from(json.loads((content.metadata() or {})["twofold"]), path)
+        with safe_open(path, "np") as file:
+            return parse_header(json.loads((file.metadata() or {})["twofold"]), path)
     except SafetensorError as error:
         raise TwofoldError(
-            f"{path} is not a whole .safetensors file ({error!s:.80}); make or copy it again"
+            f"{path} is not a complete .safetensors file ({error!s:.80}); copy it again"
         ) from error
     except (KeyError, TypeError, ValueError, RecursionError) as error:
         raise TwofoldError(
-            f"{path} is not a model that twofold wrote; import checkpoints with `twofold import`"
+            f"{path} is not a model that twofold wrote; convert checkpoints with `twofold import`"
         ) from error
 
 
-def header_from(said: dict[str, Any], path: Path) -> Header:
-    """The header that a file's JSON spells, of which nothing is taken on trust.
-
-    Raises:
-        TwofoldError: it is of a newer format.
-        KeyError, TypeError, ValueError: it is no header.
-    """
-    if said["format"] > FORMAT:
+def parse_header(content: dict[str, Any], path: Path) -> Header:
+    """Build a header from a file's JSON; KeyError, TypeError or ValueError if it is not one."""
+    if content["format"] > FORMAT:
         raise TwofoldError(
-            f"{path} has format {said['format']}, this twofold reads up to {FORMAT}: update twofold"
+            f"{path} has format {content['format']}; this twofold reads up to {FORMAT}: update twofold"
         )
-    fields: dict[str, Any] = said | {"range": tuple(said["range"])}
+    fields: dict[str, Any] = content | {"range": tuple(content["range"])}
     header = Header(**fields)
-    sized = header.size is None or (type(header.size) is int and 1 <= header.size <= MAX_SIZE)
-    mapped = isinstance(header.network, dict) and isinstance(header.origin, dict)
-    switches = (header.noise, header.lab, header.labels)
-    plain = type(header.format) is int and all(type(switch) is bool for switch in switches)
-    if mapped and header.lab and {header.network.get(f"{end}_channels") for end in ("in", "out")} != {1, 2}:
-        raise ValueError("lightness is one channel and colour are two")
-    if not (sized and mapped and plain and header.direction in DIRECTIONS):
-        raise ValueError("a field of the header is of the wrong kind")
+    if header.lab and {header.network.get(f"{end}_channels") for end in ("in", "out")} != {1, 2}:
+        raise ValueError(
+            "a Lab network has one lightness channel at one end and two colour channels at the other"
+        )
     if (header.dtype, header.range) != (Header.dtype, Header.range):
         raise TwofoldError(f"{path} takes {header.dtype} images, which needs a newer twofold: update twofold")
     return header
-
-
-def spelled(header: Header) -> str:
-    """The header as a file holds it."""
-    said = {k: v for k, v in asdict(header).items() if v or k not in ("lab", "labels")}
-    return json.dumps(said, sort_keys=True)

@@ -1,4 +1,4 @@
-"""The noise z of pix2pix at test time: dropout that stays on, drawn for each image from a seed alone."""
+"""The noise z of pix2pix at test time: dropout that stays on, drawn from a seed for each image."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,9 +11,9 @@ from twofold.randomness import seed32
 
 @contextmanager
 def at_test_time(generator: nn.Module, noise: bool, seed: int = 0) -> Iterator[None]:
-    """`generator` in eval mode, its dropout on if `noise`; modes and random state are as before afterwards.
+    """Put `generator` in eval mode, with dropout on if `noise`; restore its modes and the random state afterwards.
 
-    Masks depend on `seed` and on the image's size, so give one image at a time.
+    The dropout masks depend on `seed` and on the batch's shape, so translate one image at a time.
     """
     modes = [(module, module.training) for module in generator.modules()]
     generator.eval()

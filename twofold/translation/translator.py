@@ -1,7 +1,6 @@
-"""A trained generator behind one call: an image of any size in, its translation out."""
+"""The translator: a trained generator that takes an image of any size and returns its translation at that size."""
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal, overload
 
@@ -12,37 +11,36 @@ from PIL import Image
 from torch import Tensor
 
 from twofold import hardware
-from twofold.cpu import scratch
 from twofold.cpu.accelerate import accelerate
-from twofold.errors import TwofoldError, UsageError
+from twofold.errors import UsageError
 from twofold.formats import images
 from twofold.formats.lab import from_lab, to_lab
 from twofold.networks.layers import Generator
 from twofold.runs import Run
-from twofold.translation import model
-from twofold.translation.backends import Backend, forward
-from twofold.translation.model import Header
+from twofold.translation import geometry, memory, model_file
+from twofold.translation.backends import Backend, make_forward
+from twofold.translation.header import Header
 from twofold.translation.noise import at_test_time
 
-BYTES_PER_PIXEL = 100
-BYTES_PER_PIXEL_AND_WIDTH = {"transposed": 20, "resize": 40, "resize-zero": 40, "blur": 40}
-"""Peak memory of a translation, measured: the image in several forms, and some maps of the generator's width."""
+MAX_BATCH = {"cuda": 8, "cpu": 4}
+"""Images of one size in a batch, at most."""
 
-BATCH = {"cuda": 8, "cpu": 4}
-"""Images of one size that go through together, where there are many; on a CPU only small ones."""
+MAX_BATCHED_SIDE = 512
+"""Largest side in pixels at which batches are faster on a CPU: each filter is transformed once for all images."""
 
-SMALL = 512
-"""Pixels of a side up to which they gain by it: a filter is transformed once for all, and products are larger."""
-
-SHARE = 0.5
-"""Of the free memory that they may take together."""
+LIGHTNESS, COLOUR = slice(0, 1), slice(1, 3)
+"""Channels of a Lab image."""
 
 Uint8 = NDArray[np.uint8]
 At = int | Literal["trained", "native"]
 
 
 class Translator:
-    """A trained generator that takes images as they come and gives images of the same size back."""
+    """A trained generator that translates images of any size.
+
+    >>> translator = Translator.load("runs/h2z")
+    >>> zebra = translator("horse.jpg")  # a PIL image in the size of horse.jpg
+    """
 
     def __init__(
         self,
@@ -62,9 +60,8 @@ class Translator:
         self.header = header
         self.backend: Backend = backend
         self.noise, self.seed = header.noise if noise is None else noise, seed
-        self.forward = forward(backend, self.generator, precision, self.noise)
-        self.batch = 1 if self.noise else BATCH.get(self.device.type, 1)
-        """Images that go through together at most."""
+        self.forward = make_forward(backend, self.generator, precision, self.noise)
+        self.max_batch = 1 if self.noise else MAX_BATCH.get(self.device.type, 1)
 
     @classmethod
     def load(
@@ -79,40 +76,38 @@ class Translator:
         precision: str = "float32",
         backend: Backend = "torch",
     ) -> "Translator":
-        """The translator in a model file, or the newest snapshot of a run folder.
+        """Load a model file, or the newest snapshot of a run.
 
         Args:
             path: a .safetensors file, or a run folder.
-            direction: "ab" or "ba"; of a run, "ab" if not given. A file has its own.
-            device: "auto", "cpu", "cuda", ...
-            noise: whether the network's dropout is on; as the model was trained for, if None.
-            seed: of that noise: the same for each image.
-            best: of a run, the snapshot that was best on held-out images in place of the newest.
-            precision: "float32", "bf16", or "auto": bf16 where the device computes it fast, with results a few
-                levels off.
-            backend: what runs the network: "torch", or on a CPU "openvino" or "onnxruntime", where installed.
+            direction: "ab" or "ba". For a run: "ab" if not given. A model file has one direction; another is an error.
+            device: "auto" (a GPU if there is one), "cpu", "cuda", "cuda:1" or "mps".
+            noise: whether dropout is on, as in pix2pix; None: as the model was trained for.
+            seed: of the dropout masks, which are the same for every image of one size.
+            best: of a run, load the snapshot that was best on held-out images instead of the newest.
+            precision: "float32", "bf16" (results differ by a few of 255 levels), or "auto": bf16 where the device
+                computes it fast.
+            backend: "torch"; on a CPU also "openvino" or "onnxruntime", if installed.
 
         Raises:
-            UsageError: there is no such file or snapshot, it is for the other direction, or the backend is missing.
+            UsageError: the file or the snapshot does not exist or has the other direction, or the device or the
+                backend is missing.
             TwofoldError: the file is damaged, not a twofold model, or of a newer format.
         """
-        path = Path(path)
-        where = hardware.pick_device("cpu" if device == "auto" and backend != "torch" else device)
-        run, way = Run(path), direction or "ab"
-        chosen = run.best_snapshot if best else run.newest_snapshot
-        file = chosen(way) if path.is_dir() else path
-        generator, header = model.load(file)
+        place = hardware.pick_device("cpu" if device == "auto" and backend != "torch" else device)
+        file = find_model(Path(path), direction, best)
+        generator, header = model_file.load(file)
         if direction not in (None, header.direction):
-            raise UsageError(f"{file} translates {header.direction}, not {direction}; give the other model")
+            raise UsageError(f"{file} translates {header.direction}, not {direction}; load the other model")
         if precision == "auto":
-            precision = "bf16" if hardware.fast_bf16(where) else "float32"
-        if where.type == "cpu" or precision == "bf16":
+            precision = "bf16" if hardware.fast_bf16(place) else "float32"
+        if place.type == "cpu" or precision == "bf16":
             generator = generator.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
-        return cls(generator, header, where, noise=noise, seed=seed, precision=precision, backend=backend)
+        return cls(generator, header, place, noise=noise, seed=seed, precision=precision, backend=backend)
 
     def save(self, path: str | Path) -> None:
-        """Write the model file; written aside and renamed, so it is whole or absent."""
-        model.save(self.generator, self.header, Path(path))
+        """Write the model file, whole or not at all; a saved translator loads as it is. OSError if the disk refuses."""
+        model_file.save(self.generator, self.header, Path(path))
 
     @overload
     def __call__(self, image: str | Path | Image.Image, *, at: At = "trained") -> Image.Image: ...
@@ -126,13 +121,18 @@ class Translator:
         """Translate one image of any size.
 
         Args:
-            image: a path, a PIL image, a uint8 array (H, W, C) or (H, W), or a uint8 tensor (C, H, W).
-            at: the scale the network works at. "trained": the scale it saw in training, the result enlarged
-                or reduced back to the image's size. "native": the image's own pixels. A number: that many
-                pixels for the mean side.
+            image: a path, a PIL image, a uint8 array (H, W, C) or (H, W), or a uint8 tensor (C, H, W); 0 to 255. Paths
+                and PIL images are converted to the model's channels.
+            at: the scale at which the network sees the image. "trained": as many pixels as in training; the result is
+                resized to the image's size. "native": the image's own pixels. A number n: about n² pixels.
 
         Returns:
-            The translation, of the image's size and in the kind that came in (PIL for a path).
+            The translation, with the image's height and width: a PIL image for a path or a PIL image, an array
+            (H, W, C) or (H, W) for an array, a tensor (C, H, W) on the same device for a tensor.
+
+        Raises:
+            UsageError: the image has another type, shape or number of channels, or needs more memory than is free.
+            TwofoldError: the file cannot be read, or the memory did not suffice.
         """
         if isinstance(image, str | Path):
             return to_pil(self.array(images.read(Path(image), self.channels), at))
@@ -140,58 +140,85 @@ class Translator:
             return to_pil(self.array(images.from_picture(image, self.channels), at))
         if isinstance(image, Tensor):
             if image.dtype != torch.uint8 or image.dim() != 3:
-                raise UsageError(
-                    f"a tensor should be uint8 (C, H, W), not {image.dtype} {tuple(image.shape)}"
-                )
-            translated = self.array(image.detach().cpu().permute(1, 2, 0).numpy(), at)
-            return torch.from_numpy(translated).permute(2, 0, 1).contiguous().to(image.device)
+                raise UsageError(f"a tensor must be uint8 (C, H, W), not {image.dtype} {tuple(image.shape)}")
+            output = torch.from_numpy(self.array(image.detach().cpu().permute(1, 2, 0).numpy(), at))
+            return output.permute(2, 0, 1).contiguous().to(image.device)
         if not isinstance(image, np.ndarray):
             kind = type(image).__name__
-            raise UsageError(f"an image is a path, a PIL image, a uint8 array or tensor, not a {kind}")
-        translated = self.array(image, at)
-        return translated[..., 0] if image.ndim == 2 and self.out_channels == 1 else translated
+            raise UsageError(f"an image must be a path, a PIL image, a uint8 array or tensor, not a {kind}")
+        output = self.array(image, at)
+        return output[..., 0] if image.ndim == 2 and self.out_channels == 1 else output
 
     @property
     def channels(self) -> int:
-        """Channels of the images that go in."""
+        """Channels of an input image."""
         return 3 if self.header.lab else int(self.generator.arguments["in_channels"])
 
     @property
     def out_channels(self) -> int:
-        """Channels of the images that come out."""
+        """Channels of a translation."""
         return 3 if self.header.lab else int(self.generator.arguments["out_channels"])
 
     def array(self, image: Uint8, at: At = "trained") -> Uint8:
-        """Translate a uint8 array (H, W, C); the result has as many rows and columns.
-
-        Where the network works in Lab, the image is RGB or grey and keeps the half of its Lab that the network
-        sees, pixel by pixel; the other half is the network's answer.
-
-        Raises:
-            UsageError: the array's type or channels are not the network's, or it does not fit into memory.
-        """
+        """Translate a uint8 array (H, W, channels) or (H, W) to (H, W, out_channels); see `arrays`."""
         return self.arrays([image], at)[0]
 
     def arrays(self, batch: Sequence[Uint8], at: At = "trained") -> list[Uint8]:
-        """Translate arrays of one size in one pass, each as `array` does; none depends on its neighbours."""
-        try:
-            return self._arrays([self.checked(image) for image in batch], at)
-        finally:
-            scratch.release()
+        """Translate arrays of one size together, which is faster than one by one; none depends on the others.
 
-    def _arrays(self, checked: Sequence[Uint8], at: At) -> list[Uint8]:
+        A network in Lab predicts lightness or colour. The image, RGB or grey, keeps its other part pixel by pixel.
+
+        Args:
+            batch: uint8 arrays (H, W, channels) or (H, W), 0 to 255, of one H and W; best `batch_size(at)` of them.
+            at: the scale, as in `__call__`.
+
+        Returns:
+            uint8 arrays (H, W, out_channels).
+
+        Raises:
+            UsageError: an array has another type or number of channels, or the batch needs more memory than is free.
+            TwofoldError: the memory did not suffice.
+        """
+        batch = [self._checked(image) for image in batch]
         if not self.header.lab:
-            return self._through(checked, at)
-        labs = [to_lab(image) for image in checked]
-        half = slice(0, 1) if self.sees_lightness else slice(1, 3)
-        answers = self._through([lab[..., half] for lab in labs], at)
-        pairs = zip(labs, answers, strict=True)
-        if self.sees_lightness:
-            return [from_lab(np.concatenate((lab[..., :1], answer), axis=2)) for lab, answer in pairs]
-        return [from_lab(np.concatenate((answer, lab[..., 1:]), axis=2)) for lab, answer in pairs]
+            return self._translate(batch, at)
+        sees_lightness = self.generator.arguments["in_channels"] == 1
+        given, predicted = (LIGHTNESS, COLOUR) if sees_lightness else (COLOUR, LIGHTNESS)
+        labs = [to_lab(image) for image in batch]
+        for lab, output in zip(labs, self._translate([lab[..., given] for lab in labs], at), strict=True):
+            lab[..., predicted] = output
+        return [from_lab(lab) for lab in labs]
 
-    def checked(self, image: Uint8) -> Uint8:
-        """An array that is one of this model's images, (H, W, C)."""
+    def batch_size(self, at: At = "trained") -> int:
+        """Images of one size that are best translated together when there are many."""
+        if self.device.type != "cpu":
+            return self.max_batch
+        side = self._side(at)
+        if self.backend != "torch" or side is None or side > MAX_BATCHED_SIDE:
+            return 1
+        fitting = memory.batch_that_fits(self.generator, self.device, side)
+        return self.max_batch if fitting is None else max(1, min(self.max_batch, fitting))
+
+    def working_size(self, height: int, width: int, at: At = "trained") -> tuple[int, int]:
+        """Height and width in pixels at which the network sees an image, before padding."""
+        return geometry.working_size(height, width, self._side(at), self.generator.multiple_of)
+
+    def pad(self, image: Uint8) -> Uint8:
+        """Mirror (H, W, C) at its lower and right edge up to a size that the network takes."""
+        return geometry.pad(image, self.generator.multiple_of, self.generator.minimum)
+
+    def _side(self, at: At) -> int | None:
+        """Side in pixels of the square that the network's image is as large as; None for the image's own pixels."""
+        if at == "trained":
+            return self.header.size
+        if at == "native":
+            return None
+        if isinstance(at, str) or at < 1:
+            raise UsageError(f'at must be "trained", "native" or a number of pixels, 1 or more, not {at!r}')
+        return at
+
+    def _checked(self, image: Uint8) -> Uint8:
+        """The image as (H, W, channels), or UsageError."""
         image = image[..., None] if image.ndim == 2 else image
         if self.header.lab and image.ndim == 3 and image.shape[2] == 1:
             image = image.repeat(3, axis=2)
@@ -201,96 +228,39 @@ class Translator:
             )
         return image
 
-    @property
-    def sees_lightness(self) -> bool:
-        """Of a network that works in Lab: whether it goes from lightness to colour."""
-        return int(self.generator.arguments["in_channels"]) == 1
-
     @torch.inference_mode()
-    def _through(self, batch: Sequence[Uint8], at: At) -> list[Uint8]:
-        """The network's answers to images of one size, in its own channels, at that size."""
+    def _translate(self, batch: Sequence[Uint8], at: At) -> list[Uint8]:
+        """Run the network on images (H, W, its in_channels) of one size; the outputs have the images' size."""
         height, width = batch[0].shape[:2]
         rows, columns = self.working_size(height, width, at)
-        self.check_memory(rows, columns, len(batch))
-        ready = [self.prepare(image, rows, columns) for image in batch]
-        planes = torch.from_numpy(np.stack(ready)).permute(0, 3, 1, 2).to(self.device)  # (N, C, H, W)
-        with out_of_memory(rows, columns), at_test_time(self.generator, self.noise, self.seed):
-            translated = images.to_uint8(self.forward(images.to_float(planes)))[:, :, :rows, :columns]
-        results = np.ascontiguousarray(translated.permute(0, 2, 3, 1).cpu().numpy())
-        return [images.resize(result, height, width) for result in results]
+        memory.check_memory(self.generator, self.device, rows, columns, len(batch))
+        padded = np.stack([self.pad(self._resize(image, rows, columns)) for image in batch])
+        inputs = torch.from_numpy(padded).permute(0, 3, 1, 2).to(self.device)  # (N, C, H, W)
+        with (
+            memory.explain_out_of_memory(rows, columns),
+            at_test_time(self.generator, self.noise, self.seed),
+        ):
+            outputs = images.to_uint8(self.forward(images.to_float(inputs)))[:, :, :rows, :columns]
+        arrays = np.ascontiguousarray(outputs.permute(0, 2, 3, 1).cpu().numpy())
+        return [images.resize(array, height, width) for array in arrays]
 
-    def prepare(self, image: Uint8, rows: int, columns: int) -> Uint8:
+    def _resize(self, image: Uint8, rows: int, columns: int) -> Uint8:
         image = np.require(image, requirements=["C", "W"])  # torch warns of read-only memory
-        return self.pad(images.resize(image, rows, columns, nearest=self.header.labels))
-
-    def working_size(self, height: int, width: int, at: At) -> tuple[int, int]:
-        """Rows and columns that the network will see of an image, before padding."""
-        if isinstance(at, str) and at not in ("trained", "native"):
-            raise UsageError(f"at is trained, native or a number of pixels, not {at!r}")
-        side = self.header.size if at == "trained" else None if at == "native" else at
-        if side is None or side * side == height * width:
-            return height, width
-        if side < 1:
-            raise UsageError(f"at is a number of pixels, 1 or more, not {side}")
-        multiple, factor = self.generator.multiple_of, side / (height * width) ** 0.5
-
-        def near(pixels: int) -> int:
-            return max(multiple, round(pixels * factor / multiple) * multiple)
-
-        return near(height), near(width)
-
-    def pad(self, image: Uint8) -> Uint8:
-        """Mirror the image at its lower and right edge up to a size the network can take."""
-        multiple, least = self.generator.multiple_of, self.generator.minimum
-        short = [max(-(-x // multiple) * multiple, least) - x for x in image.shape[:2]]
-        return np.pad(image, [(0, short[0]), (0, short[1]), (0, 0)], "symmetric") if any(short) else image
-
-    def together(self, at: At = "trained") -> int:
-        """How many images of one size are best translated in one pass, where there are many."""
-        side = self.header.size if at == "trained" else at
-        if self.device.type != "cpu":
-            return self.batch
-        if self.backend != "torch" or not isinstance(side, int) or side > SMALL:
-            return 1
-        free = hardware.free_memory(self.device)
-        fit = self.batch if free is None else int(SHARE * free / (side * side * self.bytes_per_pixel))
-        return max(1, min(self.batch, fit))
-
-    @property
-    def bytes_per_pixel(self) -> int:
-        """Peak memory of a translation."""
-        arguments = self.generator.arguments
-        return BYTES_PER_PIXEL + BYTES_PER_PIXEL_AND_WIDTH[str(arguments["upsample"])] * int(
-            arguments["width"]
-        )
-
-    def check_memory(self, rows: int, columns: int, count: int = 1) -> None:
-        """Refuse images whose translation cannot fit, naming a size at which one would."""
-        free = hardware.free_memory(self.device)
-        needed = count * rows * columns * self.bytes_per_pixel
-        if free is not None and needed > free:
-            fits = int((0.8 * free / self.bytes_per_pixel) ** 0.5)
-            raise UsageError(
-                f"{columns}×{rows} pixels need about {needed / 2**30:.1f} GiB, {free / 2**30:.1f} are free;"
-                f" --at {fits} would fit (the result is enlarged back)"
-            )
+        return images.resize(image, rows, columns, nearest=self.header.labels)
 
 
-@contextmanager
-def out_of_memory(rows: int, columns: int) -> Iterator[None]:
-    """Turn an allocator's error into one line that names what to turn down."""
-    try:
-        yield
-    except (torch.OutOfMemoryError, RuntimeError) as error:
-        if not isinstance(error, torch.OutOfMemoryError) and "can't allocate memory" not in str(error):
-            raise
-        raise TwofoldError(
-            f"{columns}×{rows} pixels are too many for the memory; --at {max(rows, columns) // 2} takes less"
-        ) from error
+def find_model(path: Path, direction: str | None, best: bool) -> Path:
+    """The model file at `path`; of a run folder, the newest or the best snapshot."""
+    if not path.is_dir():
+        return path
+    run = Run(path)
+    return run.best_snapshot(direction or "ab") if best else run.newest_snapshot(direction or "ab")
 
 
 def to_pil(image: Uint8) -> Image.Image:
     """A PIL image of a uint8 array (H, W, 1, 3 or 4)."""
     if image.shape[2] not in (1, 3, 4):
-        raise UsageError(f"{image.shape[2]} channels are no picture; pass and take arrays instead")
+        raise UsageError(
+            f"the model gives {image.shape[2]} channels, which PIL cannot hold; pass an array to get an array"
+        )
     return Image.fromarray(image[..., 0] if image.shape[2] == 1 else image)

@@ -21,9 +21,11 @@ from twofold.evaluation.doctor.models import cycle_finding
 from twofold.formats import images
 from twofold.networks.discriminators import PatchDiscriminator
 from twofold.networks.layers import Generator, initialise
+from twofold.networks.registry import describe
 from twofold.networks.resnet_skips import SkipResnetGenerator
 from twofold.runs import Run
-from twofold.translation import model
+from twofold.translation import model_file
+from twofold.translation.header import Header
 
 SIDE = 32
 
@@ -319,7 +321,7 @@ def test_a_discriminator_that_memorised_its_images(clinic, tmp_path, memorised, 
         for network in (*generators.values(), disc):
             initialise(network, "normal", 0.02)
     for way, generator in generators.items():
-        model.save(generator, model.header_of(generator, way, SIDE, {}), run.snapshot(2000, way))
+        model_file.save(generator, Header(describe(generator), way, SIDE), run.snapshot(2000, way))
     if memorised:
         memorise(disc, folders[1], "opqr", folders[0], "efgh")
     run.state(2000).mkdir(parents=True)

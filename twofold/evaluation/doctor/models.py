@@ -23,7 +23,7 @@ from twofold.networks.registry import build_discriminator
 from twofold.networks.settings import DiscriminatorSettings
 from twofold.read_untrusted import mapping, room
 from twofold.runs import DIRECTIONS, Run
-from twofold.translation import model
+from twofold.translation import model_file
 
 TRANSLATED, JUDGED = 4, 16
 """Images of each domain that are translated there and back (a second each at 256 px on a slow machine), and of each
@@ -61,7 +61,7 @@ def newest_generators(run: Run) -> dict[str, Generator]:
     for way in DIRECTIONS:
         for _, path in run.snapshots(way)[-1:]:
             try:
-                found[way] = model.load(path)[0]
+                found[way] = model_file.load(path)[0]
             except (TwofoldError, OSError, SafetensorError):
                 continue
     return found

@@ -1,9 +1,10 @@
-"""The model file: what it holds, and that nothing in it is trusted."""
+"""The model file: its content, and that every damaged or hostile file is refused in one line."""
 
 import errno
 import json
 import os
 import struct
+from pathlib import Path
 
 import pytest
 import torch
@@ -12,8 +13,11 @@ from safetensors.torch import save_file
 
 from twofold.errors import TwofoldError, UsageError
 from twofold.networks.registry import describe
-from twofold.translation import model
-from twofold.translation.model import Header
+from twofold.translation import model_file
+from twofold.translation.header import Header
+
+OLD_SNAPSHOTS = sorted((Path(__file__).parents[1] / "old_runs").glob("*/snapshots/*.safetensors"))
+"""Model files that version 0.1 wrote."""
 
 
 @pytest.fixture
@@ -29,19 +33,19 @@ def header(network):
 def test_equal_weights_are_equal_bytes(resnet, header, tmp_path):
     one, two, other = resnet(0, width=2), resnet(0, width=2), resnet(1, width=2)
     for name, each in (("one", one), ("two", two.to(memory_format=torch.channels_last)), ("other", other)):
-        model.save(each, header, tmp_path / f"{name}.safetensors")
+        model_file.save(each, header, tmp_path / f"{name}.safetensors")
     first, second, third = ((tmp_path / f"{n}.safetensors").read_bytes() for n in ("one", "two", "other"))
     assert first == second != third
 
 
 def test_the_header_is_sorted_json_without_time_host_or_path(network, header, tmp_path):
-    model.save(network, header, tmp_path / "x.safetensors")
+    model_file.save(network, header, tmp_path / "x.safetensors")
     with safe_open(tmp_path / "x.safetensors", "pt") as content:
         metadata = content.metadata()
     assert list(metadata) == ["twofold"]
-    said = json.loads(metadata["twofold"])
-    assert metadata["twofold"] == json.dumps(said, sort_keys=True)
-    assert said == {
+    stored = json.loads(metadata["twofold"])
+    assert metadata["twofold"] == json.dumps(stored, sort_keys=True)
+    assert stored == {
         "direction": "ab",
         "dtype": "uint8",
         "format": 1,
@@ -54,9 +58,9 @@ def test_the_header_is_sorted_json_without_time_host_or_path(network, header, tm
     assert os.uname().nodename not in metadata["twofold"] and str(tmp_path) not in metadata["twofold"]
 
 
-def test_it_loads_what_it_saved(network, header, tmp_path):
-    model.save(network, header, tmp_path / "x.safetensors")
-    loaded, found = model.load(tmp_path / "x.safetensors")
+def test_a_saved_model_loads_again(network, header, tmp_path):
+    model_file.save(network, header, tmp_path / "x.safetensors")
+    loaded, found = model_file.load(tmp_path / "x.safetensors")
     assert found == header
     assert not loaded.training and not any(p.requires_grad for p in loaded.parameters())
     for (name, mine), (other, theirs) in zip(
@@ -65,9 +69,16 @@ def test_it_loads_what_it_saved(network, header, tmp_path):
         assert name == other and torch.equal(mine, theirs)
 
 
-def test_nothing_half_written_stays(network, header, tmp_path, monkeypatch):
+@pytest.mark.parametrize("path", OLD_SNAPSHOTS, ids=lambda path: f"{path.parts[-3]}-{path.stem}")
+def test_a_snapshot_of_0_1_is_saved_again_with_the_same_bytes(path, tmp_path):
+    generator, header = model_file.load(path)
+    model_file.save(generator, header, tmp_path / "again.safetensors")
+    assert (tmp_path / "again.safetensors").read_bytes() == path.read_bytes()
+
+
+def test_a_failed_save_leaves_the_old_file_alone(network, header, tmp_path, monkeypatch):
     path = tmp_path / "x.safetensors"
-    model.save(network, header, path)
+    model_file.save(network, header, path)
     before = path.read_bytes()
 
     def full(_):
@@ -75,32 +86,32 @@ def test_nothing_half_written_stays(network, header, tmp_path, monkeypatch):
 
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(OSError, match="No space left"):
-        model.save(network, header, path)
+        model_file.save(network, header, path)
     assert [each.name for each in tmp_path.iterdir()] == ["x.safetensors"]
     assert path.read_bytes() == before
 
 
-def write(path, weights, said):
-    save_file(weights, path, {"twofold": said if isinstance(said, str) else json.dumps(said)})
+def write(path, weights, metadata):
+    save_file(weights, path, {"twofold": metadata if isinstance(metadata, str) else json.dumps(metadata)})
 
 
-def good(network):
+def valid_header(network):
     return {"network": describe(network), "direction": "ab", "size": 32, "range": [-1, 1], "format": 1}
 
 
-def refused(path):
+def refusal(path):
     with pytest.raises(TwofoldError) as caught:
-        model.load(path)
+        model_file.load(path)
     message = str(caught.value)
     assert str(path) in message and "\n" not in message and len(message) < 400
     return message
 
 
-def test_a_header_may_leave_out_what_has_a_default(network, tmp_path):
-    said = good(network)
-    del said["network"]["dropout"]
-    write(tmp_path / "x.safetensors", network.state_dict(), said)
-    assert model.load(tmp_path / "x.safetensors")[0].arguments == network.arguments
+def test_a_header_may_leave_out_arguments_with_a_default(network, tmp_path):
+    content = valid_header(network)
+    del content["network"]["dropout"]
+    write(tmp_path / "x.safetensors", network.state_dict(), content)
+    assert model_file.load(tmp_path / "x.safetensors")[0].arguments == network.arguments
 
 
 @pytest.mark.parametrize(
@@ -128,30 +139,30 @@ def test_a_header_may_leave_out_what_has_a_default(network, tmp_path):
         ({"network": {"network": "transformer"}}, "Unknown network"),
         ({"network": {"network": "resnet", "width": 10**12}}, "has no width"),
         ({"network": {"network": "resnet", "width": "__import__('os')"}}, "has no width"),
-        ({"network": {"network": "resnet", "width": 4096, "blocks": 64}}, "lacks weights"),
-        ({"network": {"network": "resnet", "width": 2, "blocks": 2}}, "lacks weights"),
-        ({"network": {"network": "unet"}}, "lacks weights"),
+        ({"network": {"network": "resnet", "width": 4096, "blocks": 64}}, "do not fit the network"),
+        ({"network": {"network": "resnet", "width": 2, "blocks": 2}}, "do not fit the network"),
+        ({"network": {"network": "unet"}}, "do not fit the network"),
         ({"network": {"network": "unet", "depth": 1}}, "x.safetensors"),
     ],
 )
 def test_hostile_headers_are_refused(network, tmp_path, change, message):
     path = tmp_path / "x.safetensors"
-    write(path, network.state_dict(), good(network) | change)
-    assert message in refused(path)
+    write(path, network.state_dict(), valid_header(network) | change)
+    assert message in refusal(path)
 
 
 @pytest.mark.parametrize(
-    "said",
+    "metadata",
     ["", "null", "[]", "3", "{", '"x"', "{}", "[" * 5000, "\udcff".encode("utf-8", "replace").decode()],
 )
-def test_metadata_that_is_no_header_is_refused(network, tmp_path, said):
-    write(tmp_path / "x.safetensors", network.state_dict(), said)
-    assert "not a model that twofold wrote" in refused(tmp_path / "x.safetensors")
+def test_metadata_that_is_not_a_header_is_refused(network, tmp_path, metadata):
+    write(tmp_path / "x.safetensors", network.state_dict(), metadata)
+    assert "not a model that twofold wrote" in refusal(tmp_path / "x.safetensors")
 
 
 def test_other_safetensors_are_refused(network, tmp_path):
     save_file(network.state_dict(), tmp_path / "x.safetensors")
-    assert "not a model that twofold wrote" in refused(tmp_path / "x.safetensors")
+    assert "not a model that twofold wrote" in refusal(tmp_path / "x.safetensors")
 
 
 @pytest.mark.parametrize(
@@ -168,13 +179,13 @@ def test_other_safetensors_are_refused(network, tmp_path):
     ],
 )
 def test_weights_of_other_kinds_are_refused(network, tmp_path, change):
-    write(tmp_path / "x.safetensors", change(network.state_dict()), good(network))
-    assert "lacks weights of the network" in refused(tmp_path / "x.safetensors")
+    write(tmp_path / "x.safetensors", change(network.state_dict()), valid_header(network))
+    assert "do not fit the network in its header" in refusal(tmp_path / "x.safetensors")
 
 
 def test_damaged_files_are_refused(network, header, tmp_path):
     path = tmp_path / "x.safetensors"
-    model.save(network, header, path)
+    model_file.save(network, header, path)
     whole = path.read_bytes()
     length = struct.unpack("<Q", whole[:8])[0]
     broken = [
@@ -186,18 +197,18 @@ def test_damaged_files_are_refused(network, header, tmp_path):
     ]
     for content in broken:
         path.write_bytes(content)
-        assert "copy it again" in refused(path)
+        assert "copy it again" in refusal(path)
 
 
 @pytest.mark.parametrize("name", ["x.pth", "x.pt", "x.ckpt"])
-def test_checkpoints_are_sent_to_import(network, tmp_path, name):
+def test_checkpoints_are_referred_to_import(network, tmp_path, name):
     torch.save(network.state_dict(), tmp_path / name)
     with pytest.raises(UsageError, match=rf"twofold import .*{name} -o model.safetensors"):
-        model.load(tmp_path / name)
+        model_file.load(tmp_path / name)
 
 
-def test_what_is_not_there_is_named(tmp_path):
+def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(UsageError, match="there is no model"):
-        model.load(tmp_path / "x.safetensors")
+        model_file.load(tmp_path / "x.safetensors")
     with pytest.raises(UsageError, match="there is no model"):
-        model.load(tmp_path)
+        model_file.load(tmp_path)
