@@ -1,5 +1,6 @@
 """The guide's examples run as they stand."""
 
+import ast
 import inspect
 import re
 import shlex
@@ -11,6 +12,7 @@ import torch
 
 from twofold.cli import app as cli
 from twofold.cli.evaluate import evaluate
+from twofold.evaluation.doctor.examine import examine
 from twofold.evaluation.settings import MetricName
 from twofold.seasons import dataset as seasons
 
@@ -98,6 +100,41 @@ def test_every_measure_and_option_is_explained():
     known = {f"--{name.replace('_', '-')}" for name in inspect.signature(evaluate).parameters}
     assert {"--features", "--inception", "--lpips", "--paired", "--unpaired"} <= options
     assert options - {"--unpaired"} <= known, options - known
+
+
+def pattern(node):
+    """A regular expression for the strings that an expression of a Python file may give."""
+    match node:
+        case ast.Constant(value=str(text)):
+            return re.escape(text)
+        case ast.JoinedStr(values=values):
+            return "".join(map(pattern, values))
+        case ast.BinOp(left=left, right=right):
+            return pattern(left) + pattern(right)
+        case ast.IfExp(body=body, orelse=orelse):
+            return f"(?:{pattern(body)}|{pattern(orelse)})"
+    return ".+"
+
+
+def test_the_doctors_words_are_those_of_the_code():
+    """Every sentence and advice that the page shows, with whatever figures, is one that the doctor can print."""
+    folder = Path(inspect.getfile(examine)).parent
+    nodes = [
+        node for file in folder.glob("*.py") for node in ast.walk(ast.parse(file.read_text(encoding="utf-8")))
+    ]
+    texts = [pattern(node) for node in nodes if isinstance(node, ast.Constant | ast.JoinedStr | ast.BinOp)]
+    texts = [re.compile(text) for text in texts if len(text.replace(".+", "")) > 20]
+    page = (GUIDE / "reading-a-run.md").read_text(encoding="utf-8")
+    shown = re.findall(
+        r"^    (?:watch:|trouble:|    try:|No problem).*\n(?:    (?!    try:)[ \w].*\n)*", page, re.M
+    )
+    paragraphs = [
+        each for block in shown for each in re.split(r"^    (?:watch: |trouble:|    try:)", block, flags=re.M)
+    ]
+    paragraphs = [" ".join(each.split()) for each in paragraphs if each.strip()]
+    assert len(paragraphs) >= 15
+    for each in paragraphs:
+        assert any(text.fullmatch(each) for text in texts), each
 
 
 # ---- which method, which loss, which critic
@@ -189,11 +226,12 @@ PAGES = [*(GUIDE.parents[1]).glob("*.md"), *GUIDE.parent.rglob("*.md")]
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_pages_are_narrow_and_without_critics(page):
+def test_pages_are_narrow_and_keep_code_on_one_line(page):
     for line in page.read_text(encoding="utf-8").splitlines():
         assert len(line) <= 120, line
         plain = re.sub(r"critic[-_ ]steps|optim\.critic_lr", "", line)
         assert "critic" not in plain, line
+        assert line.count("`") % 2 == 0 or line.startswith(("```", "    ")), line
 
 
 def test_the_log_has_an_index():

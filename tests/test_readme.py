@@ -158,7 +158,10 @@ def test_commands(folders: Path) -> None:
 def test_commands_of_the_text(folders: Path) -> None:
     """Commands between backticks: run, if they are whole; else with names of this folder in place of capitals."""
     commands = {code for code in quoted() if code.startswith("twofold ") and len(code.split()) > 2}
-    assert commands - {"twofold train --help"} == set(SHORTHAND)
+    helps = {"twofold train --help", "twofold train --help-all"}
+    assert commands == helps | set(SHORTHAND)
+    for command in helps:
+        assert cli.run(command.split()[1:]) == 0
     assert cli.run(["train", "horses", "zebras", "--out", "runs/h2z"]) == 0
     for command in SHORTHAND.values():
         assert cli.run(shlex.split(command)[1:]) in ((0, 1) if " doctor " in command else (0,)), command
