@@ -77,9 +77,7 @@ def test_folder_names_that_are_not_utf8_are_watched(tmp_path, made):
         ({"images": 990, "epoch": 9.9}, 4.0, 1e9, "quiet"),
     ],
 )
-def test_the_state_follows_from_progress_and_the_time_since_the_last_report(
-    last, speed, silence, expected
-):
+def test_the_state_follows_from_progress_and_the_time_since_the_last_report(last, speed, silence, expected):
     assert state(TRAINING, progress(TRAINING, last), speed, silence) == expected
 
 
