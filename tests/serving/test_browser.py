@@ -227,7 +227,7 @@ def test_light_and_dark(serve, show, run):
     assert show(address, color_scheme="dark").evaluate(paper) == "rgb(21, 23, 27)"
 
 
-def test_a_run_that_vanishes_is_said_above_what_was_seen_last(serve, show, tmp_path, made):
+def test_a_warning_stands_above_a_run_whose_folder_vanished(serve, show, tmp_path, made):
     made(tmp_path / "stays")
     made(tmp_path / "goes")
     page = show(serve(tmp_path).address)
@@ -240,7 +240,7 @@ def test_a_run_that_vanishes_is_said_above_what_was_seen_last(serve, show, tmp_p
     page.complaints.clear()  # the browser itself reports every 404
 
 
-def test_a_monitor_that_was_ended_is_said_and_found_again(serve, show, run):
+def test_a_warning_stands_while_the_monitor_does_not_answer(serve, show, run):
     page = show(serve(run.path).address)
     page.context.set_offline(True)
     page.evaluate(REFRESH)

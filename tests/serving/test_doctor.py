@@ -7,7 +7,7 @@ from twofold.evaluation.doctor.symptoms import Finding
 from twofold.serving.doctor import PAUSE, PENDING, BackgroundDoctor, diagnose_safely
 from twofold.serving.watch import Watch
 
-WON = Finding("critic won", "trouble", "The critic <b>won</b>.", "Try & see.")
+WON = Finding("discriminator won", "trouble", "The discriminator <b>won</b>.", "Try & see.")
 
 
 def ill(run, monkeypatch, findings):

@@ -101,7 +101,7 @@ def test_a_page_is_sent_again_only_when_something_changed(serve, run):
         tag = again.headers["ETag"]
 
 
-def test_a_run_that_falls_silent_is_news(serve, run, monkeypatch):
+def test_a_run_that_becomes_quiet_is_sent_again(serve, run, monkeypatch):
     served = serve(run.path)
     tag = served.ask("/")[0].headers["ETag"]
     monkeypatch.setattr(watch, "last_written", lambda run: 1e9)
@@ -169,7 +169,7 @@ def test_junk_in_every_file_makes_a_page(serve, run, junk):
     assert "images seen 0" in Seen(serve(run.path).page()).text
 
 
-def test_a_run_that_vanishes_is_missed_politely(serve, tmp_path, made, capfd):
+def test_a_run_whose_folder_vanishes_is_not_found(serve, tmp_path, made, capfd):
     made(tmp_path / "stays")
     served = serve(tmp_path, made(tmp_path / "goes").path)
     address = next(f"/run/{key}" for key in keys(served.page()) if "goes" in key)
@@ -184,7 +184,7 @@ def test_a_run_that_vanishes_is_missed_politely(serve, tmp_path, made, capfd):
     assert capfd.readouterr() == ("", "")
 
 
-def test_what_breaks_is_said_on_the_page_and_not_in_the_terminal(serve, run, monkeypatch, capfd):
+def test_errors_are_shown_on_the_page_and_not_in_the_terminal(serve, run, monkeypatch, capfd):
     served = serve(run.path)
     monkeypatch.setattr(views, "run_charts", lambda run: 1 / 0)
     text = Seen(served.page("/", 500)).text
@@ -262,7 +262,7 @@ def test_runs_are_compared_in_a_colour_each(serve, tmp_path, made):
 
 
 @pytest.mark.parametrize("count", [0, 1, 9])
-def test_too_few_or_too_many_to_compare_is_said(serve, thousand, count):
+def test_too_few_or_too_many_runs_to_compare_are_refused(serve, thousand, count):
     served = serve(thousand)
     query = "&".join(f"run={key}" for key in keys(served.page())[:count])
     assert f"Select 2 to 8 runs to see them side by side, not {count}." in served.page(
@@ -362,7 +362,7 @@ def test_head_is_get_without_the_body(serve, run):
 @pytest.mark.parametrize(
     "host", ["evil.example", "127.0.0.1.evil.example", "localhost.", "[::2]:80", "[", "", "192.168.0.7"]
 )
-def test_a_name_that_was_bent_to_this_address_gets_nothing(serve, run, host):
+def test_a_foreign_host_name_gets_nothing(serve, run, host):
     answer, body = serve(run.path).ask("/", host=host)
     assert answer.status in (400, 421)
     assert b"horse2zebra" not in body
@@ -391,7 +391,7 @@ def notify(capsys):
 
 @contextlib.contextmanager
 def commanded(run):
-    """`twofold monitor` in a process of its own: its port, and after Ctrl-C nothing said and nothing wrong."""
+    """`twofold monitor` in a process of its own: its port; after Ctrl-C it must end with code 0 and print nothing more."""
     command = [sys.executable, "-m", "twofold", "monitor", str(run.path), "--no-open", "--port", "0"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         try:

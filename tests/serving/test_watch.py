@@ -1,4 +1,4 @@
-"""Which runs are found, and what they are said to be doing."""
+"""Which runs are found, and in which state they are shown."""
 
 import json
 import os
@@ -58,7 +58,7 @@ def test_folders_that_are_not_there_or_not_ours_hold_no_run(tmp_path):
     assert names(tmp_path / "none", tmp_path) == []
 
 
-def test_names_that_are_no_text_are_watched_too(tmp_path, made):
+def test_folder_names_that_are_not_utf8_are_watched(tmp_path, made):
     made(Path(os.fsdecode(os.fsencode(tmp_path) + b"/\xff\xfe")), 0, 0)
     assert len(Watch([tmp_path]).runs()) == 1
 
@@ -77,13 +77,11 @@ def test_names_that_are_no_text_are_watched_too(tmp_path, made):
         ({"images": 990, "epoch": 9.9}, 4.0, 1e9, "quiet"),
     ],
 )
-def test_what_a_run_is_doing_is_told_from_how_far_it_is_and_how_long_it_was_silent(
-    last, speed, silence, expected
-):
+def test_the_state_follows_from_progress_and_the_time_since_the_last_report(last, speed, silence, expected):
     assert state(TRAINING, progress(TRAINING, last), speed, silence) == expected
 
 
-def test_time_left_is_what_is_to_do_at_the_latest_speed(run):
+def test_time_left_uses_the_latest_speed(run):
     (each,) = Watch([run.path]).runs().values()
     seen = summarise(each.run)  # 400 images of 1,000 at 4 a second
     assert (seen.state, seen.speed, seen.seconds_left) == ("training", 4.0, 150.0)

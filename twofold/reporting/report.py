@@ -61,7 +61,7 @@ def write_report(run: Run) -> Path:
         charts=run_charts(folder),
         settings=settings_by_room(folder.config),
         domains=[_domain(side, domain) for side, domain in domains.items()],
-        starts=[(start.get("images", "?"), table(start)) for start in folder.starts[:ROWS]],
+        starts=[_start(start) for start in folder.starts[:ROWS]],
         glossary=_glossary(folder),
     )
     write_atomically(run.report, document.encode("utf-8", "replace"))
@@ -120,6 +120,11 @@ def _domain(side: str, domain: dict[Any, Any]) -> dict[str, Any]:
     reasons = [(file.get("name", "?"), file["error"]) for file in skipped[:ROWS]]
     more = [("…", f"and {len(skipped) - ROWS:,} more")] if len(skipped) > ROWS else []
     return {"side": side, "counts": counts, "skipped": reasons + more}
+
+
+def _start(start: dict[Any, Any]) -> dict[str, Any]:
+    rows = table({key: value for key, value in start.items() if key != "command"})
+    return {"images": start.get("images", "?"), "command": str(start.get("command") or ""), "rows": rows}
 
 
 def _glossary(folder: RunFolder) -> dict[str, str]:
