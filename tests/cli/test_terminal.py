@@ -83,7 +83,7 @@ def test_a_narrow_terminal_cuts_the_losses_first():
 
 
 def test_messages_above_the_bar_are_not_broken():
-    command = "go on:      twofold train --resume " + "a-long-folder-name/" * 8
+    command = "resume:     twofold train --resume " + "a-long-folder-name/" * 8
     assert frames(80, notify=command)[0] == command
 
 

@@ -69,7 +69,7 @@ def test_a_signal_saves_and_stops(lab, finished, tmp_path, name, step):
     ended = lab.run(lab.tokens(out), (name, step))
     assert ended.code == 130
     assert f"stopped at {step} of 12 images; everything is saved" in ended.output
-    assert f"go on:      twofold train --resume {out}" in ended.output
+    assert f"resume:     twofold train --resume {out}" in ended.output
     assert states(out)[-1] == step
     with (out / "metrics.jsonl").open("a") as file:
         file.write('{"images": 8, "epo')  # a torn last line
