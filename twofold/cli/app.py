@@ -21,7 +21,7 @@ COMMANDS = {
     "cli.train:train": "Train a translator between two folders of images, or on pairs; or go on with a run.",
     "cli.translate:translate": "Translate images and folders of images; each comes back at its own size.",
     "cli.evaluate:evaluate": (
-        "Measure translations of test images, against known answers or against the other domain's look."
+        "Measure translations of test images, against known answers or against the target domain."
     ),
     "cli.verbs:info": "Say what a run or a model is.",
     "cli.verbs:import_": "Turn a generator of the original implementation (.pth) into a twofold model.",
