@@ -1,4 +1,4 @@
-"""`twofold demo`: the main job from nothing. Pictures, a training, translations, and figures for what came out."""
+"""`twofold demo`: draws pictures, trains, translates, and measures the translations against known answers."""
 
 from pathlib import Path
 
@@ -19,29 +19,31 @@ from twofold.translation.translator import Translator
 COUNT, SIZE, SEED = 400, 64, 2
 """Pictures of each season to train on, their side in pixels, and the seed of their drawing."""
 
-FEW = 24
+QUICK_COUNT = 24
 QUICK = {"training": {"epochs": 0.2, "decay_epochs": 0.2, "samples": 2}}
-"""Few pictures and few steps, for those who only want to see that everything works."""
+"""Pictures and steps of `--quick`, which only shows that everything works."""
 
 
 def demonstrate(out: Path, quick: bool, watcher: Watcher) -> bool:
-    """Run the demo in the folder `out`, or go on where an earlier one stopped; whether it is finished."""
+    """Run the demo in the folder `out`, or resume an earlier one; returns whether it is finished."""
     pictures, run = out / "seasons", Run(out / "run")
     if not pictures.is_dir():
-        count = FEW if quick else COUNT
+        count = QUICK_COUNT if quick else COUNT
         watcher.notify(f"1. drawing {count} summer and {count} winter landscapes, no two of the same place")
         seasons.make(pictures, count, SIZE, SEED, watcher.notify)
-    watcher.notify("2. training: summer to winter and back, without ever seeing the same place in both")
+    watcher.notify("2. training: summer to winter and back, from pictures of different places")
     train_a, train_b, val_a, val_b = (pictures / name for name in ("trainA", "trainB", "valA", "valB"))
-    said = configs.merge(
+    overrides = configs.merge(
         layer("seasons"),
         QUICK if quick else {},
         {"a": train_a, "b": train_b, "data": {"val_a": val_a, "val_b": val_b}},
     )
-    if not loop.train(run.path, said, watcher):
-        watcher.notify(f"go on:      twofold demo --out {out}")
+    if not loop.train(run.path, overrides, watcher):
+        watcher.notify(f"resume:     twofold demo --out {out}")
         return False
-    watcher.notify("3. translating summers that were not trained on, and comparing with their true winters")
+    watcher.notify(
+        "3. translating summers that were not trained on, and comparing them with their true winters"
+    )
     translator = Translator.load(run.path)
     for path in images.find(pictures / "testA"):
         images.write(translator.array(images.read(path, 3)), out / "winter" / path.name)
@@ -93,9 +95,8 @@ def verdict(table: Table, quick: bool) -> list[str]:
     """The gains in words."""
     over_untouched, over_matched, structure = gains(table)
     words = [
-        f"The translations are {over_untouched:+.1f} dB nearer to the true winter than the summers are, and"
-        f" {over_matched:+.1f} dB nearer than any change of colour alone; {structure:.0%} of the error in"
-        " structure is gone."
+        f"PSNR against the true winters: {over_untouched:+.1f} dB over the untouched summers and {over_matched:+.1f} dB"
+        f" over the best change of colours alone. {structure:.0%} of the structural error (1 - SSIM) is gone."
     ]
     return words + ["(--quick trains for a few steps only: these values mean nothing.)"] * quick
 
@@ -103,7 +104,7 @@ def verdict(table: Table, quick: bool) -> list[str]:
 def what_next(out: Path, run: Run) -> list[str]:
     best = [row for row in read_lines(run.evaluations) if row.get("best")][-1:]
     return [
-        f"look:      {run.report} in a browser; {out / 'winter'} holds the translations",
+        f"report:    open {run.report} in a browser; the translations are in {out / 'winter'}",
         *(
             f"best:      {run.best('ab')}, of {row['images']} images: {row['values']['psnr']:.2f} dB on held-out"
             " images"

@@ -73,7 +73,7 @@ def figures(path, row=0):
 def test_a_model_against_known_answers(call, home, tmp_path):
     code, said, _ = call(home / "model.safetensors", home / "A", home / "B", "-o", tmp_path / "e.json")
     assert code == 0
-    assert "10 images have an answer of the same name" in said
+    assert "10 of 10 images have an answer of the same name" in said
     network = Translator.load(home / "model.safetensors", device="cpu")
     hand = [
         psnr(network(images.read(p, 3)), images.read(home / "B" / p.name, 3)) for p in images.find(home / "A")
@@ -114,7 +114,10 @@ def test_the_pairing_can_be_said(call, home, tmp_path, scripted, small):
     (tmp_path / "one").mkdir()
     shutil.copy(home / "B" / "3.png", tmp_path / "one" / "3.png")
     tokens[2] = tmp_path / "one"
-    assert "1 images have an answer of the same name, 9 without one left out" in call(*tokens, "--paired")[1]
+    assert (
+        "1 of 10 images have an answer of the same name, the others are left out"
+        in call(*tokens, "--paired")[1]
+    )
 
 
 def test_a_run_has_a_cycle_and_keeps_its_figures(call, home, tmp_path):
@@ -271,7 +274,7 @@ def test_evaluate_from_python(home, tmp_path):
     """A model in memory gives what its file gives; the table reads as text and as a dict."""
     told = []
     table = evaluate(translator(1, "ab"), home / "A", str(home / "B"), device="cpu", notify=told.append)
-    assert told == ["10 images have an answer of the same name; --unpaired if these are not answers"]
+    assert told == ["10 of 10 images have an answer of the same name; --unpaired if these are not answers"]
     assert [row.name for row in table.rows] == ["translated", "untouched"]
     stored = evaluate(home / "model.safetensors", home / "A", home / "B", device="cpu")
     assert table.to_dict() == stored.to_dict() == json.loads(table.to_json())

@@ -153,7 +153,7 @@ def with_answers(
         )
     if paired is False or (paired is None and 2 * len(common) < len(items)):
         return list(items.values()), ""
-    left_out = f", {len(items) - len(common):,} without one left out" if len(common) < len(items) else ""
+    left_out = ", the others are left out" if len(common) < len(items) else ""
     hint = "" if paired else "; --unpaired if these are not answers"
-    line = f"{len(common):,} images have an answer of the same name{left_out}{hint}"
+    line = f"{len(common):,} of {len(items):,} images have an answer of the same name{left_out}{hint}"
     return [items[name]._replace(answer=references[name]) for name in common], line

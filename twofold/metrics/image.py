@@ -23,7 +23,9 @@ def ssim(result: Uint8, answer: Uint8) -> float:
     """Mean SSIM of Wang et al. 2004, §III-B: 11×11 Gaussian windows of σ 1.5, mirrored at the edges; 1 is equal."""
     from torchmetrics.functional.image import structural_similarity_index_measure  # takes a second to import
 
-    return float(structural_similarity_index_measure(batch(result), batch(answer), data_range=255.0))
+    value = structural_similarity_index_measure(batch(result), batch(answer), data_range=255.0)
+    assert isinstance(value, Tensor)  # the other return types are of other options
+    return float(value)
 
 
 def ms_ssim(result: Uint8, answer: Uint8) -> float:

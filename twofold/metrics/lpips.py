@@ -4,7 +4,7 @@ The backbones are AlexNet and VGG-16, with the layer numbers of their published 
 torchmetrics, whose own LPIPS needs torchvision.
 """
 
-from importlib.util import find_spec
+from importlib.resources import files
 from pathlib import Path
 
 import torch
@@ -96,8 +96,6 @@ def vgg() -> tuple[str, Layers, list[int]]:
 
 def heads(name: str) -> list[Tensor]:
     """The learned weights (1, C, 1, 1) of the five parts of "alex" or "vgg"."""
-    found = find_spec("torchmetrics")
-    assert found is not None and found.origin is not None
-    folder = Path(found.origin).parent / "functional" / "image" / "lpips_models"
-    weights = torch.load(folder / f"{name}.pth", map_location="cpu", weights_only=True)
+    folder = files("torchmetrics") / "functional" / "image" / "lpips_models"
+    weights = torch.load(str(folder / f"{name}.pth"), map_location="cpu", weights_only=True)
     return [weights[f"lin{place}.model.1.weight"] for place in range(5)]

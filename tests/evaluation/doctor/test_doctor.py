@@ -3,6 +3,8 @@
 import json
 import random
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -35,7 +37,14 @@ CONFIG = {
     "format": 1,
     "method": "cyclegan",
     "data": {"size": SIDE, "channels_a": 3, "channels_b": 3, "resize": "resize-and-crop", "cache": True},
-    "discriminator": {"network": "patch", "width": 8, "layers": 1, "norm": "instance", "init": "normal"},
+    "discriminator": {
+        "network": "patch",
+        "width": 8,
+        "layers": 1,
+        "norm": "instance",
+        "init": "normal",
+        "also": [],  # of 0.1; renamed since
+    },
     "adversarial": {"loss": "lsgan"},
     "cyclegan": {"gan_ab": 1.0, "gan_ba": 1.0},
     "training": {"epochs": 10.0, "decay_epochs": 10.0},
@@ -121,6 +130,11 @@ def test_a_healthy_run_gets_one_calm_line(clinic, capsys):
     )
     assert cli.run(["doctor", str(run.path), "--json"]) == 0
     assert json.loads(capsys.readouterr().out) == []
+
+
+def test_the_folder_alone_is_examined_without_torch():
+    code = "import sys, twofold.evaluation.doctor.examine\nassert 'torch' not in sys.modules"
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
 
 
 def test_every_option_in_the_advice_exists():

@@ -51,8 +51,8 @@ def model_findings(run: Run, config: dict[Any, Any]) -> list[Finding]:
             found.append(cycle_finding(way, sources, translations, back))
         if disc := newest_discriminator(run, config, way[1]):
             kinds = (read_evenly(listed[way[1]].train, data, way[1]), unseen[way[1]], translations)
-            scores = [[mean_logit(disc, image) for image in kind] for kind in kinds]
-            found.append(appearance.overfitted(*scores, way[1].upper()))
+            train, held_out, made = ([mean_logit(disc, image) for image in kind] for kind in kinds)
+            found.append(appearance.overfitted(train, held_out, made, way[1].upper()))
     return [each for each in found if each]
 
 
