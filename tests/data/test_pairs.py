@@ -296,16 +296,16 @@ def test_stores_of_unlike_length_are_no_pairs(fill, small):
     stores = [
         ImageStore(images.find(fill(name, n)), LoadRule(small(), 3, 4)) for name, n in (("A", 3), ("B", 2))
     ]
-    with pytest.raises(UsageError, match="no pairs"):
+    with pytest.raises(UsageError, match="cannot be pairs"):
         Loader(*stores, small(), 0, batch=1, device=torch.device("cpu"), paired=True)
 
 
-def test_scaled_pairs_of_a_pixel_less_are_cut_alike(small):
-    from twofold.data.loader import cut_alike
+def test_scaled_pairs_of_a_pixel_less_get_the_same_crop(small):
+    from twofold.data.loader import same_crop
 
     grid = torch.arange(12 * 10).view(12, 10, 1)
     for y, x in ((0.99, 0.99), (0.0, 0.5)):
-        one, other = cut_alike([grid, grid[:11, :9]], 8, y, x)
+        one, other = same_crop([grid, grid[:11, :9]], 8, y, x)
         assert torch.equal(one, other) and one.shape == (8, 8, 1)
 
 
