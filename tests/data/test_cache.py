@@ -287,3 +287,14 @@ def test_home(monkeypatch, tmp_path):
     monkeypatch.setenv("TWOFOLD_CACHE", "/y")
     assert home(DataSettings()) == Path("/y")
     assert home(DataSettings(cache_dir=tmp_path)) == tmp_path
+
+
+def test_a_cache_that_may_only_be_read_is_used(prepare, monkeypatch):
+    expected = pixels(prepare()[0])
+
+    def refuse(*_, **__):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(os, "utime", refuse)
+    stores, said = prepare()
+    assert said == [] and stores.a.cached and pixels(stores) == expected

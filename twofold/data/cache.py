@@ -124,7 +124,8 @@ def _open(path: Path, job: Job, verify: bool) -> FolderCache | None:
             name: (place[0], place[1], place[2]) for name, place in index["places"].items()
         }
         pixels = _map(path, size)
-        os.utime(path)  # the least recently used goes first
+        with suppress(OSError):  # a shared cache may be read-only
+            os.utime(path)  # the least recently used is removed first
     except (OSError, ValueError, LookupError, TypeError, AttributeError, OverflowError):
         return None
     repaired = verify and any(not _read(job, file, keep=False)[0].error for file in files if file.error)
