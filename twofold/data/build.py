@@ -46,7 +46,7 @@ def build_manifest(
 
     Args:
         seed: of the run; it draws the held-out images.
-        notify: is told the warnings of `rules`.
+        notify: called with each warning of `rules`.
         multiple_of: the networks need sizes to be a multiple of this.
 
     Raises:
@@ -95,7 +95,7 @@ def read_content(
 
     Args:
         folder_b: None for pairs in `folder_a`, or for one domain alone.
-        report: is told every problem; it may raise to stop.
+        report: called with every problem; it may raise to stop.
 
     Raises:
         UsageError: a folder is missing, empty or inside another, its `.npy` files or masks do not fit, or nothing in
