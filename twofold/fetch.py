@@ -67,7 +67,7 @@ def fetch(
         advice: the end of the error message if no mirror has the file.
         size: the known size in bytes; a mirror with another size is skipped.
         sha256: the known checksum; another file is deleted.
-        space: how many times the file's size must be free on the disk, for what is done with it next.
+        space: how many times the file's size must be free on the disk, because it will be unpacked there.
 
     Raises:
         TwofoldError: no mirror has the file, the connection keeps breaking, the checksum differs, the disk is full,
@@ -89,9 +89,9 @@ def fetch(
 
 def _from_mirrors(mirrors: Sequence[str], part: "Partial") -> list[str]:
     """Fill the part from the mirror it is from, else from the first that has the file; the problems if none has."""
-    begun = part.source()
+    earlier = part.source()
     problems = []
-    for url in sorted(mirrors, key=lambda url: begun is None or url != begun.url):
+    for url in sorted(mirrors, key=lambda url: earlier is None or url != earlier.url):
         try:
             _persist(url, part)
         except Useless as error:

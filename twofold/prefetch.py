@@ -1,4 +1,4 @@
-"""Compute the items of a sequence ahead of time in a few threads, and yield them in order."""
+"""Compute items in threads before they are needed, and yield them in order."""
 
 from collections import deque
 from collections.abc import Callable, Generator, Iterable
@@ -20,9 +20,9 @@ def prefetch(
     An exception of `function` is raised here. It ends the threads, as closing the generator does.
     """
     source = iter(items)
-    # Asked for once, a thread has its count for good; a thread that first asks after a worker was given one, has one too.
+    # A thread that first asks for its number of threads after a worker was given one would get one as well.
     torch.get_num_threads()
-    # One torch thread in each: a second OpenMP team would make the training's own wait by sleeping, a quarter slower.
+    # One torch thread in each: a second OpenMP team makes the training's own team sleep, and it is a quarter slower.
     pool = ThreadPoolExecutor(threads, "twofold-data", torch.set_num_threads, (1,))
     try:
         pending = deque(pool.submit(function, item) for item in islice(source, depth))

@@ -1,4 +1,4 @@
-"""Files that anybody may have cut short, edited or swapped, read on no trust: what is not of the right kind is nothing."""
+"""Read files that may be truncated, edited or replaced: content of the wrong kind gives an empty result, no error."""
 
 import json
 import stat
@@ -16,7 +16,7 @@ _LOADER = yaml.CSafeLoader if yaml.__with_libyaml__ else yaml.SafeLoader
 
 
 def mark(path: Path) -> Mark | None:
-    """What changes whenever a file does, or a folder's list of files; None if there is neither."""
+    """Inode, size and time: changes whenever a file or a folder's list of files does; None if there is neither."""
     try:
         found = path.stat()
     except (OSError, ValueError):
@@ -26,7 +26,7 @@ def mark(path: Path) -> Mark | None:
 
 
 def parsed(path: Path, parse: Callable[[str], Any]) -> Any:
-    """What `parse` makes of a file's text, or None; kept until the file changes, so to be looked at alone."""
+    """`parse(text)` of a file, or None. Kept until the file changes, so the result must not be modified."""
     return _parsed(path, parse, mark(path))
 
 
@@ -36,7 +36,7 @@ def _parsed(path: Path, parse: Callable[[str], Any], mark: Mark | None) -> Any:
 
 
 def parse_file(path: Path, parse: Callable[[str], Any]) -> Any:
-    """What `parse` makes of a file's text, or None."""
+    """`parse(text)` of a file, or None."""
     try:
         return parse(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError, yaml.YAMLError):
@@ -44,9 +44,9 @@ def parse_file(path: Path, parse: Callable[[str], Any]) -> Any:
 
 
 def mapping(path: Path) -> dict[Any, Any]:
-    """A YAML or JSON file's mapping; empty where it is missing, damaged or something else."""
+    """The mapping in a YAML or JSON file; empty if it is missing, damaged or something else."""
     parse = json.loads if path.suffix == ".json" else as_yaml
-    return as_dict(parse_file(path, parse)) if mark(path) else {}  # a pipe would have one wait
+    return as_dict(parse_file(path, parse)) if mark(path) else {}  # reading a pipe would block
 
 
 def as_yaml(content: str) -> Any:
@@ -62,12 +62,12 @@ def as_list(value: Any) -> list[Any]:
 
 
 def room(config: dict[Any, Any], name: str) -> dict[Any, Any]:
-    """A mapping inside a mapping."""
+    """The mapping under a key of a mapping; empty if there is none."""
     return as_dict(config.get(name))
 
 
 def number(value: object) -> float | None:
-    """A finite number, or None for whatever else a file may hold."""
+    """A finite number, or None for everything else that a file may hold."""
     if isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e100:
         return float(value)
     return None

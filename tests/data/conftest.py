@@ -35,11 +35,11 @@ def small(tmp_path):
 
 
 @pytest.fixture
-def survey(small):
-    """Build an manifest, and return it with what was said."""
+def build(small):
+    """Build a manifest, and return it with the lines that were printed."""
 
     def run(a, b, seed=0, multiple_of=4, **changes):
-        said = []
-        return build_manifest(a, b, small(**changes), seed, said.append, multiple_of=multiple_of), said
+        lines = []
+        return build_manifest(a, b, small(**changes), seed, lines.append, multiple_of=multiple_of), lines
 
     return run

@@ -47,13 +47,13 @@ def folders(fill):
 
 @pytest.fixture
 def prepare(folders, small):
-    """Build, open, and return the stores with what was said."""
+    """Build, open, and return the images with the printed lines."""
 
     def run(**changes):
-        said = []
+        lines = []
         settings = small(**changes)
-        stores = open_images(build_manifest(*folders, settings, 0, said.append), settings, said.append)
-        return stores, said
+        stores = open_images(build_manifest(*folders, settings, 0, lines.append), settings, lines.append)
+        return stores, lines
 
     return run
 
@@ -77,10 +77,10 @@ def pixels(stores):
 @pytest.mark.parametrize("resize", ["resize-and-crop", "scale-width-and-crop", "crop", "none"])
 def test_a_cached_store_equals_an_uncached_one(prepare, resize, fill):
     fill("A", 2, size=(33, 44), first=6)  # sizes vary
-    cached, said = prepare(resize=resize)
-    assert said == [] and cached.a.cached and cached.b.cached
-    uncached, said = prepare(resize=resize, cache=False)
-    assert said == ["decoding images as they are needed, again in every epoch: the cache is off"]
+    cached, lines = prepare(resize=resize)
+    assert lines == [] and cached.a.cached and cached.b.cached
+    uncached, lines = prepare(resize=resize, cache=False)
+    assert lines == ["decoding images as they are needed, again in every epoch: the cache is off"]
     assert not uncached.a.cached
     assert pixels(cached) == pixels(uncached)
 
@@ -149,8 +149,8 @@ def test_a_damaged_cache_is_built_again(prepare, tmp_path, damage):
     expected, names = pixels(stores), caches(tmp_path)
     for path in list((tmp_path / "cache").glob("*.pixels")):
         damage(path)
-    again, said = prepare()
-    assert said == [] and again.a.cached
+    again, lines = prepare()
+    assert lines == [] and again.a.cached
     assert pixels(again) == expected
     assert caches(tmp_path) == names
 
@@ -168,8 +168,8 @@ def test_an_index_from_data_json_finds_or_rebuilds_the_cache(folders, small, tmp
 
 
 def test_above_the_limit_nothing_is_cached(prepare, tmp_path):
-    stores, said = prepare(cache_limit_gb=1e-6)
-    assert said == [
+    stores, lines = prepare(cache_limit_gb=1e-6)
+    assert lines == [
         "decoding images as they are needed, again in every epoch: "
         "they take 2.43e-06 GB decoded, over the cache's 1e-06 GB (data.cache_limit_gb)"
     ]
@@ -178,30 +178,30 @@ def test_above_the_limit_nothing_is_cached(prepare, tmp_path):
 
 def test_above_half_the_free_disk_nothing_is_cached(prepare, tmp_path, monkeypatch):
     monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(10**6, 10**6, 4000))
-    stores, said = prepare()
-    assert "over half of the 4e-06 GB free" in said[0]
+    stores, lines = prepare()
+    assert "over half of the 4e-06 GB free" in lines[0]
     assert not stores.a.cached and caches(tmp_path) == []
 
 
 def test_no_space_left_while_building(folders, small, tmp_path):
-    said = []
+    lines = []
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (700, hard))
     try:
-        manifest = build_manifest(*folders, small(), 0, said.append)
+        manifest = build_manifest(*folders, small(), 0, lines.append)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-    assert len(said) == 2 and "cannot write the cache" in said[0] and "File too large" in said[0]
+    assert len(lines) == 2 and "cannot write the cache" in lines[0] and "File too large" in lines[0]
     assert caches(tmp_path) == []
     assert [len(manifest.a.train), len(manifest.b.train)] == [6, 4]
-    stores = open_images(manifest, small(), said.append)
+    stores = open_images(manifest, small(), lines.append)
     assert not stores.a.cached and stores.a[0].shape == (9, 9, 3)
 
 
 def test_a_cache_folder_that_cannot_be_made(prepare, tmp_path):
     (tmp_path / "cache").write_text("in the way")
-    stores, said = prepare()
-    assert "cannot write the cache" in said[0]
+    stores, lines = prepare()
+    assert "cannot write the cache" in lines[0]
     assert not stores.a.cached
 
 
@@ -287,3 +287,14 @@ def test_home(monkeypatch, tmp_path):
     monkeypatch.setenv("TWOFOLD_CACHE", "/y")
     assert home(DataSettings()) == Path("/y")
     assert home(DataSettings(cache_dir=tmp_path)) == tmp_path
+
+
+def test_a_cache_that_may_only_be_read_is_used(prepare, monkeypatch):
+    expected = pixels(prepare()[0])
+
+    def refuse(*_, **__):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(os, "utime", refuse)
+    stores, lines = prepare()
+    assert lines == [] and stores.a.cached and pixels(stores) == expected

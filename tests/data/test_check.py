@@ -68,16 +68,16 @@ def test_what_training_would_refuse(fill, small):
         check(a, a, small())
 
 
-def test_check_and_training_use_the_same_words(fill, small, survey):
+def test_check_and_training_use_the_same_words(fill, small, build):
     a, b = fill("A", 19), fill("B", 2)
     (a / "bad.png").write_text("no image")
     (a / "18.png").write_bytes((a / "1.png").read_bytes())
     warnings = [problem.text for problem in check(a, b, small()).problems if problem.severity == "warning"]
-    assert survey(a, b)[1] == warnings and len(warnings) == 2
+    assert build(a, b)[1] == warnings and len(warnings) == 2
     (a / "worse.png").write_text("no image")
     error = check(a, b, small()).problems[0]
     with pytest.raises(type(error.error())) as caught:
-        survey(a, b)
+        build(a, b)
     assert str(caught.value) == error.text
 
 

@@ -94,8 +94,8 @@ class Server(BaseHTTPRequestHandler):
 
 
 def answer(body=GOOD, **changes):
-    said = {"etag": '"1"', "modified": "", "code": 0, "stop": None, "ranges": True, "checks": True} | changes
-    return SimpleNamespace(**({"body": body, "length": 0, "shift": 0} | said))
+    lines = {"etag": '"1"', "modified": "", "code": 0, "stop": None, "ranges": True, "checks": True} | changes
+    return SimpleNamespace(**({"body": body, "length": 0, "shift": 0} | lines))
 
 
 @pytest.fixture
@@ -122,11 +122,11 @@ def site(server, monkeypatch, tmp_path):
         monkeypatch.setitem(published.PUBLISHED, "tiny", base._replace(**changes))
 
     publish()
-    return SimpleNamespace(server=server, publish=publish, folder=tmp_path, said=[])
+    return SimpleNamespace(server=server, publish=publish, folder=tmp_path, lines=[])
 
 
 def get(site, archive=None):
-    return download("tiny", None, archive, site.said.append, no_track)
+    return download("tiny", None, archive, site.lines.append, no_track)
 
 
 def content(folder):
@@ -173,7 +173,7 @@ def test_another_day_goes_on_with_what_is_there(site, monkeypatch):
     get(site)
     assert content(site.folder / "tiny") == WANTED
     assert site.server.asked[-1][1] == "bytes=100000-"
-    assert any("continuing at 0.1 MB of 0.4 MB" in line for line in site.said)
+    assert any("continuing at 0.1 MB of 0.4 MB" in line for line in site.lines)
 
 
 def test_a_server_that_ignores_ranges_sends_it_all_again(site):
@@ -286,7 +286,7 @@ def test_a_file_that_is_not_the_known_one_is_kept_and_not_unpacked(site):
     assert left(site) == ["tiny.zip"] and len(site.server.asked) == 1
     get(site, site.folder / "tiny.zip")
     assert content(site.folder / "tiny") == WANTED and (site.folder / "tiny.zip").is_file()
-    assert any(line.startswith("note: ") for line in site.said)
+    assert any(line.startswith("note: ") for line in site.lines)
 
 
 def test_what_was_recorded_is_held_against_the_next_download(site):
@@ -298,7 +298,7 @@ def test_what_was_recorded_is_held_against_the_next_download(site):
     assert not (site.folder / "tiny").exists()
 
 
-def test_too_little_space_is_said_before_the_download(site, monkeypatch):
+def test_too_little_space_is_reported_before_the_download(site, monkeypatch):
     usage = namedtuple("usage", "total used free")
     monkeypatch.setattr(
         shutil, "disk_usage", lambda _: usage(10, 0, len(GOOD))
@@ -455,7 +455,7 @@ def test_an_interruption_leaves_no_half_folder(site):
             yield item
 
     with pytest.raises(KeyboardInterrupt):
-        download("tiny", None, None, site.said.append, stop)
+        download("tiny", None, None, site.lines.append, stop)
     assert left(site) == ["tiny.zip"]
     get(site)  # goes on with the archive
     assert content(site.folder / "tiny") == WANTED and len(site.server.asked) == 1
@@ -492,8 +492,8 @@ def test_the_command(site, capsys):
     Path("horse2zebra.zip").write_bytes(GOOD)
     tokens = ["data", "download", "horse2zebra", "--from", "horse2zebra.zip", "--out", "data/h2z"]
     assert cli.run(tokens) == 0
-    said = capsys.readouterr().out.splitlines()
+    lines = capsys.readouterr().out.splitlines()
     assert content(Path("data/h2z")) == WANTED
     home = site.folder / "data" / "h2z"
-    assert f"train: twofold train {home}/trainA {home}/trainB --val none --preset horse2zebra" in said
+    assert f"train: twofold train {home}/trainA {home}/trainB --val none --preset horse2zebra" in lines
     assert cli.run(["data", "download", "maps", "--from", "none.zip"]) == 2

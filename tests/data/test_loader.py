@@ -82,7 +82,7 @@ def test_whole_images_come_one_by_one(fill, small):
     shapes = {tuple(a.shape) for a, _ in stream((store, store), settings, 3)}
     assert shapes == {(1, 3, 16, 20), (1, 3, 16, 28)}
     assert crop_size(settings) is None and crop_size(small()) == 8
-    with pytest.raises(UsageError, match="one by one"):
+    with pytest.raises(UsageError, match=r"cannot be batched; set training\.batch to 1"):
         Loader(store, store, settings, 0, batch=2, device=CPU)
 
 

@@ -26,9 +26,9 @@ def folders(fill, tmp_path):
 @pytest.fixture
 def indexed(folders, small, tmp_path):
     def run(**changes):
-        said = []
+        lines = []
         settings = small(**{"masks_a": tmp_path / "masks", "resize": "crop", **changes})
-        return build_manifest(*folders, settings, 0, said.append), settings, said
+        return build_manifest(*folders, settings, 0, lines.append), settings, lines
 
     return run
 

@@ -9,17 +9,17 @@ from twofold.errors import TwofoldError
 from twofold.formats import images
 
 
-def test_a_file_lost_before_the_cache_was_rebuilt_is_named(fill, survey, small):
+def test_a_file_lost_before_the_cache_was_rebuilt_is_named(fill, build, small):
     a, b = fill("A", 3), fill("B", 2)
-    manifest = Manifest.from_json(survey(a, b, cache=False)[0].to_json())
+    manifest = Manifest.from_json(build(a, b, cache=False)[0].to_json())
     (a / "1.png").write_bytes(b"")
     with pytest.raises(TwofoldError, match=r"1.png can no longer be read"):
         open_images(manifest, small(), print)
 
 
-def test_images_can_lie_on_the_device(fill, small, survey):
+def test_images_can_lie_on_the_device(fill, small, build):
     """Meta stands in for a GPU: what is there has shapes, and whatever brought it back would be an error."""
-    manifest = survey(fill("A", 60), fill("B", 50))[0]
+    manifest = build(fill("A", 60), fill("B", 50))[0]
     stores = open_images(manifest, small(), print)
     size = sum(store.pixels.nbytes for store in stores[:2])
     meta = torch.device("meta")

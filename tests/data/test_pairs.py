@@ -18,12 +18,12 @@ from twofold.formats.lab import to_lab
 
 @pytest.fixture
 def pair_up(small):
-    """Build an manifest of pairs, and return it with what was said."""
+    """Build a manifest of pairs, and return it with the printed lines."""
 
     def run(a, b=None, seed=0, **changes):
-        said = []
+        lines = []
         settings = small(**{"paired": True, **changes})
-        return build_manifest(a, b, settings, seed, said.append, multiple_of=4), said
+        return build_manifest(a, b, settings, seed, lines.append, multiple_of=4), lines
 
     return run
 
@@ -56,8 +56,8 @@ def label_map(colours, height, width, seed=0):
 
 def test_halves(fill, pair_up, small):
     folder = fill("pairs", 3, size=(40, 16))
-    manifest, said = pair_up(folder)
-    assert said == [
+    manifest, lines = pair_up(folder)
+    assert lines == [
         "3 pairs: the left and the right half of each image; the first is the input (--direction ba exchanges them)"
     ]
     assert manifest.paired and manifest.epoch == 3
@@ -72,8 +72,8 @@ def test_halves(fill, pair_up, small):
 
 def test_two_suffixes(jpg_png, pair_up, small):
     folder = jpg_png("pairs", 2)
-    manifest, said = pair_up(folder)
-    assert said[0].startswith("2 pairs: X.jpg with X.png; the first is the input")
+    manifest, lines = pair_up(folder)
+    assert lines[0].startswith("2 pairs: X.jpg with X.png; the first is the input")
     assert (names(manifest.a.train), names(manifest.b.train)) == (["0.jpg", "1.jpg"], ["0.png", "1.png"])
     assert pair_up(folder, pairs="png:jpg")[0].a.train == manifest.b.train
     (folder / "3.tif").write_bytes((folder / "0.png").read_bytes())
@@ -93,8 +93,8 @@ def test_two_folders_of_the_same_names(fill, pair_up, small):
     for folder, suffix in ((a, "png"), (b, "jpg")):
         (folder / "deep").mkdir()
         (folder / f"0.{suffix}").rename(folder / "deep" / f"x.y.{suffix}")
-    manifest, said = pair_up(a, b)
-    assert said[0].startswith("11 pairs: files of one name in A and B")
+    manifest, lines = pair_up(a, b)
+    assert lines[0].startswith("11 pairs: files of one name in A and B")
     assert [name[:-3] for name in names(manifest.a.train)] == [name[:-3] for name in names(manifest.b.train)]
     assert "deep/x.y.png" in names(manifest.a.train)
 
@@ -110,8 +110,8 @@ def test_a_list(fill, pair_up, tmp_path, suffix, header):
         lines = [json.dumps({"a": a, "b": b, **({"more": 1} if header else {})}) for a, b in rows]
     source = tmp_path / f"list.{suffix}"
     source.write_text("\ufeff" * header + "\n".join(lines))
-    manifest, said = pair_up(source)
-    assert said[0].startswith(f"2 pairs: the lines of list.{suffix}")
+    manifest, lines = pair_up(source)
+    assert lines[0].startswith(f"2 pairs: the lines of list.{suffix}")
     assert names(manifest.a.train) == ["A/0.png", str(tmp_path / "A/2.png")]
     assert names(manifest.b.train) == ["B/2.png", "B/0.png"]
     assert changes(Manifest.from_json(manifest.to_json())) == []
@@ -142,14 +142,14 @@ def test_lists_that_are_none(pair_up, tmp_path, name, text, message):
     assert "\n" not in str(caught.value)
 
 
-def test_direction_exchanges_input_and_output(fill, jpg_png, pair_up, survey):
+def test_direction_exchanges_input_and_output(fill, jpg_png, pair_up, build):
     folder = jpg_png("pairs", 2)
-    manifest, said = pair_up(folder, direction="ba")
-    assert "the second is the input (--direction ab" in said[0]
+    manifest, lines = pair_up(folder, direction="ba")
+    assert "the second is the input (--direction ab" in lines[0]
     assert (manifest.a.train[0].name, manifest.b.train[0].name) == ("0.png", "0.jpg")
     halves, _ = pair_up(fill("halves", 2, size=(40, 16)), direction="ba")
     assert (halves.a.folder.part, halves.b.folder.part) == ("right", "left")
-    manifest, _ = survey(fill("A", 2), fill("B", 3), direction="ba")
+    manifest, _ = build(fill("A", 2), fill("B", 3), direction="ba")
     assert (len(manifest.a.train), len(manifest.b.train)) == (3, 2)
 
 
@@ -205,11 +205,11 @@ def test_a_pair_with_a_bad_file_is_skipped_whole(fill, pair_up, small):
     a, b = fill("A", 50), fill("B", 50)
     (a / "3.png").write_text("no image")
     (b / "7.png").write_text("no image")
-    manifest, said = pair_up(a, b)
-    assert len(said) == 2 and said[1].startswith(
+    manifest, lines = pair_up(a, b)
+    assert len(lines) == 2 and lines[1].startswith(
         f"2 of 50 pairs in {a} cannot be read and are skipped: 3.png (not"
     )
-    assert ", 7.png (not an image" in said[1]
+    assert ", 7.png (not an image" in lines[1]
     assert names(manifest.a.train) == names(manifest.b.train)
     assert names(manifest.a.held_out) == names(manifest.b.held_out)
     assert len(manifest.a.train) == 40 and len(manifest.a.held_out) == 8
@@ -241,8 +241,8 @@ def test_whole_pairs_are_held_out(jpg_png, pair_up, small):
 
 def test_held_out_pairs_of_their_own(fill, jpg_png, pair_up, small):
     folder, val = jpg_png("pairs", 3), fill("val", 4, size=(40, 16))
-    manifest, said = pair_up(folder, val_a=val)
-    assert said[1].startswith("held out: 4 pairs: the left and the right half")
+    manifest, lines = pair_up(folder, val_a=val)
+    assert lines[1].startswith("held out: 4 pairs: the left and the right half")
     stores = open_images(Manifest.from_json(manifest.to_json()), small(paired=True, val_a=val), print)
     assert [len(store) for store in stores] == [3, 3, 4, 4]
     whole = images.read(val / "2.png")
@@ -296,16 +296,16 @@ def test_stores_of_unlike_length_are_no_pairs(fill, small):
     stores = [
         ImageStore(images.find(fill(name, n)), LoadRule(small(), 3, 4)) for name, n in (("A", 3), ("B", 2))
     ]
-    with pytest.raises(UsageError, match="no pairs"):
+    with pytest.raises(UsageError, match="cannot be pairs"):
         Loader(*stores, small(), 0, batch=1, device=torch.device("cpu"), paired=True)
 
 
-def test_scaled_pairs_of_a_pixel_less_are_cut_alike(small):
-    from twofold.data.loader import cut_alike
+def test_scaled_pairs_of_a_pixel_less_get_the_same_crop(small):
+    from twofold.data.loader import same_crop
 
     grid = torch.arange(12 * 10).view(12, 10, 1)
     for y, x in ((0.99, 0.99), (0.0, 0.5)):
-        one, other = cut_alike([grid, grid[:11, :9]], 8, y, x)
+        one, other = same_crop([grid, grid[:11, :9]], 8, y, x)
         assert torch.equal(one, other) and one.shape == (8, 8, 1)
 
 
@@ -316,8 +316,8 @@ def test_label_maps_are_found_out_and_keep_their_colours(fill, pair_up, small):
     a, b = fill("A", 3, size=(60, 48)), fill("B", 0)
     for i in range(3):
         images.write(label_map(5, 48, 60, i), b / f"{i}.png")
-    manifest, said = pair_up(a, b)
-    assert said[1] == (
+    manifest, lines = pair_up(a, b)
+    assert lines[1] == (
         "B: few colours, so taken for label maps and resized without mixing colours (--data.labels-b false if they"
         " are photographs)"
     )
@@ -326,8 +326,8 @@ def test_label_maps_are_found_out_and_keep_their_colours(fill, pair_up, small):
     store = open_images(manifest, small(paired=True), print).b
     known = {tuple(colour) for colour in images.read(b / "0.png").reshape(-1, 3)}
     assert {tuple(colour) for colour in store[0].reshape(-1, 3).tolist()} <= known
-    mixed, said = pair_up(a, b, labels_b=False)
-    assert not mixed.b.labels and len(said) == 1
+    mixed, lines = pair_up(a, b, labels_b=False)
+    assert not mixed.b.labels and len(lines) == 1
     store = open_images(mixed, small(paired=True), print).b
     assert not {tuple(colour) for colour in store[0].reshape(-1, 3).tolist()} <= known
 
@@ -341,13 +341,13 @@ def test_nearest_takes_the_pixel_under_the_centre():
                 assert resized[i, j] == image[int((i + 0.5) * 7 / height), int((j + 0.5) * 5 / width)]
 
 
-def test_jitter_beside_label_maps_is_refused(fill, pair_up, survey):
+def test_jitter_beside_label_maps_is_refused(fill, pair_up, build):
     a, b = fill("A", 2, size=(60, 48)), fill("B", 0)
     for i in range(2):
         images.write(label_map(5, 48, 60, i), b / f"{i}.png")
     with pytest.raises(UsageError, match="jitter would change the colours of the label maps of B"):
         pair_up(a, b, jitter=0.1)
-    assert survey(a, b, jitter=0.1)[0].b.labels  # without pairs the photographs alone are jittered
+    assert build(a, b, jitter=0.1)[0].b.labels  # without pairs the photographs alone are jittered
 
 
 def test_half_of_an_image_can_be_a_label_map(fill, pair_up):
@@ -364,8 +364,8 @@ def test_half_of_an_image_can_be_a_label_map(fill, pair_up):
 
 def test_lab_of_one_folder_pairs_each_image_with_itself(fill, pair_up, small):
     folder = fill("photos", 3)
-    manifest, said = pair_up(folder, paired=False, lab=True)
-    assert said == ["3 pairs: the lightness of each image and its colour"]
+    manifest, lines = pair_up(folder, paired=False, lab=True)
+    assert lines == ["3 pairs: the lightness of each image and its colour"]
     assert manifest.paired and (manifest.a.channels, manifest.b.channels) == (1, 2)
     stores = open_images(Manifest.from_json(manifest.to_json()), small(lab=True), print)
     lab = to_lab(images.resize(images.read(folder / "1.png"), 9, 9))
@@ -373,9 +373,9 @@ def test_lab_of_one_folder_pairs_each_image_with_itself(fill, pair_up, small):
     assert np.array_equal(torch.cat([stores.a[1], stores.b[1]], 2).numpy(), lab)
 
 
-def test_lab_of_two_folders_needs_no_pairs(fill, survey, small):
-    manifest, said = survey(fill("A", 3, channels=1), fill("B", 2), lab=True)
-    assert said == [] and not manifest.paired
+def test_lab_of_two_folders_needs_no_pairs(fill, build, small):
+    manifest, lines = build(fill("A", 3, channels=1), fill("B", 2), lab=True)
+    assert lines == [] and not manifest.paired
     assert (manifest.a.channels, manifest.b.channels) == (1, 2)
     stores = open_images(manifest, small(lab=True), print)
     assert (stores.a[2].shape, stores.b[1].shape) == ((9, 9, 1), (9, 9, 2))

@@ -49,7 +49,7 @@ def check(
     settings = DataSettings(size=size, paired=paired or pairs is not None, pairs=pairs)
     checked = checks.check(a, b, settings, test=test or [])
     if json:
-        problems = [problem._asdict() for problem in checked.problems]
+        problems = [problem._asdict() | {"text": problem.text} for problem in checked.problems]
         emit(dumps(checked._asdict() | {"problems": problems, "ready": checked.ready}))
     else:
         if checked.pairs:

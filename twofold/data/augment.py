@@ -9,12 +9,12 @@ _LUMA = (0.299, 0.587, 0.114)
 
 
 def augment(crops: Tensor, flips: Tensor | None, jitter: Tensor | None) -> Tensor:
-    """Crops as the networks see them.
+    """Flip and jitter crops, and bring them to the values of the networks.
 
     Args:
         crops: uint8 (N, C, H, W).
-        flips: bool (N,), which to mirror left to right; None: none.
-        jitter: float32 (N, 3), by how much brightness, contrast and saturation change, in [-1, 1]; None: not.
+        flips: bool (N,), which crops to mirror left to right; None: none.
+        jitter: float32 (N, 3), the change of brightness, contrast and saturation, in [-1, 1]; None: no change.
 
     Returns:
         float32 (N, C, H, W) in [-1, 1].
@@ -26,7 +26,7 @@ def augment(crops: Tensor, flips: Tensor | None, jitter: Tensor | None) -> Tenso
 
 
 def _jittered(floats: Tensor, jitter: Tensor) -> Tensor:
-    """Brightness scales, contrast leads away from the image's mean, saturation from grey; alpha stays."""
+    """Brightness scales the values, contrast their distance to the mean, saturation that to grey; alpha stays."""
     brightness, contrast, saturation = (1 + jitter[:, :, None, None, None]).unbind(1)  # each (N, 1, 1, 1)
     channels = floats.shape[1]
     colour = floats[:, :3] if channels == 4 else floats

@@ -9,7 +9,7 @@ from twofold.data import cache, pairs, rules
 from twofold.data.geometry import LoadRule, Part
 from twofold.data.manifest import Domain, File, Folder, FolderCache, Manifest, mask_rule, masks_of
 from twofold.data.masks import find_masks
-from twofold.data.rules import Problem, Report
+from twofold.data.rules import Report
 from twofold.data.sampler import DomainName
 from twofold.data.scan import choose_channels, choose_labels, list_files, scan, stat_file
 from twofold.data.settings import DataSettings
@@ -46,7 +46,7 @@ def build_manifest(
 
     Args:
         seed: of the run; it draws the held-out images.
-        notify: is told the warnings of `rules`.
+        notify: called with each warning of `rules`.
         multiple_of: the networks need sizes to be a multiple of this.
 
     Raises:
@@ -95,7 +95,7 @@ def read_content(
 
     Args:
         folder_b: None for pairs in `folder_a`, or for one domain alone.
-        report: is told every problem; it may raise to stop.
+        report: called with every problem; it may raise to stop.
 
     Raises:
         UsageError: a folder is missing, empty or inside another, its `.npy` files or masks do not fit, or nothing in
@@ -122,10 +122,7 @@ def read_content(
             load_rules[masks_of(label)] = mask_rule(settings, multiple_of)
     jobs = [(folder, load_rules[label]) for label, own in folders.items() for folder in own]
 
-    def note(line: str) -> None:
-        report(Problem("note", "cache", "", line, []))
-
-    caches = cache.open_caches(jobs, settings, note, verify=True)
+    caches = cache.open_caches(jobs, settings, rules.note("cache", report), verify=True)
     read = iter(caches)
     folders = {label: [_as_read(folder, next(read)) for folder in own] for label, own in folders.items()}
     return Content(_check_read(folders, load_rules, paired, report), load_rules, caches)
@@ -150,7 +147,7 @@ def _find_pairs(a: Path, b: Path | None, settings: DataSettings, report: Report)
         found.append(pairs.find_pairs(settings.val_a, settings.val_b, settings))
         rules.check_pairs(settings.val_a, found[1].broken, report)
     for each, title in zip(found, ("", "held out: "), strict=False):
-        report(Problem("note", "pairs", "", title + pairs.describe(each, settings.direction), []))
+        rules.note("pairs", report)(title + pairs.describe(each, settings.direction))
     return {"A": [each.a for each in found], "B": [each.b for each in found]}
 
 

@@ -51,7 +51,7 @@ def open_caches(
 ) -> list[FolderCache]:
     """Open the cache of each folder, and build those that are missing or damaged.
 
-    Without a cache (it is turned off, or would be too large, which `notify` is told) the result has no pixels.
+    The result has no pixels if the cache is off or would be too large; `notify` is called with the reason.
 
     Args:
         verify: find out which files are bad even without a cache, and read the bad files of an old cache again, in
@@ -124,7 +124,8 @@ def _open(path: Path, job: Job, verify: bool) -> FolderCache | None:
             name: (place[0], place[1], place[2]) for name, place in index["places"].items()
         }
         pixels = _map(path, size)
-        os.utime(path)  # the least recently used goes first
+        with suppress(OSError):  # a shared cache may be read-only
+            os.utime(path)  # the least recently used is removed first
     except (OSError, ValueError, LookupError, TypeError, AttributeError, OverflowError):
         return None
     repaired = verify and any(not _read(job, file, keep=False)[0].error for file in files if file.error)
@@ -142,7 +143,7 @@ def _map(path: Path, size: int) -> Tensor:
 
 
 def _build(path: Path, job: Job, notify: Notify, verify: bool) -> FolderCache:
-    """Build a cache, or wait for the process that builds it; without one, as `notify` is told, if the disk refuses."""
+    """Build a cache, or wait for the process that builds it; read without one if the disk refuses."""
     try:
         with lock(_lock_of(path), "waiting for a process that decodes the same images", wait=notify):
             if standing := _open(path, job, verify):

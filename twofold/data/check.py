@@ -58,18 +58,13 @@ def check(
     for label, (folder, *_) in found.folders.items():
         rules.check_tested(label, folder, tested, problems.append)
     folders = {label: figures(folder, found.rules[label]) for label, (folder, *_) in found.folders.items()}
-    how = next(
-        (problem.text for problem in problems if problem.kind == "pairs" and problem.severity == "note"), None
-    )
+    how = [problem.text for problem in problems if problem[:2] == ("note", "pairs")]
     order = ("error", "warning", "advice")
-    return Checked(
-        folders,
-        how,
-        sorted(
-            (problem for problem in problems if problem.severity in order),
-            key=lambda problem: order.index(problem.severity),
-        ),
+    listed = sorted(
+        (problem for problem in problems if problem.severity in order),
+        key=lambda problem: order.index(problem.severity),
     )
+    return Checked(folders, how[0] if how else None, listed)
 
 
 def figures(folder: Folder, rule: LoadRule) -> dict[str, Any]:

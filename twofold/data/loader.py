@@ -1,4 +1,4 @@
-"""The endless stream of training batches, and the plain pictures that samples are drawn from."""
+"""The endless stream of training batches, and plain batches without augmentation."""
 
 import time
 from collections.abc import Iterator, Sequence
@@ -18,28 +18,28 @@ from twofold.prefetch import prefetch
 
 
 class _Crops(NamedTuple):
-    """One domain's half of a batch, before it goes to the device."""
+    """The images of one store in a batch, before they go to the device."""
 
-    pixels: Tensor  # uint8 (N, C, H, W), on the device already if the images are
+    pixels: Tensor  # uint8 (N, C, H, W); on the device already if the images are
     flips: Tensor  # bool (N,)
     jitter: Tensor  # float32 (N, 3)
 
 
-class Drawn(NamedTuple):
-    """One batch, as `methods.base.Batch` wants it."""
+class TrainingBatch(NamedTuple):
+    """One batch of both domains."""
 
     a: Tensor
     b: Tensor
     mask_a: Tensor | None
-    """(batch, 1, size, size), 1 where A is to be kept and 0 elsewhere; None where A has no masks."""
+    """(batch, 1, size, size), 1 where A is to be kept and 0 elsewhere; None if A has no masks."""
     mask_b: Tensor | None
 
 
 class Loader:
     """Batches of both domains as a function of the position in the stream.
 
-    Without pairs the domains are drawn independently. Of pairs both images get the same crop, flip and jitter.
-    Iterating yields `Drawn` forever: float32 (batch, C, size, size) in [-1, 1] on the device. With
+    Without pairs the domains are drawn independently. Both images of a pair get the same crop, flip and jitter.
+    Iterating yields `TrainingBatch` forever: float32 (batch, C, size, size) in [-1, 1] on the device. With
     ``resize="none"`` the images are whole, of any size. At step k, rank r sees the global positions from
     ``start + k * batch * world + r * batch``. Use it as a context manager, or call `close`.
 
@@ -50,10 +50,10 @@ class Loader:
         batch: images of each domain in a batch, on this rank.
         rank: of this process. world: how many processes share the stream.
         device: where the batches go.
-        start: the global position to go on from: the images that all ranks have seen.
+        start: the global position to continue from: the images that all ranks have seen.
 
     Raises:
-        UsageError: a store is empty, or whole images are to be batched.
+        UsageError: a store is empty, or a batch of several whole images is requested.
         TwofoldError: while iterating, for a file that can no longer be read; the message names it.
     """
 
@@ -74,9 +74,9 @@ class Loader:
         if not len(store_a) or not len(store_b):
             raise UsageError(f"no images of {'B' if len(store_a) else 'A'} to train on; check its folder")
         if settings.resize == "none" and batch > 1:
-            raise UsageError("whole images (resize none) come one by one; set the batch to 1")
+            raise UsageError("whole images (data.resize none) cannot be batched; set training.batch to 1")
         if paired and len(store_a) != len(store_b):
-            raise UsageError(f"{len(store_a)} images of A and {len(store_b)} of B are no pairs")
+            raise UsageError(f"{len(store_a)} images of A and {len(store_b)} of B cannot be pairs")
         self.stores = store_a, store_b
         self.paired = paired
         self.settings = settings
@@ -98,10 +98,10 @@ class Loader:
         """End the threads; iterating afterwards yields nothing."""
         self.batches.close()
 
-    def __iter__(self) -> Iterator[Drawn]:
+    def __iter__(self) -> Iterator[TrainingBatch]:
         return self
 
-    def __next__(self) -> Drawn:
+    def __next__(self) -> TrainingBatch:
         began = time.perf_counter()
         crops = iter(next(self.batches))
         self.waiting += time.perf_counter() - began
@@ -109,10 +109,10 @@ class Loader:
             (self._finish(next(crops), store), self._mask(next(crops)) if store.masks else None)
             for store in self.stores
         )
-        return Drawn(a, b, mask_a, mask_b)
+        return TrainingBatch(a, b, mask_a, mask_b)
 
     def _prepare(self, first: int) -> list[_Crops]:
-        """A, its masks, B, its masks, as far as there are masks: an image and its mask, or a pair, are cut alike."""
+        """A, its masks, B, its masks (if there are masks). An image and its mask get the same crop, and so does a pair."""
         positions = range(first, first + self.batch)
         a, b = ([store, store.masks] if store.masks else [store] for store in self.stores)
         if self.paired:
@@ -120,34 +120,34 @@ class Loader:
         return self._crops("a", a, positions) + self._crops("b", b, positions)
 
     def _crops(self, domain: DomainName, stores: Sequence[ImageStore], positions: range) -> list[_Crops]:
-        """Of each store the same images in the same places; `domain` is the key of what is drawn."""
+        """The same crops of the same images from each store; `domain` is the key of the random numbers."""
         size = crop_size(self.settings)
         pixels, flips, jitter = [], [], []
         for position in positions:
             place = placement(self.seed, domain, position)
             number = pick(self.seed, domain, len(stores[0]), position)
-            pixels.append(cut_alike([store[number] for store in stores], size, place.y, place.x))
+            pixels.append(same_crop([store[number] for store in stores], size, place.y, place.x))
             flips.append(place.flip)
             jitter.append(place.jitter)
         planes = [_planes(crops) for crops in zip(*pixels, strict=True)]
         drawn = torch.tensor(flips), torch.tensor(jitter, dtype=torch.float32)
-        return [_Crops(*(self._ready(part) for part in (plane, *drawn))) for plane in planes]
+        return [_Crops(*(self._pinned(part) for part in (plane, *drawn))) for plane in planes]
 
-    def _ready(self, part: Tensor) -> Tensor:
-        """Page-locked for a GPU, or copying it there would wait for all that the GPU was given before."""
+    def _pinned(self, part: Tensor) -> Tensor:
+        """In page-locked memory for CUDA: a copy from other memory would wait for all earlier work of the GPU."""
         return part.pin_memory() if self.device.type == "cuda" and part.device.type == "cpu" else part
 
-    def _there(self, part: Tensor) -> Tensor:
-        """On the device. Only page-locked memory is left to be read later: Apple's GPUs then find it used again."""
+    def _on_device(self, part: Tensor) -> Tensor:
+        """On the device. Only CUDA may copy later: for Apple's GPUs the memory would be reused before the copy."""
         return part.to(self.device, non_blocking=self.device.type == "cuda")
 
     def _mask(self, crops: _Crops) -> Tensor:
-        pixels, flips = (self._there(part) for part in crops[:2])
+        pixels, flips = (self._on_device(part) for part in crops[:2])
         kept = (pixels > KEPT).float()
         return torch.where(flips[:, None, None, None], kept.flip(3), kept) if self.settings.flip else kept
 
     def _finish(self, crops: _Crops, store: ImageStore) -> Tensor:
-        pixels, flips, jitter = (self._there(part) for part in crops)
+        pixels, flips, jitter = (self._on_device(part) for part in crops)
         strength = 0 if store.rule.labels else self.settings.jitter
         return augment(pixels, flips if self.settings.flip else None, jitter * strength if strength else None)
 
@@ -168,13 +168,13 @@ def load_plain(store: ImageStore, i: int, size: int | None) -> Tensor:
 
 def load_plain_batch(store: ImageStore, numbers: Sequence[int], size: int | None) -> Tensor:
     """`load_plain` of several: uint8 (N, C, size, size) on the CPU; whole images must be of one size."""
-    return _planes([cut_alike([store[i]], size, 0.5, 0.5)[0] for i in numbers]).cpu()
+    return _planes([same_crop([store[i]], size, 0.5, 0.5)[0] for i in numbers]).cpu()
 
 
-def cut_alike(images: Sequence[Tensor], size: int | None, y: float, x: float) -> list[Tensor]:
-    """The same square of each (H, W, C), at the fractions `y`, `x` of the room there is.
+def same_crop(images: Sequence[Tensor], size: int | None, y: float, x: float) -> list[Tensor]:
+    """The same square of each (H, W, C), at the fractions `y`, `x` of the free space.
 
-    Scaled images of a pair may differ by a pixel: the room is that of the smallest.
+    Scaled images of a pair may differ by a pixel: the free space is that of the smallest.
     """
     height, width = (min(image.shape[side] for image in images) for side in (0, 1))
     top, left = (0, 0) if size is None else (offset(y, height - size), offset(x, width - size))
@@ -183,7 +183,7 @@ def cut_alike(images: Sequence[Tensor], size: int | None, y: float, x: float) ->
 
 
 def _planes(crops: Sequence[Tensor]) -> Tensor:
-    """(H, W, C) each to (N, C, H, W) where they are, contiguous, so that the networks choose the memory format."""
+    """(H, W, C) each to (N, C, H, W) on their device, contiguous, so that the networks choose the memory format."""
     height, width, channels = crops[0].shape
     batch = torch.empty(len(crops), channels, height, width, dtype=torch.uint8, device=crops[0].device)
     for target, crop in zip(batch, crops, strict=True):

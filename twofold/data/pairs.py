@@ -74,7 +74,7 @@ def describe(found: Pairs, direction: DirectionName) -> str:
 def by_name(a: Path, b: Path) -> Pairs:
     """Two folders, whose files are pairs where their names are equal up to the suffix."""
     in_a, in_b = list_files(a), list_files(b)
-    ones, others, broken = match(in_a, in_b, f"file in {a}", f"file in {b}")
+    ones, others, broken = match_names(in_a, in_b, f"file in {a}", f"file in {b}")
     if not ones:
         raise UsageError(
             f"no name in {a} is a name in {b} ({in_a[0].name}, {in_b[0].name}), so there are no pairs; give pairs"
@@ -84,7 +84,7 @@ def by_name(a: Path, b: Path) -> Pairs:
     return Pairs(scan_files(a, ones), scan_files(b, others), "names", how, broken)
 
 
-def match(
+def match_names(
     a: Iterable[File], b: Iterable[File], kind_a: str, kind_b: str
 ) -> tuple[list[File], list[File], Faults]:
     """The files of `a` and of `b` with equal names up to the suffix, in one order, and what is wrong with the others.
@@ -141,7 +141,7 @@ def by_suffix(folder: Path, files: Sequence[File], kind: str) -> Pairs:
     if one == other:
         raise UsageError(f"--pairs {kind} names one suffix twice; give two, such as jpg:png, or halves")
     a, b = ([file for file in files if suffix(file.name) == each] for each in (one, other))
-    ones, others, broken = match(a, b, f"{one} file", f"{other} file")
+    ones, others, broken = match_names(a, b, f"{one} file", f"{other} file")
     if not ones:
         raise UsageError(f"{folder} holds no X{one} with an X{other}; see --pairs")
     folders = scan_files(folder, ones, suffix=one), scan_files(folder, others, suffix=other)

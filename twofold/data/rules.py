@@ -28,10 +28,15 @@ class Problem(NamedTuple):
     """One word for programs."""
     domain: str
     """A, B, "masks of A", "masks of B"; empty: both."""
-    text: str
-    """One line: what is wrong, where, and what to do."""
+    what: str
+    """What is wrong, where, and what to do."""
     names: Sequence[str]
     """Every file that it is about."""
+
+    @property
+    def text(self) -> str:
+        """The problem in one line, with its domain."""
+        return f"{self.domain}: {self.what}" if self.domain else self.what
 
     def error(self) -> TwofoldError:
         """The exception that stops training."""
@@ -54,6 +59,11 @@ def raising(notify: Callable[[str], None]) -> Report:
     return report
 
 
+def note(kind: str, report: Report) -> Callable[[str], None]:
+    """Report lines that are no problem."""
+    return lambda line: report(Problem("note", kind, "", line, []))
+
+
 # ---- before the pixels are read
 
 
@@ -73,16 +83,16 @@ def check_pairs(place: Path, broken: Mapping[str, Sequence[str]], report: Report
     """Pairs of which something is missing, repeated or of another shape."""
     if broken:
         names = [name for each in broken.values() for name in each]
-        text = f"broken pairs in {place}: {listed(broken)}; repair or remove them (all: `twofold data check --json`)"
-        report(Problem("error", "pairs", "", text, names))
+        what = f"broken pairs in {place}: {listed(broken)}; repair or remove them (all: `twofold data check --json`)"
+        report(Problem("error", "pairs", "", what, names))
 
 
 def check_jitter(rules: Mapping[str, LoadRule], settings: DataSettings, report: Report) -> None:
     """Jitter is the same for both images of a pair, and would change the colours of label maps."""
     labels = [label for label, rule in rules.items() if rule.labels]
     if settings.jitter and labels:
-        text = f"data.jitter would change the colours of the label maps of {labels[0]}; leave it out"
-        report(Problem("error", "jitter", labels[0], text, []))
+        what = f"data.jitter would change the colours of the label maps of {labels[0]}; leave it out"
+        report(Problem("error", "jitter", labels[0], what, []))
 
 
 def check_headers(label: str, folder: Folder, rule: LoadRule, report: Report) -> None:
@@ -92,12 +102,12 @@ def check_headers(label: str, folder: Folder, rule: LoadRule, report: Report) ->
     small = [file for file in folder.files if file.width and min(file.width, file.height) < least]
     if small:
         limit = f"the crop ({least})" if settings.resize == "crop" else f"the network's {least}"
-        text = (
-            f"{label}: {counted(small)} smaller than {limit} ({some([file.name for file in small])}:"
+        what = (
+            f"{counted(small)} smaller than {limit} ({some([file.name for file in small])}:"
             f" {small[0].width} x {small[0].height}); remove them, lower data.size, or set data.resize to"
             " resize-and-crop"
         )
-        report(Problem("error", "small", label, text, [file.name for file in small]))
+        report(Problem("error", "small", label, what, [file.name for file in small]))
     letter = label.lower()
     deep = folder.names(lambda facts: facts.sixteen_bit)
     animated = folder.names(lambda facts: facts.frames > 1)
@@ -108,17 +118,17 @@ def check_headers(label: str, folder: Folder, rule: LoadRule, report: Report) ->
         ("alpha", alpha, f"with alpha: laid over white (data.channels_{letter} 4 keeps alpha)"),
     ):
         if names:
-            text = f"{label}: {counted(names)} {words} ({some(names)})"
-            report(Problem("warning", kind, label, text, names))
+            what = f"{counted(names)} {words} ({some(names)})"
+            report(Problem("warning", kind, label, what, names))
 
 
 def warn_of_labels(label: str, report: Report) -> None:
     """Label maps that were recognised, not set."""
-    text = (
-        f"{label}: few colours, so taken for label maps and resized without mixing colours"
+    what = (
+        f"few colours, so taken for label maps and resized without mixing colours"
         f" (--data.labels-{label.lower()} false if they are photographs)"
     )
-    report(Problem("warning", "labels", label, text, []))
+    report(Problem("warning", "labels", label, what, []))
 
 
 # ---- after the pixels are read
@@ -129,22 +139,20 @@ def check_readable(label: str, folder: Folder, rows: Sequence[Sequence[File]], r
     bad = [next(file for file in row if file.error) for row in rows if any(file.error for file in row)]
     names, reasons = [file.name for file in bad], some([f"{file.name} ({file.error})" for file in bad], 10)
     of_all = f"of {len(rows):,} {'files' if label else 'pairs'} in {folder.path}"
-    prefix = f"{label}: " if label else ""
     if len(rows) - len(bad) < ENOUGH * len(rows):
-        readable = f"only {len(rows) - len(bad):,} {of_all} can be read, 95 % must"
-        text = f"{prefix}{readable}; repair or remove {reasons}"
-        report(Problem("error", "unreadable", label, text, names))
+        what = f"only {len(rows) - len(bad):,} {of_all} can be read, 95 % must; repair or remove {reasons}"
+        report(Problem("error", "unreadable", label, what, names))
     elif bad:
-        text = f"{prefix}{len(bad):,} {of_all} cannot be read and are skipped: {reasons}"
-        report(Problem("warning", "unreadable", label, text, names))
+        what = f"{len(bad):,} {of_all} cannot be read and are skipped: {reasons}"
+        report(Problem("warning", "unreadable", label, what, names))
 
 
 def check_masks(label: str, folder: Folder, report: Report) -> None:
     """Every mask must be readable."""
     if bad := folder.skipped:
         reasons = some([f"{file.name} ({file.error})" for file in bad], 10)
-        text = f"{label}: {len(bad):,} files in {folder.path} cannot be read: {reasons}"
-        report(Problem("error", "masks", label, text, [file.name for file in bad]))
+        what = f"{len(bad):,} files in {folder.path} cannot be read: {reasons}"
+        report(Problem("error", "masks", label, what, [file.name for file in bad]))
 
 
 def check_content(label: str, folder: Folder, rule: LoadRule, report: Report) -> None:
@@ -154,22 +162,18 @@ def check_content(label: str, folder: Folder, rule: LoadRule, report: Report) ->
         groups.setdefault(file.hash, []).append(file.name)
     twins = [names for names in groups.values() if len(names) > 1]
     if twins:
-        text = (
-            f"{label}: {counted(twins)} stored more than once, and so seen more often"
+        what = (
+            f"{counted(twins)} stored more than once, and so seen more often"
             f" ({some([' = '.join(names) for names in twins])}); keep one of each"
         )
-        report(Problem("warning", "duplicates", label, text, [name for names in twins for name in names]))
+        report(Problem("warning", "duplicates", label, what, [name for names in twins for name in names]))
     tiny = [file.name for file in folder.good if min(file.width, file.height) < rule.settings.size]
     if tiny:
-        text = (
-            f"{label}: {counted(tiny)} smaller than the crop ({some(tiny)}); a lower --size keeps them sharp"
-        )
-        report(Problem("advice", "tiny", label, text, tiny))
+        what = f"{counted(tiny)} smaller than the crop ({some(tiny)}); a lower --size keeps them sharp"
+        report(Problem("advice", "tiny", label, what, tiny))
     if len(folder.good) < FEW:
-        text = (
-            f"{label}: {len(folder.good):,} images are few; more images are the surest way to better results"
-        )
-        report(Problem("advice", "few", label, text, []))
+        what = f"{len(folder.good):,} images are few; more images are the surest way to better results"
+        report(Problem("advice", "few", label, what, []))
 
 
 def check_shared(a: Folder, b: Folder, report: Report) -> None:
@@ -178,8 +182,8 @@ def check_shared(a: Folder, b: Folder, report: Report) -> None:
     both = [file.name for file in a.good if file.hash in hashes]
     parts_of_one = a.path == b.path and (a.part, b.part) != ("whole", "whole")
     if both and not parts_of_one:
-        text = f"{counted(both)} of A also in B ({some(both)}); remove each from one of them"
-        report(Problem("warning", "shared", "", text, both))
+        what = f"{counted(both)} of A also in B ({some(both)}); remove each from one of them"
+        report(Problem("warning", "shared", "", what, both))
 
 
 def check_tested(label: str, folder: Folder, tested: Mapping[str, Path], report: Report) -> None:
@@ -187,15 +191,15 @@ def check_tested(label: str, folder: Folder, tested: Mapping[str, Path], report:
     found = {file.name: tested[file.hash] for file in folder.good if file.hash in tested}
     if found:
         pairs = some([f"{name} = {path}" for name, path in found.items()], 10)
-        text = f"{label}: {counted(list(found))} also in the test set ({pairs}); remove each from one of them"
-        report(Problem("advice", "tested", label, text, list(found)))
+        what = f"{counted(list(found))} also in the test set ({pairs}); remove each from one of them"
+        report(Problem("advice", "tested", label, what, list(found)))
 
 
 def check_channels(a: LoadRule, b: LoadRule, report: Report) -> None:
     """Domains that differ in channels."""
     if a.channels != b.channels:
-        text = f"A has {a.channels} channels and B {b.channels}: cyclegan trains without the identity loss"
-        report(Problem("advice", "channels", "", text, []))
+        what = f"A has {a.channels} channels and B {b.channels}: cyclegan trains without the identity loss"
+        report(Problem("advice", "channels", "", what, []))
 
 
 # ---- wording

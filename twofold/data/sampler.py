@@ -1,7 +1,7 @@
-"""Which image comes at which position of the stream, and how it is cropped: pure functions of the position.
+"""The image at each position of the stream, and its crop: pure functions of the position.
 
 Positions count the images of one domain over all ranks since the run began, so neither the number of ranks
-nor a resume changes what is seen.
+nor a resume changes the images.
 """
 
 from functools import lru_cache
@@ -19,7 +19,7 @@ class Placement(NamedTuple):
     """The random choices for one crop."""
 
     y: float
-    """How far down of the room there is, in [0, 1)."""
+    """The place of the crop from the top, as a fraction of the free space, in [0, 1)."""
     x: float
     flip: bool
     jitter: tuple[float, float, float]
@@ -27,7 +27,7 @@ class Placement(NamedTuple):
 
 
 def pick(seed: int, domain: DomainName, count: int, position: int) -> int:
-    """Which of `count` images stands at `position`: each once in every `count` positions, in a new order."""
+    """The number of the image at `position`: each of `count` images once in every `count` positions, in a new order."""
     cycle, place = divmod(position, count)
     return int(_order(seed, domain, count, cycle)[place])
 
@@ -38,12 +38,12 @@ def _order(seed: int, domain: DomainName, count: int, cycle: int) -> NDArray[np.
 
 
 def placement(seed: int, domain: DomainName, position: int) -> Placement:
-    """Crop, flip and colour at `position`; always all drawn, so that no setting shifts another's draws."""
+    """Crop, flip and colour at `position`; always all drawn, so that no setting changes the draws of another."""
     y, x, flip, *jitter = generator("placement", seed, domain, position).random(6)
     brightness, contrast, saturation = (2 * float(draw) - 1 for draw in jitter)
     return Placement(float(y), float(x), bool(flip < 0.5), (brightness, contrast, saturation))
 
 
 def offset(fraction: float, room: int) -> int:
-    """The first of `room` + 1 equally likely places that `fraction` in [0, 1) falls on."""
+    """One of `room` + 1 equally likely offsets, chosen by `fraction` in [0, 1)."""
     return int(fraction * (room + 1))

@@ -20,22 +20,7 @@ from twofold.errors import UsageError
 from twofold.files import replacing
 from twofold.formats import npy, pictures
 from twofold.formats.facts import Facts, ImageError, check_size
-from twofold.formats.values import Uint8, to_float, to_uint8
-
-__all__ = [
-    "SUFFIXES",
-    "Facts",
-    "ImageError",
-    "Uint8",
-    "find",
-    "from_picture",
-    "inspect",
-    "read",
-    "resize",
-    "to_float",
-    "to_uint8",
-    "write",
-]
+from twofold.formats.values import Uint8, to_float, to_uint8  # noqa: F401 - other rooms take both from here
 
 SUFFIXES = frozenset([".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".avif", ".npy"])
 """The suffixes of image files in a folder, in lower case; other files are ignored."""
