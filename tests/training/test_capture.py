@@ -18,7 +18,6 @@ from torch.utils._pytree import tree_leaves
 
 from twofold.config import compose
 from twofold.methods.base import Batch
-from twofold.networks import native
 from twofold.training.build import build
 from twofold.training.capture import WARM_UP
 from twofold.training.loss_sums import LossSums
@@ -46,12 +45,6 @@ SETTINGS = {
     "cut": {"method": "cut"},
     "fastcut": {"method": "fastcut"},
 }
-
-
-@pytest.fixture(autouse=True)
-def operations_alone():
-    with native.allowed(False):
-        yield
 
 
 class NoAsking(TorchDispatchMode):
