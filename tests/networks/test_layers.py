@@ -89,7 +89,7 @@ def test_an_exported_norm_is_one_operation(norm, strict):
     assert targets == ["aten.instance_norm.default"]
 
 
-@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::UserWarning")
+@pytest.mark.filterwarnings("ignore")  # of torch and the exporters about themselves
 @pytest.mark.parametrize("dynamo", [False, True])
 def test_onnx_has_instance_normalization(dynamo, tmp_path):
     onnx = pytest.importorskip("onnx")

@@ -47,6 +47,12 @@ SETTINGS = {
 }
 
 
+@pytest.fixture(autouse=True)
+def plain_layers(monkeypatch):
+    """Accelerated ones would be plain only where a dispatch mode records them, which is another rounding."""
+    monkeypatch.setattr("twofold.training.trainer.accelerate", lambda network, kernels: network)
+
+
 class NoAsking(TorchDispatchMode):
     """Refuses every operation by which a value would come from the device to the program, or go there; and float64 there."""
 
