@@ -52,7 +52,7 @@ def plain(network: Network) -> Network:
     for module in network.modules():
         if isinstance(module, Accelerated):
             del module.__dict__["kernels"]
-            module.__class__ = module.plain_class
+            module.__class__ = module.plain_class  # pyright: ignore[reportAttributeAccessIssue]
     return network
 
 
