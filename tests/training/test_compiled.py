@@ -14,6 +14,10 @@ from twofold.cpu.accelerate import accelerate
 from twofold.errors import UsageError
 from twofold.methods.adversarial import Adversary
 from twofold.methods.base import Batch
+from twofold.methods.cut import CUT
+from twofold.networks.discriminators import PatchDiscriminator
+from twofold.networks.layers import initialise
+from twofold.networks.resnet import ResnetGenerator
 from twofold.training import compiled, start
 from twofold.training import trainer as trainers
 from twofold.training.trainer import Trainer
@@ -69,6 +73,31 @@ def test_traced_networks_in_bf16(tiny, traced):
     _, expected = losses(tiny(), 2, precision="bf16")
     _, found = losses(tiny(), 2, precision="bf16", compiled=True)
     assert traced and found[0] == pytest.approx(expected[0], rel=0.02)
+
+
+def test_cuts_pass_with_features_is_compiled_too(traced, monkeypatch):
+    compile_, made = torch.compile, []
+
+    def compile_eagerly(function, **given):
+        made.append(function.__name__)
+        return compile_(function, **{**given, "backend": "aot_eager"})
+
+    monkeypatch.setattr(torch, "compile", compile_eagerly)
+
+    def cut():
+        torch.manual_seed(0)
+        method = CUT(
+            ResnetGenerator(width=2, blocks=1), PatchDiscriminator(width=2, layers=1), layers=(0, 4, 10)
+        )
+        for network in method.networks().values():
+            initialise(network, "normal", 0.2)
+        return method
+
+    _, expected = losses(cut(), 2)
+    _, found = losses(cut(), 2, compiled=True)
+    assert "forward_with_features" in made
+    for mine, right in zip(found, expected, strict=True):
+        assert mine == pytest.approx(right, rel=1e-4)
 
 
 def test_looking_runs_networks_as_they_are_written(tiny, traced):
