@@ -139,6 +139,12 @@ def test_networks_and_losses_take_torch_and_their_own_room():
         assert not any(parts[1:2] == ["settings"] for parts in ours(path)), path
 
 
+def test_networks_losses_and_methods_do_not_know_of_acceleration():
+    for path in FILES:
+        if room(path) in ("networks", "losses", "methods"):
+            assert "cpu" not in {parts[0] for parts in ours(path)}, path
+
+
 def test_what_ships_does_not_import_what_trained_it():
     for path in FILES:
         if room(path) in ("translation", "exchange"):

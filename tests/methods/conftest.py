@@ -9,7 +9,9 @@ import torch
 from safetensors import safe_open
 from torch import Tensor
 
+from twofold.cpu import accelerate as acceleration
 from twofold.methods.base import Batch
+from twofold.training import trainer
 
 GOLDENS = Path(__file__).parents[1] / "goldens"
 
@@ -44,3 +46,11 @@ def close() -> Callable[[Tensor, Tensor, str], None]:
         torch.testing.assert_close(mine.detach(), value.double(), rtol=1e-5, atol=1e-7, msg=what)
 
     return check
+
+
+@pytest.fixture(params=["accelerated", "plain"])
+def mode(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whether trainers accelerate networks: with Winograd's convolutions wherever they can be, or not at all."""
+    monkeypatch.setattr(acceleration, "WINOGRAD_FROM", 1)
+    if request.param == "plain":
+        monkeypatch.setattr(trainer, "accelerate", lambda network, kernels: network)

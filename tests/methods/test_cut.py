@@ -74,6 +74,7 @@ def gathered_as_in_the_original(self, features, places):
     return [unit(head(x)) for head, x in zip(self.heads, patches, strict=True)]
 
 
+@pytest.mark.usefixtures("mode")
 def test_golden_steps(golden, close, monkeypatch):
     told = golden("cut_4steps")
     monkeypatch.setattr(InstanceNorm, "forward", lambda self, x: F.instance_norm(x, eps=self.eps))

@@ -57,6 +57,7 @@ def copy_weights(theirs: dict[str, Tensor], network: torch.nn.Module) -> None:
 
 @pytest.mark.parametrize("name", ["cyclegan_lsgan_5steps", "cyclegan_vanilla_noidt_4steps"])
 @pytest.mark.parametrize(("channels_last", "fused"), [(False, False), (True, True)])
+@pytest.mark.usefixtures("mode")
 def test_golden_steps(golden: Any, close: Any, name: str, channels_last: bool, fused: bool) -> None:
     told = golden(name)
     trainer = Trainer(build(told), lr=told.options["lr"], channels_last=channels_last, fused=fused)

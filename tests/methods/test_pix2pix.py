@@ -16,6 +16,7 @@ from twofold.training.trainer import Trainer
 
 
 @pytest.mark.parametrize(("channels_last", "fused"), [(False, False), (True, True)])
+@pytest.mark.usefixtures("mode")
 def test_golden_steps(golden, close, channels_last, fused):
     told = golden("pix2pix_vanilla_4steps")
     networks = {

@@ -1,5 +1,6 @@
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 from twofold.networks import layers
@@ -64,6 +65,40 @@ def test_a_norms_gradient_is_the_same_in_every_memory_layout(norm, images):
     plain, last = torch.contiguous_format, torch.channels_last
     for layouts in ((plain, last), (last, plain), (last, last)):
         torch.testing.assert_close(grad(*layouts), grad(plain, plain))
+
+
+@pytest.mark.parametrize("device", ["cpu", "meta"])
+def test_images_are_normed_one_after_the_other_on_a_cpu_alone(device, monkeypatch):
+    calls = []
+    batch_norm = F.batch_norm
+    monkeypatch.setattr(F, "batch_norm", lambda *args: calls.append(len(args[0])) or batch_norm(*args))
+    layers.InstanceNorm(5)(torch.empty(3, 5, 4, 4, device=device))
+    assert calls == ([1, 1, 1] if device == "cpu" else [])
+
+
+def test_one_pixel_has_no_variance():
+    with pytest.raises(ValueError, match="more than 1"):
+        layers.InstanceNorm(2)(torch.ones(1, 2, 1, 1))
+
+
+@pytest.mark.parametrize("norm", [layers.InstanceNorm(5), BatchNorm(5).eval()])
+@pytest.mark.parametrize("strict", [True, False])
+def test_an_exported_norm_is_one_operation(norm, strict):
+    program = torch.export.export(norm, (torch.randn(2, 5, 6, 7),), strict=strict)
+    targets = [str(node.target) for node in program.graph.nodes if node.op == "call_function"]
+    assert targets == ["aten.instance_norm.default"]
+
+
+@pytest.mark.filterwarnings("ignore")  # of torch and the exporters about themselves
+@pytest.mark.parametrize("dynamo", [False, True])
+def test_onnx_has_instance_normalization(dynamo, tmp_path):
+    onnx = pytest.importorskip("onnx")
+    if dynamo:
+        pytest.importorskip("onnxscript")
+    network = ResnetGenerator(width=2, blocks=1).eval()
+    torch.onnx.export(network, (torch.zeros(1, 3, 16, 16),), str(tmp_path / "x.onnx"), dynamo=dynamo)
+    names = [node.op_type for node in onnx.load(tmp_path / "x.onnx").graph.node]
+    assert names.count("InstanceNormalization") == 7
 
 
 def test_batch_norm_can_use_running_statistics():

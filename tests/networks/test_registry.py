@@ -305,9 +305,9 @@ def test_a_resnet_halves_as_often_as_it_is_told(halvings, skips):
 
 
 def test_options_that_a_network_does_not_have_are_refused():
-    with pytest.raises(UsageError, match="antialias is for ResNets, and unet is none"):
+    with pytest.raises(UsageError, match="antialias is for ResNets, not for unet"):
         generator("unet", 64, "batch", width=2, skips=True, antialias=True)
-    with pytest.raises(UsageError, match="for patch and image, not pixel"):
+    with pytest.raises(UsageError, match="for patch and image, not for pixel"):
         build_discriminator("pixel", in_channels=3, width=2, layers=3, norm="instance", antialias=True)
 
 

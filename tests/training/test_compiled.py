@@ -9,11 +9,17 @@ from torch import nn
 
 from twofold import config as configs
 from twofold import hardware
+from twofold.cpu import native
+from twofold.cpu.accelerate import accelerate
 from twofold.errors import UsageError
 from twofold.methods.adversarial import Adversary
 from twofold.methods.base import Batch
-from twofold.networks import native
+from twofold.methods.cut import CUT
+from twofold.networks.discriminators import PatchDiscriminator
+from twofold.networks.layers import initialise
+from twofold.networks.resnet import ResnetGenerator
 from twofold.training import compiled, start
+from twofold.training import trainer as trainers
 from twofold.training.trainer import Trainer
 
 pytestmark = [  # of torch's compiler about itself
@@ -67,6 +73,31 @@ def test_traced_networks_in_bf16(tiny, traced):
     _, expected = losses(tiny(), 2, precision="bf16")
     _, found = losses(tiny(), 2, precision="bf16", compiled=True)
     assert traced and found[0] == pytest.approx(expected[0], rel=0.02)
+
+
+def test_cuts_pass_with_features_is_compiled_too(traced, monkeypatch):
+    compile_, made = torch.compile, []
+
+    def compile_eagerly(function, **given):
+        made.append(function.__name__)
+        return compile_(function, **{**given, "backend": "aot_eager"})
+
+    monkeypatch.setattr(torch, "compile", compile_eagerly)
+
+    def cut():
+        torch.manual_seed(0)
+        method = CUT(
+            ResnetGenerator(width=2, blocks=1), PatchDiscriminator(width=2, layers=1), layers=(0, 4, 10)
+        )
+        for network in method.networks().values():
+            initialise(network, "normal", 0.2)
+        return method
+
+    _, expected = losses(cut(), 2)
+    _, found = losses(cut(), 2, compiled=True)
+    assert "forward_with_features" in made
+    for mine, right in zip(found, expected, strict=True):
+        assert mine == pytest.approx(right, rel=1e-4)
 
 
 def test_looking_runs_networks_as_they_are_written(tiny, traced):
@@ -172,7 +203,7 @@ def test_yaml_has_truth_values_for_on_and_off(tmp_path):
 
 
 def natively(monkeypatch, *, can=True, device=CPU, precision="float32", said=None):
-    monkeypatch.setattr(native, "compiled", lambda: object() if can else None)
+    monkeypatch.setattr(native, "available", lambda: can)
     given = {"machine.precision": precision, "machine.native": said}
     monkeypatch.setattr(compiled, "available", lambda device: True)
     monkeypatch.setattr(hardware, "pick_device", lambda *given: device)
@@ -190,20 +221,20 @@ def test_c_code_where_there_is_a_compiler(monkeypatch):
         natively(monkeypatch, can=False, said=True)
 
 
-def test_a_run_convolves_as_it_began(lab, finished, tmp_path, command, monkeypatch):
-    """By C code, or without; also if it began before there was any."""
+def test_kernels_are_the_runs_own_choice_and_need_no_compiler_to_resume(
+    finished, tmp_path, command, monkeypatch
+):
+    """A run started with C code goes on without a compiler, by torch's operations."""
     shutil.copytree(finished, tmp_path / "run")
     config = tmp_path / "run" / "config.yaml"
     text = config.read_text()
     (line,) = re.findall(r"  native: \w+\n", text)
     seen = []
-    allowed = native.allowed
-    monkeypatch.setattr(native, "allowed", lambda on: seen.append(on) or allowed(on))
-    for other in ("  native: false\n", "", "  native: null\n"):
-        config.write_text(text.replace(line, other))
-        assert command("train", "--resume", str(tmp_path / "run")).code == 0
-        assert seen.pop() is False
-    config.write_text(text.replace(line, "  native: true\n"))
-    monkeypatch.setattr(native, "compiled", lambda: None)
-    ended = command("train", "--resume", str(tmp_path / "run"))
-    assert ended.code == 1 and "this machine has no C compiler" in ended.output.splitlines()[-1]
+    monkeypatch.setattr(
+        trainers, "accelerate", lambda network, kernels: seen.append(kernels) or accelerate(network, kernels)
+    )
+    monkeypatch.setattr(native, "kernels", lambda: None)
+    for written, kernels in ((line, True), ("  native: false\n", False), ("", False)):
+        config.write_text(text.replace(line, written.replace("false", str(kernels).lower())))
+        assert command("train", "--resume", str(tmp_path / "run"), "--decay-epochs", "3").code == 0
+        assert seen.pop() is kernels

@@ -52,7 +52,7 @@ def plain(network: Network) -> Network:
     for module in network.modules():
         if isinstance(module, Accelerated):
             del module.__dict__["kernels"]
-            module.__class__ = module.plain_class
+            module.__class__ = module.plain_class  # pyright: ignore[reportAttributeAccessIssue]
     return network
 
 
@@ -144,9 +144,11 @@ class FastInstanceNorm(Accelerated, InstanceNorm):
     plain_class = InstanceNorm
 
     def forward(self, input: Tensor) -> Tensor:
-        fits = input.dim() == 4 and input.is_contiguous(memory_format=torch.channels_last)
-        kernels = self.usable_kernels(input.shape[1]) if fits and is_rounded(input) else None
-        if kernels is None or not len(input) or input.shape[2:].numel() < 2:
+        fits = is_rounded(input) and input.dim() == 4 and len(input) and input.shape[2:].numel() > 1
+        if not fits or not input.is_contiguous(memory_format=torch.channels_last):
+            return super().forward(input)
+        kernels = self.usable_kernels(input.shape[1])
+        if kernels is None:
             return super().forward(input)
         made = NativeNorm.apply(input, self.eps, kernels)
         assert made is not None
@@ -172,7 +174,7 @@ def is_square(layer: nn.Conv2d | nn.ConvTranspose2d) -> bool:
 
 def is_convolvable(input: Tensor, layer: nn.Conv2d | nn.ConvTranspose2d) -> bool:
     """Whether the fast path takes this input; what torch refuses is left to torch."""
-    if input.dim() != 4 or input.shape[1] != layer.in_channels or not is_eager(input, layer.weight):
+    if not is_eager(input, layer.weight) or input.dim() != 4 or input.shape[1] != layer.in_channels:
         return False
     padding, side = int(layer.padding[0]), min(input.shape[2:])
     least = max(1, layer.kernel_size[0] - 2 * padding) if isinstance(layer, nn.Conv2d) else 1

@@ -152,9 +152,8 @@ def transposed(small: Tensor, weight: Tensor, stride: int, padding: int, size: S
     """The transposed convolution of (N, O, h, w) to (N, C, *size) with a filter (O, C, k, k), all in bf16."""
     if is_product(len(small) * small.shape[2:].numel(), weight):
         return transposed_by_product(small, weight, stride, padding, size)
-    height, width = size
     # The library needs only its shape, but lays it out anew where it is not channels-last.
-    large = empty(len(small), weight.shape[1], height, width, small.dtype)
+    large = empty((len(small), weight.shape[1], *size), small.dtype)
     return convolution_backward(small, large, weight, stride, padding, [True, False, False])[0]
 
 

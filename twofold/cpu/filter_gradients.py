@@ -72,7 +72,7 @@ class TransposedConv(torch.autograd.Function):
             convolve = partial(F.conv_transpose2d, stride=2, **more)
             return *by_torch(ctx, gradient, images, weight, convolve), None, None
         of_images, of_weight, *_ = ctx.needs_input_grad
-        grad_images = empty(*images.shape, images.dtype) if of_images else None
+        grad_images = empty(images.shape, images.dtype) if of_images else None
         taps = images.new_empty(len(weight), weight[0].numel()) if of_weight else None
         for place, one in enumerate(F.pad(gradient, (ctx.padding,) * 4).split(1)):
             squares = patches(one, weight.shape[2], 2)
@@ -105,8 +105,7 @@ def add_product(total: Tensor, left: Tensor, right: Tensor, *, first: bool) -> N
 def conv_by_product(images: Tensor, weight: Tensor, stride: int, padding: int, size: Sequence[int]) -> Tensor:
     """The convolution as a product over patches: images (N, C, H, W) and a filter (O, C, k, k) to (N, O, *size)."""
     squares = patches(F.pad(images, (padding,) * 4), weight.shape[2], stride)
-    height, width = size
-    made = empty(len(images), len(weight), height, width, images.dtype)
+    made = empty((len(images), len(weight), *size), images.dtype)
     torch.mm(squares, flat(weight).T, out=rows(made))
     return made
 

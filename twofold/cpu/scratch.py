@@ -14,42 +14,45 @@ import torch
 from torch import Tensor
 
 
-class Memory(threading.local):
-    """The tensors of one thread by name and type; they live no longer than the thread."""
+class Memory:
+    """The tensors of one thread, by name and type."""
 
     def __init__(self) -> None:
-        self.tensors = Tensors()
+        self.tensors: dict[tuple[str, torch.dtype], Tensor] = {}
+
+
+class Own(threading.local):
+    """Each thread's memory, which lives no longer than the thread."""
+
+    def __init__(self) -> None:
+        self.memory = Memory()
         with _lock:
-            _all.add(self.tensors)
-
-
-class Tensors(dict[tuple[str, torch.dtype], Tensor]):
-    __hash__ = object.__hash__
+            _all.add(self.memory)
 
 
 _lock = threading.Lock()
-_all: WeakSet[Tensors] = WeakSet()
-_memory = Memory()
+_all: WeakSet[Memory] = WeakSet()
+_own = Own()
 
 
 def scratch(name: str, shape: Sequence[int], dtype: torch.dtype) -> Tensor:
     """A tensor of any content, in this thread's memory of that name, whose previous content is lost."""
     size = math.prod(shape)
-    tensor = _memory.tensors.get((name, dtype))
+    tensors = _own.memory.tensors
+    tensor = tensors.get((name, dtype))
     if tensor is None or len(tensor) < size:
         with torch.inference_mode(False):  # an inference tensor could not be used in training later
-            tensor = _memory.tensors[name, dtype] = torch.empty(size, dtype=dtype, device="cpu")
+            tensor = tensors[name, dtype] = torch.empty(size, dtype=dtype, device="cpu")
     return tensor[:size].view(*shape)
 
 
 def release() -> None:
     """Free the scratch memory of all threads; what a running convolution still uses is freed when it ends."""
     with _lock:
-        for tensors in _all:
-            tensors.clear()
+        for memory in _all:
+            memory.tensors.clear()
 
 
-def empty(n: int, channels: int, height: int, width: int, dtype: torch.dtype) -> Tensor:
+def empty(shape: Sequence[int], dtype: torch.dtype) -> Tensor:
     """A channels-last tensor (N, C, H, W) of any content."""
-    shape = (n, channels, height, width)
     return torch.empty(shape, dtype=dtype, device="cpu", memory_format=torch.channels_last)

@@ -104,7 +104,7 @@ def padded_conv2d(images: Tensor, weight: Tensor, padding: int, reflect: bool) -
 
 
 def convolved(images: Tensor, weight: Tensor, plan: Plan) -> Tensor:
-    made = empty(len(images), len(weight), *plan.size, images.dtype)
+    made = empty((len(images), len(weight), *plan.size), images.dtype)
     parts, blocks = divided(images, weight, plan)
     whole = filters(weight, plan) if len(blocks) == 1 else None
     for part in parts:
@@ -122,7 +122,7 @@ def gradients(
     gradient: Tensor, images: Tensor, weight: Tensor, plan: Plan, of_images: bool, of_weight: bool
 ) -> Grads:
     """Those of images and weight that are wanted, from the gradient of `convolved(images, weight, plan)`."""
-    grad_images = empty(*images.shape, images.dtype) if of_images else None
+    grad_images = empty(images.shape, images.dtype) if of_images else None
     grad_weight = torch.empty_like(weight) if of_weight else None
     how, kernels = plan.transforms, plan.kernels
     parts, blocks = divided(images, weight, plan)

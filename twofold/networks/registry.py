@@ -47,22 +47,16 @@ DISCRIMINATORS: dict[DiscriminatorName, Callable[[int], Callable[..., Discrimina
     "image": lambda _: ImageDiscriminator,
     "pytorch-gan": lambda _: HalvingDiscriminator,
 }
-"""Name to the constructor for a number of layers, which only "patch" lets one choose."""
+"""Name to the constructor for a number of layers, which only "patch" uses."""
 
 DESCRIBED: dict[str, Callable[..., Generator]] = {"resnet": resnet, "unet": UnetGenerator}
-"""What a description's "network" can be."""
-
-NAMES: dict[type[Generator], str] = {
-    ResnetGenerator: "resnet",
-    SkipResnetGenerator: "resnet",
-    UnetGenerator: "unet",
-}
+"""The values of "network" in a description."""
 
 LARGEST = 4096
-"""No channel count in a description is larger: a damaged one must not fill the memory."""
+"""The largest channel count in a description: a damaged one must not fill the memory."""
 
 DEEPEST = {"blocks": range(1, 65), "halvings": range(1, 6), "depth": range(2, 17)}
-"""What a description's other whole numbers can be."""
+"""The range of the other whole numbers in a description."""
 
 
 def build_generator(
@@ -94,10 +88,10 @@ def build_generator(
     """
     resnet = name in ("resnet-9", "resnet-6", "pytorch-gan")
     if antialias and not resnet:
-        raise UsageError(f"generator.antialias is for ResNets, and {name} is none; leave it out")
+        raise UsageError(f"generator.antialias is for ResNets, not for {name}; leave it out.")
     if not resnet and (blocks is not None or halvings != 2):
         raise UsageError(
-            f"generator.blocks and generator.halvings are for ResNets, and {name} is none; leave them out"
+            f"generator.blocks and generator.halvings are for ResNets, not for {name}; leave them out."
         )
     extra = {"skips": skips, "antialias": antialias, "halvings": halvings} if resnet else {}
     if blocks is not None:
@@ -141,9 +135,9 @@ def build_discriminator(
         UsageError: it has no such option.
     """
     if antialias and name not in ("patch", "image"):
-        raise UsageError(f"discriminator.antialias is for patch and image, not {name}; leave it out")
+        raise UsageError(f"discriminator.antialias is for patch and image, not for {name}; leave it out.")
     if extra_layers and name != "patch":
-        raise UsageError(f"discriminator.extra_layers is for patch, not {name}; leave it out")
+        raise UsageError(f"discriminator.extra_layers is for patch, not for {name}; leave it out.")
     extra = {"antialias": True} if antialias else {}
 
     def one(depth: int) -> Discriminator:
@@ -157,7 +151,7 @@ def build_discriminator(
 
 
 def automatic_generator(size: int) -> GeneratorName:
-    """CycleGAN's choice (arXiv 1703.10593, appendix 7.2): nine blocks from 256 px, six below."""
+    """The generator of CycleGAN for a size (arXiv 1703.10593, appendix 7.2): nine blocks from 256 px, six below."""
     return "resnet-9" if size >= 256 else "resnet-6"
 
 
@@ -166,12 +160,12 @@ def unet_depth(size: int) -> int:
     depth = min(8, (size & -size).bit_length() - 1)
     if depth < 5:
         near = " or ".join(str(each) for each in (size // 32 * 32, size // 32 * 32 + 32) if each)
-        raise UsageError(f"A U-Net needs a size that is a multiple of 32, and {size} is not: use {near}.")
+        raise UsageError(f"A U-Net needs a size that is a multiple of 32, not {size}; use {near}.")
     return depth
 
 
 def check_size(network: Generator | Discriminator, height: int, width: int) -> None:
-    """UsageError, naming the rule, where a network cannot take images of this height and width."""
+    """Raise UsageError, with the rule, if a network cannot take images of this height and width."""
     least, multiple = network.minimum, network.multiple_of
     if min(height, width) >= least and height % multiple == 0 and width % multiple == 0:
         return
@@ -181,17 +175,23 @@ def check_size(network: Generator | Discriminator, height: int, width: int) -> N
 
 
 def describe(generator: Generator) -> dict[str, Argument]:
-    """What `from_description` rebuilds this generator from, its weights apart; fit for JSON."""
-    if type(generator) not in NAMES:
-        raise TypeError(f"a {type(generator).__name__} has no description")
-    return {"network": NAMES[type(generator)], **generator.arguments}
+    """The name and arguments of a generator, fit for JSON, from which `from_description` rebuilds it without weights."""
+    names = {ResnetGenerator: "resnet", SkipResnetGenerator: "resnet", UnetGenerator: "unet"}
+    if type(generator) not in names:
+        raise TypeError(
+            f"{type(generator).__name__} has no description: it is not one of twofold's generators"
+        )
+    return {"network": names[type(generator)], **generator.arguments}
 
 
 def from_description(description: Mapping[str, object]) -> Generator:
-    """The generator, with fresh weights, of a description that may come from any file.
+    """Build the generator, with fresh weights, of a description that may come from any file.
 
-    An argument that is left out has its default. A description can ask for more than memory holds: call this
-    under `torch.device("meta")` and assign the file's tensors. TwofoldError for one that cannot be built.
+    Missing arguments have their defaults. A description can ask for more than memory holds: call this under
+    `torch.device("meta")` and assign the file's tensors.
+
+    Raises:
+        TwofoldError: it cannot be built.
     """
     arguments = dict(description)
     network = arguments.pop("network", None)
@@ -203,12 +203,12 @@ def from_description(description: Mapping[str, object]) -> Generator:
     for name, value in arguments.items():
         if name not in defaults or not is_valid(name, value, defaults[name]):
             raise TwofoldError(
-                f"A {network} network here has no {name}={value!r:.40}: the file may need a newer twofold."
+                f"This twofold knows no {network} network with {name}={value!r:.40}: the file may need a newer twofold."
             )
     return DESCRIBED[network](**arguments)
 
 
-def default_arguments(network: str) -> dict[str, object]:
+def default_arguments(network: str) -> Mapping[str, object]:
     constructor = ResnetGenerator if network == "resnet" else DESCRIBED[network]
     defaults = {name: each.default for name, each in inspect.signature(constructor).parameters.items()}
     return defaults | {"skips": False} if network == "resnet" else defaults

@@ -1,4 +1,4 @@
-"""What a user can set of the networks."""
+"""The networks' settings."""
 
 from typing import Annotated, Literal
 
@@ -30,16 +30,19 @@ class GeneratorSettings(BaseModel):
     )
     antialias: bool = Field(default=False, description="Blur before a ResNet's halvings, as CUT does.")
     blocks: int | None = Field(
-        default=None, ge=1, le=64, description="Residual blocks of a ResNet, in place of its name's 6 or 9."
+        default=None,
+        ge=1,
+        le=64,
+        description="Residual blocks of a ResNet, instead of the 6 or 9 in its name.",
     )
     halvings: int = Field(
         default=2, ge=1, le=5, description="Halvings of the sides before a ResNet's blocks; the paper has 2."
     )
     skips: bool = Field(
         default=False,
-        description="Hand detail around a ResNet's bottleneck, and learn the change of the image alone.",
+        description="Give a ResNet skips around its bottleneck, and learn only the change of the image.",
     )
-    init: Init = Field(default="normal", description="How the first weights are drawn.")
+    init: Init = Field(default="normal", description="Distribution of the initial weights.")
 
 
 class DiscriminatorSettings(BaseModel):
@@ -49,7 +52,7 @@ class DiscriminatorSettings(BaseModel):
 
     network: Literal["patch", "pixel", "image", "pytorch-gan"] = Field(
         default="patch",
-        description="What gets one verdict: a patch, a pixel, the image, or that implementation's patch.",
+        description="What is judged as one: a patch, a pixel, the image, or a patch as in PyTorch-GAN.",
     )
     width: int = Field(
         default=64, ge=1, le=4096, description="Channels of the first layer; deeper ones are multiples."
@@ -64,16 +67,19 @@ class DiscriminatorSettings(BaseModel):
         Field(
             default=(),
             max_length=4,
-            description="Halvings of further patch networks beside it, averaged: 1 judges 16 by 16 pixels.",
+            description="Halvings of further patch discriminators, whose losses are averaged: 1 judges 16 by 16 pixels.",
         )
     )
     norm: Norm = Field(default="instance", description="Normalisation after the inner convolutions.")
     antialias: bool = Field(default=False, description="Blur before the halvings, as CUT does.")
     spectral: bool = Field(default=False, description="Spectral norm on every convolution.")
     scales: int = Field(
-        default=1, ge=1, le=4, description="Critics at the image's size, half of it, a quarter."
+        default=1,
+        ge=1,
+        le=4,
+        description="Image scales with a discriminator each: full size, half of it, a quarter.",
     )
     count: int = Field(
-        default=1, ge=1, le=8, description="Critics of each scale, averaged; with or without a replay buffer."
+        default=1, ge=1, le=8, description="Discriminators of each scale, whose losses are averaged."
     )
-    init: Init = Field(default="normal", description="How the first weights are drawn.")
+    init: Init = Field(default="normal", description="Distribution of the initial weights.")

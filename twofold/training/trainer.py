@@ -60,7 +60,7 @@ class Trainer:
         self.method = method.to(self.device, memory_format=self.layout).train()  # pyright: ignore[reportCallIssue]
         if self.device.type == "cpu" and not compiled:
             accelerate(self.method, kernels)
-        if self.device.type == "cuda" and torch.are_deterministic_algorithms_enabled():
+        elif self.device.type != "cpu" and torch.are_deterministic_algorithms_enabled():
             make_reflection_deterministic(self.method)
         self.precision, self.seed, self.ema = precision, seed, ema
         self.rates = {phase: disc_lr if phase == "D" else 1.0 for phase in method.phases}
