@@ -3,7 +3,7 @@
 import json
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from pydantic import Field
 from pydantic.dataclasses import dataclass
@@ -36,7 +36,7 @@ class Header:
     """
 
     network: dict[str, Any]
-    direction: Literal["ab", "ba"]
+    direction: Annotated[str, Field(pattern="^(ab|ba)$")]
     size: Annotated[int, Field(ge=1, le=MAX_SIZE)] | None
     origin: dict[str, Any] = Field(default_factory=dict)
     noise: bool = False

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from itertools import count
 from pathlib import Path
 from typing import NamedTuple
 
@@ -54,7 +55,7 @@ def list_sources(inputs: Sequence[Path]) -> Iterator[tuple[Path, Path]]:
         if given.is_dir()
         for stem in {str(name.with_suffix("")).lower() for name in names.values()}
     )
-    subfolders = any(count > 1 for count in stems.values())
+    subfolders = any(folders > 1 for folders in stems.values())
     seen: set[Path] = set()
     for given, names in groups.items():
         parent = Path(given.resolve().name) if subfolders and given.is_dir() else Path()
@@ -85,7 +86,5 @@ def possible_names(relative: Path, suffix: str) -> Iterator[Path]:
     """horse.png, then horse.jpg.png, then horse.jpg-2.png, and so on."""
     yield relative.with_suffix(suffix)
     yield relative.with_name(relative.name + suffix)
-    number = 2
-    while True:
+    for number in count(2):
         yield relative.with_name(f"{relative.name}-{number}{suffix}")
-        number += 1
