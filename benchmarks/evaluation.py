@@ -13,7 +13,7 @@ from twofold.reporting.records import Records
 from twofold.runs import Run, read_lines
 from twofold.seasons import draw as seasons
 from twofold.training import train as loop
-from twofold.training.api import Speaker
+from twofold.training.api import NotifyOnly
 
 METHODS = ("cyclegan", "cut", "pix2pix")
 
@@ -54,7 +54,7 @@ def report(method: str, pictures: Path, run: Run, asked: argparse.Namespace) -> 
     }
     Records.evaluate = timed
     began = time.process_time()
-    loop.train(run.path, said, Speaker(lambda _: None))
+    loop.train(run.path, said, NotifyOnly(lambda _: None))
     took = time.process_time() - began
     Records.evaluate = evaluate
     spent = clock[0]

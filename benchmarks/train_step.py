@@ -39,14 +39,12 @@ from twofold.networks.discriminators import MultiDiscriminator, PatchDiscriminat
 from twofold.networks.layers import initialise
 from twofold.networks.resnet import ResnetGenerator
 from twofold.networks.unet import UnetGenerator
-from twofold.training import compiled
+from twofold.training import machine
 from twofold.training.capture import WARM_UP
 from twofold.training.trainer import Trainer
 
 Run = Callable[[], None]
 
-ENDLESS = 10**9
-"""Images of a run for which everything pays that does pay here."""
 
 CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
 
@@ -158,7 +156,7 @@ def our_side(given: argparse.Namespace, device: torch.device) -> Run:
         if isinstance(network, ResnetGenerator):
             network.recompute = given.checkpoint
     compiling = given.compile == "on" or (
-        given.compile == "auto" and compiled.pays(device, given.size, ENDLESS)
+        given.compile == "auto" and device.type == "cuda" and machine.can_compile(device)
     )
     trainer = Trainer(
         method,

@@ -121,9 +121,10 @@ FREE = {
     *("training.epochs", "training.decay_epochs", "training.report_every", "training.sample_every"),
     *("training.snapshot_every", "training.state_every", "data.workers", "data.cache", "data.cache_dir"),
     *("data.cache_limit_gb", "training.log", "evaluation.patience"),
-    "machine.checkpoint",
+    *("machine.device", "machine.compile", "machine.capture", "machine.native", "machine.threads"),
+    *("machine.channels_last", "machine.fused", "machine.checkpoint"),
 }
-"""What a resumed run may change: how long it goes on, what it writes, how images are fetched, and what changes no result."""
+"""What a resumed run may change: how long it goes on, what it writes, how images are fetched, and what only affects speed or memory."""
 
 
 def compose(*layers: Layer) -> Config:

@@ -10,13 +10,13 @@ from twofold.evaluation.evaluate import evaluate, measured
 from twofold.evaluation.measures import Shot, against_answers
 from twofold.evaluation.subject import Request
 from twofold.evaluation.table import Table
+from twofold.files import write_atomically
 from twofold.formats import images
 from twofold.metrics.image import match_histogram
 from twofold.presets import layer
 from twofold.reporting.report import write_report
 from twofold.runs import Run, read_lines
 from twofold.seasons import draw as seasons
-from twofold.training import start
 from twofold.training import train as loop
 from twofold.training.train import Watcher
 from twofold.translation.translator import Translator
@@ -55,7 +55,7 @@ def demonstrate(out: Path, quick: bool, watcher: Watcher) -> bool:
     table = judge(out / "winter", pictures)
     table.summary = " ".join(verdict(table, quick))
     table.picture_in(run.path)
-    start.replace(run.evaluation, table.to_json())
+    write_atomically(run.evaluation, table.to_json(), durable=True)
     write_report(run)
     for line in [*lines(table), *verdict(table, quick), "", *what_next(out, run)]:
         watcher.notify(line)

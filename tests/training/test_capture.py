@@ -230,7 +230,7 @@ def everything(trainer):
     averages = {
         f"{name}/{key}": x for name, net in trainer.averages.items() for key, x in net.state_dict().items()
     }
-    return trainer.method.state_dict() | averages | trainer.method.memory()
+    return trainer.method.state_dict() | averages
 
 
 def equal(one, other):
@@ -256,7 +256,7 @@ def test_a_number_of_the_programs_is_noticed(monkeypatch):
         for optimizer in self.optimizers.values():
             optimizer.param_groups[0]["lr"] = lr
 
-    monkeypatch.setattr(Trainer, "_set", set_)
+    monkeypatch.setattr(Trainer, "_set_step_values", set_)
     captured, _ = trained("cyclegan", TapeRecorder(), monkeypatch)
     monkeypatch.setattr("twofold.training.capture.WARM_UP", 1000)
     plain, _ = trained("cyclegan", TapeRecorder(), monkeypatch)

@@ -97,7 +97,7 @@ def test_the_learning_rate_is_the_steps():
     assert trainer.method.one.weight.item() == 1.0
 
 
-def test_critics_have_a_rate_of_their_own(tiny):
+def test_discriminators_have_a_learning_rate_of_their_own(tiny):
     """Of Adam's first step, which is as long as its rate."""
     made = tiny()
     trainer = Trainer(made, lr=1e-3, disc_lr=3.0)

@@ -151,20 +151,20 @@ def notify(line: str) -> None:
 
 def write(table: "Table", subject: Path, out: Path | None) -> Path | None:
     """The JSON where it was asked for, and into a run's folder with its picture and the report that shows both."""
+    from twofold.files import write_atomically
     from twofold.reporting.report import write_report
-    from twofold.training.start import replace
 
     run = Run(subject)
     if run.exists and out is None:
         table.picture_in(run.path)
-        replace(run.evaluation, table.to_json())
+        write_atomically(run.evaluation, table.to_json())
         write_report(run)
         return run.evaluation
     if out is not None:
         if out.is_dir():
             raise UsageError(f"{out} is a folder; give a file: -o {out / 'evaluation.json'}")
         out.parent.mkdir(parents=True, exist_ok=True)
-        replace(out, table.to_json())
+        write_atomically(out, table.to_json())
     return out
 
 

@@ -8,7 +8,7 @@ import torch
 from twofold.config import Config
 from twofold.evaluation.features import torchscript
 from twofold.losses.perceptual import Perceptual
-from twofold.methods.adversarial import Adversary
+from twofold.methods.adversarial import AdversarialObjective
 from twofold.methods.base import Method
 from twofold.methods.cut import CUT
 from twofold.methods.cyclegan import CycleGAN
@@ -30,7 +30,7 @@ def build(config: Config) -> Method:
     """The method that a resolved config describes; its weights depend on the seed alone.
 
     Raises:
-        UsageError: the networks do not take the size, or do not suit the method.
+        UsageError: the networks cannot take images of this size, or do not suit the method.
     """
     with torch.random.fork_rng(range(torch.cuda.device_count())):
         torch.manual_seed(seed32("weights", config.seed))
@@ -40,13 +40,12 @@ def build(config: Config) -> Method:
 def cyclegan(config: Config) -> CycleGAN:
     (a, b), chosen = channels(config), config.cyclegan
     generators = generator(config, a, b), generator(config, b, a)
-    critics = [discriminator(config, a), discriminator(config, b)]
-    if chosen.cycle == "adversarial":
-        critics += [discriminator(config, a), discriminator(config, b)]
+    pairs = 2 if chosen.cycle == "adversarial" else 1
+    discriminators = [discriminator(config, domain) for domain in (a, b) * pairs]
     return CycleGAN(
         *generators,
-        *critics,
-        adversary=adversary(config),
+        *discriminators,
+        adversarial=adversarial(config),
         gan_ab=chosen.gan_ab,
         gan_ba=chosen.gan_ba,
         cycle_a=chosen.cycle_a,
@@ -64,7 +63,7 @@ def pix2pix(config: Config) -> Pix2Pix:
     return Pix2Pix(
         generator(config, a, b),
         discriminator(config, a + b if chosen.conditional else b),
-        adversary=adversary(config),
+        adversarial=adversarial(config),
         conditional=chosen.conditional,
         gan=chosen.gan,
         distance=chosen.distance,
@@ -81,7 +80,7 @@ def cut(config: Config) -> CUT:
         network,
         discriminator(config, b),
         layers=chosen.layers,
-        adversary=adversary(config),
+        adversarial=adversarial(config),
         gan=chosen.gan,
         nce=chosen.nce,
         nce_identity=chosen.nce_identity,
@@ -104,13 +103,15 @@ METHODS: dict[MethodName, Callable[[Config], Method]] = {
 }
 
 
-def adversary(config: Config) -> Adversary:
+def adversarial(config: Config) -> AdversarialObjective:
     chosen = config.adversarial
-    return Adversary(chosen.loss, chosen.gradient_penalty, chosen.r1, chosen.critic_steps, chosen.augment)
+    return AdversarialObjective(
+        chosen.loss, chosen.gradient_penalty, chosen.r1, chosen.critic_steps, chosen.augment
+    )
 
 
 def perceptual(config: Config) -> Perceptual | None:
-    """The user's feature network; left out on the meta device, where only shapes matter."""
+    """The loss in the features of the user's network; None on the meta device, where only shapes matter."""
     chosen = config.perceptual
     if chosen.network is None or torch.get_default_device().type == "meta":
         return None
@@ -119,7 +120,7 @@ def perceptual(config: Config) -> Perceptual | None:
 
 def channels(config: Config) -> tuple[int, int]:
     a, b = config.data.channels_a, config.data.channels_b
-    assert a is not None and b is not None  # found out by `start.decide`
+    assert a is not None and b is not None  # from the images, see start.py
     return a, b
 
 
@@ -129,7 +130,7 @@ def generator(config: Config, in_channels: int, out_channels: int) -> Generator:
     channels = {"in_channels": in_channels, "out_channels": out_channels}
     network = build_generator(name, **channels, size=size, **arguments(chosen))
     if isinstance(network, ResnetGenerator):
-        network.recompute = config.machine.checkpoint
+        network.recompute = bool(config.machine.checkpoint)
     fill(network, chosen.init)
     return network
 
@@ -143,11 +144,11 @@ def discriminator(config: Config, in_channels: int) -> Discriminator:
 
 
 def arguments(chosen: GeneratorSettings | DiscriminatorSettings) -> dict[str, Any]:
-    """All that a network's settings say but which one it is and how its weights are drawn."""
+    """The constructor arguments in a network's settings."""
     return chosen.model_dump(exclude={"network", "init"})
 
 
 def fill(network: torch.nn.Module, init: Init) -> None:
-    """Draw the first weights; left out on the meta device, where it would take seconds to import torch's compiler."""
+    """Draw the first weights. Left out on the meta device, where it would import torch's compiler for seconds."""
     if not next(network.parameters()).is_meta:
         initialise(network, init)

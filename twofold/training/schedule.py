@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 
 class Schedule(NamedTuple):
-    """Constant for `constant` images, then falling linearly to zero over `decay` images (CycleGAN §7.1)."""
+    """Constant for `constant` images, then linear to zero over `decay` images (CycleGAN §7.1)."""
 
     base: float
     constant: int
