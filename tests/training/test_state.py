@@ -72,9 +72,7 @@ def test_a_state_holds_everything(tiny, run):
     assert sum(name.startswith("adam/") for name in held) == 3 * trained
     assert sum(name.startswith("average/") for name in held) == 2 * len(trainer.method.gen_ab.state_dict())
     assert {name for name in held if name.startswith("memory/")} == {
-        f"memory/replay_{domain}/{name}"
-        for domain in "ab"
-        for name in ("rows", "count")
+        f"memory/replay_{domain}/{name}" for domain in "ab" for name in ("rows", "count")
     }
     assert sum(name.startswith("sums/") for name in held) == 8
 
