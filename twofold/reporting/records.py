@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
@@ -42,23 +42,17 @@ NO_EVALUATION: dict[str, Any] = {"value": None, "images": 0, "since": 0}
 """The best evaluation before there is one: its value, its image count, and the number of evaluations since."""
 
 
-class Settings(Protocol):
-    """The settings that records depend on."""
+class Plan(NamedTuple):
+    """The part of a run's settings, files and schedule that its records depend on."""
 
-    @property
-    def method(self) -> str: ...
-    @property
-    def data(self) -> DataSettings: ...
-    @property
-    def training(self) -> TrainingSettings: ...
-    @property
-    def evaluation(self) -> EvaluationSettings: ...
-
-
-class Schedule(Protocol):
-    @property
-    def total(self) -> int: ...
-    def rate(self, images: int) -> float: ...
+    method: str
+    data: DataSettings
+    training: TrainingSettings
+    evaluation: EvaluationSettings
+    manifest: Index
+    total: int
+    learning_rate: Callable[[int], float]
+    """By the images seen."""
 
 
 class Sums(Protocol):
@@ -93,9 +87,7 @@ class Records:
     def __init__(
         self,
         run: Run,
-        settings: Settings,
-        manifest: Index,
-        schedule: Schedule,
+        plan: Plan,
         trainer: Trained,
         images: Stores,
         progress: dict[str, Any],
@@ -103,8 +95,8 @@ class Records:
         *,
         save_state: Callable[[dict[str, Any]], None],
     ) -> None:
-        self.run, self.settings, self.manifest, self.schedule = run, settings, manifest, schedule
-        self.trainer, self.images, self.notify, self._save_state = trainer, images, notify, save_state
+        self.run, self.plan, self.trainer, self.images = run, plan, trainer, images
+        self.notify, self._save_state = notify, save_state
         self.warned = {found.name for found in of_data(run)}  # printed at the start already
         self.losses: dict[str, float] = progress.get("losses", {})
         self.seconds_before: float = progress.get("seconds", 0.0)
@@ -115,7 +107,7 @@ class Records:
             model.sweep(run.path / "snapshots")
             for name, log in self.logs.items():
                 cut(log, progress.get(f"{name}_bytes", 0))
-        self.exporters = exporters.start(settings.training.log if self.writes else (), run, notify)
+        self.exporters = exporters.start(plan.training.log if self.writes else (), run, notify)
 
     def close(self) -> None:
         for exporter in self.exporters:
@@ -129,8 +121,8 @@ class Records:
 
     def after_step(self, before: int) -> None:
         """Write everything due between `before` and the images seen now; at the end of the run, everything."""
-        now, due, evaluation = self.trainer.images, self.settings.training, self.settings.evaluation
-        last = now >= self.schedule.total
+        now, due, evaluation = self.trainer.images, self.plan.training, self.plan.evaluation
+        last = now >= self.plan.total
         measured = evaluation.metric not in ("none", "auto")  # auto: a run older than held-out evaluation
         if measured and evaluation.every and (last or crossed(before, now, evaluation.every)):
             self.evaluate()
@@ -178,7 +170,7 @@ class Records:
     def judge(self) -> "Judge":
         from twofold.evaluation.heldout import Judge
 
-        chosen, a, b = self.settings.evaluation, self.images.held_out_a, self.images.held_out_b
+        chosen, a, b = self.plan.evaluation, self.images.held_out_a, self.images.held_out_b
         sides = [self.largest_crop(store, range(min(chosen.images, len(store)))) for store in (a, b)]
         return Judge(
             chosen.metric,
@@ -197,8 +189,8 @@ class Records:
         if not self.writes:
             return
         images = self.trainer.images
-        epoch = round(images / self.manifest.epoch, 4)
-        rate = self.schedule.rate(images)
+        epoch = round(images / self.plan.manifest.epoch, 4)
+        rate = self.plan.learning_rate(images)
         metrics = {"images": images, "epoch": epoch, "lr": rate, "losses": self.losses}
         append(self.run.metrics, metrics)
         now, waiting = time.perf_counter(), self.loader.waiting
@@ -235,13 +227,13 @@ class Records:
 
     def sample(self) -> None:
         """A grid of fixed images for each direction, and the report, which shows it."""
-        if not self.writes or not self.settings.training.samples:
+        if not self.writes or not self.plan.training.samples:
             return
-        method, lab = self.trainer.method, self.settings.data.lab
+        method, lab = self.trainer.method, self.plan.data.lab
         for direction in method.translators:
             back = direction[::-1]
             third = self.trainer.generator(back) if back in method.translators else None
-            if third is None and self.manifest.paired:
+            if third is None and self.plan.manifest.paired:
                 third = list(to_float(self.sample_images[back]))  # the ground truth
             sources = to_float(self.sample_images[direction].to(self.trainer.device))
             generator = self.trainer.generator(direction)
@@ -262,7 +254,7 @@ class Records:
     @cached_property
     def sample_images(self) -> dict[str, Tensor]:
         """The images of every grid, uint8 (N, C, size, size), by direction; held-out ones where there are."""
-        count, found = self.settings.training.samples, {}
+        count, found = self.plan.training.samples, {}
         stores = {
             "ab": self.images.held_out_a or self.images.a,
             "ba": self.images.held_out_b or self.images.b,
@@ -274,7 +266,7 @@ class Records:
 
     def largest_crop(self, store: ImageStore, numbers: range) -> int:
         """Side of the largest square in these images, up to the training size: whole images can be smaller."""
-        size, multiple = self.settings.data.size, self.manifest.multiple_of
+        size, multiple = self.plan.data.size, self.plan.manifest.multiple_of
         least = min((min(store[i].shape[:2]) for i in numbers), default=size)
         return min(size, least // multiple * multiple)
 
@@ -289,9 +281,9 @@ class Records:
 
     def save_generator(self, generator: Generator, direction: str, path: Path) -> None:
         """Write a model file."""
-        data = self.settings.data
+        data = self.plan.data
         size = None if data.resize in ("crop", "none") else data.size
-        origin = {"method": self.settings.method, "images": self.trainer.images}
+        origin = {"method": self.plan.method, "images": self.trainer.images}
         labels = data.labels_a if direction == "ab" else data.labels_b
         header = model.header_of(generator, direction, size, origin, self.trainer.method.noise)
         model.save(generator, replace(header, lab=data.lab, labels=bool(labels)), path)

@@ -40,57 +40,27 @@ def build(config: Config) -> Method:
 def cyclegan(config: Config) -> CycleGAN:
     (a, b), chosen = channels(config), config.cyclegan
     generators = generator(config, a, b), generator(config, b, a)
-    pairs = 2 if chosen.cycle == "adversarial" else 1
-    discriminators = [discriminator(config, domain) for domain in (a, b) * pairs]
-    return CycleGAN(
-        *generators,
-        *discriminators,
-        adversarial=adversarial(config),
-        gan_ab=chosen.gan_ab,
-        gan_ba=chosen.gan_ba,
-        cycle_a=chosen.cycle_a,
-        cycle_b=chosen.cycle_b,
-        identity=(0.5 if a == b else 0.0) if chosen.identity is None else chosen.identity,
-        mask=chosen.mask,
-        replay=chosen.replay,
-        recent_updates=chosen.recent_updates,
-        perceptual=perceptual(config),
-    )
+    domains = (a, b, a, b) if chosen.cycle == "adversarial" else (a, b)
+    discriminators = [discriminator(config, domain) for domain in domains]
+    identity = (0.5 if a == b else 0.0) if chosen.identity is None else chosen.identity
+    weights = chosen.model_dump(exclude={"cycle"}) | {"identity": identity}
+    losses = {"adversarial": adversarial(config), "perceptual": perceptual(config)}
+    return CycleGAN(*generators, *discriminators, **weights, **losses)
 
 
 def pix2pix(config: Config) -> Pix2Pix:
     (a, b), chosen = channels(config), config.pix2pix
-    return Pix2Pix(
-        generator(config, a, b),
-        discriminator(config, a + b if chosen.conditional else b),
-        adversarial=adversarial(config),
-        conditional=chosen.conditional,
-        gan=chosen.gan,
-        distance=chosen.distance,
-        norm=chosen.norm,
-        perceptual=perceptual(config),
-    )
+    networks = generator(config, a, b), discriminator(config, a + b if chosen.conditional else b)
+    losses = {"adversarial": adversarial(config), "perceptual": perceptual(config)}
+    return Pix2Pix(*networks, **chosen.model_dump(), **losses)
 
 
 def cut(config: Config) -> CUT:
-    (a, b), chosen = channels(config), config.cut
+    a, b = channels(config)
     network = generator(config, a, b)
     assert isinstance(network, ResnetGenerator)  # see Config
-    method = CUT(
-        network,
-        discriminator(config, b),
-        layers=chosen.layers,
-        adversarial=adversarial(config),
-        gan=chosen.gan,
-        nce=chosen.nce,
-        nce_identity=chosen.nce_identity,
-        temperature=chosen.temperature,
-        patches=chosen.patches,
-        head_width=chosen.head_width,
-        flip=chosen.flip,
-        mask=chosen.mask,
-        replay=chosen.replay,
-    )
+    discriminator_b = discriminator(config, b)
+    method = CUT(network, discriminator_b, adversarial=adversarial(config), **config.cut.model_dump())
     fill(method.heads, config.generator.init)
     return method
 
@@ -104,10 +74,7 @@ METHODS: dict[MethodName, Callable[[Config], Method]] = {
 
 
 def adversarial(config: Config) -> AdversarialObjective:
-    chosen = config.adversarial
-    return AdversarialObjective(
-        chosen.loss, chosen.gradient_penalty, chosen.r1, chosen.critic_steps, chosen.augment
-    )
+    return AdversarialObjective(**config.adversarial.model_dump())
 
 
 def perceptual(config: Config) -> Perceptual | None:
