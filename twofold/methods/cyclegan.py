@@ -43,8 +43,8 @@ class CycleGAN(Method):
         identity: weight of |gen_ba(a) − a| and |gen_ab(b) − b|, as a share of the domain's cycle weight.
         mask: weight of |gen_ab(a) − a| and |gen_ba(b) − b| inside the batch's masks.
         replay: capacity of each domain's replay buffer.
-        recent_updates: extra discriminator updates on recent images after each batch. Our own addition: it needs no
-            further generator passes, unlike a smaller generator rate (Heusel et al. 2017, arXiv 1706.08500).
+        recent_updates: extra discriminator updates on recent images after each batch. Our own addition, no
+            paper; a higher discriminator rate (Heusel et al. 2017, arXiv 1706.08500) has the same purpose.
         perceptual: a further loss between images and their reconstructions, in a network's features.
     """
 

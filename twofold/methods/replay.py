@@ -29,7 +29,9 @@ class ImageStorage(nn.Module):
             self.rows = images.new_zeros(rows, *images.shape[1:])
         return self.rows
 
-    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
+    def _load_from_state_dict(  # pyright: ignore[reportIncompatibleMethodOverride]
+        self, state_dict: dict[str, Any], prefix: str, *args: Any
+    ) -> None:
         """Allocate the buffers that the state has, then load it: its images give the shapes."""
         saved = {k.removeprefix(prefix): t for k, t in state_dict.items() if k.startswith(prefix)}
         device = self.count.device
