@@ -58,12 +58,15 @@ def choose(config: Config, total: int, notify: Notify) -> Config:
         "channels_last": layout if given.channels_last is None else given.channels_last,
         "fused": device.type in ("cpu", "cuda") if given.fused is None else given.fused,
         "compile": choose_compile(config, device, total),
-        "native": choose_native(config, device),
+        "native": if_possible("native", given.native, can_use_native(device), "a CPU, Linux and gcc"),
     }
     config = with_machine(config, chosen)
     config = with_machine(config, {"checkpoint": choose_checkpoint(config, device, notify)})
-    wants_capture = given.compile != "off"
-    return with_machine(config, {"capture": choose_capture(config, device, wants_capture)})
+    needed = "CUDA, one process, images of one size and machine.checkpoint false"
+    capture = False if given.capture is None and given.compile == "off" else given.capture
+    return with_machine(
+        config, {"capture": if_possible("capture", capture, can_capture(config, device), needed)}
+    )
 
 
 def with_machine(config: Config, changes: dict[str, Any]) -> Config:
@@ -81,10 +84,11 @@ def choose_compile(config: Config, device: torch.device, total: int) -> str:
     return config.machine.compile
 
 
-def choose_native(config: Config, device: torch.device) -> bool:
-    if config.machine.native and not can_use_native(device):
-        raise UsageError("machine.native true needs a CPU, Linux and gcc; leave it out or use false")
-    return can_use_native(device) if config.machine.native is None else config.machine.native
+def if_possible(name: str, given: bool | None, possible: bool, needed: str) -> bool:
+    """The user's value of a setting, or by default whether it is possible."""
+    if given and not possible:
+        raise UsageError(f"machine.{name} true needs {needed}; leave it out or use false")
+    return possible if given is None else given
 
 
 def choose_checkpoint(config: Config, device: torch.device, notify: Notify) -> bool:
@@ -106,15 +110,6 @@ def choose_checkpoint(config: Config, device: torch.device, notify: Notify) -> b
         " checkpointing; --machine.checkpoint false turns it off"
     )
     return True
-
-
-def choose_capture(config: Config, device: torch.device, wanted: bool) -> bool:
-    possible = can_capture(config, device)
-    if config.machine.capture and not possible:
-        raise UsageError(
-            "machine.capture true needs CUDA, one process, images of one size and machine.checkpoint false; use false"
-        )
-    return possible and wanted if config.machine.capture is None else config.machine.capture
 
 
 # ---- what this machine can do

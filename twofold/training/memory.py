@@ -11,10 +11,8 @@ from torch.autograd.graph import saved_tensors_hooks
 from twofold import hardware
 from twofold.config import Config
 from twofold.errors import UsageError
-from twofold.evaluation.settings import EvaluationSettings
 from twofold.methods.base import Batch, Method
 from twofold.training.build import build
-from twofold.training.settings import MachineSettings, TrainingSettings
 
 BYTES_PER_PARAMETER = {"float32": 16, "bf16": 18}
 """A float32 weight, its gradient and Adam's two moments; with bf16 also the rounded weight."""
@@ -46,15 +44,12 @@ class Need(NamedTuple):
 def estimate_step(config: Config) -> Need:
     """Peak memory of a run's training step, for a config whose machine settings are chosen.
 
-    Kept for the next call, which may differ in settings that do not matter here: the meta device takes a second.
+    Kept for the next call with these settings: the meta device takes a second.
     """
-    used, training = config.machine, config.training
-    relevant = {
-        "training": TrainingSettings(batch=training.batch, ema=training.ema),
-        "evaluation": EvaluationSettings(),
-        "machine": MachineSettings(device=used.device, precision=used.precision, checkpoint=used.checkpoint),
-    }
-    return _estimate_step(config.model_copy(update=relevant).model_dump_json())
+    used = config.machine.model_copy(
+        update={"capture": None}
+    )  # does not matter here, and is chosen afterwards
+    return _estimate_step(config.model_copy(update={"machine": used}).model_dump_json())
 
 
 @lru_cache(maxsize=4)

@@ -4,6 +4,7 @@ import os
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
+from threading import Event
 from types import FrameType
 
 import torch
@@ -13,24 +14,17 @@ CUBLAS_WORKSPACE = "CUBLAS_WORKSPACE_CONFIG"
 """The environment variable that cuBLAS needs for repeatable results."""
 
 
-class StopRequest:
-    """Set by the first SIGINT or SIGTERM; the loop reads it between steps."""
-
-    def __init__(self) -> None:
-        self.requested = False
-
-
 @contextmanager
-def interruptible() -> Iterator[StopRequest]:
-    """Turn SIGINT and SIGTERM into a request; a second one has its usual effect at once.
+def interruptible() -> Iterator[Event]:
+    """Set the event on SIGINT or SIGTERM, for the loop to read between steps; a second signal has its usual effect.
 
-    Outside the main thread signals cannot be caught, and the request is never set.
+    Outside the main thread signals cannot be caught, and the event is never set.
     """
-    request = StopRequest()
+    request = Event()
     before = {}
 
     def handle(number: int, frame: FrameType | None) -> None:  # noqa: ARG001
-        request.requested = True
+        request.set()
         signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
 
     try:

@@ -50,9 +50,10 @@ def new_run(run: Run, overrides: Layer, notify: Notify) -> Start:
     multiple = multiple_of(config)
     manifest = indexes.build(config.a, config.b, config.data, config.seed, notify, multiple_of=multiple)
     config = choose_from_data(config, manifest, notify)
-    plan = schedule_of(config, manifest)
-    config = machine.choose(config, plan.total, notify)
-    return Start(with_intervals(config, plan.total, manifest), manifest, plan)
+    length = config.training
+    plan = schedule(config.optim.lr, length.epochs, length.decay_epochs, manifest.epoch)
+    config = with_intervals(config, plan.total, manifest)
+    return Start(machine.choose(config, plan.total, notify), manifest, plan)
 
 
 def resume(run: Run, overrides: Layer, notify: Notify) -> Start:
@@ -74,9 +75,10 @@ def resume(run: Run, overrides: Layer, notify: Notify) -> Start:
             f"the images have changed since {run.path} was started: {listed}; restore them, or start a new run with"
             " another --out"
         )
-    plan = schedule_of(config, manifest)
-    config = machine.choose_again(before, config, overrides, plan.total, notify)
-    return Start(with_intervals(config, plan.total, manifest), manifest, plan)
+    length = config.training
+    plan = schedule(config.optim.lr, length.epochs, length.decay_epochs, manifest.epoch)
+    config = with_intervals(config, plan.total, manifest)
+    return Start(machine.choose_again(before, config, overrides, plan.total, notify), manifest, plan)
 
 
 def stored(run: Run) -> Config:
@@ -105,13 +107,6 @@ def multiple_of(config: Config) -> int:
     with torch.device("meta"):
         build.METHODS[config.method](likely)
         return build.generator(likely, a, b).multiple_of
-
-
-def schedule_of(config: Config, manifest: Index) -> Schedule:
-    found = schedule(config.optim.lr, config.training.epochs, config.training.decay_epochs, manifest.epoch)
-    if found.total == 0:
-        raise UsageError("0 epochs leave nothing to train; raise --epochs or --decay-epochs")
-    return found
 
 
 def choose_from_data(config: Config, manifest: Index, notify: Notify) -> Config:

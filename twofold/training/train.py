@@ -63,7 +63,9 @@ def train(out: Path, overrides: Layer, watcher: Watcher) -> bool:
     """
     run = Run(out)
     device = machine.device_of(start.stored(run) if run.exists else None, overrides)
-    with process_group(device), ExitStack() as session:
+    with ExitStack() as session:
+        if distributed.start(device):  # under torchrun, unless the caller has made a process group
+            session.callback(distributed.stop)
         first = distributed.rank() == 0
         notify = watcher.notify if first else lambda line: None  # noqa: ARG005
         with distributed.rank_zero_first():
@@ -135,7 +137,7 @@ def follow(run: Run, started: Start, watcher: Watcher, notify: Notify) -> bool:
                     if trainer.images < schedule.total:
                         notify(stopped_early(run, trainer.images))
                     break
-                if must_stop(stop.requested, steps, trainer.device):
+                if must_stop(stop.is_set(), steps, trainer.device):
                     records.save_state()
                     notify(f"stopped at {trainer.images} of {schedule.total} images; everything is saved")
                     return False
@@ -216,17 +218,6 @@ def hold_lock(run: Run, session: ExitStack) -> None:
         session.enter_context(lock(run.lock, message))
     except OSError as error:
         raise UsageError(f"cannot write to {run.path} ({error.strerror}); choose another --out") from error
-
-
-@contextmanager
-def process_group(device: torch.device) -> Iterator[None]:
-    """The process group that torchrun describes; left alone where the caller has made one."""
-    mine = distributed.start(device)
-    try:
-        yield
-    finally:
-        if mine:
-            distributed.stop()
 
 
 @contextmanager
