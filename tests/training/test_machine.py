@@ -264,10 +264,10 @@ def test_the_same_machine_changes_nothing(monkeypatch):
 def test_missing_compilers_are_printed_and_done_without(monkeypatch):
     used, lines = resumed(monkeypatch, {"device": CPU}, {"device": CPU, "gcc": False})
     assert used.native is False
-    assert len(lines) == 1 and lines[0].endswith("changed: native True -> False")
+    assert len(lines) == 1 and lines[0].endswith("bits: native True -> False")
     used, lines = resumed(monkeypatch, {"device": CUDA}, {"device": CUDA, "can_compile": False})
     assert (used.compile, used.capture) == ("off", True)
-    assert len(lines) == 1 and lines[0].endswith("changed: compile on -> off")
+    assert len(lines) == 1 and lines[0].endswith("bits: compile on -> off")
 
 
 def test_another_device_keeps_the_precision(monkeypatch):
@@ -282,7 +282,8 @@ def test_another_device_keeps_the_precision(monkeypatch):
 def test_the_users_changes_are_kept_or_refused(monkeypatch):
     same = {"device": CPU}
     used, lines = resumed(monkeypatch, same, same, {"machine.fused": False, "machine.threads": 7})
-    assert (used.fused, used.threads, lines) == (False, 7, [])
+    assert (used.fused, used.threads) == (False, 7)
+    assert len(lines) == 1 and lines[0].endswith("threads 1 -> 7, fused True -> False")
     with pytest.raises(UsageError, match="native true needs"):
         resumed(monkeypatch, same, same | {"gcc": False}, {"machine.native": True})
     with pytest.raises(UsageError, match="mps is not on this machine"):
@@ -298,7 +299,7 @@ def test_a_run_resumes_without_the_compilers_it_started_with(finished, tmp_path,
     monkeypatch.setattr(machine, "can_use_native", lambda device: False)
     ended = command("train", "--resume", tmp_path / "run", "--epochs", 3)
     assert ended.code == 0
-    assert ended.output.count("changed: compile on -> off, native True -> False") == 1
+    assert ended.output.count("bits: compile on -> off, native True -> False") == 1
     assert "compile: 'off'" in config.read_text() and "native: false" in config.read_text()
 
 

@@ -156,7 +156,7 @@ def is_here(device: str) -> bool:
 
 
 def choose_again(stored: Config, config: Config, overrides: Layer, total: int, notify: Notify) -> Config:
-    """Choose again the speed settings that this machine cannot have, and print them in one line.
+    """Choose again the speed settings that this machine cannot have, and print every change in one line.
 
     Args:
         stored: what the run used so far.
@@ -177,10 +177,12 @@ def choose_again(stored: Config, config: Config, overrides: Layer, total: int, n
     again = {name: value for name, value in again.items() if f"machine.{name}" not in given}
     chosen = choose(with_machine(config, again), total, notify)
     before, after = stored.machine.model_dump(), chosen.machine.model_dump()
-    changed = [name for name in again if before[name] not in (None, after[name])]
+    changed = [name for name in after if before[name] not in (None, after[name])]
     if changed:
         listed = ", ".join(f"{name} {before[name]} -> {after[name]}" for name in changed)
-        notify(f"this machine cannot use every setting that the run started with; changed: {listed}")
+        notify(
+            f"machine settings changed since the last start, results may differ in the last bits: {listed}"
+        )
     return chosen
 
 
