@@ -17,7 +17,7 @@ from twofold.reporting.records import Records
 from twofold.runs import Run, read_lines
 from twofold.seasons import dataset as seasons
 from twofold.training import train as loop
-from twofold.training.api import Speaker
+from twofold.training.api import NotifyOnly
 
 METHODS = ("cyclegan", "cut", "pix2pix")
 
@@ -62,7 +62,7 @@ def measure(method: str, pictures: Path, run: Run, options: argparse.Namespace) 
     }
     Records.evaluate = timed
     start = time.process_time()
-    loop.train(run.path, settings, Speaker(lambda _: None))
+    loop.train(run.path, settings, NotifyOnly(lambda _: None))
     total = time.process_time() - start
     Records.evaluate = evaluate
     rows = read_lines(run.evaluations)

@@ -39,15 +39,13 @@ from twofold.networks.layers import initialise
 from twofold.networks.resnet import ResnetGenerator
 from twofold.networks.resnet_skips import SkipResnetGenerator
 from twofold.networks.unet import UnetGenerator
-from twofold.training import compiled
+from twofold.training import machine
 from twofold.training.capture import WARM_UP
 from twofold.training.checkpointing import checkpoint_blocks
 from twofold.training.trainer import Trainer
 
 Run = Callable[[], None]
 
-LONG_RUN = 10**9
-"""Images of a run that is long enough for compiling to pay."""
 
 CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
 
@@ -115,7 +113,7 @@ def networks(options: argparse.Namespace) -> Method:
         return CycleGAN(*generators, *[PatchDiscriminator(width=width) for _ in "ab"])
     if options.method == "pix2pix":
         disc_b = PatchDiscriminator(6, width, norm="batch")
-        return Pix2Pix(UnetGenerator(width=width, depth=depth(options.size)), disc_b, adversary=BCE)
+        return Pix2Pix(UnetGenerator(width=width, depth=depth(options.size)), disc_b, adversarial=BCE)
     generator = ResnetGenerator(width=width, blocks=blocks, antialias=True, upsample="blur")
     return CUT(generator, PatchDiscriminator(width=width, antialias=True))
 
@@ -154,7 +152,7 @@ def our_side(options: argparse.Namespace, device: torch.device) -> Run:
         if options.checkpoint:
             checkpoint_blocks(network)
     compiling = options.compile == "on" or (
-        options.compile == "auto" and compiled.pays(device, options.size, LONG_RUN)
+        options.compile == "auto" and device.type == "cuda" and machine.can_compile(device)
     )
     trainer = Trainer(
         method,

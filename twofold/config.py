@@ -112,9 +112,11 @@ FREE = {
     *("training.epochs", "training.decay_epochs", "training.report_every", "training.sample_every"),
     *("training.snapshot_every", "training.state_every", "data.workers", "data.cache", "data.cache_dir"),
     *("data.cache_limit_gb", "training.log", "evaluation.patience"),
-    "machine.checkpoint",
+    *("machine.device", "machine.compile", "machine.capture", "machine.native", "machine.threads"),
+    *("machine.channels_last", "machine.fused", "machine.checkpoint"),
 }
-"""Settings that may differ on resume: the length of the run, what it writes, how images are read, and what changes no result."""
+"""Settings that may differ on resume: the length of the run, what it writes, how images are read, and what only affects speed or
+memory."""
 
 
 def compose(*layers: Layer) -> Config:

@@ -1,6 +1,6 @@
-"""Several processes training one model: torch.distributed under torchrun, nothing else.
+"""Several processes that train one model, by torch.distributed under torchrun.
 
-One process is the common case, in which every function here is a no-op.
+With one process, the common case, every function here does nothing.
 """
 
 import os
@@ -15,19 +15,19 @@ from torch import Tensor
 from twofold.errors import TwofoldError
 
 BUCKET = 25 * 2**20
-"""Bytes of gradient that travel in one all-reduce."""
+"""Bytes of gradients in one all-reduce."""
 
-PATIENCE = timedelta(hours=3)
-"""How long processes wait for each other: the first may have to decode two large folders."""
+TIMEOUT = timedelta(hours=3)
+"""How long processes wait for each other: the first may decode two large folders."""
 
 
 def start(device: torch.device) -> bool:
-    """Join the process group that torchrun announced in the environment; whether there was one to join."""
+    """Join the process group that torchrun describes in the environment; whether there was one."""
     if "RANK" not in os.environ or dist.is_initialized():
         return False
     if device.type == "cuda":
-        torch.cuda.set_device(device)  # what barriers and broadcasts use
-    dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=PATIENCE)
+        torch.cuda.set_device(device)  # used by barriers and broadcasts
+    dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=TIMEOUT)
     return True
 
 
@@ -45,7 +45,7 @@ def world() -> int:
 
 
 def local_rank() -> int:
-    """This process's place on its machine, which picks its GPU."""
+    """This process's number on its machine, which selects its GPU."""
     return int(os.environ.get("LOCAL_RANK", "0"))
 
 
@@ -57,16 +57,16 @@ def barrier() -> None:
 
 @contextmanager
 def rank_zero_first() -> Iterator[None]:
-    """Run the block on rank 0, then on the others: they find what it has built.
+    """Run the block on rank 0, then on the others, which find what rank 0 has written.
 
     Raises:
-        TwofoldError: on the others, where rank 0 has failed.
+        TwofoldError: on the others, if rank 0 has failed.
     """
     outcome = [False]
     if rank() != 0:
         dist.broadcast_object_list(outcome)
         if not outcome[0]:
-            raise TwofoldError("the first process has failed; its own message says why")
+            raise TwofoldError("the first process has failed; see its message")
         yield
         return
     try:
@@ -104,7 +104,7 @@ def minimum(tensor: Tensor) -> Tensor:
 def sync_gradients(params: Sequence[Tensor]) -> None:
     """Average the gradients over all ranks, and give each its parameter's strides.
 
-    Gradients travel concatenated in buckets of about 25 MiB. The strides matter on one process too: fused Adam on
+    Gradients are concatenated in buckets of about 25 MiB. The strides matter on one process too: fused Adam on
     a CPU is silently wrong when a channels-last parameter meets a contiguous gradient.
     """
     for param in params:

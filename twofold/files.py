@@ -1,5 +1,6 @@
 """Write files whole or not at all, and lock a folder against a second process."""
 
+import errno
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -74,3 +75,24 @@ def lock(path: Path, message: str, *, wait: Callable[[str], None] | None = None)
         yield
     finally:
         held.release()
+
+
+FULL_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+"""A full disk, a full quota, a limit on file sizes."""
+
+
+@contextmanager
+def explained_full_disk(folder: Path) -> Iterator[None]:
+    """Turn an error for lack of space, from any library, into one line that names the folder.
+
+    Raises:
+        TwofoldError: no space is left.
+    """
+    try:
+        yield
+    except Exception as error:
+        if not any(os.strerror(code) in str(error) for code in FULL_DISK):
+            raise
+        raise TwofoldError(
+            f"no space left under {folder}: free some and run the same command again; nothing saved was lost"
+        ) from error

@@ -1,4 +1,4 @@
-"""What this machine is: its devices, what they are fast at, and how much memory is free."""
+"""The machine: its devices, their speed in bf16, and their free memory."""
 
 import ctypes
 import os
@@ -14,7 +14,7 @@ M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
 
 
 def pick_device(name: str = "auto", local_rank: int = 0) -> torch.device:
-    """The device that `name` means here; "auto" is a CUDA GPU, then Apple's, then the CPU.
+    """The device called `name`; "auto" is a CUDA GPU, else Apple's, else the CPU.
 
     Raises:
         UsageError: there is no such device.
@@ -51,7 +51,7 @@ def fast_bf16(device: torch.device) -> bool:
 
 
 def free_memory(device: torch.device) -> int | None:
-    """Bytes that can still be taken on this device, or None where it cannot be told."""
+    """Free bytes of this device's memory, or None where the system does not say."""
     if device.type == "cuda":
         return torch.cuda.mem_get_info(device)[0]
     try:
@@ -62,12 +62,12 @@ def free_memory(device: torch.device) -> int | None:
 
 
 def keep_freed_memory() -> None:
-    """Have glibc keep what this process frees; elsewhere, and on a GPU, nothing changes.
+    """Make glibc keep the memory that this process frees; elsewhere, and on a GPU, nothing changes.
 
-    By default large blocks go back to the system at once, and whoever asks for the next gets pages that are cleared
-    and mapped anew: a tenth to a third of the time of a convolutional network on a CPU. For programs, not libraries:
-    it is a setting of the whole process. Left as it is where MALLOC_MMAP_THRESHOLD_ says what blocks are to be
-    returned: 2000000 takes four fifths of the memory at 256 px, and a quarter more time.
+    By default large blocks go back to the system, and each new one costs pages to clear and map: a tenth to a third of
+    the time of a convolutional network on a CPU. This is a setting of the whole process, so programs call it, not
+    libraries. An environment with MALLOC_MMAP_THRESHOLD_ is left alone: 2000000 needs four fifths of the memory at
+    256 px and a quarter more time.
     """
     if platform.libc_ver()[0] == "glibc" and "MALLOC_MMAP_THRESHOLD_" not in os.environ:
         libc = ctypes.CDLL(None)

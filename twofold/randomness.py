@@ -1,4 +1,4 @@
-"""Random numbers as a function of where you are, so that resuming needs no generator state.
+"""Random numbers as a function of a key, so that resuming needs no generator state.
 
 A key is any tuple of integers and strings, such as ``("flip", seed, "a", position)``. Keys are hashed, never
 added or packed, so that neighbouring keys give unrelated streams.

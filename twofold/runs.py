@@ -13,7 +13,7 @@ evaluation.json  what `evaluate` or the demo measured   report.html
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -24,6 +24,9 @@ FORMAT = 1
 """Version of the run folder's layout, kept in config.yaml; a newer one is refused."""
 
 DIRECTIONS = ("ab", "ba")
+
+Notify = Callable[[str], None]
+"""Receives each line that the user should read."""
 
 
 def stamp(images: int) -> str:

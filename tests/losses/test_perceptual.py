@@ -47,3 +47,13 @@ def test_a_single_map_will_do_and_bf16_is_computed_in_float32():
     distance = Perceptual(nn.Conv2d(3, 2, 1), 1.0)
     with torch.autocast("cpu", torch.bfloat16):
         assert distance(images(seed=0).bfloat16(), images(seed=1)).dtype == torch.float32
+
+
+def test_the_network_moves_with_its_owner_and_stays_in_eval_mode():
+    owner = nn.Module()
+    owner.perceptual = Perceptual(nn.Sequential(nn.Conv2d(3, 2, 1), nn.Dropout()), 1.0)
+    owner.train().to("meta")
+    assert {weight.device.type for weight in owner.perceptual.network.parameters()} == {"meta"}
+    assert not any(module.training for module in owner.perceptual.modules())
+    shown = torch.empty(1, 3, 6, 6, device="meta")
+    assert owner.perceptual(shown, shown).device.type == "meta"

@@ -1,4 +1,4 @@
-"""Critic steps, penalties, augmentation and several critics, as every method has them."""
+"""Critic steps, penalties, augmentation and several discs, as every method has them."""
 
 from copy import deepcopy
 
@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from twofold.losses.penalties import gradient_penalty, r1_penalty
-from twofold.methods.adversarial import Adversary, both_logits
+from twofold.methods.adversarial import AdversarialObjective, both_logits
 from twofold.methods.base import Batch
 from twofold.methods.cut import CUT
 from twofold.methods.cyclegan import CycleGAN
@@ -30,12 +30,12 @@ def generator():
 
 
 METHODS = {
-    "cyclegan": lambda adversary: CycleGAN(
-        generator(), generator(), critic(), critic(), adversary=adversary, replay=2
+    "cyclegan": lambda adversarial: CycleGAN(
+        generator(), generator(), critic(), critic(), adversarial=adversarial, replay=2
     ),
-    "pix2pix": lambda adversary: Pix2Pix(generator(), critic(6), adversary=adversary),
-    "cut": lambda adversary: CUT(
-        generator(), critic(), layers=(0, 4), patches=6, head_width=4, adversary=adversary
+    "pix2pix": lambda adversarial: Pix2Pix(generator(), critic(6), adversarial=adversarial),
+    "cut": lambda adversarial: CUT(
+        generator(), critic(), layers=(0, 4), patches=6, head_width=4, adversarial=adversarial
     ),
 }
 
@@ -49,8 +49,8 @@ def images(count=1):
 @pytest.mark.parametrize("loss", ["lsgan", "bce", "hinge", "wgan"])
 def test_every_method_takes_every_loss(method, loss):
     torch.manual_seed(0)
-    adversary = Adversary(loss, r1=1.0, augment=("colour", "translation", "cutout"))
-    trainer = Trainer(METHODS[method](adversary))
+    adversarial = AdversarialObjective(loss, r1=1.0, augment=("colour", "translation", "cutout"))
+    trainer = Trainer(METHODS[method](adversarial))
     before = {name: weight.clone() for name, weight in trainer.method.named_parameters()}
     for _ in range(2):
         trainer.step(images(), 1e-3)
@@ -67,7 +67,7 @@ def test_every_method_takes_every_loss(method, loss):
 def test_generators_learn_from_every_kth_batch_and_critics_from_each(method):
     """Algorithm 1 of WGAN-GP: k critic steps on fresh images, then one of the generator; counted from `images`."""
     torch.manual_seed(0)
-    trainer = Trainer(METHODS[method](Adversary("wgan", critic_steps=3)))
+    trainer = Trainer(METHODS[method](AdversarialObjective("wgan", critic_steps=3)))
     trainer.images = 4  # as a resumed run: the turn is the position's, not this process's
     moved = []
     for _ in range(6):
@@ -86,22 +86,23 @@ def test_generators_learn_from_every_kth_batch_and_critics_from_each(method):
 def test_the_critics_loss_is_the_loss_with_its_penalties():
     torch.manual_seed(0)
     disc, (real, fake, *_) = critic(), images()
-    plain = Adversary("wgan", gradient_penalty=0).judge(disc, real, fake)
+    plain = AdversarialObjective("wgan", gradient_penalty=0).discriminator_loss(disc, real, fake)
     torch.manual_seed(1)
-    whole = Adversary("wgan", gradient_penalty=10, r1=2).judge(disc, real, fake)
+    whole = AdversarialObjective("wgan", gradient_penalty=10, r1=2).discriminator_loss(disc, real, fake)
     torch.manual_seed(1)
     expected = plain + 10 * gradient_penalty(disc, real, fake) + 2 * r1_penalty(disc, real)
     torch.testing.assert_close(whole, expected)
-    lsgan = Adversary("lsgan", gradient_penalty=10)  # which only wgan has
+    lsgan = AdversarialObjective("lsgan", gradient_penalty=10)  # which only wgan has
     torch.testing.assert_close(
-        lsgan.judge(disc, real, fake), Adversary("lsgan", gradient_penalty=0).judge(disc, real, fake)
+        lsgan.discriminator_loss(disc, real, fake),
+        AdversarialObjective("lsgan", gradient_penalty=0).discriminator_loss(disc, real, fake),
     )
 
 
 def test_no_gradient_of_the_critics_loss_reaches_the_translation():
     for loss in ("lsgan", "wgan"):
         fake = images().b.requires_grad_()
-        Adversary(loss, r1=1).judge(critic(), images().a, fake).backward()
+        AdversarialObjective(loss, r1=1).discriminator_loss(critic(), images().a, fake).backward()
         assert fake.grad is None
 
 

@@ -17,8 +17,8 @@ from twofold.exchange.original import (
     to_original,
 )
 from twofold.losses.patchnce import PatchHeads, unit
-from twofold.methods.base import Batch, one_pass
-from twofold.methods.cut import CUT, mirror
+from twofold.methods.base import Batch, apply_to_each
+from twofold.methods.cut import CUT, flip_if
 from twofold.networks.discriminators import PatchDiscriminator
 from twofold.networks.layers import InstanceNorm, initialise
 from twofold.networks.resnet import ResnetGenerator
@@ -39,24 +39,24 @@ def heads(state):
     return {f"heads.{name.removeprefix('mlp_')}": tensor for name, tensor in state.items()}
 
 
-class Told(CUT):
+class Golden(CUT):
     """Takes the places that the original drew, in its order: those of A in each layer, then those of B."""
 
     drawn: list[torch.Tensor]
 
-    def draw(self, count, device):
+    def draw_places(self, count, device):
         place = self.drawn.pop(0)
         assert place.max() < count
         return place
 
-    def shown(self, images):
+    def features(self, images):
         """Each image alone: the golden numbers have torch's wrong gradient of one channels-last image's norm."""
         return [self.gen_ab.features(x, self.layers) for x in images]
 
 
 def build(told):
     options = told.options
-    method = Told(
+    method = Golden(
         *networks(told, "init"),
         layers=[int(layer) for layer in options["nce_layers"].split(",")],
         nce=options["lambda_NCE"],
@@ -226,12 +226,12 @@ def test_flip_equivariance_compares_places_across_the_mirror():
     shown = method.gen_ab.enter(a)
     torch.testing.assert_close(method.gen_ab.enter(a.flip(3)).flip(3), shown)
     result = a + 0.1
-    keys, queries, mirrored = method.shown((a, result, result.flip(3)))
+    keys, queries, mirrored = method.features((a, result, result.flip(3)))
     torch.manual_seed(0)
-    plain = method.contrast(queries, keys)
+    plain = method.patch_nce(queries, keys)
     torch.manual_seed(0)
     torch.testing.assert_close(
-        method.contrast([mirror(x, torch.tensor(True)) for x in mirrored], keys), plain
+        method.patch_nce([flip_if(x, torch.tensor(True)) for x in mirrored], keys), plain
     )
 
 
@@ -251,7 +251,7 @@ def test_features_seen_on_the_way_are_those_of_the_image():
     def learnt(separately):
         method = tiny()
         if separately:
-            method.translate = lambda images: (one_pass(method.gen_ab, *images), None)
+            method.translate = lambda images: (apply_to_each(method.gen_ab, *images), None)
         torch.manual_seed(3)
         *_, last = method.step(images())
         weights = [p for p in method.gen_ab.parameters() if p.requires_grad]
@@ -278,13 +278,3 @@ def test_when_features_are_taken_on_the_way(generator, switches, seen):
     assert len(translated) == 2 and (keys is not None) == seen
     if keys is not None:
         assert not any(x.requires_grad for each in keys for x in each)
-
-
-def test_memory_and_recall():
-    method, again = tiny(replay=3), tiny(replay=3)
-    for _ in range(2):
-        list(method.step(images()))
-    kept = method.memory()
-    assert sorted(kept) == ["000000", "000001"]
-    again.recall(kept)
-    assert all(torch.equal(again.memory()[name], image) for name, image in kept.items())

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from twofold.methods.adversarial import Adversary
+from twofold.methods.adversarial import AdversarialObjective
 from twofold.methods.base import Batch
 from twofold.methods.cyclegan import CycleGAN
 from twofold.networks.discriminators import PatchDiscriminator
@@ -27,11 +27,11 @@ LOSSES = {
 def build(golden: Any) -> CycleGAN:
     options = golden.options
     generators = [ResnetGenerator(3, 3, width=options["ngf"], blocks=6) for _ in range(2)]
-    critics = [PatchDiscriminator(3, width=options["ndf"]) for _ in range(2)]
+    discs = [PatchDiscriminator(3, width=options["ndf"]) for _ in range(2)]
     method = CycleGAN(
         *generators,
-        *critics,
-        adversary=Adversary({"lsgan": "lsgan", "vanilla": "bce"}[options["gan_mode"]]),
+        *discs,
+        adversarial=AdversarialObjective({"lsgan": "lsgan", "vanilla": "bce"}[options["gan_mode"]]),
         cycle_a=options["lambda_A"],
         cycle_b=options["lambda_B"],
         identity=options["lambda_identity"],
@@ -105,10 +105,10 @@ def tiny(**switches: Any) -> CycleGAN:
     with torch.random.fork_rng():
         torch.manual_seed(0)
         networks = [ResnetGenerator(3, 3, width=2, blocks=1) for _ in range(2)]
-        critics = [PatchDiscriminator(3, width=2, layers=1) for _ in range(2)]
-        for network in (*networks, *critics):
+        discs = [PatchDiscriminator(3, width=2, layers=1) for _ in range(2)]
+        for network in (*networks, *discs):
             initialise(network, "normal", 0.2)
-    return CycleGAN(*networks, *critics, **{"replay": 0, **switches})
+    return CycleGAN(*networks, *discs, **{"replay": 0, **switches})
 
 
 def images() -> Batch:
@@ -168,12 +168,12 @@ def test_presets_of_table_4(preset: str, terms: set[str]) -> None:
 
 
 @pytest.mark.parametrize("loss", ["lsgan", "bce", "hinge", "wgan"])
-def test_deceiving_leaves_the_critic_alone(loss: Any) -> None:
+def test_the_generator_loss_leaves_the_discriminator_alone(loss: Any) -> None:
     method = tiny()
     fake = method.gen_ab(images().a)
     fake.retain_grad()
     takes_gradient = [weight.requires_grad for weight in method.disc_b.parameters()]
-    Adversary(loss).deceive(method.disc_b, fake).backward()
+    AdversarialObjective(loss).generator_loss(method.disc_b, fake).backward()
     assert all(weight.grad is None for weight in method.disc_b.parameters())
     assert [weight.requires_grad for weight in method.disc_b.parameters()] == takes_gradient
     assert fake.grad is not None and fake.grad.abs().sum() > 0
@@ -201,14 +201,17 @@ def test_whole_images_of_different_sizes() -> None:
     assert all(torch.tensor(value).isfinite() for value in trainer.sums.report().values())
 
 
-def test_memory_and_recall() -> None:
-    method, again = tiny(replay=3), tiny(replay=3)
+def test_the_state_holds_the_stored_images() -> None:
+    method, again = tiny(replay=3, recent_updates=1), tiny(replay=3, recent_updates=1)
     torch.manual_seed(0)
     for _ in range(2):
         list(method.step(images()))
-    kept = method.memory()
-    assert sorted(kept) == [f"replay_{side}/{place:06d}" for side in "ab" for place in range(2)]
-    again.recall(dict(reversed(kept.items())))
-    assert all(torch.equal(again.memory()[name], image) for name, image in kept.items())
-    again.recall({})
-    assert again.memory() == {}
+    storages = method.image_storages()
+    recent = {f"recent.{kind}_{domain}" for kind in ("real", "fake") for domain in "ab"}
+    assert storages.keys() == {"replay_a", "replay_b"} | recent
+    assert all(int(storage.count) == 2 for storage in storages.values())
+    again.load_state_dict(method.state_dict())
+    state = again.state_dict()
+    assert all(torch.equal(state[name], tensor) for name, tensor in method.state_dict().items())
+    trained = sum(p.numel() for network in method.networks().values() for p in network.parameters())
+    assert trained == sum(p.numel() for p in method.parameters())  # no stored image is a parameter

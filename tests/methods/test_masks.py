@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from twofold.methods.base import Batch, change
+from twofold.methods.base import Batch, masked_l1
 from twofold.methods.cut import CUT
 from twofold.methods.cyclegan import CycleGAN
 from twofold.networks.discriminators import PatchDiscriminator
@@ -32,8 +32,8 @@ def network(kind, **arguments):
 
 def cyclegan(**switches):
     torch.manual_seed(0)
-    critics = [network("critic", width=4, layers=1) for _ in range(2)]
-    return CycleGAN(network("generator"), network("generator"), *critics, replay=0, **switches)
+    discs = [network("critic", width=4, layers=1) for _ in range(2)]
+    return CycleGAN(network("generator"), network("generator"), *discs, replay=0, **switches)
 
 
 def cut(**switches):
@@ -66,7 +66,7 @@ def losses_of(method, batch):
 
 
 def test_change_is_the_mean_of_what_changed_inside(batch):
-    assert change(batch.b, batch.a, batch.mask_a).item() == pytest.approx(
+    assert masked_l1(batch.b, batch.a, batch.mask_a).item() == pytest.approx(
         by_hand(batch.b, batch.a, batch.mask_a)
     )
 
@@ -103,5 +103,5 @@ def test_what_is_masked_changes_less(batch):
         trainer = Trainer(method, lr=2e-3)
         for _ in range(25):
             trainer.step(batch, 2e-3)
-        changes[weight] = change(method.gen_ab(batch.a), batch.a, batch.mask_a).item()
+        changes[weight] = masked_l1(method.gen_ab(batch.a), batch.a, batch.mask_a).item()
     assert changes[100.0] < 0.7 * changes[0.0]

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from twofold.exchange.original import discriminator_from_original, generator_from_original, original_keys
-from twofold.methods.adversarial import BCE, Adversary
+from twofold.methods.adversarial import BCE, AdversarialObjective
 from twofold.methods.base import Batch
 from twofold.methods.pix2pix import Pix2Pix
 from twofold.networks.discriminators import PatchDiscriminator
@@ -75,7 +75,7 @@ def first_losses(method, batch=None):
         ({"gan": 0}, {"l1"}),
         ({"distance": 0}, {"disc_b", "gan_ab"}),
         ({"norm": "l2"}, {"disc_b", "gan_ab", "l2"}),
-        ({"conditional": False, "adversary": Adversary("hinge")}, {"disc_b", "gan_ab", "l1"}),
+        ({"conditional": False, "adversarial": AdversarialObjective("hinge")}, {"disc_b", "gan_ab", "l1"}),
     ],
 )
 def test_switches_leave_out_their_terms(switches, terms):
@@ -98,7 +98,7 @@ def test_a_conditional_critic_sees_the_input():
     """Another input beside the same output is another verdict; without the condition it is not."""
     for conditional, differs in ((True, True), (False, False)):
         method, batch = tiny(conditional=conditional), images()
-        verdicts = [method.disc_b(method.seen(a, batch.b)) for a in (batch.a, -batch.a)]
+        verdicts = [method.disc_b(method.disc_input(a, batch.b)) for a in (batch.a, -batch.a)]
         assert (not torch.equal(*verdicts)) == differs
 
 
@@ -112,4 +112,4 @@ def test_the_noise_is_drawn_anew_in_each_step():
 
 
 def test_cross_entropy_is_the_default():
-    assert tiny().adversary is BCE
+    assert tiny().adversarial is BCE

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from torch import nn
 
 from twofold.methods.replay import ReplayBuffer
 
@@ -92,26 +93,56 @@ def test_no_gradient_and_no_alias():
     assert [float(image.mean()) for image in buffer.content()] == [0.0, 2.0]
 
 
-def test_content_and_refill():
-    buffer, again = ReplayBuffer(3), ReplayBuffer(3)
-    torch.manual_seed(0)
-    for step in range(5):
-        buffer.exchange(images(step, 1))
-    again.refill(buffer.content())
-    for step in range(5, 15):
-        torch.manual_seed(step)
-        mine = buffer.exchange(images(step, 1))
-        torch.manual_seed(step)
-        assert torch.equal(again.exchange(images(step, 1)), mine)
-    assert [float(x.mean()) for x in again.content()] == [float(x.mean()) for x in buffer.content()]
+def loaded(buffer, capacity):
+    again = ReplayBuffer(capacity)
+    again.load_state_dict({name: tensor.clone() for name, tensor in buffer.state_dict().items()})
+    return again
 
 
-def test_refill_while_filling():
+def continue_alike(buffer, again, batches):
+    """Both return the same for the same draws, and hold the same afterwards."""
+    for seed, batch in enumerate(batches):
+        torch.manual_seed(seed)
+        returned = buffer.exchange(batch)
+        torch.manual_seed(seed)
+        assert torch.equal(again.exchange(batch), returned)
+    for one, other in zip(buffer.content(), again.content(), strict=True):
+        assert torch.equal(one, other)
+
+
+@pytest.mark.parametrize("stored", [0, 2, 5])
+def test_a_loaded_buffer_continues_as_the_saved_one(stored):
     buffer = ReplayBuffer(3)
-    buffer.refill([images(0, 2)])
-    assert [image.shape for image in buffer.content()] == [(1, 3, 4, 5)] * 2
-    assert torch.equal(buffer.exchange(images(2, 1)), images(2, 1))
-    assert len(buffer.content()) == 3
+    for step in range(stored):
+        buffer.exchange(images(step, 1))
+    again = loaded(buffer, 3)
+    assert len(again.content()) == min(stored, 3)
+    continue_alike(buffer, again, [images(step, 1) for step in range(5, 15)])
+
+
+def test_loading_replaces_what_a_buffer_holds():
+    buffer = ReplayBuffer(2)
+    buffer.exchange(images(0, 1))
+    buffer.load_state_dict(ReplayBuffer(2).state_dict())
+    assert buffer.content() == [] and buffer.rows is None
+
+
+def test_images_of_several_sizes_are_saved_and_loaded():
+    buffer = ReplayBuffer(3)
+    batches = [torch.rand(1, 3, side, side) for side in (4, 8, 12, 4, 8, 12, 8)]
+    for batch in batches:
+        buffer.exchange(batch)
+    assert sorted(buffer.state_dict()) == ["count", *(f"image_{place:06d}" for place in range(3))]
+    again = ReplayBuffer(3)
+    again.load_state_dict(dict(reversed(buffer.state_dict().items())))
+    continue_alike(buffer, again, batches)
+    assert loaded(ReplayBuffer(3), 3).content() == []
+
+
+def test_it_moves_with_its_module():
+    buffer = ReplayBuffer(2)
+    buffer.exchange(images(0, 1))
+    assert {x.device.type for x in nn.ModuleList([buffer]).to("meta").buffers()} == {"meta"}
 
 
 def test_whole_images_of_several_sizes():

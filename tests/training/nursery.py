@@ -195,7 +195,7 @@ SABOTAGES: dict[str, Callable[[int], None]] = {
     "after step": lambda nth: after(Trainer, "step", at(nth, die)),
     "in metrics": lambda nth: after(records, "append", at(nth, die)),
     "in snapshot": lambda nth: before(records.model_file, "save", at(nth, die)),
-    "before config": lambda nth: before(start, "replace", at(nth, die)),
+    "before config": lambda nth: before(start, "write_atomically", at(nth, die)),
     "SIGINT": lambda nth: after(Trainer, "step", at(nth, lambda: os.kill(os.getpid(), signal.SIGINT))),
     "SIGTERM": lambda nth: after(Trainer, "step", at(nth, lambda: os.kill(os.getpid(), signal.SIGTERM))),
 }

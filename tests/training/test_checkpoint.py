@@ -66,5 +66,5 @@ def test_less_is_kept_for_the_gradient():
 
 def test_a_resumed_run_may_turn_it_on():
     stored = compose(BASE)
-    assert not stored.machine.checkpoint
+    assert stored.machine.checkpoint is None
     assert resume(stored, {"machine": {"checkpoint": True}}).machine.checkpoint

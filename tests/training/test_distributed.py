@@ -72,7 +72,7 @@ def test_a_damaged_part_of_one_rank_makes_all_fall_back(lab, by_two, tmp_path):
     os.truncate(part, part.stat().st_size // 2)
     ended = lab.run(tokens, ranks=2)
     assert ended.code == [0, 0]
-    assert ended.output.count("the state at 8 images cannot be read (another process") == 1
+    assert ended.output.count("cannot read the state at 8 images (another process") == 1
     assert lab.outcome(out) == lab.outcome(by_two)
 
 

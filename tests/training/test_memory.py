@@ -68,7 +68,7 @@ def test_estimating_draws_nothing(tiny):
 def test_refusal_names_what_fits(monkeypatch, need, size, batch, way):
     free = 4 * GIB
     monkeypatch.setattr(hardware, "free_memory", lambda device: free)
-    with pytest.raises(UsageError, match=f"a step of {batch} × {size} px needs about") as caught:
+    with pytest.raises(UsageError, match=f"a step with --batch {batch} --size {size} needs about") as caught:
         check(need, CPU, size, batch, 4)
     found = re.search(way, str(caught.value))
     assert found, str(caught.value)

@@ -106,9 +106,9 @@ def test_damaged_newest_state_falls_back_and_says_so(lab, finished, tmp_path, co
     os.truncate(tensors, tensors.stat().st_size - 1)
     ended = command(*lab.tokens(out))
     assert ended.code == 0
-    assert "the state at 6 images cannot be read" in ended.output
-    assert "the one at 3 can" in ended.output
-    assert "going on" in ended.output and "3 of 12 images seen" in ended.output
+    assert "cannot read the state at 6 images" in ended.output
+    assert "loaded the one at 3" in ended.output
+    assert "resuming" in ended.output and "3 of 12 images seen" in ended.output
     assert leftovers(out) == ["damaged-000000006"]
     assert lab.outcome(out) == lab.outcome(finished)
 
@@ -119,7 +119,7 @@ def test_no_state_left_is_refused(copied, command):
     ended = command("train", "--resume", copied)
     assert ended.code == 1
     assert ended.output.count("\n") == 1
-    assert "no state" in ended.output and "000000009" in ended.output
+    assert "cannot read any state" in ended.output and "000000009" in ended.output
 
 
 @pytest.mark.parametrize("sabotage", [("full disk", 3), ("small files", 7)])
@@ -145,7 +145,7 @@ def test_two_processes_on_one_run(lab, tmp_path, command):
     assert lab.kill().code == -signal.SIGKILL
     assert ended == (
         1,
-        f"twofold: {out} is being trained by another process; stop that one or give another --out\n",
+        f"twofold: another process is training {out}; stop it, or choose another --out\n",
     )
 
 
@@ -163,7 +163,7 @@ def test_a_finished_run_says_so(copied, command):
         (["--seed", "1"], "seed = 0, not 1"),
         (["--cyclegan.identity", "0"], "cyclegan.identity = 0.5, not 0.0"),
         (["--preset", "gan-alone"], "preset = None, not gan-alone"),
-        (["--machine.fused"], "machine.fused = False, not True"),
+        (["--machine.precision", "bf16"], "machine.precision = float32, not bf16"),
     ],
 )
 def test_other_settings_are_refused(finished, command, said, named):
@@ -226,7 +226,7 @@ def test_state_of_other_networks_is_refused(copied, command):
     config.write_text(config.read_text().replace("width: 2", "width: 3"))
     ended = command("train", "--resume", copied)
     assert ended.code == 1
-    assert "is not of the networks in config.yaml" in ended.output
+    assert "does not fit the networks in config.yaml" in ended.output
 
 
 def test_bad_input_leaves_nothing_behind(lab, tmp_path, command):

@@ -15,7 +15,6 @@ from torch.backends import cudnn
 from twofold import train as train_from_python
 from twofold.distributed import sync_gradients
 from twofold.evaluation.doctor.examine import examine
-from twofold.formats.images import to_uint8
 from twofold.methods.base import Batch, Method, Update
 from twofold.reporting.samples import grid
 from twofold.runs import Run, read_lines
@@ -97,7 +96,7 @@ def test_the_learning_rate_is_the_steps():
     assert trainer.method.one.weight.item() == 1.0
 
 
-def test_critics_have_a_rate_of_their_own(tiny):
+def test_discriminators_have_a_learning_rate_of_their_own(tiny):
     """Of Adam's first step, which is as long as its rate."""
     made = tiny()
     trainer = Trainer(made, lr=1e-3, disc_lr=3.0)
@@ -142,28 +141,6 @@ def test_bf16_step(tiny):
         assert {p.dtype for p in trainer.method.parameters()} == {torch.float32}
     assert losses["bf16"] == pytest.approx(losses["float32"], rel=0.05)
     assert losses["bf16"] != losses["float32"]
-
-
-def test_loss_sums_against_a_list():
-    sums, given = LossSums(torch.device("cpu")), []
-    for step, value in enumerate(np.random.default_rng(0).random(7)):
-        losses = {"a": torch.tensor(value, dtype=torch.float32)}
-        if step % 2:
-            losses["b"] = torch.tensor(2 * value, dtype=torch.float32)
-        sums.add(losses, step)
-        given.append({name: float(loss) for name, loss in losses.items()})
-    means = {name: np.mean([row[name] for row in given if name in row]) for name in "ab"}
-    assert sums.report() == pytest.approx(means, rel=1e-12)
-    sums.add({"a": torch.tensor(3.0)}, 7)
-    assert sums.report()["a"] == 3.0
-    assert sums.broken() is None
-
-
-def test_loss_sums_keep_their_order_through_a_file():
-    sums, again = LossSums(torch.device("cpu")), LossSums(torch.device("cpu"))
-    sums.add({"gan": torch.tensor(1.0), "cycle": torch.tensor(2.0)}, 0)
-    again.restore(dict(sorted(sums.state().items(), reverse=True)))
-    assert list(again.report().items()) == [("gan", 1.0), ("cycle", 2.0)]
 
 
 def test_first_bad_image_and_its_losses(tiny):
@@ -251,23 +228,6 @@ def test_samples_change_nothing(tiny):
     assert torch.equal(torch_state, torch.get_rng_state())
     assert trainer.method.gen_ba.training
     trainer.step(batch(1), 1e-3)
-
-
-def test_a_grids_third_column():
-    """What comes back, or the right answers, or by how much the translation differs."""
-    source, answers = batch(0, 2).a, batch(1, 2).b
-    identity, darker = nn.Identity(), nn.Hardtanh(-1.0, 0.0)
-    columns = {}
-    for name, third in (("back", identity), ("answers", list(answers)), ("change", None)):
-        picture = np.asarray(grid(source, darker, third)).astype(int)
-        columns[name] = picture[:, 32:]
-        assert np.array_equal(picture[:, 16:32], np.minimum(picture[:, :16], 128))
-    shown = to_uint8(torch.cat(list(answers), 1)).permute(1, 2, 0).numpy()
-    assert np.array_equal(columns["answers"], shown)
-    before = to_uint8(torch.cat(list(source), 1)).permute(1, 2, 0).numpy().astype(int)
-    assert np.array_equal(columns["back"], np.minimum(before, 128))
-    expected = 127.5 + (np.minimum(before, 127.5) - before) / 2
-    assert np.abs(columns["change"] - expected).max() <= 1
 
 
 def test_torch_is_given_back_as_it_was():

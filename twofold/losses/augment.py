@@ -1,8 +1,8 @@
-"""Differentiable augmentation of all that a critic sees (Zhao et al. 2020, arXiv 2006.10738, §3.2).
+"""Differentiable augmentation of every image that a discriminator sees (Zhao et al. 2020, arXiv 2006.10738, §3.2).
 
-A critic learns few images by heart; shown only varied ones, and translations varied likewise, it cannot, and the
-variation does not leak into the translations since the gradient passes through it. Draws come from the device's
-generator, which the trainer seeds for each step, and stay on the device.
+A discriminator memorises few images; with augmented ones it cannot. Translations are augmented alike and the gradient
+passes through, so the augmentation does not leak into the translations. The draws come from the device's generator,
+which the trainer seeds for each step, and stay on the device.
 """
 
 from collections.abc import Callable, Sequence
@@ -16,7 +16,7 @@ AugmentName = Literal["colour", "translation", "cutout"]
 
 
 def augmented(images: Tensor, operations: Sequence[AugmentName]) -> Tensor:
-    """`images` (N, C, H, W), each image varied by itself; differentiable."""
+    """`images` (N, C, H, W), each image augmented with draws of its own; differentiable."""
     for name in operations:
         images = OPERATIONS[name](images)
     return images
@@ -34,7 +34,7 @@ def colour(images: Tensor) -> Tensor:
 
 
 def translation(images: Tensor) -> Tensor:
-    """Moved by up to an eighth of the side in each direction; 0 comes in from outside."""
+    """Shifted by up to an eighth of the side in each direction; zeros fill the border."""
     _, _, height, width = images.shape
     down, right = height // 8, width // 8
     padded = F.pad(images, (right, right, down, down))
@@ -47,7 +47,7 @@ def translation(images: Tensor) -> Tensor:
 
 
 def cutout(images: Tensor) -> Tensor:
-    """A square of half the side, somewhere and maybe partly outside, is 0."""
+    """A square of half the side at a random place, which may reach over the border, is set to 0."""
     _, _, height, width = images.shape
     rows, columns = (torch.arange(side, device=images.device) for side in (height, width))
     top, left = (draw(side + 1, images) - side // 4 for side in (height, width))
@@ -58,7 +58,7 @@ def cutout(images: Tensor) -> Tensor:
 
 
 def draw(below: int, images: Tensor) -> Tensor:
-    """A whole number from 0 on for each image, (N, 1), on their device."""
+    """A random integer in [0, below) for each image, (N, 1), on their device."""
     return torch.randint(below, (len(images), 1), device=images.device)
 
 

@@ -1,4 +1,4 @@
-"""Patch-wise contrast: what lies at a place after translation should be told from what lies elsewhere (CUT)."""
+"""CUT's patch loss: a translated patch should match the source patch of its place, and no other (arXiv 2007.15651)."""
 
 import torch
 import torch.nn.functional as F
@@ -8,7 +8,7 @@ from twofold.losses.penalties import full_precision
 
 
 class PatchHeads(nn.Module):
-    """CUT's two-layer networks H_l, one for each feature map: sampled places to unit vectors (arXiv 2007.15651, §3).
+    """CUT's two-layer networks H_l, one for each feature map, from sampled places to unit vectors (§3).
 
     Args:
         channels: of each feature map.
@@ -31,22 +31,22 @@ class PatchHeads(nn.Module):
 
 
 def unit(vectors: Tensor) -> Tensor:
-    """Vectors along the last dimension at length 1, in float32 at least."""
+    """Vectors scaled to length 1 along the last dimension, in float32 at least."""
     vectors = vectors.to(torch.promote_types(vectors.dtype, torch.float32))
     return vectors / (vectors.norm(dim=-1, keepdim=True) + 1e-7)
 
 
 def patch_contrast(queries: Tensor, keys: Tensor, temperature: float = 0.07) -> Tensor:
-    """The cross-entropy of picking, for each query, the key of the same place among those of its own image.
+    """The cross-entropy of choosing each query's key among the keys of its image: equations 3 and 4 for one layer.
 
-    arXiv 2007.15651, equations 3 and 4, for one layer; the other places of the image are the negatives.
+    The other places of the image are the negatives.
 
     Args:
         queries, keys: unit vectors (N, P, K) of the translation and of its source; keys give no gradient.
     """
     with full_precision(
         queries.device
-    ):  # a rounded product would be off by a twentieth, divided by the temperature
+    ):  # divided by the temperature, a product in bf16 is off by a twentieth
         similar = queries @ keys.detach().transpose(1, 2) / temperature  # (N, P, P)
     own = torch.arange(similar.shape[1], device=similar.device).repeat(len(similar))
     return F.cross_entropy(similar.flatten(0, 1), own)

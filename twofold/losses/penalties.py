@@ -1,14 +1,14 @@
-"""Penalties on a critic's gradient with respect to the images it judges."""
+"""Penalties on a discriminator's gradient with respect to its input images."""
 
 import torch
 from torch import Tensor, nn
 
 
 def gradient_penalty(disc: nn.Module, real: Tensor, fake: Tensor) -> Tensor:
-    """WGAN-GP's: the mean of (‖∇D(x̂)‖₂ − 1)², x̂ somewhere between a real and a translated image.
+    """WGAN-GP's: the mean of (‖∇D(x̂)‖₂ − 1)², x̂ at a random place between a real and a translated image.
 
     Gulrajani et al. 2017 (arXiv 1704.00028), equation 3 and Algorithm 1, without its weight. D is the mean of an
-    image's logits, as in the loss. The places between are drawn from the device's generator.
+    image's logits, as in the loss. The draws come from the device's generator.
 
     Args:
         real, fake: (N, C, H, W), of one size.
@@ -24,7 +24,7 @@ def r1_penalty(disc: nn.Module, real: Tensor) -> Tensor:
 
 
 def full_precision(device: torch.device) -> torch.autocast:
-    """No autocast inside; also for the meta device, which has none to turn off."""
+    """No autocast inside the block. The meta device has none to turn off."""
     return torch.autocast("cpu" if device.type == "meta" else device.type, enabled=False)
 
 

@@ -4,41 +4,43 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from twofold.losses.penalties import full_precision
 
 
-class Perceptual:
-    """The weighted mean absolute difference of two images' feature maps, the mean over maps.
+class Perceptual(nn.Module):
+    """The weighted mean absolute difference of two images' feature maps; the mean over maps.
 
-    It is no module: the network that gives the features belongs to the user, is not trained and not saved.
+    The user's network moves with this module, stays in eval mode and is never trained.
 
     Args:
         network: images (N, 3, H, W) in [-1, 1] to one feature map or several; grey images are repeated.
         weight: of the distance.
     """
 
-    def __init__(self, network: torch.nn.Module, weight: float) -> None:
-        self.network, self.weight = network.eval(), weight
-        for own in network.parameters():  # one by one, for TorchScript has no `requires_grad_` of the whole
-            own.requires_grad_(False)
+    def __init__(self, network: nn.Module, weight: float) -> None:
+        super().__init__()
+        self.network, self.weight = network, weight
+        self.eval()
+        for param in network.parameters():  # TorchScript has no `requires_grad_` for a whole network
+            param.requires_grad_(False)
 
-    def __call__(self, image: Tensor, target: Tensor) -> Tensor:
+    def train(self, mode: bool = True) -> "Perceptual":  # noqa: ARG002
+        return super().train(False)
+
+    def forward(self, image: Tensor, target: Tensor) -> Tensor:
         """Scalar, in float32; the gradient reaches `image` alone. Both (N, C, H, W)."""
         with full_precision(image.device):
-            mine = maps(self.network(as_colour(image.float())))
+            features = maps(self.network(as_colour(image.float())))
             with torch.no_grad():
-                its = maps(self.network(as_colour(target.float())))
-        return self.weight * torch.stack([F.l1_loss(x, y) for x, y in zip(mine, its, strict=True)]).mean()
-
-    def to(self, device: torch.device) -> "Perceptual":
-        self.network.to(device)
-        return self
+                targets = maps(self.network(as_colour(target.float())))
+        distances = [F.l1_loss(x, y) for x, y in zip(features, targets, strict=True)]
+        return self.weight * torch.stack(distances).mean()
 
 
 def as_colour(images: Tensor) -> Tensor:
-    """Three channels: grey repeated, of more the first three."""
+    """Three channels: grey is repeated; of more than three the first three are used."""
     return images[:, :3] if images.shape[1] >= 3 else images[:, :1].expand(-1, 3, -1, -1)
 
 

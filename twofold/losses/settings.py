@@ -1,4 +1,4 @@
-"""What a user can set of the losses."""
+"""Settings of the losses."""
 
 from typing import Annotated, Any, Literal
 
@@ -17,38 +17,41 @@ def separated(value: Any) -> Any:
 
 
 class AdversarialSettings(BaseModel):
-    """How generators and critics play against each other."""
+    """The adversarial loss, its penalties and its augmentation."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     loss: Literal["lsgan", "bce", "hinge", "wgan"] = Field(
         default="lsgan",
-        description="Least squares, cross-entropy, hinge, or Wasserstein with gradient penalty.",
+        description="Adversarial loss: least squares, cross-entropy, hinge, or Wasserstein with gradient penalty.",
     )
     gradient_penalty: float = Field(
-        default=10.0, ge=0, description="Weight of the gradient penalty; only with wgan."
+        default=10.0, ge=0, description="Weight of the gradient penalty; only used with wgan."
     )
     r1: float = Field(
-        default=0.0, ge=0, description="Weight of the R1 penalty on a critic's gradient at real images."
+        default=0.0,
+        ge=0,
+        description="Weight of the R1 penalty on the discriminator's gradient at real images.",
     )
     critic_steps: int = Field(
-        default=1, ge=1, description="Batches for the critics for each that the generators learn from too."
+        default=1, ge=1, description="Discriminator updates for each generator update (WGAN-GP's n_critic)."
     )
     augment: Annotated[tuple[Literal["colour", "translation", "cutout"], ...], BeforeValidator(separated)] = (
         Field(
             default=(),
-            description="How all that a critic sees is varied, for small data sets: colour,translation,cutout.",
+            description="Augmentation of every image that a discriminator sees, for small data sets:"
+            " colour,translation,cutout.",
         )
     )
 
 
 class PerceptualSettings(BaseModel):
-    """A further loss: the distance of two images in the features of a network that you have."""
+    """A further loss: the distance of two images in the features of your own network."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     network: AbsolutePath | None = Field(
         default=None,
-        description="TorchScript file: images (N, 3, H, W) in [-1, 1] to a feature map or several.",
+        description="TorchScript file of a network from images (N, 3, H, W) in [-1, 1] to one or more feature maps.",
     )
     weight: float = Field(default=0.0, ge=0, description="Weight of the mean L1 distance of the features.")

@@ -1,4 +1,4 @@
-"""How generators and critics play against each other, the same for every method."""
+"""The adversarial objective: how generators and discriminators train against each other, the same for every method."""
 
 from typing import NamedTuple
 
@@ -11,15 +11,15 @@ from twofold.losses.penalties import gradient_penalty, r1_penalty
 from twofold.networks.layers import Discriminator, in_parts
 
 
-class Adversary(NamedTuple):
-    """An adversarial loss and what goes with it.
+class AdversarialObjective(NamedTuple):
+    """An adversarial loss with its penalties and augmentation.
 
     Attributes:
         loss: see `losses.adversarial`.
         gradient_penalty: weight of WGAN-GP's penalty; only with "wgan".
         r1: weight γ of the R1 penalty, with any loss; 0 leaves it out.
-        critic_steps: batches on which the critics learn for each one on which the generators learn too.
-        augment: how every image that a critic sees, real or translated, is varied.
+        critic_steps: discriminator updates for each generator update: WGAN-GP's n_critic.
+        augment: operations on every image that a discriminator sees, real or translated.
     """
 
     loss: AdversarialName = "lsgan"
@@ -28,25 +28,22 @@ class Adversary(NamedTuple):
     critic_steps: int = 1
     augment: tuple[AugmentName, ...] = ()
 
-    def generators_learn(self, turn: int) -> bool:
-        """Whether the generators learn from the batch of this number: the last of every `critic_steps`."""
-        return (turn + 1) % self.critic_steps == 0
+    def updates_generators(self, batch_number: int) -> bool:
+        """Whether the generators learn from this batch: they do from the last of every `critic_steps`."""
+        return (batch_number + 1) % self.critic_steps == 0
 
     @property
-    def penalises(self) -> bool:
-        """Whether a critic's gradient is part of its loss."""
+    def penalises_gradients(self) -> bool:
+        """Whether a discriminator's gradient is part of its loss."""
         return bool(self.r1 or (self.loss == "wgan" and self.gradient_penalty))
 
-    def deceive(self, disc: Discriminator, fake: Tensor) -> Tensor:
-        """The generator's term for its translations `fake`, (N, C, H, W).
-
-        The gradient reaches `fake` and no weight of the critic, which is as it was after the call.
-        """
+    def generator_loss(self, disc: Discriminator, fake: Tensor) -> Tensor:
+        """The loss of a generator for its translations `fake`, (N, C, H, W); no gradient reaches `disc`."""
         with frozen(disc):
             return generator_loss(self.loss, disc(augmented(fake, self.augment)))
 
-    def judge(self, disc: Discriminator, real: Tensor, fake: Tensor) -> Tensor:
-        """A critic's loss for real images and translations, (N, C, H, W) each; no gradient reaches either."""
+    def discriminator_loss(self, disc: Discriminator, real: Tensor, fake: Tensor) -> Tensor:
+        """The loss of `disc` for real images and translations, (N, C, H, W); no gradient reaches the images."""
         real, fake = augmented(real, self.augment), augmented(fake.detach(), self.augment)
         loss = discriminator_loss(self.loss, *both_logits(disc, real, fake))
         if self.loss == "wgan" and self.gradient_penalty:
@@ -56,15 +53,15 @@ class Adversary(NamedTuple):
         return loss
 
 
-LSGAN, BCE = Adversary(), Adversary("bce")
+LSGAN, BCE = AdversarialObjective(), AdversarialObjective("bce")
 
 
 def both_logits(disc: Discriminator, real: Tensor, fake: Tensor) -> tuple[Logits, Logits]:
-    """A critic's logits for real and translated images, in one call where they are as many and of one size."""
+    """The logits of real and translated images, computed in one call where their shapes agree."""
     if real.shape != fake.shape:
         return disc(real), disc(fake)
     with in_parts(disc, 2):
         logits = disc(torch.cat((real, fake)))
-    if isinstance(logits, tuple):  # several critics
+    if isinstance(logits, tuple):  # of several discriminators
         return tuple(x[: len(real)] for x in logits), tuple(x[len(real) :] for x in logits)
     return logits[: len(real)], logits[len(real) :]

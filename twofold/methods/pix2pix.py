@@ -8,26 +8,26 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from twofold.losses.perceptual import Perceptual
-from twofold.methods.adversarial import BCE, Adversary
+from twofold.methods.adversarial import BCE, AdversarialObjective
 from twofold.methods.base import Batch, Method, Update, l1
 from twofold.networks.layers import Discriminator, Generator
 
 
 class Pix2Pix(Method):
-    """A generator, a critic of pairs, and the objective of the paper's equation 4.
+    """A generator, a conditional discriminator, and the objective of the paper's equation 4.
 
-    The noise z is the generator's dropout (§3.2). The critic learns first, then the generator, from the same
+    The noise z is the generator's dropout (§3.2). The discriminator learns first, then the generator, from the same
     translation.
 
     Args:
         gen_ab: translates (N, C, H, W) in [-1, 1] from A to B.
         disc_b: judges input and output together, (N, C_a + C_b, H, W); the output alone if not `conditional`.
-        adversary: the adversarial loss and what goes with it.
-        conditional: whether the critic sees the input (cGAN) or not (GAN).
-        gan: weight of the adversarial term; 0 leaves it out with its critic.
-        distance: weight of the distance to the right answer, equation 3.
-        norm: of that distance: mean absolute or mean square.
-        perceptual: compares translation and answer once more, in a network's features.
+        adversarial: the adversarial objective.
+        conditional: whether the discriminator sees the input (cGAN) or not (GAN).
+        gan: weight of the adversarial term; 0 leaves it out with its discriminator.
+        distance: weight of the distance to the ground truth, equation 3.
+        norm: of that distance: mean absolute or mean squared difference.
+        perceptual: a further loss between translation and ground truth, in a network's features.
     """
 
     def __init__(
@@ -35,7 +35,7 @@ class Pix2Pix(Method):
         gen_ab: Generator,
         disc_b: Discriminator,
         *,
-        adversary: Adversary = BCE,
+        adversarial: AdversarialObjective = BCE,
         conditional: bool = True,
         gan: float = 1.0,
         distance: float = 100.0,
@@ -46,32 +46,33 @@ class Pix2Pix(Method):
         self.noise = True
         self.phases, self.translators = {"D": ("disc_b",), "G": ("gen_ab",)}, {"ab": "gen_ab"}
         self.gen_ab, self.disc_b = gen_ab, disc_b
-        self.adversary, self.conditional = adversary, conditional
-        self.period, self.penalises = adversary.critic_steps, adversary.penalises
+        self.adversarial, self.conditional = adversarial, conditional
+        self.period, self.penalises_gradients = adversarial.critic_steps, adversarial.penalises_gradients
         self.gan, self.distance = gan, distance
         self.norm: Literal["l1", "l2"] = norm
         self.perceptual = perceptual
 
     def step(self, batch: Batch) -> Iterator[Update]:
-        a, b, turn, *_ = batch
-        learns = self.adversary.generators_learn(turn)
+        a, b = batch.a, batch.b
+        learns = self.adversarial.updates_generators(batch.number)
         with torch.set_grad_enabled(learns):
             fake_b = self.gen_ab(a)
         if self.gan:
-            judged = self.adversary.judge(self.disc_b, self.seen(a, b), self.seen(a, fake_b.detach()))
-            yield Update("D", {"disc_b": judged})
+            real, fake = self.disc_input(a, b), self.disc_input(a, fake_b.detach())
+            yield Update("D", {"disc_b": self.adversarial.discriminator_loss(self.disc_b, real, fake)})
         if not learns:
             return
         losses: dict[str, Tensor] = {}
         if self.gan:
-            losses["gan_ab"] = self.gan * self.adversary.deceive(self.disc_b, self.seen(a, fake_b))
+            fake = self.disc_input(a, fake_b)
+            losses["gan_ab"] = self.gan * self.adversarial.generator_loss(self.disc_b, fake)
         if self.distance:
-            far = l1(fake_b, b) if self.norm == "l1" else F.mse_loss(fake_b.to(b.dtype), b)
-            losses[self.norm] = self.distance * far
+            distance = l1(fake_b, b) if self.norm == "l1" else F.mse_loss(fake_b.to(b.dtype), b)
+            losses[self.norm] = self.distance * distance
         if self.perceptual:
             losses["perceptual"] = self.perceptual(fake_b, b)
         yield Update("G", losses)
 
-    def seen(self, a: Tensor, b: Tensor) -> Tensor:
-        """What the critic is shown of a pair."""
+    def disc_input(self, a: Tensor, b: Tensor) -> Tensor:
+        """The pair that the discriminator judges, or b alone."""
         return torch.cat((a, b.to(a.dtype)), 1) if self.conditional else b

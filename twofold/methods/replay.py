@@ -1,92 +1,105 @@
-"""The replay buffer: a critic also sees translations of the past (Shrivastava et al. 2017, §2.3)."""
+"""The replay buffer: the discriminator also sees past translations (Shrivastava et al. 2017, §2.3)."""
 
-from collections.abc import Iterable
+from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 
-class ReplayBuffer:
-    """The last `capacity` translations, on the device that made them; their sizes may differ.
+class ImageStorage(nn.Module):
+    """Images kept in buffers that are allocated with the first image, when its size is known.
 
-    Until it is full every image is stored and passed through. After that each image is, with probability one
-    half, swapped for a random stored one, else passed through: the rule of CycleGAN's image pool. Draws come
-    from the device's generator, which the trainer seeds for each step, and stay there: nothing asks the device, and
-    a step captured as a graph draws anew each time. Images of differing sizes alone are drawn for on the CPU.
+    Attributes:
+        rows: (rows, C, H, W), None before the first image.
+        count: (1,), images stored so far. On the device, so that nothing has to wait for it.
     """
 
+    rows: Tensor | None
+    count: Tensor
+
     def __init__(self, capacity: int) -> None:
+        super().__init__()
         self.capacity = capacity
-        self._rows: Tensor | None = None  # (capacity + 1, C, H, W): the last takes what is not to be kept
-        self._count: Tensor | None = None  # of the rows that are in use, on the device
-        self._loose: list[Tensor] | None = None  # (1, C, H, W) each, once they have had more than one size
+        self.register_buffer("rows", None)
+        self.register_buffer("count", torch.zeros(1, dtype=torch.int64))
+
+    def allocate(self, images: Tensor, rows: int) -> Tensor:
+        """The rows, made for images of this size if there are none."""
+        if self.rows is None:
+            self.rows = images.new_zeros(rows, *images.shape[1:])
+        return self.rows
+
+    def _load_from_state_dict(  # pyright: ignore[reportIncompatibleMethodOverride]
+        self, state_dict: dict[str, Any], prefix: str, *args: Any
+    ) -> None:
+        """Allocate the buffers that the state has, then load it: its images give the shapes."""
+        saved = {k.removeprefix(prefix): t for k, t in state_dict.items() if k.startswith(prefix)}
+        device = self.count.device
+        for name in [name for name in self._buffers if name != "count"]:
+            self.register_buffer(name, None)
+        for name, tensor in sorted(saved.items()):
+            self.register_buffer(name, torch.empty_like(tensor, device=device))
+        super()._load_from_state_dict(state_dict, prefix, *args)
+
+
+class ReplayBuffer(ImageStorage):
+    """The last `capacity` translations, on the device that made them; their sizes may differ.
+
+    Until the buffer is full every image is stored and returned. After that each image is, with probability one
+    half, swapped for a random stored one, else returned: the rule of CycleGAN's image pool. The draws come from the
+    device's generator, which the trainer seeds for each step, and stay on the device, so that a step captured as a
+    graph draws anew each time. Once images differ in size, each has a buffer of its own and the CPU draws.
+    """
 
     def exchange(self, images: Tensor) -> Tensor:
         """Store some of `images` (N, C, H, W) and return as many, some of them from the past; no gradient."""
         images = images.detach()
         if self.capacity == 0:
             return images
-        if self._rows is not None and self._rows.shape[1:] != images.shape[1:]:
-            self._loose, self._rows = self.content(), None
-        if self._loose is not None:
-            return self._exchange_loose(images, self._loose)
-        rows, count = self._room_for(images)
+        if self.rows is not None and self.rows.shape[1:] != images.shape[1:]:
+            self.store_separately([image.clone() for image in self.content()])
+        if self.rows is None and self._buffers.get("image_000000") is not None:
+            return self._exchange_separate(images)
+        rows = self.allocate(images, self.capacity + 1)  # the last row takes images that are not stored
         swaps = torch.rand(len(images), device=images.device) >= 0.5
         places = torch.randint(self.capacity, (len(images),), device=images.device)
-        given = zip(images.split(1), swaps.split(1), places.split(1), strict=True)
-        return like(images, torch.cat([self._exchange_one(rows, count, *each) for each in given]))
+        drawn = zip(images.split(1), swaps.split(1), places.split(1), strict=True)
+        return in_layout_of(images, torch.cat([self._exchange_one(rows, *each) for each in drawn]))
 
-    def _room_for(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        if self._rows is None or self._count is None:
-            self._rows = images.new_zeros(self.capacity + 1, *images.shape[1:])
-            self._count = torch.zeros(1, dtype=torch.int64, device=images.device)
-        return self._rows, self._count
-
-    def _exchange_one(
-        self, rows: Tensor, count: Tensor, image: Tensor, swap: Tensor, place: Tensor
-    ) -> Tensor:
-        full = count == self.capacity
-        at = torch.where(full, torch.where(swap, place, self.capacity), count)
+    def _exchange_one(self, rows: Tensor, image: Tensor, swap: Tensor, place: Tensor) -> Tensor:
+        full = self.count == self.capacity
+        at = torch.where(full, torch.where(swap, place, self.capacity), self.count)
         past = rows.index_select(0, at)
         rows.index_copy_(0, at, image)
-        count += ~full
+        self.count += ~full
         return torch.where((full & swap).view(1, 1, 1, 1), past, image)
 
-    def _exchange_loose(self, images: Tensor, stored: list[Tensor]) -> Tensor:
+    def _exchange_separate(self, images: Tensor) -> Tensor:
         swaps, places = torch.rand(len(images)) >= 0.5, torch.randint(self.capacity, (len(images),))
-        returned: list[Tensor] = []
-        for image, swap, place in zip(images.split(1), swaps.tolist(), places.tolist(), strict=True):
+        stored, returned = self.content(), list(images.split(1))
+        for number, (swap, place) in enumerate(zip(swaps.tolist(), places.tolist(), strict=True)):
             if len(stored) < self.capacity:
-                stored.append(image.clone())
-                returned.append(image)
+                stored.append(returned[number].clone())
             elif swap:
-                returned.append(stored[place])
-                stored[place] = image.clone()
-            else:
-                returned.append(image)
-        return like(images, torch.cat(returned))
+                returned[number], stored[place] = stored[place], returned[number].clone()
+        self.store_separately(stored)
+        return in_layout_of(images, torch.cat(returned))
+
+    def store_separately(self, images: list[Tensor]) -> None:
+        """Give each of `images`, (1, C, H, W), a buffer of its own."""
+        self.rows = None
+        for place, image in enumerate(images):
+            self.register_buffer(f"image_{place:06d}", image)
+        self.count.fill_(len(images))
 
     def content(self) -> list[Tensor]:
-        """The stored images, (1, C, H, W) each; asks the device how many."""
-        if self._loose is not None:
-            return self._loose
-        if self._rows is None or self._count is None:
-            return []
-        return list(self._rows[: int(self._count)].split(1))
-
-    def refill(self, content: Iterable[Tensor]) -> None:
-        """Take back what `content` gave; several images of one size may come as one tensor (N, C, H, W)."""
-        images = [image for several in content for image in several.split(1)]
-        self._rows = self._count = self._loose = None
-        if len({image.shape for image in images}) > 1:
-            self._loose = [image.clone() for image in images]
-        elif images:
-            rows, count = self._room_for(images[0])
-            rows[: len(images)] = torch.cat(images)
-            count.fill_(len(images))
+        """The stored images, (1, C, H, W) each. Waits for the device."""
+        if self.rows is not None:
+            return list(self.rows[: int(self.count)].split(1))
+        return [image for name, image in sorted(self.named_buffers()) if name.startswith("image_")]
 
 
-def like(images: Tensor, others: Tensor) -> Tensor:
+def in_layout_of(images: Tensor, others: Tensor) -> Tensor:
     """`others` in the memory layout of `images`."""
     last = not images.is_contiguous() and images.is_contiguous(memory_format=torch.channels_last)
     return others.contiguous(memory_format=torch.channels_last if last else torch.contiguous_format)

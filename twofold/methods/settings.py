@@ -1,4 +1,4 @@
-"""What a user can set of each method, and what each method's paper sets otherwise than the general defaults."""
+"""Settings of each method, and the defaults that each method's paper changes."""
 
 from typing import Annotated, Any, Literal
 
@@ -14,7 +14,7 @@ ROOMS: dict[MethodName, Literal["cyclegan", "pix2pix", "cut"]] = {
     "cut": "cut",
     "fastcut": "cut",
 }
-"""Where a method's own settings are: CUT and FastCUT are one method with other weights."""
+"""The settings group of each method: CUT and FastCUT are one method with different weights."""
 
 CUT_NETWORKS: dict[str, Any] = {
     "generator": {"antialias": True, "upsample": "blur", "init": "xavier"},
@@ -37,92 +37,107 @@ DEFAULTS: dict[MethodName, dict[str, Any]] = {
         "training": {"epochs": 150, "decay_epochs": 50},
     },
 }
-"""The general defaults are CycleGAN's. A preset, a file, the environment and the command line go before these."""
+"""The general defaults are CycleGAN's. A preset, a file, the environment and the command line override these."""
 
 
 class CycleGANSettings(BaseModel):
-    """The weights and switches of the CycleGAN objective."""
+    """Weights and options of the CycleGAN objective."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     gan_ab: float = Field(
-        default=1.0, ge=0, description="Weight of A→B fooling its critic; 0 trains no critic of B."
+        default=1.0,
+        ge=0,
+        description="Weight of the adversarial loss of A→B; 0 trains no discriminator of B.",
     )
     gan_ba: float = Field(
-        default=1.0, ge=0, description="Weight of B→A fooling its critic; 0 trains no critic of A."
+        default=1.0,
+        ge=0,
+        description="Weight of the adversarial loss of B→A; 0 trains no discriminator of A.",
     )
     cycle_a: float = Field(default=10.0, ge=0, description="Weight of the forward cycle, A→B→A.")
     cycle_b: float = Field(default=10.0, ge=0, description="Weight of the backward cycle, B→A→B.")
     cycle: Literal["l1", "adversarial"] = Field(
-        default="l1",
-        description="How a cycle's end is compared with its start: L1, or by critics of its own.",
+        default="l1", description="Cycle loss: L1, or adversarial with two further discriminators."
     )
     identity: float | None = Field(
         default=None,
         ge=0,
-        description="Identity loss as a share of the cycle weights; 0.5 unless the channel counts differ.",
+        description="Weight of the identity loss as a share of the cycle weights; 0.5 by default, 0 where A and B"
+        " differ in channels.",
     )
     mask: float = Field(
         default=0.0,
         ge=0,
-        description="Weight of leaving images as they are inside the masks of data.masks-a and -b.",
+        description="Weight of the loss that keeps images unchanged inside the masks of data.masks-a and -b.",
     )
     replay: int = Field(
-        default=50, ge=0, description="Past translations that a critic also sees; 0 turns it off."
+        default=50, ge=0, description="Past translations that each discriminator also sees; 0 turns it off."
     )
     recent_updates: int = Field(
         default=0,
         ge=0,
         le=16,
-        description="Further updates of the critics after each batch, from what they have seen of late.",
+        description="Extra discriminator updates on recent images after each batch (an addition of twofold; no paper).",
     )
 
     @model_validator(mode="after")
-    def _anything(self) -> "CycleGANSettings":
+    def _has_a_loss(self) -> "CycleGANSettings":
         if not (self.gan_ab or self.gan_ba or self.cycle_a or self.cycle_b):
-            raise ValueError("gan_ab, gan_ba, cycle_a and cycle_b are all 0, which leaves nothing to train")
+            raise ValueError("gan_ab, gan_ba, cycle_a and cycle_b are all 0; set at least one above 0")
         return self
 
 
 class Pix2PixSettings(BaseModel):
-    """The weights and switches of the pix2pix objective."""
+    """Weights and options of the pix2pix objective."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    conditional: bool = Field(default=True, description="The critic sees the input beside the output (cGAN).")
-    gan: float = Field(default=1.0, ge=0, description="Weight of the adversarial term; 0 trains no critic.")
-    distance: float = Field(default=100.0, ge=0, description="Weight of the distance to the right answer.")
+    conditional: bool = Field(
+        default=True, description="The discriminator sees the input beside the output (cGAN)."
+    )
+    gan: float = Field(
+        default=1.0, ge=0, description="Weight of the adversarial loss; 0 trains no discriminator."
+    )
+    distance: float = Field(default=100.0, ge=0, description="Weight of the distance to the ground truth.")
     norm: Literal["l1", "l2"] = Field(
-        default="l1", description="That distance: mean absolute or mean square."
+        default="l1", description="That distance: mean absolute (l1) or mean squared (l2) difference."
     )
 
     @model_validator(mode="after")
-    def _anything(self) -> "Pix2PixSettings":
+    def _has_a_loss(self) -> "Pix2PixSettings":
         if not (self.gan or self.distance):
-            raise ValueError("gan and distance are both 0, which leaves nothing to train")
+            raise ValueError("gan and distance are both 0; set at least one above 0")
         return self
 
 
 class CUTSettings(BaseModel):
-    """The weights and switches of the CUT and FastCUT objectives."""
+    """Weights and options of the CUT and FastCUT objectives."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    gan: float = Field(default=1.0, ge=0, description="Weight of the adversarial term; 0 trains no critic.")
-    nce: float = Field(default=1.0, gt=0, description="Weight of the patch-wise contrast.")
+    gan: float = Field(
+        default=1.0, ge=0, description="Weight of the adversarial loss; 0 trains no discriminator."
+    )
+    nce: float = Field(default=1.0, gt=0, description="Weight of the patch loss (PatchNCE).")
     nce_identity: bool = Field(
-        default=True, description="Contrast B with its own translation as well, which keeps colours."
+        default=True,
+        description="Apply the patch loss to B and its own translation too, which keeps colours.",
     )
     layers: Annotated[tuple[int, ...], BeforeValidator(separated)] = Field(
-        default=(0, 4, 8, 12, 16), min_length=1, description="Generator layers whose features are contrasted."
+        default=(0, 4, 8, 12, 16),
+        min_length=1,
+        description="Generator layers whose features the patch loss compares.",
     )
-    temperature: float = Field(default=0.07, gt=0, description="Temperature of the contrast.")
-    patches: int = Field(default=256, ge=2, description="Places contrasted in each layer.")
+    temperature: float = Field(default=0.07, gt=0, description="Temperature of the patch loss.")
+    patches: int = Field(default=256, ge=2, description="Patches compared in each layer.")
     head_width: int = Field(default=256, ge=1, le=4096, description="Width of the networks on the features.")
     flip: bool = Field(default=False, description="FastCUT's flip equivariance.")
     mask: float = Field(
-        default=0.0, ge=0, description="Weight of leaving A as it is inside the masks of data.masks-a."
+        default=0.0,
+        ge=0,
+        description="Weight of the loss that keeps A unchanged inside the masks of data.masks-a.",
     )
     replay: int = Field(
-        default=0, ge=0, description="Past translations that the critic also sees; 0 turns it off."
+        default=0, ge=0, description="Past translations that the discriminator also sees; 0 turns it off."
     )

@@ -1,48 +1,25 @@
-"""The run's reports written for other programs as well, from the very rows of metrics.jsonl and timing.jsonl.
+"""Exporters of the run's reports to other programs, from the rows of metrics.jsonl and timing.jsonl.
 
-Each target is brought in line with those logs when a training starts or goes on, as far as it allows.
+When a run starts or resumes, each target is brought in line with those logs as far as it allows.
 """
 
 import csv
 from collections.abc import Callable, Iterator, Sequence
 from importlib.util import find_spec
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from PIL import Image
 
 from twofold.errors import TwofoldError, UsageError
-from twofold.reporting.trackers import MLflow, WandB
-from twofold.runs import Run, read_lines
+from twofold.files import replacing
+from twofold.reporting.trackers import Exporter, MLflow, Values, WandB
+from twofold.runs import Notify, Run, read_lines
 from twofold.training.settings import LogName
-from twofold.training.start import Notify
-
-Values = dict[str, float]
-"""One report, flat: "images", "epoch", "lr", "losses/gan_ab", "images_per_s", "waiting", "seconds"."""
 
 
-class Exporter(Protocol):
-    """Where the reports go besides the run's own logs."""
-
-    def report(self, values: Values) -> None:
-        """Take one report."""
-        ...
-
-    def picture(self, images: int, direction: str, picture: Image.Image) -> None:
-        """Take a sample grid."""
-        ...
-
-    def flush(self) -> None:
-        """Make durable what was taken: a state that the run may go on from is about to be saved."""
-        ...
-
-    def close(self) -> None:
-        """End: the training has ended or stopped."""
-        ...
-
-
-class Csv:
-    """RUN/metrics.csv, a row a report; written anew at each start, and when a loss comes that had no column."""
+class Csv(Exporter):
+    """RUN/metrics.csv, one row a report; rewritten at each start, and when a loss needs a new column."""
 
     def __init__(self, run: Run, before: Sequence[Values]) -> None:
         self.path, self.rows = run.path / "metrics.csv", list(before)
@@ -59,27 +36,16 @@ class Csv:
 
     def _write_all(self) -> None:
         self.columns = list(dict.fromkeys(name for row in self.rows for name in row))
-        aside = self.path.with_name(f".{self.path.name}")
-        with aside.open("w", encoding="utf-8", newline="") as file:
+        with replacing(self.path) as aside, aside.open("w", encoding="utf-8", newline="") as file:
             writer = csv.DictWriter(file, self.columns)
             writer.writeheader()
             writer.writerows(self.rows)
-        aside.replace(self.path)
-
-    def picture(self, images: int, direction: str, picture: Image.Image) -> None:
-        pass
-
-    def flush(self) -> None:
-        pass
-
-    def close(self) -> None:
-        pass
 
 
-class TensorBoard:
+class TensorBoard(Exporter):
     """RUN/tensorboard: curves and sample grids over images seen.
 
-    What was written after the state that a run goes on from is purged: TensorBoard then hides it.
+    Reports written after the state that a run resumes from are purged: TensorBoard then hides them.
     """
 
     def __init__(self, run: Run, before: Sequence[Values]) -> None:
@@ -107,8 +73,8 @@ class TensorBoard:
         self.writer.close()
 
 
-class Careful:
-    """A target that may fail, such as a server out of reach: said once, and no more is sent; the training goes on."""
+class Guarded(Exporter):
+    """A target that may fail, such as an unreachable server: printed once; the run goes on without the target."""
 
     def __init__(self, name: LogName, target: Exporter, notify: Notify) -> None:
         self.name, self.target, self.notify = name, target, notify
@@ -126,17 +92,19 @@ class Careful:
     def close(self) -> None:
         self._try(self.target.close)
 
-    def _try(self, act: Callable[[], None]) -> None:
+    def _try(self, action: Callable[[], None]) -> None:
         if self.failed:
             return
         try:
-            act()
-        except Exception as error:  # of another's package, which may raise anything
+            action()
+        except Exception as error:  # other packages may raise anything
             self.failed = True
-            self.notify(f"--log {self.name} stopped: {line(error)}; the next start tells it what it missed")
+            self.notify(
+                f"--log {self.name} stopped: {one_line(error)}; the next start sends the missing reports"
+            )
 
 
-def line(error: Exception) -> str:
+def one_line(error: Exception) -> str:
     return " ".join(f"{type(error).__name__}: {error}".split())[:300]
 
 
@@ -149,34 +117,36 @@ EXPORTERS: dict[LogName, Callable[[Run, Sequence[Values]], Exporter]] = {
 
 
 def check(names: Sequence[LogName]) -> None:
-    """Refuse a target whose package is not there, before anything is written.
+    """Refuse a target whose package is not installed, before anything is written.
 
     Raises:
-        UsageError: names the extra that brings it.
+        UsageError: names the extra that installs it.
     """
     for name in names:
         if name != "csv" and find_spec(name) is None:
-            raise UsageError(f"--log {name} needs a package that is not here: pip install 'twofold[{name}]'")
+            raise UsageError(
+                f"--log {name} needs a package that is not installed: pip install 'twofold[{name}]'"
+            )
 
 
 def start(names: Sequence[LogName], run: Run, notify: Notify) -> list[Exporter]:
-    """The targets, each told of the reports that the run's logs hold already.
+    """The targets, each with the reports that the run's logs hold already.
 
     Raises:
-        TwofoldError: one cannot be had, such as a server that does not answer.
+        TwofoldError: a target cannot start, for example because its server does not answer.
     """
     before = list(reports(run)) if names else []
     found: list[Exporter] = []
     for name in dict.fromkeys(names):
         try:
-            found.append(Careful(name, EXPORTERS[name](run, before), notify))
-        except Exception as error:  # of another's package, which may raise anything
-            raise TwofoldError(f"--log {name} cannot start: {line(error)}") from error
+            found.append(Guarded(name, EXPORTERS[name](run, before), notify))
+        except Exception as error:  # other packages may raise anything
+            raise TwofoldError(f"--log {name} cannot start: {one_line(error)}") from error
     return found
 
 
 def catch_up(names: Sequence[LogName], run: Run, notify: Notify) -> None:
-    """Tell targets that are asked for after the training of all its reports."""
+    """Send all reports of a finished run to targets that were requested afterwards."""
     for exporter in start(names, run, notify):
         exporter.close()
 

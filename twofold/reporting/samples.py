@@ -1,4 +1,4 @@
-"""Sample grids: fixed images, their translation, and what shows whether it is right."""
+"""Sample grids: fixed images, their translations, and a third column to judge them by."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,30 +8,31 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
+from twofold.files import replacing
 from twofold.formats.images import to_float, to_uint8
 from twofold.formats.lab import from_lab
 from twofold.translation.noise import at_test_time
 
 Third = nn.Module | Sequence[Tensor] | None
-"""What stands in the third column: the network back, the right answers, or nothing better than the change."""
+"""The third column: a network that translates back, the ground truth, or None for the difference."""
 
 
 @torch.inference_mode()
 def grid(
-    sources: Tensor, there: nn.Module, third: Third, *, noise: bool = False, lab: bool = False
+    sources: Tensor, generator: nn.Module, third: Third, *, noise: bool = False, lab: bool = False
 ) -> Image.Image:
     """Rows of (source, translation, third column), one for each of `sources` (N, C, H, W) in [-1, 1].
 
-    The third column is the translation translated back, where `third` is a network; the right answer, where it
-    is a list of images; else by how much the translation differs, grey where it does not. With `lab`, colours
-    are shown under the lightness that stands in their row.
+    The third column is the reconstruction, where `third` is a network; the ground truth, where it is a list of
+    images; else the difference between translation and source, grey where there is none. With `lab`, colours are
+    shown with the lightness of their row.
     """
     rows = []
     for place, source in enumerate(sources.split(1)):
-        translated = through(there, source, noise)
+        translated = translate(generator, source, noise)
         row = [source, translated]
         if isinstance(third, nn.Module):
-            row.append(through(third, translated, noise))
+            row.append(translate(third, translated, noise))
         elif third is not None:
             row.append(third[place][None].to(source.device))
         light = source if source.shape[1] == 1 else translated
@@ -43,7 +44,7 @@ def grid(
     return Image.fromarray(np.ascontiguousarray(picture.permute(1, 2, 0).cpu().numpy()))
 
 
-def through(network: nn.Module, image: Tensor, noise: bool) -> Tensor:
+def translate(network: nn.Module, image: Tensor, noise: bool) -> Tensor:
     with at_test_time(network, noise):
         return network(image)
 
@@ -55,14 +56,12 @@ def in_colour(colour: Tensor, light: Tensor) -> Tensor:
 
 
 def as_rgb(image: Tensor) -> Tensor:
-    """(1, C, H, W) as three channels to look at: one is repeated, of four and more the first three are shown."""
+    """(1, C, H, W) as three channels: one is repeated; of more than three the first three are shown."""
     channels = image.shape[1]
     return image[:, :3] if channels >= 3 else image[:, [0, channels - 1, 0]]
 
 
 def write(picture: Image.Image, path: Path) -> None:
-    """Write a grid aside, then give it its name."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f".{path.name}")
-    picture.save(aside, "WEBP", quality=90)
-    aside.replace(path)
+    """Write a grid as WebP, whole or not at all."""
+    with replacing(path) as aside:
+        picture.save(aside, "WEBP", quality=90)

@@ -1,4 +1,4 @@
-"""Exporters to Weights & Biases and to MLflow, which keep books of their own: on this machine unless told otherwise."""
+"""Exporters to Weights & Biases and to MLflow, on this machine unless their environment variables say otherwise."""
 
 import hashlib
 import json
@@ -10,18 +10,34 @@ from typing import Any
 
 from PIL import Image
 
-from twofold import config as configs
+from twofold.files import write_atomically
+from twofold.read_untrusted import mapping
 from twofold.runs import Run
-from twofold.training.start import replace
 
 Values = dict[str, float]
-"""One report; see `exporters`."""
+"""One report, flat: "images", "epoch", "lr", "losses/gan_ab", "images_per_s", "waiting", "seconds"."""
 
 
-class WandB:
+class Exporter:
+    """Where the reports go besides the run's own logs."""
+
+    def report(self, values: Values) -> None:
+        """Take one report."""
+
+    def picture(self, images: int, direction: str, picture: Image.Image) -> None:
+        """Take a sample grid."""
+
+    def flush(self) -> None:
+        """Make everything durable: a state that the run may resume from is about to be saved."""
+
+    def close(self) -> None:
+        """End: the run has ended or stopped."""
+
+
+class WandB(Exporter):
     """A run of Weights & Biases, offline in RUN/wandb unless WANDB_MODE says otherwise; one for all starts.
 
-    Offline nothing can be asked, so RUN/wandb/reported has the images of the last report that was handed over.
+    An offline run cannot be queried, so RUN/wandb/reported keeps the image count of the last report.
     """
 
     def __init__(self, run: Run, before: Sequence[Values]) -> None:
@@ -30,8 +46,8 @@ class WandB:
 
         self.picture_of, self.mark = wandb.Image, run.path / "wandb" / "reported"
         self.mark.parent.mkdir(exist_ok=True)
-        told = self.mark.read_text() if self.mark.is_file() else ""
-        self.told = int(told) if told.isdigit() else -1
+        reported = self.mark.read_text() if self.mark.is_file() else ""
+        self.reported = int(reported) if reported.isdigit() else -1
         self.images, self.waiting = 0, dict[str, Any]()
         self.run = wandb.init(
             project=os.environ.get("WANDB_PROJECT", "twofold"),
@@ -40,7 +56,7 @@ class WandB:
             name=run.path.resolve().name,
             resume="allow",
             dir=run.path,
-            config=configs.from_file(run.config),
+            config=mapping(run.config),
             settings=wandb.Settings(silent=True, console="off", disable_git=True, disable_code=True),
         )
         for values in before:
@@ -53,28 +69,28 @@ class WandB:
         self._add(images, {f"samples/{direction}": self.picture_of(picture)})
 
     def _add(self, images: int, values: dict[str, Any]) -> None:
-        """All of one image count goes in one step, which must not be followed by an earlier one."""
+        """Collect all values of one image count: they make one step, and steps must rise."""
         if images > self.images:
             self.flush()
         self.images = images
-        if images > self.told:
+        if images > self.reported:
             self.waiting |= values
 
     def flush(self) -> None:
         if self.waiting:
             self.run.log(self.waiting, step=self.images, commit=True)
-            self.told, self.waiting = self.images, {}
-            replace(self.mark, str(self.told))
+            self.reported, self.waiting = self.images, {}
+            write_atomically(self.mark, str(self.reported), durable=True)
 
     def close(self) -> None:
         self.flush()
         self.run.finish()
 
 
-class MLflow:
+class MLflow(Exporter):
     """A run of MLflow, in RUN/mlflow unless MLFLOW_TRACKING_URI says otherwise; one for all starts.
 
-    What it holds is asked of the store itself, and only later reports are added.
+    The store says what it holds, and only later reports are added.
     """
 
     def __init__(self, run: Run, before: Sequence[Values]) -> None:
@@ -84,13 +100,13 @@ class MLflow:
 
         logging.getLogger("mlflow").setLevel(logging.WARNING)
         self.metric, home = Metric, (run.path / "mlflow").resolve()
-        there = os.environ.get("MLFLOW_TRACKING_URI")
-        if not there:
+        server = os.environ.get("MLFLOW_TRACKING_URI")
+        if not server:
             home.mkdir(exist_ok=True)
-        self.client = MlflowClient(there or f"sqlite:///{home / 'mlflow.db'}")
-        self.run = self._find(run, None if there else (home / "artifacts").as_uri())
+        self.client = MlflowClient(server or f"sqlite:///{home / 'mlflow.db'}")
+        self.run = self._find(run, None if server else (home / "artifacts").as_uri())
         known = self.client.get_metric_history(self.run, "epoch")
-        self.told = max((metric.step for metric in known), default=-1)
+        self.reported = max((metric.step for metric in known), default=-1)
         self.client.update_run(self.run, "RUNNING")
         self.client.log_artifact(self.run, str(run.config))
         for values in before:
@@ -108,21 +124,18 @@ class MLflow:
 
     def report(self, values: Values) -> None:
         step, now = int(values["images"]), int(1000 * time.time())
-        if step > self.told:
+        if step > self.reported:
             rows = [self.metric(name, value, now, step) for name, value in values.items() if name != "images"]
             self.client.log_batch(self.run, rows)
 
     def picture(self, images: int, direction: str, picture: Image.Image) -> None:
         self.client.log_image(self.run, picture, artifact_file=f"samples/{images:09d}-{direction}.png")
 
-    def flush(self) -> None:
-        pass
-
     def close(self) -> None:
         self.client.set_terminated(self.run)
 
 
 def identity(run: Run) -> str:
-    """What a run is called elsewhere: the same at each start, another for another run; from its first start."""
+    """A name of the run that is the same at each start and differs between runs; from its first start in env.json."""
     first = json.loads(run.env.read_text(encoding="utf-8"))[0]
     return hashlib.sha256(repr(first).encode()).hexdigest()[:16]

@@ -1,4 +1,4 @@
-"""Adam, whose fused form on a CPU copies every channels-last weight twice a step, without those copies."""
+"""Adam without the copies of channels-last weights that torch's fused Adam makes on a CPU."""
 
 from typing import Any
 
@@ -7,7 +7,7 @@ from torch import Tensor
 
 
 class Adam(torch.optim.Adam):
-    """torch's own; it is shown channels-last tensors in the order of their memory, where they are contiguous."""
+    """torch's Adam on views of channels-last tensors that are contiguous."""
 
     def _init_group(self, group: dict[str, Any], *lists: list[Tensor]) -> bool:  # pyright: ignore[reportIncompatibleMethodOverride]
         found = super()._init_group(group, *lists)

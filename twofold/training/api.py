@@ -1,23 +1,23 @@
-"""`twofold.train`: the training from Python."""
+"""`twofold.train`: training from Python."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from twofold import config as configs
 from twofold.presets import layer
-from twofold.runs import Run
+from twofold.runs import Notify, Run
 from twofold.training import train as loop
 
 
-class Speaker:
-    """A watcher that passes lines on to a function and shows no progress."""
+class NotifyOnly:
+    """A watcher that passes lines to a function and ignores progress."""
 
-    def __init__(self, listener: Callable[[str], None]) -> None:
-        self.listener = listener
+    def __init__(self, notify: Notify) -> None:
+        self._notify = notify
 
     def notify(self, line: str) -> None:
-        self.listener(line)
+        self._notify(line)
 
     def progress(self, images: int, total: int, rate: float, losses: dict[str, float]) -> None:
         pass
@@ -37,24 +37,24 @@ def train(
     seed: int | None = None,
     device: str | None = None,
     settings: Mapping[str, Any] | None = None,
-    notify: Callable[[str], None] = lambda line: None,  # noqa: ARG005
+    notify: Notify = lambda line: None,  # noqa: ARG005
 ) -> Run:
-    """Train a translator between two folders of images that are not paired, or go on where `out` stopped.
+    """Train a translator between two folders of images, or resume the run in `out`.
 
     Args:
-        a, b: the folders; of pairs, `a` alone may hold both, or be a list of them.
-        out: the run folder; runs/A2B-METHOD if not given.
+        a, b: the folders. For pairs, `a` alone may be a folder that holds both, or a list of them (.csv, .jsonl).
+        out: the run folder; runs/A2B-METHOD by default.
         method, preset, size, epochs, decay_epochs, batch, seed, device: as on the command line.
-        settings: any other, nested: ``{"optim": {"lr": 1e-4}}``.
-        say: is given each line worth reading, such as `print`.
+        settings: any other setting, nested: ``{"optim": {"lr": 1e-4}}``.
+        notify: receives each line that the user should read, for example `print`.
 
     Returns:
-        The run: its paths. ``Translator.load(run.path)`` loads what was trained.
+        The run. ``Translator.load(run.path)`` loads the trained translator.
 
     Raises:
-        UsageError: a setting or a folder is wrong, or differs from the run that `out` holds.
-        TwofoldError: the run could not go on.
-        KeyboardInterrupt: it was interrupted; everything is saved, and the same call goes on.
+        UsageError: a setting or a folder is wrong, or differs from the run in `out`.
+        TwofoldError: the run could not continue.
+        KeyboardInterrupt: the run was interrupted; everything is saved, and the same call resumes it.
     """
     short = {
         "method": method,
@@ -65,14 +65,14 @@ def train(
         "training.batch": batch,
         "machine.device": device,
     }
-    said = configs.merge(
+    overrides = configs.merge(
         layer(preset),
         configs.from_environment(),
         settings or {},
         configs.nest({path: value for path, value in short.items() if value is not None}),
         {name: Path(folder) for name, folder in (("a", a), ("b", b)) if folder is not None},
     )
-    folder = Path(out) if out is not None else configs.default_out(said)
-    if not loop.train(folder, said, Speaker(notify)):
-        raise KeyboardInterrupt(f"{folder} is saved; the same call goes on")
+    folder = Path(out) if out is not None else configs.default_out(overrides)
+    if not loop.train(folder, overrides, NotifyOnly(notify)):
+        raise KeyboardInterrupt(f"{folder} is saved; the same call resumes it")
     return Run(folder)

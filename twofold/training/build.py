@@ -8,7 +8,7 @@ import torch
 from twofold.config import Config
 from twofold.evaluation.features import torchscript
 from twofold.losses.perceptual import Perceptual
-from twofold.methods.adversarial import Adversary
+from twofold.methods.adversarial import AdversarialObjective
 from twofold.methods.base import Method
 from twofold.methods.cut import CUT
 from twofold.methods.cyclegan import CycleGAN
@@ -31,7 +31,7 @@ def build(config: Config) -> Method:
     """The method that a resolved config describes; its weights depend on the seed alone.
 
     Raises:
-        UsageError: the networks do not take the size, or do not suit the method.
+        UsageError: the networks cannot take images of this size, or do not suit the method.
     """
     with torch.random.fork_rng(range(torch.cuda.device_count())):
         torch.manual_seed(seed32("weights", config.seed))
@@ -41,58 +41,27 @@ def build(config: Config) -> Method:
 def cyclegan(config: Config) -> CycleGAN:
     (a, b), chosen = channels(config), config.cyclegan
     generators = generator(config, a, b), generator(config, b, a)
-    critics = [discriminator(config, a), discriminator(config, b)]
-    if chosen.cycle == "adversarial":
-        critics += [discriminator(config, a), discriminator(config, b)]
-    return CycleGAN(
-        *generators,
-        *critics,
-        adversary=adversary(config),
-        gan_ab=chosen.gan_ab,
-        gan_ba=chosen.gan_ba,
-        cycle_a=chosen.cycle_a,
-        cycle_b=chosen.cycle_b,
-        identity=(0.5 if a == b else 0.0) if chosen.identity is None else chosen.identity,
-        mask=chosen.mask,
-        replay=chosen.replay,
-        recent_updates=chosen.recent_updates,
-        perceptual=perceptual(config),
-    )
+    domains = (a, b, a, b) if chosen.cycle == "adversarial" else (a, b)
+    discriminators = [discriminator(config, domain) for domain in domains]
+    identity = (0.5 if a == b else 0.0) if chosen.identity is None else chosen.identity
+    weights = chosen.model_dump(exclude={"cycle"}) | {"identity": identity}
+    losses = {"adversarial": adversarial(config), "perceptual": perceptual(config)}
+    return CycleGAN(*generators, *discriminators, **weights, **losses)
 
 
 def pix2pix(config: Config) -> Pix2Pix:
     (a, b), chosen = channels(config), config.pix2pix
-    return Pix2Pix(
-        generator(config, a, b),
-        discriminator(config, a + b if chosen.conditional else b),
-        adversary=adversary(config),
-        conditional=chosen.conditional,
-        gan=chosen.gan,
-        distance=chosen.distance,
-        norm=chosen.norm,
-        perceptual=perceptual(config),
-    )
+    networks = generator(config, a, b), discriminator(config, a + b if chosen.conditional else b)
+    losses = {"adversarial": adversarial(config), "perceptual": perceptual(config)}
+    return Pix2Pix(*networks, **chosen.model_dump(), **losses)
 
 
 def cut(config: Config) -> CUT:
-    (a, b), chosen = channels(config), config.cut
+    a, b = channels(config)
     network = generator(config, a, b)
     assert isinstance(network, ResnetGenerator)  # see Config
-    method = CUT(
-        network,
-        discriminator(config, b),
-        layers=chosen.layers,
-        adversary=adversary(config),
-        gan=chosen.gan,
-        nce=chosen.nce,
-        nce_identity=chosen.nce_identity,
-        temperature=chosen.temperature,
-        patches=chosen.patches,
-        head_width=chosen.head_width,
-        flip=chosen.flip,
-        mask=chosen.mask,
-        replay=chosen.replay,
-    )
+    discriminator_b = discriminator(config, b)
+    method = CUT(network, discriminator_b, adversarial=adversarial(config), **config.cut.model_dump())
     fill(method.heads, config.generator.init)
     return method
 
@@ -105,13 +74,12 @@ METHODS: dict[MethodName, Callable[[Config], Method]] = {
 }
 
 
-def adversary(config: Config) -> Adversary:
-    chosen = config.adversarial
-    return Adversary(chosen.loss, chosen.gradient_penalty, chosen.r1, chosen.critic_steps, chosen.augment)
+def adversarial(config: Config) -> AdversarialObjective:
+    return AdversarialObjective(**config.adversarial.model_dump())
 
 
 def perceptual(config: Config) -> Perceptual | None:
-    """The user's feature network; left out on the meta device, where only shapes matter."""
+    """The loss in the features of the user's network; None on the meta device, where only shapes matter."""
     chosen = config.perceptual
     if chosen.network is None or torch.get_default_device().type == "meta":
         return None
@@ -120,7 +88,7 @@ def perceptual(config: Config) -> Perceptual | None:
 
 def channels(config: Config) -> tuple[int, int]:
     a, b = config.data.channels_a, config.data.channels_b
-    assert a is not None and b is not None  # found out by `start.decide`
+    assert a is not None and b is not None  # from the images, see start.py
     return a, b
 
 
@@ -144,11 +112,11 @@ def discriminator(config: Config, in_channels: int) -> Discriminator:
 
 
 def arguments(chosen: GeneratorSettings | DiscriminatorSettings) -> dict[str, Any]:
-    """All that a network's settings say but which one it is and how its weights are drawn."""
+    """The constructor arguments in a network's settings."""
     return chosen.model_dump(exclude={"network", "init"})
 
 
 def fill(network: torch.nn.Module, init: Init) -> None:
-    """Draw the first weights; left out on the meta device, where it would take seconds to import torch's compiler."""
+    """Draw the first weights. Left out on the meta device, where it would import torch's compiler for seconds."""
     if not next(network.parameters()).is_meta:
         initialise(network, init)

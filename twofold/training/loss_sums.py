@@ -11,8 +11,7 @@ from twofold import distributed
 class LossSums:
     """Sums of every loss since the last report, and the first image count at which each was not finite.
 
-    Nothing here waits for the device except `report`, `broken` and `state`; and `add` works in place, so that it may be
-    part of a captured graph.
+    Only `report`, `broken` and `state` wait for the device. `add` works in place, so that a graph can capture it.
     """
 
     def __init__(self, device: torch.device) -> None:
@@ -59,14 +58,14 @@ class LossSums:
         return (int(first), bad) if first < math.inf else None
 
     def state(self) -> dict[str, Tensor]:
-        """Unreported sums, by place and loss, as (sum, steps) in float64; with them a resumed report is the same."""
+        """Unreported sums, by place and loss, as (sum, steps) in float64, so that a resumed report is the same."""
         return {
             f"{place:03d}/{name}": torch.stack((self._sums[place], self._steps[place])).cpu().double()
             for place, name in enumerate(self._names)
         }
 
     def restore(self, state: dict[str, Tensor]) -> None:
-        """Take back what `state` gave, in the order of the places: a file has its own."""
+        """Load what `state` gave, in the order of the places; a file has another order."""
         for key in sorted(state):
             place = self._place(key.split("/")[-1])
             both = state[key].to(self._sums[place].dtype)
@@ -75,5 +74,5 @@ class LossSums:
 
 
 def counting(device: torch.device) -> torch.dtype:
-    """What sums and image counts are kept in: float32 on a GPU, where float64 may be slow or, on Apple's, not there."""
+    """The dtype of sums and image counts: float32 on a GPU, where float64 is slow, or missing on Apple's."""
     return torch.float64 if device.type == "cpu" else torch.float32

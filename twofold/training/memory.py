@@ -1,6 +1,7 @@
-"""What a training step will take, found by running it without any data."""
+"""The memory that a training step needs, estimated by running it without data."""
 
 import math
+from functools import lru_cache
 from typing import NamedTuple
 
 import torch
@@ -8,34 +9,66 @@ from torch import Tensor
 from torch.autograd.graph import saved_tensors_hooks
 
 from twofold import hardware
+from twofold.config import Config
 from twofold.errors import UsageError
 from twofold.methods.base import Batch, Method
+from twofold.training.build import build
 
 BYTES_PER_PARAMETER = {"float32": 16, "bf16": 18}
-"""A float32 weight, its gradient and Adam's two moments; and what the weight is rounded to."""
+"""A float32 weight, its gradient and Adam's two moments; with bf16 also the rounded weight."""
 
 OVERHEAD, CPU_OVERHEAD = 1.3, 1.8
-"""Temporaries and fragmentation over the sum of what is kept. Measured on a CPU, with freed memory kept, on steps of
-ResNet-6 at 128 px (0.92 of what was taken) and ResNet-9 at 256 px (1.14); elsewhere the allocator sees less of it."""
+"""Factor for temporaries and fragmentation. Measured on a CPU: with it the estimate is 0.92 of a ResNet-6 step's memory
+at 128 px and 1.14 of a ResNet-9 step's at 256 px. Not measured on a GPU."""
 
 BYTES_PER_VALUE = {"float32": 4, "bf16": 3}
-"""Of an activation; autocast keeps some in float32, measured likewise."""
+"""Of an activation, on average: autocast keeps some in float32."""
 
 MARGIN = 0.9
-"""The share of the free memory that a size or batch worth naming fills."""
+"""The share of the free memory that a suggested size or batch may fill."""
 
 
 class Need(NamedTuple):
-    """Bytes that a training takes."""
+    """Bytes that a training step needs."""
 
     fixed: int
-    """Weights, gradients, moments: whatever the images are."""
+    """Weights, gradients, moments."""
     images: int
-    """Activations: in proportion to the batch and to the pixels of an image."""
+    """Activations: proportional to the batch and to the pixels of an image."""
 
     @property
     def total(self) -> int:
         return self.fixed + self.images
+
+
+def estimate_step(config: Config) -> Need:
+    """Peak memory of a run's training step, for a config whose machine settings are chosen.
+
+    Kept for the next call with these settings: the meta device takes a second.
+    """
+    used = config.machine.model_copy(
+        update={"capture": None}
+    )  # does not matter here, and is chosen afterwards
+    return _estimate_step(config.model_copy(update={"machine": used}).model_dump_json())
+
+
+@lru_cache(maxsize=4)
+def _estimate_step(content: str) -> Need:
+    config = Config.model_validate_json(content)
+    size, batch = config.data.size, config.training.batch
+    with torch.device("meta"):
+        method = build(config)
+        a, b = (
+            torch.empty(batch, channels or 3, size, size)
+            for channels in (config.data.channels_a, config.data.channels_b)
+        )
+    return estimate(
+        method,
+        Batch(a, b, number=config.adversarial.critic_steps - 1),
+        precision=config.machine.precision,
+        averaged=config.training.ema > 0,
+        device=config.machine.device.split(":")[0],
+    )
 
 
 def estimate(
@@ -43,14 +76,14 @@ def estimate(
 ) -> Need:
     """Peak memory of a training step.
 
-    The step runs on the meta device, which has shapes and no data, and the activations that its backward passes
-    would need are added up, phase by phase.
+    The step runs on the meta device, which has shapes and no data. The activations that each backward pass would need
+    are added up.
 
     Args:
         method, batch: of the right shapes, on the meta device.
         precision: "float32" or "bf16".
         averaged: whether averaged generators are kept as well.
-        device: the kind that it would run on.
+        device: the type of the device that would run the step.
     """
     kept: dict[int, int] = {}
     weights = {p.untyped_storage()._cdata for p in method.parameters()}
@@ -66,7 +99,7 @@ def estimate(
         for _ in method.step(batch):
             peak = max(peak, sum(kept.values()))
             kept.clear()
-    trained = sum(p.numel() for p in method.parameters())
+    trained = sum(p.numel() for network in method.networks().values() for p in network.parameters())
     shipped = sum(
         p.numel() for name in method.translators.values() for p in method.get_submodule(name).parameters()
     )
@@ -76,21 +109,21 @@ def estimate(
 
 
 def check(need: Need, device: torch.device, size: int, batch: int, multiple_of: int) -> None:
-    """Refuse a training that cannot fit, naming a size or batch that would.
+    """Refuse a run whose step does not fit, and name a size or batch that would.
 
     Raises:
-        UsageError: more is needed than is free.
+        UsageError: the step needs more memory than is free.
     """
     free = hardware.free_memory(device)
     if free is None or need.total <= free:
         return
     raise UsageError(
-        f"a step of {batch} × {size} px needs about {need.total / 2**30:.1f} GiB, {free / 2**30:.1f} are free on"
-        f" {device}; {way_out(need, free, size, batch, multiple_of)}"
+        f"a step with --batch {batch} --size {size} needs about {need.total / 2**30:.1f} GiB, {free / 2**30:.1f} are"
+        f" free on {device}; {suggestion(need, free, size, batch, multiple_of)}"
     )
 
 
-def way_out(need: Need, free: int, size: int, batch: int, multiple_of: int) -> str:
+def suggestion(need: Need, free: int, size: int, batch: int, multiple_of: int) -> str:
     """A smaller batch, else a smaller size, else smaller networks."""
     share = max(0.0, (MARGIN * free - need.fixed) / need.images)
     if fewer := int(batch * share):

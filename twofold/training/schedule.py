@@ -2,9 +2,11 @@
 
 from typing import NamedTuple
 
+from twofold.errors import UsageError
+
 
 class Schedule(NamedTuple):
-    """Constant for `constant` images, then falling linearly to zero over `decay` images (CycleGAN §7.1)."""
+    """Constant for `constant` images, then linear to zero over `decay` images (CycleGAN §7.1)."""
 
     base: float
     constant: int
@@ -23,5 +25,12 @@ class Schedule(NamedTuple):
 
 
 def schedule(base: float, epochs: float, decay_epochs: float, epoch_images: int) -> Schedule:
-    """The schedule of a run whose epoch has `epoch_images` images."""
-    return Schedule(base, round(epochs * epoch_images), round(decay_epochs * epoch_images))
+    """The schedule of a run whose epoch has `epoch_images` images.
+
+    Raises:
+        UsageError: there is nothing to train.
+    """
+    found = Schedule(base, round(epochs * epoch_images), round(decay_epochs * epoch_images))
+    if found.total == 0:
+        raise UsageError("0 epochs leave nothing to train; raise --epochs or --decay-epochs")
+    return found

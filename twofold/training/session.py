@@ -1,71 +1,35 @@
-"""What surrounds a training: the run's lock, the signals that ask it to stop, the caller's global state."""
+"""What surrounds a run: the signals that ask it to stop, and torch's global state."""
 
-import fcntl
 import os
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
+from threading import Event
 from types import FrameType
 
 import torch
 from torch.backends import cudnn
 
-from twofold.errors import TwofoldError, UsageError
-
 CUBLAS_WORKSPACE = "CUBLAS_WORKSPACE_CONFIG"
-"""The environment's word on the memory of cuBLAS, on which its repeatability depends."""
+"""The environment variable that cuBLAS needs for repeatable results."""
 
 
 @contextmanager
-def locked(path: Path) -> Iterator[None]:
-    """Hold the file `path` for this process alone.
+def interruptible() -> Iterator[Event]:
+    """Set the event on SIGINT or SIGTERM, for the loop to read between steps; a second signal has its usual effect.
 
-    An advisory record lock: the system drops it when the process dies, however it dies, and forked children do
-    not inherit it.
-
-    Raises:
-        UsageError: the file cannot be made.
-        TwofoldError: another live process holds it.
+    Outside the main thread signals cannot be caught, and the event is never set.
     """
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        opened = path.open("a")
-    except OSError as error:
-        raise UsageError(f"cannot write to {path.parent} ({error.strerror}); give another --out") from error
-    with opened as file:
-        try:
-            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise TwofoldError(
-                f"{path.parent} is being trained by another process; stop that one or give another --out"
-            ) from error
-        yield
-
-
-class StopRequest:
-    """Set by the first SIGINT or SIGTERM; the loop looks at it between steps."""
-
-    def __init__(self) -> None:
-        self.asked = False
-
-
-@contextmanager
-def interruptible() -> Iterator[StopRequest]:
-    """Turn SIGINT and SIGTERM into a request; a second one acts at once, as it would without us.
-
-    Outside the main thread signals cannot be caught, and the request is never set.
-    """
-    request = StopRequest()
+    request = Event()
     before = {}
 
-    def ask(number: int, frame: FrameType | None) -> None:  # noqa: ARG001
-        request.asked = True
+    def handle(number: int, frame: FrameType | None) -> None:  # noqa: ARG001
+        request.set()
         signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
 
     try:
         for number in (signal.SIGINT, signal.SIGTERM):
-            before[number] = signal.signal(number, ask)
+            before[number] = signal.signal(number, handle)
     except ValueError:
         before = {}
     try:
@@ -77,12 +41,12 @@ def interruptible() -> Iterator[StopRequest]:
 
 @contextmanager
 def own_torch_state(threads: int, deterministic: bool, one_size: bool) -> Iterator[None]:
-    """Set what torch has one of in a process, and give the caller's, with its random state, back.
+    """Set torch's global state inside the block, and restore it and its random state afterwards.
 
     Args:
         threads: of a CPU.
-        deterministic: on CUDA, take repeatable algorithms alone.
-        one_size: the images have one size, so that on CUDA it pays to time which of cuDNN's algorithms is fastest for it.
+        deterministic: on CUDA, use repeatable algorithms only.
+        one_size: the images have one size, so that on CUDA cuDNN may time its algorithms and take the fastest.
     """
     threads_before = torch.get_num_threads()
     deterministic_before = torch.are_deterministic_algorithms_enabled()

@@ -1,4 +1,4 @@
-"""What a user can set of the optimizers, the length of a run, its outputs and the machine it uses."""
+"""Settings of the optimizers, the length of a run, its outputs and the machine it uses."""
 
 from typing import Annotated, Literal
 
@@ -10,25 +10,27 @@ Precision = Literal["auto", "float32", "bf16"]
 Compile = Annotated[
     Literal["auto", "on", "off"], BeforeValidator(lambda x: {True: "on", False: "off"}.get(x, x))
 ]
-"""YAML reads a bare on and off as truth values."""
+"""YAML reads a bare on and off as booleans."""
 LogName = Literal["csv", "tensorboard", "wandb", "mlflow"]
 
 
 class OptimSettings(BaseModel):
-    """Adam, the same for every phase but for the critics' rate."""
+    """Adam, the same for every network except for the discriminators' learning rate."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     lr: float = Field(default=2e-4, gt=0, description="Learning rate during the constant epochs.")
     disc_lr: float = Field(
-        default=1.0, gt=0, description="Learning rate of the critics, as a multiple of the others' (TTUR)."
+        default=1.0,
+        gt=0,
+        description="Learning rate of the discriminators, as a multiple of the generators' (TTUR).",
     )
     beta1: float = Field(default=0.5, ge=0, lt=1, description="Adam's decay of the gradient's mean.")
     beta2: float = Field(default=0.999, ge=0, lt=1, description="Adam's decay of the gradient's square.")
 
 
 class TrainingSettings(BaseModel):
-    """How long to train, and what to keep on the way. Everything is counted in images (pairs of a and b)."""
+    """Length and outputs of a run, counted in images (in pairs for paired data)."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
@@ -36,51 +38,62 @@ class TrainingSettings(BaseModel):
         default=100, ge=0, description="Epochs at constant learning rate; an epoch is max(|A|, |B|) images."
     )
     decay_epochs: float = Field(
-        default=100, ge=0, description="Epochs in which the learning rate falls to zero."
+        default=100, ge=0, description="Epochs of linear decay of the learning rate to zero."
     )
-    batch: int = Field(default=1, ge=1, description="Images a step and process.")
+    batch: int = Field(default=1, ge=1, description="Images in a batch, for each process.")
     ema: float = Field(
         default=0,
         ge=0,
-        description="Half-life, in images, of the averaged generators that are shipped; 0 ships the trained ones.",
+        description="Half-life, in images, of the averaged generators that snapshots hold; 0: no averaging.",
     )
-    samples: int = Field(default=4, ge=0, le=16, description="Fixed images a side in each sample grid.")
+    samples: int = Field(default=4, ge=0, le=16, description="Images of each domain in a sample grid.")
     report_every: int | None = Field(default=None, ge=1, description="Images between lines of metrics.jsonl.")
     sample_every: int | None = Field(default=None, ge=1, description="Images between sample grids.")
-    snapshot_every: int | None = Field(default=None, ge=1, description="Images between models to ship.")
+    snapshot_every: int | None = Field(default=None, ge=1, description="Images between snapshots.")
     state_every: int | None = Field(default=None, ge=1, description="Images between states to resume from.")
     log: Annotated[tuple[LogName, ...], BeforeValidator(separated)] = Field(
         default=(),
-        description="Write the reports for other programs as well: csv, tensorboard, wandb, mlflow.",
+        description="Also write the reports for other programs: csv, tensorboard, wandb, mlflow.",
     )
 
 
 class MachineSettings(BaseModel):
-    """What `auto` decides once, at the first start; kept in config.yaml ever after."""
+    """Use of the machine; `auto` and unset are chosen at the first start and written to config.yaml."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    device: str = Field(default="auto", description="auto, cpu, cuda, cuda:1, mps.")
+    device: str = Field(
+        default="auto", description="auto (a CUDA GPU, else Apple's, else the CPU), cpu, cuda, cuda:1 or mps."
+    )
     precision: Precision = Field(
-        default="auto", description="auto is bf16 where the machine computes it fast, else float32."
+        default="auto", description="float32 or bf16; auto is bf16 where the machine computes it fast."
     )
     compile: Compile = Field(
-        default="auto",
-        description="Compile the networks: auto on CUDA, where it pays in a run of this length.",
+        default="auto", description="Compile the networks; auto: on CUDA, in runs long enough to save time."
     )
     capture: bool | None = Field(
         default=None,
-        description="On CUDA, launch each step as one captured graph; if unset, where it can be and compile is not off.",
+        description="On CUDA, launch each step as one captured graph; by default where possible, unless compile"
+        " is off.",
     )
     native: bool | None = Field(
         default=None,
-        description="On a CPU, convolve (in float32) and norm by C code; if unset, where there is a compiler for it.",
+        description="On a CPU, run convolutions and norms as C code; by default where gcc is installed.",
     )
-    threads: int | None = Field(default=None, ge=1, description="CPU threads; as many as cores unless set.")
-    channels_last: bool | None = Field(default=None, description="Memory layout of images and weights.")
-    fused: bool | None = Field(default=None, description="One fused kernel for each optimizer step.")
-    deterministic: bool = Field(default=False, description="On CUDA: bitwise repeatable, and slower.")
-    checkpoint: bool = Field(
-        default=False,
-        description="Compute residual blocks twice rather than keep what is in them: less memory, same results.",
+    threads: int | None = Field(
+        default=None,
+        ge=1,
+        description="CPU threads; by default one for each core. Other counts round differently.",
+    )
+    channels_last: bool | None = Field(
+        default=None, description="Channels-last memory layout; by default on a CPU and with bf16."
+    )
+    fused: bool | None = Field(
+        default=None, description="One fused kernel for each optimizer step; by default on CPU and CUDA."
+    )
+    deterministic: bool = Field(default=False, description="On CUDA, bitwise repeatable but slower.")
+    checkpoint: bool | None = Field(
+        default=None,
+        description="Compute residual blocks twice, which needs less memory and gives the same results; by default"
+        " where memory is short.",
     )

@@ -1,18 +1,14 @@
-"""The state a run resumes from: everything that the next step depends on, to the bit.
+"""The state that a run resumes from: everything that the next step depends on, to the bit.
 
 A state is a folder of safetensors files, so reading one can never run code:
 
-    state.safetensors    weights, moments, averages, replay buffers of rank 0, unreported loss sums
-    rank1.safetensors    replay buffers and loss sums of rank 1, and so on
-    progress.json        images seen, ranks, and how long the logs were
+    state.safetensors    weights, moments, averages, stored images of rank 0, unreported loss sums
+    rank1.safetensors    stored images and loss sums of rank 1, and so on
+    progress.json        format, images seen, ranks, and how long the logs were
 """
 
-import errno
 import json
-import os
 import shutil
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -23,63 +19,84 @@ from torch import Tensor
 
 from twofold import distributed
 from twofold.errors import TwofoldError
-from twofold.runs import Run
+from twofold.files import sync, write_atomically
+from twofold.methods.base import Method
+from twofold.runs import Notify, Run
 from twofold.training.trainer import Trainer
 
+FORMAT = 2
+"""1, of twofold 0.1: stored images have names of their own; see `with_new_names`."""
+
 KEEP = 2
-"""States kept: the newest, and the one before in case a disk fails us."""
+"""States kept: the newest, and the one before in case the disk damages it."""
 
 ASIDE = "writing-"
 PRIVATE = ("memory/", "sums/")
-FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-"""A full disk, a full quota, a limit on file sizes."""
 
 Tensors = dict[str, Tensor]
 
 
 def save(run: Run, trainer: Trainer, progress: dict[str, Any]) -> None:
-    """Write the state of all ranks beside the others, make it durable, then give it its name.
+    """Write the state of all ranks beside the others, make it durable, then rename it.
 
     Raises:
-        TwofoldError: no space is left; the states before are whole.
+        OSError, SafetensorError: the disk refused; the earlier states are complete.
     """
     folder = run.state(trainer.images)
-    if folder.exists():  # saved at this very count already, when it was due or on a stop
+    if folder.exists():  # saved at this image count already, when it was due or on a stop
         return
     aside = folder.with_name(f"{ASIDE}{folder.name}")
-    with room_left(run.path):
-        if distributed.rank() == 0:
-            sweep(folder.parent)
-            aside.mkdir(parents=True)
-            store(shared(trainer) | private(trainer), aside / "state.safetensors")
-            text = json.dumps({"images": trainer.images, "ranks": distributed.world()} | progress)
-            store_bytes(text.encode(), aside / "progress.json")
-        distributed.barrier()
-        if distributed.rank() != 0:
-            store(private(trainer), aside / f"rank{distributed.rank()}.safetensors")
-        distributed.barrier()
-        if distributed.rank() == 0:
-            sync_folder(aside)
-            aside.rename(folder)
-            sync_folder(folder.parent)
-            for _, old in run.states()[:-KEEP]:
-                shutil.rmtree(old)
-    distributed.barrier()  # so that every rank sees the folder when it asks again
+    try:
+        write(aside, trainer, progress)
+    except BaseException:
+        shutil.rmtree(aside, ignore_errors=True)  # makes room for the next try
+        raise
+    if distributed.rank() == 0:
+        aside.rename(folder)
+        sync(folder.parent)
+        for _, old in run.states()[:-KEEP]:
+            shutil.rmtree(old)
+    distributed.barrier()  # so that every rank sees the folder
 
 
-def load(run: Run, trainer: Trainer, notify: Callable[[str], None]) -> dict[str, Any] | None:
-    """Put the newest whole state into `trainer`; its progress, or None where there is no state.
+def write(folder: Path, trainer: Trainer, progress: dict[str, Any]) -> None:
+    if distributed.rank() == 0:
+        for left in folder.parent.glob(f"{ASIDE}*"):  # by processes that were killed
+            shutil.rmtree(left)
+        folder.mkdir(parents=True)
+        store(shared(trainer) | private(trainer), folder / "state.safetensors")
+        facts = {"format": FORMAT, "images": trainer.images, "ranks": distributed.world()}
+        write_atomically(folder / "progress.json", json.dumps(facts | progress), durable=True)
+    distributed.barrier()
+    if distributed.rank() != 0:
+        store(private(trainer), folder / f"rank{distributed.rank()}.safetensors")
+    distributed.barrier()
+    if distributed.rank() == 0:
+        sync(folder)
 
-    States that cannot be read are passed over, renamed, and said.
+
+def store(tensors: Tensors, path: Path) -> None:
+    """Write tensors durably; contiguous, as safetensors needs them."""
+    save_file({name: t.detach().cpu().contiguous() for name, t in tensors.items()}, path)
+    sync(path)
+
+
+def load(run: Run, trainer: Trainer, notify: Notify) -> dict[str, Any] | None:
+    """Load the newest readable state into `trainer`.
+
+    States that cannot be read are skipped, renamed, and printed.
+
+    Returns:
+        Its progress, or None where there is no state.
 
     Raises:
-        TwofoldError: there are states, but none can be read, or they belong to another number of ranks.
+        TwofoldError: there are states, but none can be read, or they do not fit the run.
     """
     damaged: dict[Path, str] = {}
     for images, folder in reversed(run.states()):
         content, reason = None, "another process cannot read its part"
         try:
-            content = read(run, folder)
+            content = read(run, folder, trainer.method)
         except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
             reason = f"{type(error).__name__}: {error}"
         if distributed.any_rank(content is None, trainer.device):
@@ -90,19 +107,23 @@ def load(run: Run, trainer: Trainer, notify: Callable[[str], None]) -> dict[str,
         try:
             restore(trainer, tensors)
         except (KeyError, RuntimeError) as error:
-            raise TwofoldError(f"{folder} is not of the networks in config.yaml; restore that") from error
+            raise TwofoldError(
+                f"{folder} does not fit the networks in config.yaml; restore that file"
+            ) from error
         trainer.images = images
         for each, reason in damaged.items():
-            notify(f"the state at {int(each.name)} images cannot be read ({reason}); the one at {images} can")
-            put_away(each)
+            notify(f"cannot read the state at {int(each.name)} images ({reason}); loaded the one at {images}")
+            rename_damaged(each)
         return progress
     if damaged:
         reasons = "; ".join(f"{folder.name}: {reason}" for folder, reason in damaged.items())
-        raise TwofoldError(f"no state of {run.path} can be read ({reasons}); start anew elsewhere")
+        raise TwofoldError(
+            f"cannot read any state of {run.path} ({reasons}); start a new run with another --out"
+        )
     return None
 
 
-def read(run: Run, folder: Path) -> tuple[dict[str, Any], Tensors]:
+def read(run: Run, folder: Path, method: Method) -> tuple[dict[str, Any], Tensors]:
     """The progress in a state, and this rank's tensors."""
     progress = json.loads((folder / "progress.json").read_bytes())
     if progress["ranks"] != distributed.world():
@@ -110,30 +131,53 @@ def read(run: Run, folder: Path) -> tuple[dict[str, Any], Tensors]:
             f"{run.path} was trained by {progress['ranks']} processes; resume it with as many (torchrun"
             f" --nproc-per-node={progress['ranks']})"
         )
+    version = progress.get("format", 1)
+    if version > FORMAT:
+        raise TwofoldError(
+            f"{folder} has format {version}, this twofold reads up to {FORMAT}: update twofold"
+        )
     tensors = load_file(folder / "state.safetensors")
     if rank := distributed.rank():
         shared_alone = {k: t for k, t in tensors.items() if not k.startswith(PRIVATE)}
         tensors = shared_alone | load_file(folder / f"rank{rank}.safetensors")
-    return progress, tensors
+    return progress, with_new_names(tensors, method) if version == 1 else tensors
 
 
-def put_away(damaged: Path) -> None:
-    """Rename a state that cannot be read, so that its name is free and it counts no more."""
+def with_new_names(tensors: Tensors, method: Method) -> Tensors:
+    """The tensors of a state of 0.1, with the stored images under today's names.
+
+    0.1 kept each image of a replay buffer under its place (memory/replay_a/000000; memory/000000 of CUT), and recent
+    images as memory/real_a/rows and memory/real_a/count.
+    """
+    converted = {name: tensor for name, tensor in tensors.items() if not name.startswith("memory/")}
+    for name, storage in method.image_storages().items():
+        saved = under(f"memory/{name.removeprefix('recent.')}", tensors)
+        if not saved and name == "replay_b":
+            saved = {k: t for k, t in under("memory", tensors).items() if k.isdigit()}
+        state = {f"image_{place}": image for place, image in saved.items() if place.isdigit()}
+        count = torch.tensor([len(state)])
+        if len({image.shape for image in state.values()}) == 1:  # of one size: rows, the last not in use
+            images = torch.cat([state[place] for place in sorted(state)])
+            empty = images.new_zeros(storage.capacity + 1 - len(images), *images.shape[1:])
+            state = {"rows": torch.cat((images, empty))}
+        state = {"count": count} | state | {k: t for k, t in saved.items() if not k.isdigit()}
+        converted |= prefixed(f"memory/{name}", state)
+    return converted
+
+
+def rename_damaged(folder: Path) -> None:
+    """Rename a state that cannot be read, so that its name is free and it is not read again."""
     if distributed.rank() == 0:
-        away = damaged.with_name(f"damaged-{damaged.name}")
+        away = folder.with_name(f"damaged-{folder.name}")
         shutil.rmtree(away, ignore_errors=True)
-        damaged.rename(away)
-
-
-def sweep(states: Path) -> None:
-    """Remove what saves that were killed have left."""
-    for left in states.glob(f"{ASIDE}*"):
-        shutil.rmtree(left)
+        folder.rename(away)
 
 
 def shared(trainer: Trainer) -> Tensors:
-    """What is the same on every rank."""
-    tensors = prefixed("method", trainer.method.state_dict())
+    """The tensors that are equal on every rank."""
+    tensors: Tensors = {}
+    for name, network in trainer.method.networks().items():
+        tensors |= {f"method/{name}.{key}": tensor for key, tensor in network.state_dict().items()}
     for name, average in trainer.averages.items():
         tensors |= prefixed(f"average/{name}", average.state_dict())
     for phase, optimizer in trainer.optimizers.items():
@@ -143,13 +187,17 @@ def shared(trainer: Trainer) -> Tensors:
 
 
 def private(trainer: Trainer) -> Tensors:
-    """What each rank has of its own."""
-    return prefixed("memory", trainer.method.memory()) | prefixed("sums", trainer.sums.state())
+    """The tensors that each rank has of its own."""
+    tensors = prefixed("sums", trainer.sums.state())
+    for name, storage in trainer.method.image_storages().items():
+        tensors |= prefixed(f"memory/{name}", storage.state_dict())
+    return tensors
 
 
 def restore(trainer: Trainer, tensors: Tensors) -> None:
-    """Put what `shared` and `private` gave into a trainer built alike."""
-    trainer.method.load_state_dict(under("method", tensors))
+    """Load the tensors of `shared` and `private` into a trainer that was built alike."""
+    for name, network in trainer.method.networks().items():
+        network.load_state_dict(under(f"method/{name}", tensors, "."))
     for name, average in trainer.averages.items():
         average.load_state_dict(under(f"average/{name}", tensors))
     for phase, optimizer in trainer.optimizers.items():
@@ -158,15 +206,15 @@ def restore(trainer: Trainer, tensors: Tensors) -> None:
             on_device = optimizer.defaults["fused"] or optimizer.defaults["capturable"]
             counter = param.device if on_device else torch.device("cpu")
             optimizer.state[param] = {
-                name: saved.to(counter) if name == "step" else like(param, saved)
+                name: saved.to(counter) if name == "step" else with_strides_of(param, saved)
                 for name, saved in moments.items()
             }
-    device = trainer.device
-    trainer.method.recall({name: saved.to(device) for name, saved in under("memory", tensors).items()})
+    for name, storage in trainer.method.image_storages().items():
+        storage.load_state_dict(under(f"memory/{name}", tensors))
     trainer.sums.restore(under("sums", tensors))
 
 
-def like(param: Tensor, saved: Tensor) -> Tensor:
+def with_strides_of(param: Tensor, saved: Tensor) -> Tensor:
     """A saved moment on its parameter's device and with its strides, which fused Adam relies on."""
     return torch.empty_like(param, requires_grad=False).copy_(saved)
 
@@ -175,41 +223,6 @@ def prefixed(prefix: str, tensors: dict[str, Any]) -> Tensors:
     return {f"{prefix}/{name}": tensor for name, tensor in tensors.items()}
 
 
-def under(prefix: str, tensors: Tensors) -> Tensors:
-    return {k.removeprefix(prefix + "/"): t for k, t in tensors.items() if k.startswith(prefix + "/")}
-
-
-def store(tensors: Tensors, path: Path) -> None:
-    """Write tensors durably; contiguous, as safetensors wants them."""
-    save_file({name: t.detach().cpu().contiguous() for name, t in tensors.items()}, path)
-    with path.open("rb") as file:
-        os.fsync(file.fileno())
-
-
-def store_bytes(content: bytes, path: Path) -> None:
-    with path.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def sync_folder(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
-@contextmanager
-def room_left(folder: Path) -> Iterator[None]:
-    """Turn "no space left" into one line that says where, and make room for what is to be tried again."""
-    try:
-        yield
-    except (OSError, SafetensorError) as error:
-        if not any(os.strerror(code) in str(error) for code in FULL):
-            raise
-        sweep(folder / "states")
-        raise TwofoldError(
-            f"no space left under {folder}: free some and run the same command again; nothing saved was lost"
-        ) from error
+def under(prefix: str, tensors: Tensors, separator: str = "/") -> Tensors:
+    start = prefix + separator
+    return {k.removeprefix(start): t for k, t in tensors.items() if k.startswith(start)}

@@ -14,9 +14,9 @@ from twofold.networks.layers import Generator
 from twofold.randomness import seed32
 from twofold.training.adam import Adam
 from twofold.training.capture import Capture, CudaRecorder
-from twofold.training.compiled import compile_networks, eagerly
 from twofold.training.deterministic import make_reflection_deterministic
 from twofold.training.loss_sums import LossSums, counting
+from twofold.training.machine import compile_networks, uncompiled
 
 EMA_RAMP = 0.25
 """The averaging half-life is at most this share of the images seen, so that a young average forgets the start."""
@@ -28,12 +28,12 @@ class Trainer:
     Args:
         method: its networks, on any device; moved to `device`.
         precision: "float32", or "bf16" to run the networks under autocast; weights and moments stay as they are.
-        critic_lr: rate of the phase "D" as a multiple of the others' (Heusel et al. 2017, arXiv 1706.08500).
+        disc_lr: factor of phase "D"'s learning rate (Heusel et al. 2017, arXiv 1706.08500).
         ema: half-life in images of the averaged generators; 0 keeps none.
-        compiled: run the networks as torch's compiler makes them; see `compiled`.
+        compiled: compile the networks with torch's compiler.
         kernels: on a CPU, let `cpu.accelerate` use C code; uncompiled networks are accelerated in either case.
         captured: on CUDA, launch each step as one graph; see `capture`. For images of one size, on one process.
-        say: is told what the user should know.
+        notify: receives each line that the user should read.
         seed: with the rank and the image count, the key of each step's random draws.
     """
 
@@ -63,7 +63,7 @@ class Trainer:
         elif self.device.type != "cpu" and torch.are_deterministic_algorithms_enabled():
             make_reflection_deterministic(self.method)
         self.precision, self.seed, self.ema = precision, seed, ema
-        self.rates = {phase: disc_lr if phase == "D" else 1.0 for phase in method.phases}
+        self.rate_factors = {phase: disc_lr if phase == "D" else 1.0 for phase in method.phases}
         self.images = 0
         self.params = {phase: trainable(method, names) for phase, names in method.phases.items()}
         self.optimizers = {
@@ -82,8 +82,8 @@ class Trainer:
             if ema
         }
         self.sums = LossSums(self.device)
-        self.now = torch.zeros((), device=self.device, dtype=counting(self.device))
-        self.forgetting = torch.zeros((), device=self.device)
+        self.images_seen = torch.zeros((), device=self.device, dtype=counting(self.device))
+        self.ema_weight = torch.zeros((), device=self.device)
         self.compiled = compiled
         if compiled:
             compile_networks(method)
@@ -96,34 +96,34 @@ class Trainer:
         torch.manual_seed(seed32("step", self.seed, rank(), self.images))
         a, b = (x.contiguous(memory_format=self.layout) for x in (batch.a, batch.b))
         count = len(a) * world()
-        batch = batch._replace(a=a, b=b, turn=self.images // count)
-        self._set(lr, count)
+        batch = batch._replace(a=a, b=b, number=self.images // count)
+        self._set_step_values(lr, count)
         if self.capture is None:
             self._learn(batch)
         else:
-            self.capture.step(batch, kind=batch.turn % self.method.period)
+            self.capture.step(batch, kind=batch.number % self.method.period)
         self.images += count
 
-    def _set(self, lr: float, count: int) -> None:
-        """Put what changes from step to step where `_learn` finds it."""
-        self.now.fill_(self.images)
+    def _set_step_values(self, lr: float, count: int) -> None:
+        """Put the numbers that change from step to step where `_learn` reads them: on the device."""
+        self.images_seen.fill_(self.images)
         for phase, optimizer in self.optimizers.items():
             for group in optimizer.param_groups:
-                rate = lr * self.rates[phase]
+                rate = lr * self.rate_factors[phase]
                 group["lr"] = group["lr"].fill_(rate) if self.capture else rate
         if self.averages:
             halflife = min(self.ema, (self.images + count) * EMA_RAMP)
-            self.forgetting.fill_(1 - 0.5 ** (count / halflife))
+            self.ema_weight.fill_(1 - 0.5 ** (count / halflife))
 
     def _learn(self, batch: Batch) -> None:
-        """All of a step that happens on the device; a graph captures it, so it takes no number from the program."""
+        """The part of a step that runs on the device. A graph captures it, so it uses no Python number that changes."""
         updates = self.method.step(batch)
         while (update := self._next(updates)) is not None:
             phase, losses, complete = update
             params, optimizer = self.params[phase], self.optimizers[phase]
             if losses:
                 torch.stack(list(losses.values())).sum().backward(inputs=params)
-                self.sums.add(losses, self.now)
+                self.sums.add(losses, self.images_seen)
             if not complete:
                 continue
             sync_gradients(params)
@@ -145,17 +145,17 @@ class Trainer:
     def _average(self) -> None:
         for name, average in self.averages.items():
             network = self.method.get_submodule(name)
-            for mine, its in zip(average.parameters(), network.parameters(), strict=True):
-                mine.lerp_(its, self.forgetting.to(mine.dtype))
-            for mine, its in zip(average.buffers(), network.buffers(), strict=True):
-                mine.copy_(its)
+            for averaged, trained in zip(average.parameters(), network.parameters(), strict=True):
+                averaged.lerp_(trained, self.ema_weight.to(averaged.dtype))
+            for averaged, trained in zip(average.buffers(), network.buffers(), strict=True):
+                averaged.copy_(trained)
 
-    def looking(self) -> AbstractContextManager[None]:
-        """To be entered where the generators translate between steps: on images of other sizes nothing is compiled."""
-        return eagerly() if self.compiled else nullcontext()
+    def uncompiled(self) -> AbstractContextManager[None]:
+        """For translating between steps: images of other sizes would make torch compile again."""
+        return uncompiled() if self.compiled else nullcontext()
 
     def generator(self, direction: str) -> Generator:
-        """The network that ships for a direction: the averaged one where there is one."""
+        """The network that is saved for a direction: the averaged one where there is one."""
         name = self.method.translators[direction]
         network = self.averages.get(name) or self.method.get_submodule(name)
         assert isinstance(network, Generator)

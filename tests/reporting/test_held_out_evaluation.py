@@ -131,7 +131,7 @@ def test_without_answers_a_feature_network_judges(lab, many, tmp_path, command):
 def test_without_either_nothing_is_the_best_and_that_is_said(lab, many, tmp_path, command):
     a, b = (many(tmp_path / name, count) for name, count in (("VA", 2), ("VB", 3)))
     said = command(*lab.tokens(tmp_path / "run"), "--val", a, b)
-    assert said.output.count("no best snapshot is kept: the held-out images have no known answers") == 1
+    assert said.output.count("no best snapshot will be chosen: the held-out images have no ground truth") == 1
     assert not Run(tmp_path / "run").evaluations.exists()
     assert (
         "no best snapshot"
@@ -141,7 +141,7 @@ def test_without_either_nothing_is_the_best_and_that_is_said(lab, many, tmp_path
 
 @pytest.mark.parametrize(
     ("metric", "words"),
-    [("psnr", "needs held-out images with answers"), ("kid", "needs evaluation.features")],
+    [("psnr", "needs held-out pairs"), ("kid", "needs evaluation.features")],
 )
 def test_a_metric_that_cannot_be_is_refused_before_anything_is_written(lab, tmp_path, command, metric, words):
     said = command(*lab.tokens(tmp_path / "run", evaluation__metric=metric))

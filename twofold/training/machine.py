@@ -1,0 +1,210 @@
+"""What a run uses of its machine: device, precision, compiling, capture, C code, threads, layout, checkpointing.
+
+Every setting that is left open is chosen once, at the first start, and written to config.yaml. A resumed run keeps the
+choice, except for settings that only affect speed or memory and that its machine cannot have: they are chosen again.
+"""
+
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.util import find_spec
+from typing import Any
+
+import torch
+
+from twofold import config as configs
+from twofold import hardware
+from twofold.config import Config, Layer
+from twofold.cpu import native
+from twofold.distributed import local_rank, world
+from twofold.errors import UsageError
+from twofold.methods.base import Method
+from twofold.networks.layers import Discriminator, Generator
+from twofold.networks.resnet import ResnetGenerator
+from twofold.runs import Notify
+from twofold.training import memory
+
+COMPILING_PAYS = 2_000 * 256**2
+"""Pixels, over all images of a run, from which a GPU saves more time than compiling takes. Not measured."""
+
+CHECKPOINT_SHARE = 0.6
+"""The share of the free memory that a step may need before residual blocks are checkpointed."""
+
+UNDECIDED = {
+    **{"compile": "auto", "capture": None, "native": None, "channels_last": None, "fused": None},
+    "checkpoint": None,
+}
+"""The speed settings that are chosen for a device, as they are before the choice."""
+
+
+def choose(config: Config, total: int, notify: Notify) -> Config:
+    """Fill in every machine setting that is left open.
+
+    Args:
+        total: images that the run will see.
+
+    Raises:
+        UsageError: a setting cannot be used on this machine.
+    """
+    given = config.machine
+    device = hardware.pick_device(given.device, local_rank())
+    precision = given.precision
+    if precision == "auto":
+        precision = "bf16" if hardware.fast_bf16(device) else "float32"
+    layout = device.type == "cpu" or precision == "bf16"
+    chosen = {
+        "device": device.type if given.device == "auto" else given.device,
+        "precision": precision,
+        "threads": given.threads or torch.get_num_threads(),
+        "channels_last": layout if given.channels_last is None else given.channels_last,
+        "fused": device.type in ("cpu", "cuda") if given.fused is None else given.fused,
+        "compile": choose_compile(config, device, total),
+        "native": if_possible("native", given.native, can_use_native(device), "a CPU, Linux and gcc"),
+    }
+    config = with_machine(config, chosen)
+    config = with_machine(config, {"checkpoint": choose_checkpoint(config, device, notify)})
+    needed = "CUDA, one process, images of one size and machine.checkpoint false"
+    capture = False if given.capture is None and given.compile == "off" else given.capture
+    return with_machine(
+        config, {"capture": if_possible("capture", capture, can_capture(config, device), needed)}
+    )
+
+
+def with_machine(config: Config, changes: dict[str, Any]) -> Config:
+    return configs.compose(config.model_dump(), {"machine": changes})
+
+
+def choose_compile(config: Config, device: torch.device, total: int) -> str:
+    """On a CPU never: our convolutions there are faster than compiled ones (docs/performance.md)."""
+    if config.machine.compile == "auto":
+        pays = device.type == "cuda" and total * config.data.size**2 >= COMPILING_PAYS
+        return "on" if pays and can_compile(device) else "off"
+    if config.machine.compile == "on" and not can_compile(device):
+        needed = "a C++ compiler" + (" and Triton" if device.type == "cuda" else "")
+        raise UsageError(f"machine.compile on needs {needed}, which is not installed; use auto or off")
+    return config.machine.compile
+
+
+def if_possible(name: str, given: bool | None, possible: bool, needed: str) -> bool:
+    """The user's value of a setting, or by default whether it is possible."""
+    if given and not possible:
+        raise UsageError(f"machine.{name} true needs {needed}; leave it out or use false")
+    return possible if given is None else given
+
+
+def choose_checkpoint(config: Config, device: torch.device, notify: Notify) -> bool:
+    """Checkpointing, which makes a step take 1.2 times as long, only where memory is short."""
+    if config.machine.checkpoint is not None or config.machine.capture:
+        return bool(config.machine.checkpoint)
+    free = hardware.free_memory(device)
+    if free is None:
+        return False
+    need = memory.estimate_step(with_machine(config, {"checkpoint": False})).total
+    if need <= CHECKPOINT_SHARE * free:
+        return False
+    less = memory.estimate_step(with_machine(config, {"checkpoint": True})).total
+    if less > free or less >= need:
+        return False
+    gib = [f"{size / 2**30:.1f}" for size in (need, free, less)]
+    notify(
+        f"checkpointing residual blocks: a step needs about {gib[0]} GiB of {gib[1]} free, {gib[2]} with"
+        " checkpointing; --machine.checkpoint false turns it off"
+    )
+    return True
+
+
+# ---- what this machine can do
+
+
+def can_compile(device: torch.device) -> bool:
+    """Whether torch finds its compilers: a C++ compiler, and Triton for CUDA."""
+    compiler = any(shutil.which(name) for name in ("g++", "clang++", "c++"))
+    return compiler and (device.type != "cuda" or find_spec("triton") is not None)
+
+
+def can_use_native(device: torch.device) -> bool:
+    """Whether convolutions can run as C code here."""
+    return device.type == "cpu" and native.available()
+
+
+def can_capture(config: Config, device: torch.device) -> bool:
+    """Whether each step can run as one CUDA graph."""
+    one_size = config.data.resize != "none"
+    return device.type == "cuda" and world() == 1 and one_size and not config.machine.checkpoint
+
+
+# ---- resuming, perhaps on another machine
+
+
+def device_of(stored: Config | None, overrides: Layer) -> torch.device:
+    """The device of this process, for a new run or for one that continues.
+
+    Raises:
+        UsageError: the device that the user names is not here.
+    """
+    name = configs.get(overrides, "machine.device")
+    if name is None and stored is not None and is_here(stored.machine.device):
+        name = stored.machine.device
+    return hardware.pick_device(str(name or "auto"), local_rank())
+
+
+def is_here(device: str) -> bool:
+    try:
+        hardware.pick_device(device, local_rank())
+    except UsageError:
+        return False
+    return True
+
+
+def choose_again(stored: Config, config: Config, overrides: Layer, total: int, notify: Notify) -> Config:
+    """Choose again the speed settings that this machine cannot have, and print every change in one line.
+
+    Args:
+        stored: what the run used so far.
+        config: the same with `overrides`, the user's changes. They are not replaced.
+    """
+    device, given = device_of(stored, overrides), dict(configs.flatten(overrides))
+    again: dict[str, Any] = {}
+    if not is_here(config.machine.device):
+        again["device"] = device.type
+    if stored.machine.device.split(":")[0] != device.type:
+        again |= UNDECIDED
+    if config.machine.compile == "on" and not can_compile(device):
+        again["compile"] = "auto"
+    if config.machine.native and not can_use_native(device):
+        again["native"] = None
+    if config.machine.capture and not can_capture(config, device):
+        again["capture"] = None
+    again = {name: value for name, value in again.items() if f"machine.{name}" not in given}
+    chosen = choose(with_machine(config, again), total, notify)
+    before, after = stored.machine.model_dump(), chosen.machine.model_dump()
+    changed = [name for name in after if before[name] not in (None, after[name])]
+    if changed:
+        listed = ", ".join(f"{name} {before[name]} -> {after[name]}" for name in changed)
+        notify(
+            f"machine settings changed since the last start, results may differ in the last bits: {listed}"
+        )
+    return chosen
+
+
+# ---- compiled networks
+
+
+def compile_networks(method: Method) -> None:
+    """Compile each network's call, in place: parameters and their names stay as they are.
+
+    Discriminators whose gradient is penalised are left out: a compiled network has no second derivative.
+    """
+    kinds = Generator if method.penalises_gradients else (Generator, Discriminator)
+    for network in method.networks().values():
+        if isinstance(network, kinds):
+            network.compile(dynamic=False)
+        if isinstance(network, ResnetGenerator):  # CUT calls this
+            network.forward_with_features = torch.compile(network.forward_with_features, dynamic=False)
+
+
+@contextmanager
+def uncompiled() -> Iterator[None]:
+    """Inside the block compiled networks run as plain torch."""
+    with torch.compiler.set_stance("force_eager"):
+        yield
