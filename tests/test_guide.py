@@ -79,7 +79,7 @@ def test_evaluating(tmp_path, monkeypatch, capsys):
     capsys.readouterr()
     assert cli.run(measure) == 0
     printed = capsys.readouterr().out
-    shown = page[page.index("    7 images have") : page.index("Compare with `untouched`")]
+    shown = page[page.index("    7 of 7 images have") : page.index("Compare with `untouched`")]
     table, _, rest = shown.partition("    PSNR (dB): +")  # better or worse: another run, another summary
     notes = rest[rest.index("    - ") :]
     for part in (table, "over the untouched sources, which is", notes):
