@@ -23,7 +23,7 @@ def replacing(path: Path, *, durable: bool = False) -> Iterator[Path]:
         OSError: the disk refused.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f".{path.name}")
+    aside = path.with_name(f".{path.name}.{os.getpid()}")  # two processes may write one report
     try:
         yield aside
         if durable:

@@ -435,7 +435,7 @@ def test_a_port_in_use_is_one_line_with_what_to_do(serve, run, notify):
         ([], "RUNS is missing"),
         (["nowhere"], "there is no folder nowhere"),
         ([".", "--port", "70000"], "--port is 70000; give 0 to 65535"),
-        ([".", "--port", "x"], "no whole number"),
+        ([".", "--port", "x"], "--port must be a whole number, not x"),
         ([".", "--host", "no such host"], "--host no such host is not an address of this machine"),
         ([".", "--host", "192.0.2.1", "--port", "0"], "cannot listen on 192.0.2.1"),
     ],

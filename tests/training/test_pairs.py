@@ -151,8 +151,8 @@ def test_masks_from_the_command_line(lab, many, tmp_path, method):
     [
         ({"cyclegan__mask": 1}, "cyclegan.mask and masks go together"),
         ({"data__masks_a": "M"}, "cyclegan.mask and masks go together"),
-        ({"data__masks_b": "M", "method": "cut"}, "cut does not translate what these masks would keep"),
-        ({"data__masks_a": "M", "method": "pix2pix", "size": 32}, "pix2pix does not translate"),
+        ({"data__masks_b": "M", "method": "cut"}, "cut cannot use these masks; leave out data.masks_b"),
+        ({"data__masks_a": "M", "method": "pix2pix", "size": 32}, "pix2pix cannot use these masks"),
     ],
 )
 def test_masks_without_a_use_are_refused(lab, tmp_path, command, changes, message):
