@@ -1,9 +1,9 @@
 import pytest
 import torch
 
+from twofold.networks import resnet_skips
 from twofold.networks.layers import initialise
 from twofold.networks.registry import describe
-from twofold.networks.resnet import ResnetGenerator
 from twofold.networks.unet import UnetGenerator
 from twofold.translation.header import Header
 from twofold.translation.translator import Translator
@@ -15,7 +15,7 @@ def resnet():
 
     def make(seed=0, **arguments):
         torch.manual_seed(seed)
-        network = ResnetGenerator(**{"width": 4, "blocks": 1, **arguments})
+        network = resnet_skips.resnet(**{"width": 4, "blocks": 1, **arguments})
         initialise(network, "kaiming")
         return network
 
