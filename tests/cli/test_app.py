@@ -299,7 +299,7 @@ def test_folders_that_cannot_be_trained_on(call, folders):
     assert "given twice" in refuses(call, "train", "A", "B/../A", *tiny())
     assert "lies inside" in refuses(call, "train", "B", "B/inner", *tiny())
     assert "is not empty and holds no run" in refuses(call, "train", "A", "B", "--out", "texts", *tiny())
-    assert "lies in the image folder" in refuses(call, "train", "A", "B", "--out", "A/run", *tiny())
+    assert "is inside the image folder" in refuses(call, "train", "A", "B", "--out", "A/run", *tiny())
     assert "runs/A2B-cyclegan" not in [str(path) for path in Path().rglob("*")]
 
 
