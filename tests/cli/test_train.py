@@ -115,7 +115,7 @@ def test_folders_that_cannot_be_trained_on(tiny, refuses, folders):
     assert "given twice" in refuses("train", "A", "B/../A", *tiny())
     assert "lies inside" in refuses("train", "B", "B/inner", *tiny())
     assert "is not empty and holds no run" in refuses("train", "A", "B", "--out", "texts", *tiny())
-    assert "lies in the image folder" in refuses("train", "A", "B", "--out", "A/run", *tiny())
+    assert "is inside the image folder" in refuses("train", "A", "B", "--out", "A/run", *tiny())
     assert "runs/A2B-cyclegan" not in [str(path) for path in Path().rglob("*")]
 
 

@@ -54,7 +54,7 @@ def test_the_third_column_is_the_right_answer(lab, halves, tmp_path):
     ended = lab.run(tokens(lab, halves, out, **PIX2PIX, epochs=1, decay_epochs=0, data__load_size=32))
     assert ended.code == 0, ended.output
     assert "3 pairs: the left and the right half of each image" in ended.output
-    assert "; 3 pairs, an epoch is 3;" in ended.output
+    assert "; 3 pairs, 3 images an epoch;" in ended.output
     grid = np.asarray(Image.open(Run(out).samples("ab")[-1][1]), dtype=float)
     whole = images.read(halves / "0.png")
     for column, half in ((0, whole[:, :20]), (2, whole[:, 20:])):
