@@ -12,18 +12,19 @@ from twofold.errors import TwofoldError
 
 
 @contextmanager
-def replacing(path: Path, *, durable: bool = False) -> Iterator[Path]:
+def replacing(path: Path, *, durable: bool = False, shared: bool = False) -> Iterator[Path]:
     """Give a path beside `path` to write to; rename it over `path` when the block ends, remove it when the block fails.
 
     Args:
         path: the file that appears whole or keeps its old content. Its folder is created.
         durable: wait until the disk has the content, so that a power cut cannot lose it.
+        shared: another process may write the same file at the same time.
 
     Raises:
         OSError: the disk refused.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f".{path.name}.{os.getpid()}")  # two processes may write one report
+    aside = path.with_name(f".{path.name}.{os.getpid()}" if shared else f".{path.name}")
     try:
         yield aside
         if durable:
@@ -36,7 +37,7 @@ def replacing(path: Path, *, durable: bool = False) -> Iterator[Path]:
 
 def write_atomically(path: Path, content: str | bytes, *, durable: bool = False) -> None:
     """Write `content` (text as UTF-8) to `path`, whole or not at all."""
-    with replacing(path, durable=durable) as aside:
+    with replacing(path, durable=durable, shared=True) as aside:
         aside.write_bytes(content.encode() if isinstance(content, str) else content)
 
 
