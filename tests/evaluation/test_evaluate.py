@@ -194,7 +194,7 @@ def test_pairs_in_one_place_are_measured_as_two_folders_are(call, home, tmp_path
         found.append(figures(tmp_path / "e.json"))
     assert found[0] == found[1] == found[2] and "PSNR (dB)" in found[0]
     (tmp_path / "both" / "3.png").unlink()
-    assert "no .png beside: 3.npy" in refused(call, home / "run", tmp_path / "both")
+    assert "no .png file for: 3.npy" in refused(call, home / "run", tmp_path / "both")
 
 
 def test_json_alone_goes_to_standard_output(call, home):
