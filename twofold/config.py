@@ -264,6 +264,8 @@ def resume(stored: Config, said: Layer) -> Config:
                 " or give another --out to start anew"
             )
     changed = {path: wanted[path] for path, _ in flatten(said) if path in FREE}
+    left_open = [path for path in changed if path.startswith("machine.") and changed[path] in (None, "auto")]
+    changed = {path: value for path, value in changed.items() if path not in left_open}
     return compose(stored.model_dump(), nest(changed))
 
 
