@@ -271,12 +271,17 @@ def test_nothing_said_changes_nothing(stored):
     assert resume(stored, stored.model_dump()) == stored
 
 
+SWITCHES = ("capture", "native", "channels_last", "fused", "checkpoint")
+
+
 def test_every_free_setting_may_change(stored):
     values = {
         "data.cache": False,
         "data.cache_dir": Path("/c"),
         "training.log": ("csv",),
-        "machine.checkpoint": True,
+        "machine.device": "cuda",
+        "machine.compile": "on",
+        **dict.fromkeys((f"machine.{name}" for name in SWITCHES), True),
     }
     for path in config.FREE:
         value = values.get(path, 5)

@@ -259,6 +259,8 @@ def resume(stored: Config, overrides: Layer) -> Config:
                 " or give another --out to start a new run"
             )
     changed = {path: wanted[path] for path, _ in flatten(overrides) if path in FREE}
+    left_open = [path for path in changed if path.startswith("machine.") and changed[path] in (None, "auto")]
+    changed = {path: value for path, value in changed.items() if path not in left_open}
     return compose(stored.model_dump(), nest(changed))
 
 

@@ -7,7 +7,8 @@ from twofold.evaluation.evaluate import evaluate, measure_row
 from twofold.evaluation.measures import Sample, answer_measure
 from twofold.evaluation.table import PICTURE, Table
 from twofold.formats import images
-from twofold.metrics.image import Uint8, match_histogram
+from twofold.formats.values import Uint8
+from twofold.metrics.image import match_histogram
 from twofold.presets import layer
 from twofold.reporting.report import write_report
 from twofold.runs import Run, read_lines

@@ -284,6 +284,8 @@ def test_the_users_changes_are_kept_or_refused(monkeypatch):
     used, lines = resumed(monkeypatch, same, same, {"machine.fused": False, "machine.threads": 7})
     assert (used.fused, used.threads) == (False, 7)
     assert len(lines) == 1 and lines[0].endswith("threads 1 -> 7, fused True -> False")
+    left_open = {"machine.device": "auto", "machine.compile": "auto", "machine.native": None}
+    assert resumed(monkeypatch, same, same, left_open)[1] == []
     with pytest.raises(UsageError, match="native true needs"):
         resumed(monkeypatch, same, same | {"gcc": False}, {"machine.native": True})
     with pytest.raises(UsageError, match="mps is not on this machine"):

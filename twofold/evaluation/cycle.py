@@ -13,7 +13,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from twofold.formats import images
-from twofold.metrics.image import Uint8
+from twofold.formats.values import Uint8
 from twofold.randomness import generator
 from twofold.translation.translator import Translator
 

@@ -11,7 +11,7 @@ from twofold.evaluation.measures import Measure, Sample
 from twofold.evaluation.selection import choose
 from twofold.evaluation.table import Row, Table, contact_sheet
 from twofold.formats import images
-from twofold.metrics.image import Uint8
+from twofold.formats.values import Uint8
 from twofold.prefetch import prefetch
 from twofold.translation.translator import At
 

@@ -18,8 +18,8 @@ from twofold.data.settings import DataSettings
 from twofold.errors import TwofoldError, UsageError
 from twofold.files import replacing
 from twofold.formats import images
+from twofold.formats.values import Uint8
 from twofold.metrics import inception
-from twofold.metrics.image import Uint8
 from twofold.metrics.labels import to_rgb
 
 BATCH = 16

@@ -12,8 +12,9 @@ from twofold.data.dataset import ImageStore
 from twofold.data.loader import load_plain
 from twofold.evaluation.features import features, own_network
 from twofold.formats.images import to_float, to_uint8
+from twofold.formats.values import Uint8
 from twofold.metrics.distribution import kid
-from twofold.metrics.image import Uint8, psnr, ssim
+from twofold.metrics.image import psnr, ssim
 from twofold.translation.noise import at_test_time
 
 

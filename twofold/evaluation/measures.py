@@ -14,9 +14,10 @@ from twofold.evaluation.features import Network, features, features_of_files, pl
 from twofold.evaluation.inputs import Inputs
 from twofold.evaluation.table import Column, Row, Table
 from twofold.formats import images
+from twofold.formats.values import Uint8
 from twofold.metrics import labels, lpips
 from twofold.metrics.distribution import Estimate, bootstrap, fid, kid, mean_estimate
-from twofold.metrics.image import Uint8, ms_ssim, psnr, ssim
+from twofold.metrics.image import ms_ssim, psnr, ssim
 from twofold.metrics.structure import hides_source, structure_kept
 
 

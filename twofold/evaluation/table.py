@@ -11,8 +11,8 @@ import numpy as np
 
 from twofold.files import write_atomically
 from twofold.formats import images
+from twofold.formats.values import Uint8
 from twofold.metrics.distribution import Estimate
-from twofold.metrics.image import Uint8
 from twofold.metrics.labels import to_rgb
 
 PICTURE = "evaluation.webp"

@@ -7,7 +7,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-Uint8 = NDArray[np.uint8]
+from twofold.formats.values import Uint8
 
 SSIM_SIDE, MS_SSIM_SIDE = 6, 176
 """The smallest sides in pixels: SSIM mirrors 5 pixels at the edges, MS-SSIM needs a whole window after four halvings."""

@@ -5,16 +5,14 @@ blocks pool in another way than those of later Inceptions. Its weights come from
 file; the modules have the names used there.
 """
 
-import hashlib
-import urllib.request
 from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from twofold.errors import TwofoldError, UsageError
-from twofold.files import replacing
+from twofold.errors import UsageError
+from twofold.fetch import fetch
 
 NAME = "pt_inception-2015-12-05-6726825d.pth"
 ADDRESS = f"https://github.com/mseitzer/pytorch-fid/releases/download/fid_weights/{NAME}"
@@ -203,20 +201,7 @@ def download(path: Path, address: str = ADDRESS, sha256: str = SHA256) -> None:
     Raises:
         TwofoldError: there is no connection, or another file came.
     """
-    digest = hashlib.sha256()
-    try:
-        with urllib.request.urlopen(address, timeout=60) as source, replacing(path) as aside:
-            with aside.open("wb") as target:
-                while chunk := source.read(1 << 20):
-                    digest.update(chunk)
-                    target.write(chunk)
-            if digest.hexdigest() != sha256:
-                raise TwofoldError(
-                    f"{address} gave another file (wrong SHA-256); try again, or put the file at {path}"
-                )
-    except OSError as error:  # of which URLError is one
-        reason = getattr(error, "reason", error)
-        raise TwofoldError(f"cannot fetch {address} ({reason}); put that file at {path}") from error
+    fetch([address], path, advice=f"put that file at {path}", sha256=sha256)
 
 
 def tensorflow_resize(images: Tensor) -> Tensor:

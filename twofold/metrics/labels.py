@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from twofold.errors import UsageError
-from twofold.metrics.image import Uint8
+from twofold.formats.values import Uint8
 
 Counts = NDArray[np.int64]
 

@@ -142,10 +142,10 @@ def device_of(stored: Config | None, overrides: Layer) -> torch.device:
     Raises:
         UsageError: the device that the user names is not here.
     """
-    name = configs.get(overrides, "machine.device")
-    if name is None and stored is not None and is_here(stored.machine.device):
+    name = str(configs.get(overrides, "machine.device") or "auto")
+    if name == "auto" and stored is not None and is_here(stored.machine.device):
         name = stored.machine.device
-    return hardware.pick_device(str(name or "auto"), local_rank())
+    return hardware.pick_device(name, local_rank())
 
 
 def is_here(device: str) -> bool:
@@ -163,7 +163,8 @@ def choose_again(stored: Config, config: Config, overrides: Layer, total: int, n
         stored: what the run used so far.
         config: the same with `overrides`, the user's changes. They are not replaced.
     """
-    device, given = device_of(stored, overrides), dict(configs.flatten(overrides))
+    device = device_of(stored, overrides)
+    given = [path for path, value in configs.flatten(overrides) if value not in (None, "auto")]
     again: dict[str, Any] = {}
     if not is_here(config.machine.device):
         again["device"] = device.type

@@ -6,7 +6,6 @@ from typing import Literal, overload
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
@@ -15,6 +14,7 @@ from twofold.cpu.accelerate import accelerate
 from twofold.errors import UsageError
 from twofold.formats import images
 from twofold.formats.lab import from_lab, to_lab
+from twofold.formats.values import Uint8
 from twofold.networks.layers import Generator
 from twofold.runs import Run
 from twofold.translation import geometry, memory, model_file
@@ -31,7 +31,6 @@ MAX_BATCHED_SIDE = 512
 LIGHTNESS, COLOUR = slice(0, 1), slice(1, 3)
 """Channels of a Lab image."""
 
-Uint8 = NDArray[np.uint8]
 At = int | Literal["trained", "native"]
 
 
