@@ -105,6 +105,7 @@ UNKNOWN = {
     "A B --adversarial.los wgan": "Did you mean --adversarial.loss?",
     "A B --decay 0": "Did you mean --decay-epochs?",
     "A B --precison bf16": "Did you mean --machine.precision?",
+    "--precison bf16 A B": "Did you mean --machine.precision?",
     "A B --widht 3": "Did you mean --discriminator.width or --generator.width?",
     "A B --epoch5 3": "Did you mean --epochs?",
     "A B --zzzz 3": "Unknown option: --zzzz",
