@@ -1,19 +1,17 @@
-"""What is wrong with a run and what to try next, from its folder alone. Read `examine` from top to bottom.
+"""What is wrong with a run and what to try next, from its folder alone, by the rules of `symptoms` and `appearance`.
 
-It works on a run that is going on, finished, old, empty or damaged; what cannot be read is left out or reported.
-`symptoms` (logs) and `appearance` (pictures) hold the rules.
+The run may be going on, finished, old, empty or damaged; what cannot be read is left out or reported.
 """
 
 import math
 from collections.abc import Iterator
 from functools import lru_cache
-from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from twofold.evaluation.doctor import appearance, symptoms
 from twofold.evaluation.doctor.appearance import Pictures
-from twofold.evaluation.doctor.folder import files, grid_columns, is_count, number
+from twofold.evaluation.doctor.folder import files, grid_columns, number
 from twofold.evaluation.doctor.symptoms import Finding
 from twofold.read_untrusted import Mark, mapping, mark, room
 from twofold.runs import DIRECTIONS, Run, read_lines
@@ -30,9 +28,6 @@ EARLIER = 3
 VISIBLE = 0.2
 """A distance of images in [-1, 1], 25 of 255 levels: below it a loss may jump by any factor and nobody sees it."""
 
-ADVERSARIAL = {"pix2pix": "bce"}
-"""The adversarial loss of a method whose config does not name it; lsgan for the others."""
-
 
 class Logs(NamedTuple):
     """What could be read of a run's configuration and logs."""
@@ -43,7 +38,6 @@ class Logs(NamedTuple):
     """By name, one value per report; NaN where a report lacks it."""
     stopped: dict[int, list[str]]
     """Names of losses by the image count at which the run ended because they were not finite."""
-    waiting: list[float]
     images: int
     """Seen so far."""
     total: float
@@ -55,7 +49,7 @@ def examine(run: Run, *, models: bool = False) -> list[Finding]:
 
     Args:
         models: also run the newest generators and discriminators on a few images, which takes seconds. Without it the
-            logs, the file list and the sample grids are read: 0.2 s on a busy slow core, 0.02 s if no grid is new.
+            logs, the file list and the sample grids are read: 0.2 s on a busy slow core.
     """
     logs = read_logs(run)
     found = [*folder_findings(logs), *log_findings(logs), *data_findings(run), *sample_findings(logs)]
@@ -92,7 +86,7 @@ def without_consequences(found: list[Finding]) -> list[Finding]:
 def read_logs(run: Run) -> Logs:
     """A run's configuration and logs, as far as they can be read."""
     config = mapping(run.config)
-    rows = [row for row in read_lines(run.metrics, NEWEST) if is_count(row.get("images"))]
+    rows = [row for row in read_lines(run.metrics, NEWEST) if 0 <= number(row.get("images")) < 2**53]
     reports = [row for row in rows if isinstance(row.get("losses"), dict)]
     names = dict.fromkeys(str(name) for row in reports for name in row["losses"])
     epoch = next(
@@ -106,7 +100,6 @@ def read_logs(run: Run) -> Logs:
         config,
         {name: [number(row["losses"].get(name)) for row in reports] for name in names},
         {row["images"]: [*map(str, row["not_finite"])] for row in stops},
-        [number(row.get("waiting")) for row in read_lines(run.timing, NEWEST) if "waiting" in row],
         max((row["images"] for row in rows), default=0),
         epochs * epoch if epochs > 0 else math.inf,
     )
@@ -140,7 +133,7 @@ def log_findings(logs: Logs) -> Iterator[Finding]:
     """Problems in losses and timing."""
     method = str(logs.config.get("method", "cyclegan"))
     loss = room(logs.config, "adversarial").get("loss") or room(logs.config, "cyclegan").get("adversarial")
-    loss = str(loss or ADVERSARIAL.get(method, "lsgan"))
+    loss = str(loss or ("bce" if method == "pix2pix" else "lsgan"))  # where the configuration names none
     weights = room(logs.config, "cut" if method == "fastcut" else method)
     found: list[Finding | None] = [symptoms.not_finite(logs.losses, logs.stopped)]
     floors = {name: VISIBLE * number(weight) for name, weight in image_loss_weights(weights).items()}
@@ -153,7 +146,9 @@ def log_findings(logs: Logs) -> Iterator[Finding]:
             found.append(symptoms.discriminator_won(*series, loss, weight, domain))
     found.append(symptoms.spikes(logs.losses, floors))
     cached = room(logs.config, "data").get("cache") is not False
-    found.append(symptoms.slow_loading(logs.waiting, cached))
+    timing = read_lines(logs.run.timing, NEWEST)
+    waiting = [number(row.get("waiting")) for row in timing if "waiting" in row]
+    found.append(symptoms.slow_loading(waiting, cached))
     yield from filter(None, found)
 
 
@@ -184,35 +179,28 @@ def cached_data_findings(run: Run, _stamp: Mark) -> tuple[Finding, ...]:
     return tuple(filter(None, found))
 
 
-def sample_findings(logs: Logs) -> list[Finding]:
+def sample_findings(logs: Logs) -> Iterator[Finding]:
     """Problems in the newest sample grids."""
     grids = {way: logs.run.samples(way)[-EARLIER - 1 :] for way in DIRECTIONS}
     newest = max((found[-1][0] for found in grids.values() if found), default=0)
     if newest < YOUNG or (math.isfinite(logs.total) and newest < YOUNG_SHARE * logs.total):
-        return []
-    stamped = tuple((way, path, mark(path)) for way, found in grids.items() for _, path in found)
+        return
     data = room(logs.config, "data")
-    return [*cached_grid_findings(stamped, not (data.get("paired") or data.get("lab")))]
-
-
-@lru_cache(maxsize=256)
-def cached_grid_findings(grids: tuple[tuple[str, Path, Mark | None], ...], free: bool) -> tuple[Finding, ...]:
-    """Cached by the files' marks, because pages ask again and again.
-
-    Args:
-        grids: (direction, file, mark), oldest first.
-        free: whether the run finds out for itself what a translation looks like; with pairs, inverted or unchanged
-            colours can be right.
-    """
-    columns: dict[str, list[list[Pictures]]] = {way: [] for way in DIRECTIONS}
-    for way, path, _ in grids:
-        if found := grid_columns(path):
-            columns[way].append(found)
-    return tuple(chain.from_iterable(grid_findings(way, columns, free) for way in columns))
+    free = not (data.get("paired") or data.get("lab"))
+    columns = {
+        way: [*filter(None, (grid_columns(path) for _, path in found))] for way, found in grids.items()
+    }
+    for way in columns:
+        yield from grid_findings(way, columns, free)
 
 
 def grid_findings(way: str, columns: dict[str, list[list[Pictures]]], free: bool) -> Iterator[Finding]:
-    """Problems in one direction's grids, each given as its columns: source, translation, back again."""
+    """Problems in one direction's grids, oldest first, each given as its columns: source, translation, back again.
+
+    Args:
+        free: whether the run finds out for itself what a translation looks like; with pairs, inverted or unchanged
+            colours can be right.
+    """
     if not columns[way]:
         return
     (sources, translations, _), arrow = columns[way][-1], "→".join(way.upper())
