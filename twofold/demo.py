@@ -68,13 +68,12 @@ def judge(translated: Path, pictures: Path, quick: bool) -> Table:
             measure.add(Sample(number, *each))
     table.rows.insert(1, to_row("colours matched", measures))
     table.title = "Summer to winter, against the true winter"
-    table.summary = (
-        gains_in_words(table) + " (--quick trains for a few steps only: these values mean nothing.)" * quick
-    )
+    table.summary = gains_in_words(table)
     table.caption = "summer, translated, true winter"
     table.notes = [
         "Means over testA, whose places were not in training. Colours matched: each channel's histogram of all of"
-        " trainA mapped to that of all of trainB."
+        " trainA mapped to that of all of trainB.",
+        *["--quick trains for a few steps only: these values mean nothing."] * quick,
     ]
     return table
 

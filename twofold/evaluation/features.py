@@ -67,9 +67,8 @@ def own_network(path: Path, device: torch.device) -> Network:
     run, side = onnx(path) if path.suffix == ".onnx" else (torchscript(path, device), None)
 
     def prepare(pixels: Tensor) -> Tensor:
-        if side is not None:
-            pixels = F.interpolate(pixels, (side, side), mode="bicubic", antialias=True)
-        return images.to_float(pixels)
+        resized = F.interpolate(pixels, (side, side), mode="bicubic", antialias=True) if side else pixels
+        return images.to_float(resized)
 
     return Network(path.stem, f"{cache.hash_file(path)}-{side}", prepare, run)
 
