@@ -42,9 +42,13 @@ class Judge:
             self.network = own_network(settings.features, device)
             self.reference = self._features(self.answers)
 
+    @torch.inference_mode()
     def figures(self, generator: nn.Module, noise: bool) -> dict[str, float]:
         """The metric, to six digits, and PSNR where answers are known, because it costs nothing."""
-        outputs = [to_array(translate(generator, source.to(self.device), noise)) for source in self.sources]
+        outputs = []
+        for source in self.sources:
+            with at_test_time(generator, noise):
+                outputs.append(to_array(to_uint8(generator(to_float(source[None].to(self.device))))[0]))
         if self.metric == "kid":
             found = {"kid": kid(self._features(outputs), self.reference).value}
         else:
@@ -60,13 +64,6 @@ class Judge:
         """Whether a value of the metric beats the best so far; one that is not finite beats nothing."""
         nearer = than is None or (value < than if self.metric == "kid" else value > than)
         return nearer and math.isfinite(value)
-
-
-@torch.inference_mode()
-def translate(generator: nn.Module, source: Tensor, noise: bool) -> Tensor:
-    """uint8 (C, H, W) to its translation."""
-    with at_test_time(generator, noise):
-        return to_uint8(generator(to_float(source[None])))[0]
 
 
 def to_array(image: Tensor) -> Uint8:

@@ -159,9 +159,7 @@ def checkerboard(sources: Pictures, translations: Pictures, way: str) -> Finding
             ratio = peak(made, y, x)
             if ratio > OVER_SOURCE * max(1.0, peak(real, y, x)):
                 worst, worst_period = max((worst, worst_period), (ratio, period))
-                total += made[y, x] * (
-                    1 if period == 2 else 2
-                )  # the other half plane of period 4 has as much
+                total += made[y, x] * (period // 2)  # with period 4, the other half plane has as much
     if worst < PEAK or math.sqrt(total) < VISIBLE:
         return None
     return Finding(
@@ -202,14 +200,14 @@ def hidden_signal(clean: float, damaged: Mapping[str, tuple[float, float]], way:
         damaged: by the damage to the translation, the same error after it, and the damage's own size.
         way: such as "A→B→A".
     """
-    errors = {name: error for name, (error, size) in damaged.items() if hides_source(clean, error, size)}
+    errors = [(error, name) for name, (error, size) in damaged.items() if hides_source(clean, error, size)]
     if not errors:
         return None
-    worst = max(errors, key=errors.__getitem__)
+    error, damage = max(errors)
     return Finding(
         f"{way} hides its source",
         "watch",
-        f"{way} passes the source on in an invisible signal: after {worst} the way back errs by {errors[worst]:.1f}"
+        f"{way} passes the source on in an invisible signal: after {damage} the way back errs by {error:.1f}"
         f" levels in place of {clean:.1f}.",
         "Start a new run with a weaker cycle, `--cyclegan.cycle-a 4 --cyclegan.cycle-b 4`, or without one, `--method cut`.",
     )
