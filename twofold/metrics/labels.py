@@ -58,7 +58,7 @@ def find_palette(truths: Iterable[Uint8]) -> Uint8:
 def packed(image: Uint8) -> NDArray[np.uint32]:
     """Each pixel of (H, W, 3) as one number, (H·W,)."""
     red, green, blue = image.reshape(-1, 3).T.astype(np.uint32)
-    return red << 16 | green << 8 | blue
+    return (red << 16 | green << 8 | blue).astype(np.uint32)
 
 
 def unpacked(colours: NDArray[np.uint32]) -> Uint8:
