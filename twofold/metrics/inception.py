@@ -140,8 +140,8 @@ class Inception(nn.Sequential):
     def __init__(self) -> None:
         super().__init__(OrderedDict(layers()))
 
-    def forward(self, images: Tensor) -> Tensor:
-        return super().forward(images).mean((2, 3))
+    def forward(self, input: Tensor) -> Tensor:
+        return super().forward(input).mean((2, 3))
 
 
 def load(path: Path) -> Inception:

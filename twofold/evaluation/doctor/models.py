@@ -50,8 +50,8 @@ def model_findings(run: Run, config: dict[Any, Any]) -> list[Finding]:
             found.append(cycle_finding(way, sources, translations, back))
         if disc := newest_discriminator(run, config, side := way[1]):
             kinds = (read_evenly(listed[side].train, data, side), unseen[side], translations)
-            logits = ([mean_logit(disc, image) for image in kind] for kind in kinds)
-            found.append(appearance.overfitted(*logits, side.upper()))
+            train, held_out, made = ([mean_logit(disc, image) for image in kind] for kind in kinds)
+            found.append(appearance.overfitted(train, held_out, made, side.upper()))
     return [each for each in found if each]
 
 
