@@ -8,7 +8,6 @@ from typing import NamedTuple
 from twofold.data import cache, pairs, rules
 from twofold.data.geometry import LoadRule, Part
 from twofold.data.manifest import Domain, File, Folder, FolderCache, Manifest, mask_rule, masks_of
-from twofold.data.masks import find_masks
 from twofold.data.rules import Report
 from twofold.data.sampler import DomainName
 from twofold.data.scan import choose_channels, choose_labels, list_files, scan, stat_file
@@ -118,7 +117,7 @@ def read_content(
         own, path = folders.pop(label), masks[label]
         folders[label] = own
         if path is not None:
-            folders[masks_of(label)] = [find_masks(masks_of(label), path, own[0], settings)]
+            folders[masks_of(label)] = [pairs.find_masks(masks_of(label), path, own[0], settings)]
             load_rules[masks_of(label)] = mask_rule(settings, multiple_of)
     jobs = [(folder, load_rules[label]) for label, own in folders.items() for folder in own]
 

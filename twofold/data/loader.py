@@ -10,11 +10,13 @@ from torch import Tensor
 
 from twofold.data.augment import augment
 from twofold.data.dataset import ImageStore
-from twofold.data.masks import KEPT
 from twofold.data.sampler import DomainName, offset, pick, placement
 from twofold.data.settings import DataSettings
 from twofold.errors import UsageError
 from twofold.prefetch import prefetch
+
+KEPT = 127
+"""Pixels of a mask that are brighter than this are kept."""
 
 
 class _Crops(NamedTuple):
