@@ -39,7 +39,7 @@ def test_a_store_decodes_what_the_rule_says(fill, small):
     folder = fill("A", 3)
     rule = LoadRule(small(), 3, 4)
     store = ImageStore([folder / f"{i}.png" for i in range(3)], rule)
-    assert len(store) == 3 and not store.cached
+    assert len(store) == 3 and store.pixels is None
     expected = images.resize(images.read(folder / "1.png"), 9, 9)
     assert store[1].dtype == torch.uint8
     assert np.array_equal(store[1].numpy(), expected)

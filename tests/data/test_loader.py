@@ -86,12 +86,6 @@ def test_whole_images_come_one_by_one(fill, small):
         Loader(store, store, settings, 0, batch=2, device=CPU)
 
 
-def test_an_empty_side_is_refused(stores, small):
-    empty = ImageStore([], stores[0].rule)
-    with pytest.raises(UsageError, match="no images of B"):
-        Loader(stores[0], empty, small(), 0, batch=1, device=CPU)
-
-
 def test_a_file_that_has_gone_is_named(stores, small):
     stores[0].paths[0].unlink()
     with pytest.raises(TwofoldError, match=r"0\.png: No such file"):

@@ -55,7 +55,7 @@ class Loader:
         start: the global position to continue from: the images that all ranks have seen.
 
     Raises:
-        UsageError: a store is empty, or a batch of several whole images is requested.
+        UsageError: a batch of several whole images is requested.
         TwofoldError: while iterating, for a file that can no longer be read; the message names it.
     """
 
@@ -73,12 +73,8 @@ class Loader:
         world: int = 1,
         start: int = 0,
     ) -> None:
-        if not len(store_a) or not len(store_b):
-            raise UsageError(f"no images of {'B' if len(store_a) else 'A'} to train on; check its folder")
         if settings.resize == "none" and batch > 1:
             raise UsageError("whole images (data.resize none) cannot be batched; set training.batch to 1")
-        if paired and len(store_a) != len(store_b):
-            raise UsageError(f"{len(store_a)} images of A and {len(store_b)} of B cannot be pairs")
         self.stores = store_a, store_b
         self.paired = paired
         self.settings = settings
