@@ -1,7 +1,7 @@
 """Image files in and out: find, read, inspect, resize, write.
 
 An image is a uint8 array (H, W, C): C is 1 (grey), 3 (red, green, blue) or 4 (with alpha) in the formats that Pillow
-reads, and any number in a `.npy` file. `pictures`, `tiff` and `npy` hold the formats.
+reads (`pictures`), and any number in a `.npy` file (`npy`).
 """
 
 import os
