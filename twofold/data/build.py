@@ -1,6 +1,6 @@
 """Build the manifest of a run: find the files, check them, read them once, and choose the held-out images."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
@@ -104,23 +104,19 @@ def read_content(
     given = [folder_a, folder_b, settings.val_a, settings.val_b, *dict.fromkeys(masks.values())]
     rules.refuse_nesting([folder for folder in given if folder is not None])
     find = _find_pairs if paired else _find_folders
-    folders = find(folder_a, folder_b, settings, report)
-    load_rules = {
-        label: _load_rule(label, own[0], settings, multiple_of, report) for label, own in folders.items()
-    }
-    for label, own in folders.items():
-        for folder in own:
-            rules.check_headers(label, folder, load_rules[label], report)
-    if paired:
-        rules.check_jitter(load_rules, settings, report)
-    for label in list(folders):  # in the order of `Manifest.folders`
-        own, path = folders.pop(label), masks[label]
+    folders: Found = {}  # in the order of `Manifest.folders`
+    load_rules: dict[str, LoadRule] = {}
+    for label, own in find(folder_a, folder_b, settings, report).items():
         folders[label] = own
-        if path is not None:
+        load_rules[label] = rule = _load_rule(label, own[0], settings, multiple_of, report)
+        for folder in own:
+            rules.check_headers(label, folder, rule, report)
+        if paired:
+            rules.check_jitter(label, rule, report)
+        if path := masks[label]:
             folders[masks_of(label)] = [pairs.find_masks(masks_of(label), path, own[0], settings)]
             load_rules[masks_of(label)] = mask_rule(settings, multiple_of)
     jobs = [(folder, load_rules[label]) for label, own in folders.items() for folder in own]
-
     caches = cache.open_caches(jobs, settings, rules.note("cache", report), verify=True)
     read = iter(caches)
     folders = {label: [_as_read(folder, next(read)) for folder in own] for label, own in folders.items()}
@@ -202,36 +198,32 @@ def changes(manifest: Manifest) -> list[str]:
 
     A file whose time alone differs is read, and counts as altered only if its content differs.
     """
-    return [
-        line
-        for label, folder, domain in manifest.folders
-        for line in _changes(label, folder, complete=folder is not domain.masks)
-    ]
+    lines = []
+    for label, folder, domain in manifest.folders:
+        listed_only = bool(folder.source) or folder is domain.masks
+        try:
+            lines += [f"{label}: {change}" for change in _changes(folder, listed_only)]
+        except (UsageError, OSError) as error:
+            lines.append(f"{label}: {error}")
+    return lines
 
 
-def _changes(label: str, folder: Folder, complete: bool) -> list[str]:
-    """The changes of one folder; not `complete`: more files than the listed ones may be there."""
-    try:
-        now = {file.name: file for file in _files_now(folder)}
-    except (UsageError, OSError) as error:
-        return [f"{label}: {error}"]
+def _changes(folder: Folder, listed_only: bool) -> Iterator[str]:
+    """The changes of one folder; `listed_only`: other files may be there too."""
     if folder.source and cache.hash_file(folder.path / folder.source) != folder.source_hash:
-        return [f"{label}: {folder.source} was altered"]
+        yield f"{folder.source} was altered"
+        return
     then = {file.name: file for file in folder.files}
-    lines = [f"{label}: {name} was added" for name in now if complete and name not in then]
-    lines += [f"{label}: {name} was removed" for name in then if name not in now]
-    both = [(now[name], then[name]) for name in then if name in now]
-    return lines + [
-        f"{label}: {new.name} was altered" for new, old in both if _is_altered(folder.path, new, old)
-    ]
-
-
-def _files_now(folder: Folder) -> list[File]:
-    """The files that are there now."""
-    if not folder.source:
-        return list_files(folder.path, folder.suffix)
-    names = [file.name for file in folder.files if (folder.path / file.name).is_file()]
-    return [stat_file(folder.path, name) for name in names]
+    if listed_only:
+        found = [stat_file(folder.path, name) for name in then if (folder.path / name).is_file()]
+    else:
+        found = list_files(folder.path, folder.suffix)
+    now = {file.name: file for file in found}
+    yield from (f"{name} was added" for name in now if name not in then)
+    yield from (f"{name} was removed" for name in then if name not in now)
+    for name, old in then.items():
+        if name in now and _is_altered(folder.path, now[name], old):
+            yield f"{name} was altered"
 
 
 def _is_altered(path: Path, new: File, old: File) -> bool:

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Sequence
+from math import prod
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -58,21 +59,15 @@ def check(
     for label, (folder, *_) in found.folders.items():
         rules.check_tested(label, folder, tested, problems.append)
     folders = {label: figures(folder, found.rules[label]) for label, (folder, *_) in found.folders.items()}
-    how = [problem.text for problem in problems if problem[:2] == ("note", "pairs")]
+    how = next((problem.text for problem in problems if problem[:2] == ("note", "pairs")), None)
     order = ("error", "warning", "advice")
-    listed = sorted(
-        (problem for problem in problems if problem.severity in order),
-        key=lambda problem: order.index(problem.severity),
-    )
-    return Checked(folders, how[0] if how else None, listed)
+    return Checked(folders, how, [each for rank in order for each in problems if each.severity == rank])
 
 
 def figures(folder: Folder, rule: LoadRule) -> dict[str, Any]:
     """The figures of a folder. Sizes are [width, height] in pixels; `stored_channels` counts files by channels."""
     good = [file for file in folder.files if not file.error]
-    sizes = sorted(((file.width, file.height) for file in good), key=lambda size: size[0] * size[1]) or [
-        (0, 0)
-    ]
+    sizes = sorted([(file.width, file.height) for file in good] or [(0, 0)], key=prod)
     return {
         "folder": str(folder.path),
         "good": len(good),
@@ -94,7 +89,5 @@ def sentence(found: dict[str, Any]) -> str:
     mixed = "" if list(stored) in ([], [channels]) else f" (stored: {counts})"
     small, middle, large = (f"{w} × {h}" for w, h in (found["smallest"], found["median"], found["largest"]))
     sizes = f"all {small}" if small == large else f"{small} to {large}, median {middle}"
-    kind = "label maps" if found["labels"] else "images"
-    return (
-        f"{found['good']:,} {kind}{bad}, {channels} channel{'' if channels == 1 else 's'}{mixed}, {sizes} px"
-    )
+    kind, plural = "label maps" if found["labels"] else "images", "" if channels == 1 else "s"
+    return f"{found['good']:,} {kind}{bad}, {channels} channel{plural}{mixed}, {sizes} px"

@@ -9,7 +9,6 @@ from typing import Literal, NamedTuple
 
 from twofold.data.geometry import LoadRule
 from twofold.data.manifest import File, Folder
-from twofold.data.settings import DataSettings
 from twofold.errors import TwofoldError, UsageError
 
 ENOUGH = 0.95
@@ -87,12 +86,11 @@ def check_pairs(place: Path, broken: Mapping[str, Sequence[str]], report: Report
         report(Problem("error", "pairs", "", what, names))
 
 
-def check_jitter(rules: Mapping[str, LoadRule], settings: DataSettings, report: Report) -> None:
+def check_jitter(label: str, rule: LoadRule, report: Report) -> None:
     """Jitter is the same for both images of a pair, and would change the colours of label maps."""
-    labels = [label for label, rule in rules.items() if rule.labels]
-    if settings.jitter and labels:
-        what = f"data.jitter would change the colours of the label maps of {labels[0]}; leave it out"
-        report(Problem("error", "jitter", labels[0], what, []))
+    if rule.labels and rule.settings.jitter:
+        what = f"data.jitter would change the colours of the label maps of {label}; leave it out"
+        report(Problem("error", "jitter", label, what, []))
 
 
 def check_headers(label: str, folder: Folder, rule: LoadRule, report: Report) -> None:

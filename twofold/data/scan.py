@@ -32,16 +32,13 @@ def scan_files(
 ) -> Folder:
     """The folder of these files, with what their headers say. Of a half, the sizes are those of the half."""
     listed = list(files)
-    read = prefetch(_header, [root / file.name for file in listed], THREADS, depth=64)
-    facts = {file.name: found for file, found in zip(listed, read, strict=True) if found}
     parts = 2 if part in ("left", "right") else 1
-    sized = tuple(
-        file._replace(width=facts[file.name].width // parts, height=facts[file.name].height)
-        if file.name in facts
-        else file
-        for file in listed
-    )
-    return Folder(root, sized, part, suffix, source, facts=facts)
+    facts = {}
+    for i, found in enumerate(prefetch(_header, [root / file.name for file in listed], THREADS, depth=64)):
+        if found:
+            facts[listed[i].name] = found
+            listed[i] = listed[i]._replace(width=found.width // parts, height=found.height)
+    return Folder(root, tuple(listed), part, suffix, source, facts=facts)
 
 
 def list_files(root: Path, suffix: str = "") -> list[File]:
