@@ -101,7 +101,12 @@ class Hill:
 
     base: float
     waves: tuple[tuple[float, float, float], ...]  # (height, frequency, phase)
-    distance: float
+    near: float  # 0 the farthest .. 1 where we stand
+    room: float  # how far below its crest it is visible
+
+    @property
+    def distance(self) -> float:
+        return 0.95 * (1 - self.near) ** 1.2
 
     def crest(self, x: float) -> float:
         return self.base + sum(a * math.sin(math.tau * (f * x + p)) for a, f, p in self.waves)
