@@ -128,7 +128,7 @@ def _find_folders(a: Path, b: Path | None, settings: DataSettings, _: Report) ->
     domains = [(a, settings.val_a), (b, settings.val_b)][:: 1 if settings.direction == "ab" else -1]
     parts: tuple[Part, Part] = ("lightness", "colour") if settings.lab else ("whole", "whole")
     return {
-        label: [scan(path, part) for path in paths if path is not None]
+        label: [scan(path, part=part) for path in paths if path is not None]
         for label, paths, part in zip("AB", domains, parts, strict=True)
         if any(paths)
     }

@@ -81,11 +81,14 @@ def _key(job: Job) -> str:
 def _why_no_cache(jobs: Sequence[Job], settings: DataSettings) -> str:
     if not settings.cache:
         return "the cache is off"
-    limit, needed, free = settings.cache_limit_gb, sum(map(_decoded_bytes, jobs)), _free(home(settings))
+    limit, needed, folder = settings.cache_limit_gb, sum(map(_decoded_bytes, jobs)), home(settings)
     if needed > limit * 1e9:
         return f"they take {_gb(needed)} decoded, over the cache's {limit:g} GB (data.cache_limit_gb)"
+    free = shutil.disk_usage(
+        next(each for each in (folder, *folder.absolute().parents) if each.is_dir())
+    ).free
     if needed > free / 2:
-        return f"they take {_gb(needed)} decoded, over half of the {_gb(free)} free in {home(settings)}"
+        return f"they take {_gb(needed)} decoded, over half of the {_gb(free)} free in {folder}"
     return ""
 
 
@@ -94,11 +97,6 @@ def _decoded_bytes(job: Job) -> int:
     folder, rule = job
     shapes = (rule.shape(file.width, file.height) for file in folder.files if file.width)
     return rule.channels * sum(height * width for height, width in shapes)
-
-
-def _free(folder: Path) -> int:
-    existing = next((f for f in (folder, *folder.absolute().parents) if f.is_dir()), Path.cwd())
-    return shutil.disk_usage(existing).free
 
 
 def _gb(count: float) -> str:

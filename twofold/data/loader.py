@@ -119,7 +119,7 @@ class Loader:
 
     def _crops(self, domain: DomainName, stores: Sequence[ImageStore], positions: range) -> list[_Crops]:
         """The same crops of the same images from each store; `domain` is the key of the random numbers."""
-        size = crop_size(self.settings)
+        size = None if self.settings.resize == "none" else self.settings.size
         pixels, flips, jitter = [], [], []
         for position in positions:
             place = placement(self.seed, domain, position)
@@ -148,11 +148,6 @@ class Loader:
         pixels, flips, jitter = (self._on_device(part) for part in crops)
         strength = 0 if store.rule.labels else self.settings.jitter
         return augment(pixels, flips if self.settings.flip else None, jitter * strength if strength else None)
-
-
-def crop_size(settings: DataSettings) -> int | None:
-    """The side of the crops in pixels, None where whole images are used."""
-    return None if settings.resize == "none" else settings.size
 
 
 def load_plain(store: ImageStore, i: int, size: int | None) -> Tensor:

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from twofold.data.manifest import File, Folder
 from twofold.data.rules import listed
-from twofold.data.scan import list_files, scan_files, stat_file
+from twofold.data.scan import list_files, scan, stat_file
 from twofold.data.settings import DataSettings, DirectionName
 from twofold.errors import UsageError
 
@@ -40,11 +40,14 @@ def find_pairs(a: Path, b: Path | None, settings: DataSettings) -> Pairs:
     if b is not None:
         found = by_name(a, b.expanduser().resolve())
     elif settings.lab:
-        found = light_and_colour(a)
+        both = scan(a)
+        found = Pairs(both, both, "the lightness of each image and its colour", {})
     elif a.suffix.lower() in LISTS and not a.is_dir():
         found = from_list(a)
     else:
-        found = in_one_folder(a, settings.pairs)
+        files = list_files(a)
+        kind = settings.pairs or find_kind(a, files)
+        found = halves(a, files) if kind == "halves" else by_suffix(a, files, kind)
     found = found._replace(broken=found.broken | different_shapes(found.a, found.b, settings))
     if settings.lab:
         found = found._replace(a=replace(found.a, part="lightness"), b=replace(found.b, part="colour"))
@@ -76,7 +79,7 @@ def by_name(a: Path, b: Path) -> Pairs:
             " equal names, or leave out data.paired (cyclegan and cut need no pairs)"
         )
     how = f"files of one name in {a.name} and {b.name}"
-    return Pairs(scan_files(a, ones), scan_files(b, others), how, broken)
+    return Pairs(scan(a, ones), scan(b, others), how, broken)
 
 
 def match_names(
@@ -98,13 +101,6 @@ def match_names(
     return [ones[stem][0] for stem in stems], [others[stem][0] for stem in stems], present(broken)
 
 
-def in_one_folder(folder: Path, wanted: str | None) -> Pairs:
-    """One folder: the halves of each image, or files that differ in their suffix alone."""
-    files = list_files(folder)
-    kind = wanted or find_kind(folder, files)
-    return halves(folder, files) if kind == "halves" else by_suffix(folder, files, kind)
-
-
 def find_kind(folder: Path, files: Sequence[File]) -> str:
     """`halves` if no two files have one stem; else the two suffixes."""
     if not duplicated(by_stem(files)):
@@ -120,7 +116,7 @@ def find_kind(folder: Path, files: Sequence[File]) -> str:
 
 def halves(folder: Path, files: Sequence[File]) -> Pairs:
     """The left and the right half of each image."""
-    left = scan_files(folder, files, "left")
+    left = scan(folder, files, "left")
     odd = [
         f"{name} ({facts.width} x {facts.height})" for name, facts in left.facts.items() if facts.width % 2
     ]
@@ -137,14 +133,8 @@ def by_suffix(folder: Path, files: Sequence[File], kind: str) -> Pairs:
     ones, others, broken = match_names(a, b, f"{one} file", f"{other} file")
     if not ones:
         raise UsageError(f"{folder} holds no X{one} with an X{other}; see --pairs")
-    folders = scan_files(folder, ones, suffix=one), scan_files(folder, others, suffix=other)
+    folders = scan(folder, ones, suffix=one), scan(folder, others, suffix=other)
     return Pairs(*folders, f"X{one} with X{other}", broken)
-
-
-def light_and_colour(folder: Path) -> Pairs:
-    """Each image with itself, for Lab."""
-    found = scan_files(folder, list_files(folder))
-    return Pairs(found, found, "the lightness of each image and its colour", {})
 
 
 def from_list(path: Path) -> Pairs:
@@ -158,7 +148,7 @@ def from_list(path: Path) -> Pairs:
     broken = present({"files that do not exist": missing, "files in several pairs": repeated})
     kept = [row for row in rows if not set(row) & set(missing)]
     a, b = (
-        scan_files(path.parent, [stat_file(path.parent, row[i]) for row in kept], source=path.name)
+        scan(path.parent, [stat_file(path.parent, row[i]) for row in kept], source=path.name)
         for i in range(2)
     )
     return Pairs(a, b, f"the lines of {path.name}", broken)
@@ -175,7 +165,7 @@ def find_masks(label: str, path: Path, folder: Folder, settings: DataSettings) -
     root, wanted = path.expanduser().resolve(), by_stem(folder.files)
     files = [file for stem, group in by_stem(list_files(root)).items() if stem in wanted for file in group]
     _, masks, broken = match_names(folder.files, files, "image", "mask")
-    found = scan_files(root, [] if broken else masks)
+    found = scan(root, [] if broken else masks)
     if broken := broken or different_shapes(folder, found, settings):
         raise UsageError(f"{label} in {root}: {listed(broken)}")
     return found
