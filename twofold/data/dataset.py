@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from twofold.data import cache
-from twofold.data.geometry import LoadRule, load
+from twofold.data.geometry import LoadRule, read_part, to_load_size
 from twofold.data.manifest import Domain, File, Folder, Manifest, Place
 from twofold.data.rules import some
 from twofold.data.settings import DataSettings
@@ -35,7 +35,7 @@ class ImageStore:
     def __getitem__(self, i: int) -> Tensor:
         """Image `i`, uint8 (H, W, C); of a cached store a view of a read-only map, so never write to it."""
         if self.pixels is None:
-            return torch.from_numpy(load(self.paths[i], self.rule))
+            return torch.from_numpy(to_load_size(read_part(self.paths[i], self.rule), self.rule))
         offset, height, width = self.places[i]
         flat = self.pixels[offset : offset + height * width * self.rule.channels]
         return flat.view(height, width, self.rule.channels)

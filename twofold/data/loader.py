@@ -37,7 +37,7 @@ class TrainingBatch(NamedTuple):
     mask_b: Tensor | None
 
 
-class Loader:
+class Loader(Iterator[TrainingBatch]):
     """Batches of both domains as a function of the position in the stream.
 
     Without pairs the domains are drawn independently. Both images of a pair get the same crop, flip and jitter.
@@ -95,9 +95,6 @@ class Loader:
     def close(self) -> None:
         """End the threads; iterating afterwards yields nothing."""
         self.batches.close()
-
-    def __iter__(self) -> Iterator[TrainingBatch]:
-        return self
 
     def __next__(self) -> TrainingBatch:
         began = time.perf_counter()

@@ -48,7 +48,7 @@ def find_pairs(a: Path, b: Path | None, settings: DataSettings) -> Pairs:
         files = list_files(a)
         kind = settings.pairs or find_kind(a, files)
         found = halves(a, files) if kind == "halves" else by_suffix(a, files, kind)
-    found = found._replace(broken=found.broken | different_shapes(found.a, found.b, settings))
+    found = found._replace(broken=present(found.broken | different_shapes(found.a, found.b, settings)))
     if settings.lab:
         found = found._replace(a=replace(found.a, part="lightness"), b=replace(found.b, part="colour"))
     if settings.direction == "ba":
@@ -98,14 +98,14 @@ def match_names(
         f"no {kind_b} for": [files[0].name for stem, files in ones.items() if stem not in others],
         f"no {kind_a} for": [files[0].name for stem, files in others.items() if stem not in ones],
     }
-    return [ones[stem][0] for stem in stems], [others[stem][0] for stem in stems], present(broken)
+    return [ones[stem][0] for stem in stems], [others[stem][0] for stem in stems], broken
 
 
 def find_kind(folder: Path, files: Sequence[File]) -> str:
     """`halves` if no two files have one stem; else the two suffixes."""
     if not duplicated(by_stem(files)):
         return "halves"
-    suffixes = sorted({suffix(file.name) for file in files})
+    suffixes = sorted({PurePosixPath(file.name).suffix.lower() for file in files})
     if len(suffixes) != 2:
         raise UsageError(
             f"{folder} holds files of {len(suffixes)} kinds ({' '.join(suffixes)}); give those that are pairs:"
@@ -117,10 +117,8 @@ def find_kind(folder: Path, files: Sequence[File]) -> str:
 def halves(folder: Path, files: Sequence[File]) -> Pairs:
     """The left and the right half of each image."""
     left = scan(folder, files, "left")
-    odd = [
-        f"{name} ({facts.width} x {facts.height})" for name, facts in left.facts.items() if facts.width % 2
-    ]
-    broken = present({"odd widths, which cannot be halved": odd})
+    odd = [f"{name} ({each.width} x {each.height})" for name, each in left.facts.items() if each.width % 2]
+    broken = {"odd widths, which cannot be halved": odd}
     return Pairs(left, replace(left, part="right"), "the left and the right half of each image", broken)
 
 
@@ -129,7 +127,7 @@ def by_suffix(folder: Path, files: Sequence[File], kind: str) -> Pairs:
     one, other = (f".{name.lower()}" for name in kind.split(":"))
     if one == other:
         raise UsageError(f"--pairs {kind} names one suffix twice; give two, such as jpg:png, or halves")
-    a, b = ([file for file in files if suffix(file.name) == each] for each in (one, other))
+    a, b = ([file for file in files if file.name.lower().endswith(each)] for each in (one, other))
     ones, others, broken = match_names(a, b, f"{one} file", f"{other} file")
     if not ones:
         raise UsageError(f"{folder} holds no X{one} with an X{other}; see --pairs")
@@ -145,7 +143,7 @@ def from_list(path: Path) -> Pairs:
     columns = list(zip(*rows, strict=True))
     missing = [name for column in columns for name in column if not (path.parent / name).is_file()]
     repeated = [name for column in columns for name, count in Counter(column).items() if count > 1]
-    broken = present({"files that do not exist": missing, "files in several pairs": repeated})
+    broken = {"files that do not exist": missing, "files in several pairs": repeated}
     kept = [row for row in rows if not set(row) & set(missing)]
     a, b = (
         scan(path.parent, [stat_file(path.parent, row[i]) for row in kept], source=path.name)
@@ -165,8 +163,8 @@ def find_masks(label: str, path: Path, folder: Folder, settings: DataSettings) -
     root, wanted = path.expanduser().resolve(), by_stem(folder.files)
     files = [file for stem, group in by_stem(list_files(root)).items() if stem in wanted for file in group]
     _, masks, broken = match_names(folder.files, files, "image", "mask")
-    found = scan(root, [] if broken else masks)
-    if broken := broken or different_shapes(folder, found, settings):
+    found = scan(root, masks)
+    if broken := present(broken) or present(different_shapes(folder, found, settings)):
         raise UsageError(f"{label} in {root}: {listed(broken)}")
     return found
 
@@ -226,7 +224,7 @@ def different_shapes(a: Folder, b: Folder, settings: DataSettings) -> Faults:
         scaled = skew <= max(one.width, one.height, other.width, other.height)
         if (one[4:6] != other[4:6]) if exactly else not scaled:
             names.append(f"{sized(one)} with {sized(other)}")
-    return present({"sizes that differ" if exactly else "shapes that differ": names})
+    return {"sizes that differ" if exactly else "shapes that differ": names}
 
 
 def by_stem(files: Iterable[File]) -> dict[str, list[File]]:
@@ -240,10 +238,6 @@ def by_stem(files: Iterable[File]) -> dict[str, list[File]]:
 def duplicated(groups: Mapping[str, Sequence[File]]) -> list[str]:
     """ "a.jpg = a.png" for each stem that several files have."""
     return [" = ".join(file.name for file in files) for files in groups.values() if len(files) > 1]
-
-
-def suffix(name: str) -> str:
-    return PurePosixPath(name).suffix.lower()
 
 
 def sized(file: File) -> str:

@@ -19,7 +19,8 @@ from PIL import Image, UnidentifiedImageError
 from twofold.errors import UsageError
 from twofold.files import replacing
 from twofold.formats import npy, pictures
-from twofold.formats.facts import Facts, ImageError, check_size
+from twofold.formats.facts import Facts, ImageError
+from twofold.formats.pictures import from_picture  # noqa: F401 - other rooms take it from here
 from twofold.formats.values import Uint8, to_float, to_uint8  # noqa: F401 - other rooms take both from here
 
 SUFFIXES = frozenset([".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".avif", ".npy"])
@@ -99,12 +100,6 @@ def read(path: Path | str, channels: int | None = None, content: bytes | None = 
     decode = npy.read if path.suffix.lower() == ".npy" else pictures.read
     with _named_errors(path), path.open("rb") if content is None else BytesIO(content) as file:
         return decode(file, channels)
-
-
-def from_picture(picture: Image.Image, channels: int | None = None) -> Uint8:
-    """The pixels of a Pillow picture, as `read` gives those of a file."""
-    check_size(*picture.size)
-    return pictures.from_pillow(picture, channels)
 
 
 def inspect(path: Path | str) -> Facts:

@@ -32,7 +32,7 @@ def read(file: BinaryIO, channels: int | None) -> Uint8:
         if isinstance(picture, TiffImagePlugin.TiffImageFile):
             # Pillow would reserve the pixels with a lower limit of its own.
             picture.im = Image.core.new(picture.mode, picture._tile_size)
-        return from_pillow(picture, channels)
+        return from_picture(picture, channels)
 
 
 def inspect(file: BinaryIO) -> Facts:
@@ -62,8 +62,9 @@ def open_picture(file: BinaryIO) -> ImageFile:
     raise UnidentifiedImageError
 
 
-def from_pillow(picture: Image.Image, channels: int | None) -> Uint8:
+def from_picture(picture: Image.Image, channels: int | None = None) -> Uint8:
     """The pixels of a Pillow picture, as `read` gives those of a file."""
+    check_size(*picture.size)
     largest = 4095 if _raw_modes(picture) == "I;12" else 65535
     picture.load()
     if (turn := _TRANSPOSE.get(_orientation(picture))) is not None:
