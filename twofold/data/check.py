@@ -32,19 +32,13 @@ class Checked(NamedTuple):
 
 
 def check(
-    folder_a: Path,
-    folder_b: Path | None,
-    settings: DataSettings,
-    *,
-    test: Sequence[Path] = (),
-    multiple_of: int = 4,
+    folder_a: Path, folder_b: Path | None, settings: DataSettings, *, test: Sequence[Path] = ()
 ) -> Checked:
     """Decode every image of one folder or two. Writes nothing, no cache either.
 
     Args:
         settings: with `paired`, pairs are searched for, in one folder or a list too.
         test: folders whose images must not be trained on.
-        multiple_of: the networks need sizes to be a multiple of this; matters for whole images only.
 
     Raises:
         UsageError: a folder is missing, unreadable or empty, its `.npy` files do not go together, one folder
@@ -55,7 +49,7 @@ def check(
     }
     uncached = settings.model_copy(update={"cache": False})
     problems: list[Problem] = []
-    found = read_content(folder_a, folder_b, uncached, multiple_of, problems.append, paired=settings.paired)
+    found = read_content(folder_a, folder_b, uncached, 1, problems.append, paired=settings.paired)
     for label, (folder, *_) in found.folders.items():
         rules.check_tested(label, folder, tested, problems.append)
     folders = {label: figures(folder, found.rules[label]) for label, (folder, *_) in found.folders.items()}

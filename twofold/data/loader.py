@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import KW_ONLY, dataclass, field
 from itertools import count
 from typing import NamedTuple
 
@@ -37,6 +38,7 @@ class TrainingBatch(NamedTuple):
     mask_b: Tensor | None
 
 
+@dataclass(eq=False)
 class Loader(Iterator[TrainingBatch]):
     """Batches of both domains as a function of the position in the stream.
 
@@ -59,32 +61,29 @@ class Loader(Iterator[TrainingBatch]):
         TwofoldError: while iterating, for a file that can no longer be read; the message names it.
     """
 
-    def __init__(
-        self,
-        store_a: ImageStore,
-        store_b: ImageStore,
-        settings: DataSettings,
-        seed: int,
-        *,
-        batch: int,
-        device: torch.device,
-        paired: bool = False,
-        rank: int = 0,
-        world: int = 1,
-        start: int = 0,
-    ) -> None:
-        if settings.resize == "none" and batch > 1:
+    store_a: ImageStore
+    store_b: ImageStore
+    settings: DataSettings
+    seed: int
+    _: KW_ONLY
+    batch: int
+    device: torch.device
+    paired: bool = False
+    rank: int = 0
+    world: int = 1
+    start: int = 0
+    waiting: float = field(default=0.0, init=False)
+    """Seconds that the consumer has waited for batches so far."""
+
+    def __post_init__(self) -> None:
+        if self.settings.resize == "none" and self.batch > 1:
             raise UsageError("whole images (data.resize none) cannot be batched; set training.batch to 1")
-        self.stores = store_a, store_b
-        self.paired = paired
-        self.settings = settings
-        self.seed = seed
-        self.batch = batch
-        self.device = device
-        self.waiting = 0.0
-        """Seconds that the consumer has waited for batches so far."""
-        firsts = count(start + rank * batch, world * batch)
-        self.batches = prefetch(self._prepare, firsts, settings.workers, depth=2 * settings.workers)
+        self.stores = self.store_a, self.store_b
+        firsts, workers = (
+            count(self.start + self.rank * self.batch, self.world * self.batch),
+            self.settings.workers,
+        )
+        self.batches = prefetch(self._prepare, firsts, workers, depth=2 * workers)
 
     def __enter__(self) -> "Loader":
         return self
