@@ -82,6 +82,10 @@ class Light(NamedTuple):
         summer, winter = (c if c is None else rgba(self.lit(c, shade, distance), alpha) for c in material)
         return summer, winter
 
+    def shadow(self, distance: float, alpha: float) -> Colours:
+        """What a shadow lays over the ground."""
+        return self.colours(SHADOW, 0.5, distance, alpha)
+
 
 def rgba(colour: RGB, alpha: float = 1.0) -> RGBA:
     """A colour in 8 bits, for Pillow."""
