@@ -78,7 +78,15 @@ def fetch(
     busy = part.path.with_name(f"{part.path.name}.lock")
     with lock(busy, f"{part.path} is being downloaded by another process; wait for it"):
         try:
-            _from_mirrors(mirrors, part, f"cannot fetch {target.name}", advice)
+            earlier, problems = part.source(), []
+            for url in sorted(mirrors, key=lambda url: earlier is None or url != earlier.url):
+                try:
+                    _persist(url, part)
+                    break
+                except Useless as error:
+                    problems.append(f"{url}: {error}")
+            else:
+                raise TwofoldError(f"cannot fetch {target.name} ({'; '.join(problems)}); {advice}")
             if sha256 is not None and hash_of(part.path) != sha256:
                 part.clear()
                 raise TwofoldError(
@@ -91,17 +99,6 @@ def fetch(
                 part.clear()
             with suppress(OSError):
                 busy.unlink()
-
-
-def _from_mirrors(mirrors: Sequence[str], part: "Partial", failure: str, advice: str) -> None:
-    """Fill the part from the mirror it is from, else from the first that has the file."""
-    earlier, problems = part.source(), []
-    for url in sorted(mirrors, key=lambda url: earlier is None or url != earlier.url):
-        try:
-            return _persist(url, part)
-        except Useless as error:
-            problems.append(f"{url}: {error}")
-    raise TwofoldError(f"{failure} ({'; '.join(problems)}); {advice}")
 
 
 def _persist(url: str, part: "Partial") -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from twofold.data import rules
-from twofold.data.build import read_content
+from twofold.data.build import read_folders
 from twofold.data.cache import hash_file
 from twofold.data.geometry import LoadRule
 from twofold.data.manifest import Folder
@@ -49,10 +49,10 @@ def check(
     }
     uncached = settings.model_copy(update={"cache": False})
     problems: list[Problem] = []
-    found = read_content(folder_a, folder_b, uncached, 1, problems.append, paired=settings.paired)
-    for label, (folder, *_) in found.folders.items():
-        rules.check_tested(label, folder, tested, problems.append)
-    folders = {label: figures(folder, found.rules[label]) for label, (folder, *_) in found.folders.items()}
+    found, _ = read_folders(folder_a, folder_b, uncached, 1, problems.append, paired=settings.paired)
+    for label, own in found.items():
+        rules.check_tested(label, own[0][0], tested, problems.append)
+    folders = {label: figures(*own[0]) for label, own in found.items()}
     how = next((problem.text for problem in problems if problem[:2] == ("note", "pairs")), None)
     order = ("error", "warning", "advice")
     return Checked(folders, how, [each for rank in order for each in problems if each.severity == rank])

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from functools import partial
 from pathlib import Path, PurePosixPath
 from tempfile import TemporaryDirectory
-from typing import IO, NamedTuple
+from typing import IO
 
 from twofold.errors import TwofoldError
 from twofold.fetch import Track, check_space, sized
@@ -25,14 +25,8 @@ LITTER = {"__MACOSX", ".DS_Store"}
 BROKEN = (zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, EOFError, NotImplementedError)
 
 
-class Member(NamedTuple):
-    """A file or a folder in an archive."""
-
-    name: str
-    problem: str
-    """Why it must not be unpacked; empty for plain files and folders."""
-    open: Callable[[], IO[bytes] | None]
-    """The file's content; None for a folder."""
+Member = tuple[str, str, Callable[[], IO[bytes] | None]]
+"""Its name; why it must not be unpacked, empty for plain files and folders; its content, None for a folder."""
 
 
 def unpack(archive: Path, out: Path, track: Track) -> None:
@@ -80,16 +74,16 @@ def extracted(archive: Path, members: Iterator[Member], folder: Path) -> Iterato
     """Write each member below `folder`, and yield after each."""
     limit = max(LARGEST[1], LARGEST[0] * archive.stat().st_size)
     written = 0
-    for count, member in enumerate(members, 1):
-        parts = PurePosixPath(member.name).parts
-        why = member.problem or unsafe(member.name) or ("too many files" if count > MOST_FILES else "")
+    for count, (name, problem, read) in enumerate(members, 1):
+        parts = PurePosixPath(name).parts
+        why = problem or unsafe(name) or ("too many files" if count > MOST_FILES else "")
         if why:
-            raise TwofoldError(f"{archive} was not unpacked: it holds {member.name[:80]!r}, {why}")
+            raise TwofoldError(f"{archive} was not unpacked: it holds {name[:80]!r}, {why}")
         if LITTER & set(parts) or not parts:
             continue
         target = folder.joinpath(*parts)
         try:
-            source = member.open()
+            source = read()
             if source is None:
                 target.mkdir(parents=True, exist_ok=True)
                 continue
@@ -103,7 +97,7 @@ def extracted(archive: Path, members: Iterator[Member], folder: Path) -> Iterato
                         )
                     file.write(chunk)
         except (FileExistsError, NotADirectoryError, IsADirectoryError) as error:
-            raise TwofoldError(f"{archive} was not unpacked: it holds {member.name[:80]!r} twice") from error
+            raise TwofoldError(f"{archive} was not unpacked: it holds {name[:80]!r} twice") from error
         yield
 
 
@@ -122,10 +116,10 @@ def zip_members(archive: zipfile.ZipFile) -> Iterator[Member]:
         kind = stat.S_IFMT(info.external_attr >> 16)  # 0 where no Unix made it
         why = "which is not a plain file" if kind not in (0, stat.S_IFREG, stat.S_IFDIR) else ""
         why = why or ("which is encrypted" if info.flag_bits & 1 else "")
-        yield Member(info.filename, why, (lambda: None) if info.is_dir() else partial(archive.open, info))
+        yield info.filename, why, (lambda: None) if info.is_dir() else partial(archive.open, info)
 
 
 def tar_members(archive: tarfile.TarFile) -> Iterator[Member]:
     for info in archive:
         why = "" if info.isreg() or info.isdir() else "which is not a plain file"
-        yield Member(info.name, why, partial(archive.extractfile, info))
+        yield info.name, why, partial(archive.extractfile, info)

@@ -51,9 +51,6 @@ def snowed(colour: RGB, cover: float = 0.9) -> Material:
     return Material(colour, mix(colour, SNOW, cover))
 
 
-SHADOW = constant(rgb("141c3c"))
-
-
 class Light(NamedTuple):
     """The light at one hour of the day, the same in both seasons of a scene."""
 
@@ -84,7 +81,7 @@ class Light(NamedTuple):
 
     def shadow(self, distance: float, alpha: float) -> Colours:
         """What a shadow lays over the ground."""
-        return self.colours(SHADOW, 0.5, distance, alpha)
+        return self.colours(constant(rgb("141c3c")), 0.5, distance, alpha)
 
 
 def rgba(colour: RGB, alpha: float = 1.0) -> RGBA:
