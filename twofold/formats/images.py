@@ -161,25 +161,19 @@ def write(image: Uint8, path: Path | str) -> None:
         UsageError: the suffix is none of these, or its format cannot hold so many channels.
         ImageError: the disk or the encoder failed.
     """
-    path = Path(path)
-    _check_writable(path, image.shape[2])
-    try:
-        with replacing(path) as aside, aside.open("wb") as file:
-            if path.suffix.lower() == ".npy":
-                np.save(file, image, allow_pickle=False)
-            else:
-                picture = Image.fromarray(image[..., 0] if image.shape[2] == 1 else image)
-                picture.save(file, **_ENCODERS[path.suffix.lower()])
-    except (OSError, ValueError) as error:
-        raise ImageError(f"cannot write {path}: {getattr(error, 'strerror', None) or error}") from error
-
-
-def _check_writable(path: Path, channels: int) -> None:
+    path, channels = Path(path), image.shape[2]
     suffix = path.suffix.lower()
-    if suffix == ".npy":
-        return
-    if suffix not in _ENCODERS:
+    if suffix != ".npy" and suffix not in _ENCODERS:
         raise UsageError(f"cannot write {path}: end its name with {', '.join(_ENCODERS)} or .npy")
-    if channels not in ((1, 3) if suffix in (".jpg", ".jpeg") else (1, 3, 4)):
+    if suffix != ".npy" and channels not in ((1, 3) if suffix in (".jpg", ".jpeg") else (1, 3, 4)):
         better = ".png" if channels == 4 else ".npy"
         raise UsageError(f"cannot write {path}: {suffix} does not hold {channels} channels; use {better}")
+    try:
+        with replacing(path) as aside, aside.open("wb") as file:
+            if suffix == ".npy":
+                np.save(file, image, allow_pickle=False)
+            else:
+                picture = Image.fromarray(image[..., 0] if channels == 1 else image)
+                picture.save(file, **_ENCODERS[suffix])
+    except (OSError, ValueError) as error:
+        raise ImageError(f"cannot write {path}: {getattr(error, 'strerror', None) or error}") from error

@@ -38,7 +38,15 @@ def read(file: BinaryIO, channels: int | None) -> Uint8:
 def inspect(file: BinaryIO) -> Facts:
     """What the header says."""
     with open_picture(file) as picture:
-        return _facts(picture)
+        width, height = picture.size
+        # Pillow's size of a TIFF is already the rotated one.
+        if picture.format != "TIFF" and _orientation(picture) >= 5:
+            width, height = height, width
+        deep = picture.mode.startswith("I")
+        grey = deep or picture.mode in ("1", "L", "LA", "La", "F")
+        channels = 4 if picture.has_transparency_data and not deep else 1 if grey else 3
+        deep = deep or ";16" in _raw_modes(picture)
+        return Facts(width, height, channels, grey, deep, getattr(picture, "n_frames", 1))
 
 
 def open_picture(file: BinaryIO) -> ImageFile:
@@ -73,7 +81,8 @@ def from_picture(picture: Image.Image, channels: int | None = None) -> Uint8:
         raise ImageError("it holds floating-point numbers, whose range is unknown; save it as 8 or 16 bits")
     if picture.mode.startswith("I"):
         return convert(_to_8_bits(picture, largest), channels)
-    return convert(np.atleast_3d(np.array(picture.convert(_stored_mode(picture)))), channels)
+    mode = "RGBA" if picture.has_transparency_data else "L" if picture.mode in ("1", "L") else "RGB"
+    return convert(np.atleast_3d(np.array(picture.convert(mode))), channels)
 
 
 def convert(image: Uint8, channels: int | None) -> Uint8:
@@ -116,24 +125,6 @@ def _raw_modes(picture: Image.Image) -> str:
 def _over_white(image: Uint8) -> Uint8:
     alpha = image[..., 3:].astype(np.uint16)
     return ((image[..., :3] * alpha + 255 * (255 - alpha) + 127) // 255).astype(np.uint8)
-
-
-def _stored_mode(picture: Image.Image) -> str:
-    if picture.has_transparency_data:
-        return "RGBA"
-    return "L" if picture.mode in ("1", "L") else "RGB"
-
-
-def _facts(picture: Image.Image) -> Facts:
-    width, height = picture.size
-    # Pillow's size of a TIFF is already the rotated one.
-    if picture.format != "TIFF" and _orientation(picture) >= 5:
-        width, height = height, width
-    grey = picture.mode in ("1", "L", "LA", "La", "F") or picture.mode.startswith("I")
-    alpha = picture.has_transparency_data and not picture.mode.startswith("I")
-    channels = 4 if alpha else 1 if grey else 3
-    deep = picture.mode.startswith("I") or ";16" in _raw_modes(picture)
-    return Facts(width, height, channels, grey, deep, getattr(picture, "n_frames", 1))
 
 
 def _orientation(picture: Image.Image) -> int:
