@@ -78,10 +78,10 @@ def pixels(stores):
 def test_a_cached_store_equals_an_uncached_one(prepare, resize, fill):
     fill("A", 2, size=(33, 44), first=6)  # sizes vary
     cached, lines = prepare(resize=resize)
-    assert lines == [] and cached.a.cached and cached.b.cached
+    assert lines == [] and cached.a.pixels is not None and cached.b.pixels is not None
     uncached, lines = prepare(resize=resize, cache=False)
     assert lines == ["decoding images as they are needed, again in every epoch: the cache is off"]
-    assert not uncached.a.cached
+    assert uncached.a.pixels is None
     assert pixels(cached) == pixels(uncached)
 
 
@@ -150,7 +150,7 @@ def test_a_damaged_cache_is_built_again(prepare, tmp_path, damage):
     for path in list((tmp_path / "cache").glob("*.pixels")):
         damage(path)
     again, lines = prepare()
-    assert lines == [] and again.a.cached
+    assert lines == [] and again.a.pixels is not None
     assert pixels(again) == expected
     assert caches(tmp_path) == names
 
@@ -164,7 +164,7 @@ def test_an_index_from_data_json_finds_or_rebuilds_the_cache(folders, small, tmp
     for path in folders[0].iterdir():
         os.utime(path, (1, 1))  # copied folders have other times
     stores = open_images(manifest, small(), print)
-    assert stores.a.cached and pixels(stores) == expected
+    assert stores.a.pixels is not None and pixels(stores) == expected
 
 
 def test_above_the_limit_nothing_is_cached(prepare, tmp_path):
@@ -173,14 +173,14 @@ def test_above_the_limit_nothing_is_cached(prepare, tmp_path):
         "decoding images as they are needed, again in every epoch: "
         "they take 2.43e-06 GB decoded, over the cache's 1e-06 GB (data.cache_limit_gb)"
     ]
-    assert not stores.a.cached and caches(tmp_path) == []
+    assert stores.a.pixels is None and caches(tmp_path) == []
 
 
 def test_above_half_the_free_disk_nothing_is_cached(prepare, tmp_path, monkeypatch):
     monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(10**6, 10**6, 4000))
     stores, lines = prepare()
     assert "over half of the 4e-06 GB free" in lines[0]
-    assert not stores.a.cached and caches(tmp_path) == []
+    assert stores.a.pixels is None and caches(tmp_path) == []
 
 
 def test_no_space_left_while_building(folders, small, tmp_path):
@@ -195,14 +195,14 @@ def test_no_space_left_while_building(folders, small, tmp_path):
     assert caches(tmp_path) == []
     assert [len(manifest.a.train), len(manifest.b.train)] == [6, 4]
     stores = open_images(manifest, small(), lines.append)
-    assert not stores.a.cached and stores.a[0].shape == (9, 9, 3)
+    assert stores.a.pixels is None and stores.a[0].shape == (9, 9, 3)
 
 
 def test_a_cache_folder_that_cannot_be_made(prepare, tmp_path):
     (tmp_path / "cache").write_text("in the way")
     stores, lines = prepare()
     assert "cannot write the cache" in lines[0]
-    assert not stores.a.cached
+    assert stores.a.pixels is None
 
 
 def test_the_least_recently_used_caches_make_room(prepare, tmp_path):
@@ -230,7 +230,7 @@ def test_a_bad_file_mended_without_a_trace_is_found(folders, small, fill):
     os.utime(path, ns=times)
     manifest = build_manifest(*folders, small(), 0, lambda line: None)
     assert len(manifest.a.train) == 30
-    assert open_images(manifest, small(), print).a.cached
+    assert open_images(manifest, small(), print).a.pixels is not None
 
 
 def test_threads_may_build_the_same_cache(folders, small, tmp_path):
@@ -297,4 +297,4 @@ def test_a_cache_that_may_only_be_read_is_used(prepare, monkeypatch):
 
     monkeypatch.setattr(os, "utime", refuse)
     stores, lines = prepare()
-    assert lines == [] and stores.a.cached and pixels(stores) == expected
+    assert lines == [] and stores.a.pixels is not None and pixels(stores) == expected

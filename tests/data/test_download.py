@@ -266,14 +266,14 @@ def test_the_next_mirror_is_asked(site):
 
 
 def test_a_mirror_with_another_size_is_passed_over_before_a_byte_is_read(site):
-    site.publish(bytes=len(GOOD) + 1)
+    site.publish(about=len(GOOD) + 1, sha256="0" * 64)
     with pytest.raises(TwofoldError, match=f"has {len(GOOD)} bytes, the known one {len(GOOD) + 1}"):
         get(site)
     assert left(site) == []
 
 
 def test_a_known_checksum_is_held_against_the_file(site):
-    site.publish(bytes=len(GOOD), sha256=hashlib.sha256(GOOD).hexdigest())
+    site.publish(sha256=hashlib.sha256(GOOD).hexdigest())
     assert get(site).is_dir()
     assert not (site.folder / "tiny.zip.sha256").exists()
 
@@ -469,8 +469,7 @@ def test_every_published_set_is_complete():
         assert found.a and found.b and found.about > 1e6, name
         assert found.archive.endswith(".tar.gz" if found.paired else ".zip")
         assert len(found.mirrors) == 3 and all("berkeley.edu/" in url for url in found.mirrors)
-        assert (found.bytes is None) == (found.sha256 is None)
-        assert found.sha256 is None or (len(found.sha256) == 64 and found.about == found.bytes)
+        assert found.sha256 is None or len(found.sha256) == 64
 
 
 def test_wrong_names():

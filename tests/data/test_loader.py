@@ -6,7 +6,7 @@ import torch
 
 from twofold.data.dataset import ImageStore
 from twofold.data.geometry import LoadRule
-from twofold.data.loader import Loader, crop_size, load_plain, load_plain_batch
+from twofold.data.loader import Loader, load_plain, load_plain_batch
 from twofold.data.sampler import offset, pick, placement
 from twofold.errors import TwofoldError, UsageError
 from twofold.formats import images
@@ -81,15 +81,8 @@ def test_whole_images_come_one_by_one(fill, small):
     store = ImageStore(images.find(folder), LoadRule(settings, 3, 4))
     shapes = {tuple(a.shape) for a, _ in stream((store, store), settings, 3)}
     assert shapes == {(1, 3, 16, 20), (1, 3, 16, 28)}
-    assert crop_size(settings) is None and crop_size(small()) == 8
     with pytest.raises(UsageError, match=r"cannot be batched; set training\.batch to 1"):
         Loader(store, store, settings, 0, batch=2, device=CPU)
-
-
-def test_an_empty_side_is_refused(stores, small):
-    empty = ImageStore([], stores[0].rule)
-    with pytest.raises(UsageError, match="no images of B"):
-        Loader(stores[0], empty, small(), 0, batch=1, device=CPU)
 
 
 def test_a_file_that_has_gone_is_named(stores, small):

@@ -80,5 +80,7 @@ def test_masks_that_do_not_fit_are_named(indexed, tmp_path):
         indexed()
     images.write(np.zeros((16, 20, 1), np.uint8), masks / "0.jpg")
     (masks / "1.png").unlink()
-    with pytest.raises(UsageError, match=r"no mask for: 1.png; several masks of one name: 0.jpg = 0.png"):
+    with pytest.raises(
+        UsageError, match=r"more than one mask of one name: 0.jpg = 0.png; no mask for: 1.png"
+    ):
         indexed()

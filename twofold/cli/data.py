@@ -132,6 +132,6 @@ def _list_published() -> None:
         emit(layout)
         for name, found in PUBLISHED.items():
             if found.paired == paired:
-                size = f"{'' if found.bytes else '~'}{sized(found.about)}"
+                size = f"{'' if found.sha256 else '~'}{sized(found.about)}"
                 emit(f"  {name:<16}{size:>8}  A {found.a}, B {found.b}")
     emit("fetch one: twofold data download NAME")

@@ -1,14 +1,13 @@
 """Build the manifest of a run: find the files, check them, read them once, and choose the held-out images."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
 
 from twofold.data import cache, pairs, rules
+from twofold.data.cache import Job
 from twofold.data.geometry import LoadRule, Part
 from twofold.data.manifest import Domain, File, Folder, FolderCache, Manifest, mask_rule, masks_of
-from twofold.data.masks import find_masks
 from twofold.data.rules import Report
 from twofold.data.sampler import DomainName
 from twofold.data.scan import choose_channels, choose_labels, list_files, scan, stat_file
@@ -16,18 +15,9 @@ from twofold.data.settings import DataSettings
 from twofold.errors import UsageError
 from twofold.randomness import generator
 
-Found = dict[str, list[Folder]]
-
-
-class Content(NamedTuple):
-    """Every folder, read once."""
-
-    folders: Found
-    """By label: A, masks of A, B, masks of B. The first is trained on, a second is held out."""
-    rules: dict[str, LoadRule]
-    """By label."""
-    caches: list[FolderCache]
-    """Of all folders, in their order."""
+Folders = dict[str, list[Folder]]
+Found = dict[str, list[Job]]
+"""Folders and how they are loaded, by label: A, masks of A, B, masks of B. A second folder is held out."""
 
 
 def build_manifest(
@@ -54,22 +44,21 @@ def build_manifest(
         TwofoldError: under 95 % of a folder's files can be read.
     """
     paired = settings.paired or folder_b is None
-    found = read_content(folder_a, folder_b, settings, multiple_of, rules.raising(notify), paired=paired)
+    report = rules.raising(notify)
+    found, caches = read_folders(folder_a, folder_b, settings, multiple_of, report, paired=paired)
     a = _make_domain("a", found, settings, seed)
     b = _make_domain("b", found, settings, seed)
     if paired:
         files = zip(a.folder.files, b.folder.files, strict=True)
         b = replace(b, drawn=frozenset(other.name for one, other in files if one.name in a.drawn))
-    return Manifest(a, b, multiple_of, paired, tuple(found.caches))
+    return Manifest(a, b, multiple_of, paired, tuple(caches))
 
 
-def _make_domain(name: DomainName, found: Content, settings: DataSettings, seed: int) -> Domain:
+def _make_domain(name: DomainName, found: Found, settings: DataSettings, seed: int) -> Domain:
     label = name.upper()
-    folder, val, *_ = [*found.folders[label], None]
-    assert folder is not None
-    drawn = draw_held_out(folder.good, seed, name) if settings.hold_out and val is None else frozenset()
-    masks = next(iter(found.folders.get(masks_of(label), [])), None)
-    rule = found.rules[label]
+    (folder, rule), *held_out = found[label]
+    drawn = draw_held_out(folder.good, seed, name) if settings.hold_out and not held_out else frozenset()
+    val, masks = (own[0][0] if own else None for own in (held_out, found.get(masks_of(label))))
     return Domain(folder, rule.channels, drawn, val, rule.labels, masks)
 
 
@@ -82,7 +71,7 @@ def draw_held_out(files: Sequence[File], seed: int, domain: DomainName) -> froze
     return frozenset(files[i].name for i in drawn)
 
 
-def read_content(
+def read_folders(
     folder_a: Path,
     folder_b: Path | None,
     settings: DataSettings,
@@ -90,8 +79,8 @@ def read_content(
     report: Report,
     *,
     paired: bool,
-) -> Content:
-    """Find every folder, report its problems, and read its files.
+) -> tuple[Found, list[FolderCache]]:
+    """Find every folder, report its problems, and read its files once; with the cache of each folder.
 
     Args:
         folder_b: None for pairs in `folder_a`, or for one domain alone.
@@ -105,41 +94,36 @@ def read_content(
     given = [folder_a, folder_b, settings.val_a, settings.val_b, *dict.fromkeys(masks.values())]
     rules.refuse_nesting([folder for folder in given if folder is not None])
     find = _find_pairs if paired else _find_folders
-    folders = find(folder_a, folder_b, settings, report)
-    load_rules = {
-        label: _load_rule(label, own[0], settings, multiple_of, report) for label, own in folders.items()
-    }
-    for label, own in folders.items():
+    found: Found = {}  # in the order of `Manifest.folders`
+    for label, own in find(folder_a, folder_b, settings, report).items():
+        rule = _load_rule(label, own[0], settings, multiple_of, report)
+        found[label] = [(folder, rule) for folder in own]
         for folder in own:
-            rules.check_headers(label, folder, load_rules[label], report)
-    if paired:
-        rules.check_jitter(load_rules, settings, report)
-    for label in list(folders):  # in the order of `Manifest.folders`
-        own, path = folders.pop(label), masks[label]
-        folders[label] = own
-        if path is not None:
-            folders[masks_of(label)] = [find_masks(masks_of(label), path, own[0], settings)]
-            load_rules[masks_of(label)] = mask_rule(settings, multiple_of)
-    jobs = [(folder, load_rules[label]) for label, own in folders.items() for folder in own]
-
+            rules.check_headers(label, folder, rule, report)
+        if paired:
+            rules.check_jitter(label, rule, report)
+        if path := masks[label]:
+            masks_found = pairs.find_masks(masks_of(label), path, own[0], settings)
+            found[masks_of(label)] = [(masks_found, mask_rule(settings, multiple_of))]
+    jobs = [job for own in found.values() for job in own]
     caches = cache.open_caches(jobs, settings, rules.note("cache", report), verify=True)
     read = iter(caches)
-    folders = {label: [_as_read(folder, next(read)) for folder in own] for label, own in folders.items()}
-    return Content(_check_read(folders, load_rules, paired, report), load_rules, caches)
+    found = {label: [_as_read(job, next(read)) for job in own] for label, own in found.items()}
+    return _check_read(found, paired, report), caches
 
 
-def _find_folders(a: Path, b: Path | None, settings: DataSettings, _: Report) -> Found:
+def _find_folders(a: Path, b: Path | None, settings: DataSettings, _: Report) -> dict[str, list[Folder]]:
     """The folders of each domain: to train on, and held out."""
     domains = [(a, settings.val_a), (b, settings.val_b)][:: 1 if settings.direction == "ab" else -1]
     parts: tuple[Part, Part] = ("lightness", "colour") if settings.lab else ("whole", "whole")
     return {
-        label: [scan(path, part) for path in paths if path is not None]
+        label: [scan(path, part=part) for path in paths if path is not None]
         for label, paths, part in zip("AB", domains, parts, strict=True)
         if any(paths)
     }
 
 
-def _find_pairs(a: Path, b: Path | None, settings: DataSettings, report: Report) -> Found:
+def _find_pairs(a: Path, b: Path | None, settings: DataSettings, report: Report) -> dict[str, list[Folder]]:
     """The same of pairs."""
     found = [pairs.find_pairs(a, b, settings)]
     rules.check_pairs(a, found[0].broken, report)
@@ -164,35 +148,39 @@ def _load_rule(
     return LoadRule(settings, channels, multiple_of, labels, folder.part)
 
 
-def _as_read(folder: Folder, found: FolderCache) -> Folder:
+def _as_read(job: Job, found: FolderCache) -> Job:
+    folder, rule = job
     hashed = cache.hash_file(folder.path / folder.source) if folder.source else ""
-    return replace(folder, files=found.files, source_hash=hashed)
+    return replace(folder, files=found.files, source_hash=hashed), rule
 
 
-def _check_read(folders: Found, load_rules: dict[str, LoadRule], paired: bool, report: Report) -> Found:
+def _check_read(found: Found, paired: bool, report: Report) -> Found:
     """Report the problems of the pixels, and skip the partners of bad files."""
     if paired:
-        both = [_check_pair(a, b, report) for a, b in zip(folders["A"], folders["B"], strict=True)]
-        folders |= {"A": [a for a, _ in both], "B": [b for _, b in both]}
-    for label, own in folders.items():
+        both = [_check_pair(a, b, report) for a, b in zip(found["A"], found["B"], strict=True)]
+        found |= {"A": [a for a, _ in both], "B": [b for _, b in both]}
+    for label, own in found.items():
+        folder, rule = own[0]
         if label not in ("A", "B"):
-            rules.check_masks(label, own[0], report)
+            rules.check_masks(label, folder, report)
             continue
-        for folder in [] if paired else own:
-            rules.check_readable(label, folder, [[file] for file in folder.files], report)
-        rules.check_content(label, own[0], load_rules[label], report)
-    if "B" in folders:
-        rules.check_shared(folders["A"][0], folders["B"][0], report)
-        rules.check_channels(load_rules["A"], load_rules["B"], report)
-    return folders
+        for each, _ in [] if paired else own:
+            rules.check_readable(label, each, [[file] for file in each.files], report)
+        rules.check_content(label, folder, rule, report)
+    if "B" in found:
+        (a, rule_a), (b, rule_b) = found["A"][0], found["B"][0]
+        rules.check_shared(a, b, report)
+        rules.check_channels(rule_a, rule_b, report)
+    return found
 
 
-def _check_pair(a: Folder, b: Folder, report: Report) -> tuple[Folder, Folder]:
+def _check_pair(job_a: Job, job_b: Job, report: Report) -> tuple[Job, Job]:
+    (a, rule_a), (b, rule_b) = job_a, job_b
     rows = list(zip(a.files, b.files, strict=True))
     rules.check_readable("", a, rows, report)
     only_a = frozenset(one.name for one, other in rows if other.error and not one.error)
     only_b = frozenset(other.name for one, other in rows if one.error and not other.error)
-    return replace(a, without_partner=only_a), replace(b, without_partner=only_b)
+    return (replace(a, without_partner=only_a), rule_a), (replace(b, without_partner=only_b), rule_b)
 
 
 # ---- when a run is resumed
@@ -203,36 +191,32 @@ def changes(manifest: Manifest) -> list[str]:
 
     A file whose time alone differs is read, and counts as altered only if its content differs.
     """
-    return [
-        line
-        for label, folder, domain in manifest.folders
-        for line in _changes(label, folder, complete=folder is not domain.masks)
-    ]
+    lines = []
+    for label, folder, domain in manifest.folders:
+        listed_only = bool(folder.source) or folder is domain.masks
+        try:
+            lines += [f"{label}: {change}" for change in _changes(folder, listed_only)]
+        except (UsageError, OSError) as error:
+            lines.append(f"{label}: {error}")
+    return lines
 
 
-def _changes(label: str, folder: Folder, complete: bool) -> list[str]:
-    """The changes of one folder; not `complete`: more files than the listed ones may be there."""
-    try:
-        now = {file.name: file for file in _files_now(folder)}
-    except (UsageError, OSError) as error:
-        return [f"{label}: {error}"]
+def _changes(folder: Folder, listed_only: bool) -> Iterator[str]:
+    """The changes of one folder; `listed_only`: other files may be there too."""
     if folder.source and cache.hash_file(folder.path / folder.source) != folder.source_hash:
-        return [f"{label}: {folder.source} was altered"]
+        yield f"{folder.source} was altered"
+        return
     then = {file.name: file for file in folder.files}
-    lines = [f"{label}: {name} was added" for name in now if complete and name not in then]
-    lines += [f"{label}: {name} was removed" for name in then if name not in now]
-    both = [(now[name], then[name]) for name in then if name in now]
-    return lines + [
-        f"{label}: {new.name} was altered" for new, old in both if _is_altered(folder.path, new, old)
-    ]
-
-
-def _files_now(folder: Folder) -> list[File]:
-    """The files that are there now."""
-    if not folder.source:
-        return list_files(folder.path, folder.suffix)
-    names = [file.name for file in folder.files if (folder.path / file.name).is_file()]
-    return [stat_file(folder.path, name) for name in names]
+    if listed_only:
+        found = [stat_file(folder.path, name) for name in then if (folder.path / name).is_file()]
+    else:
+        found = list_files(folder.path, folder.suffix)
+    now = {file.name: file for file in found}
+    yield from (f"{name} was added" for name in now if name not in then)
+    yield from (f"{name} was removed" for name in then if name not in now)
+    for name, old in then.items():
+        if name in now and _is_altered(folder.path, now[name], old):
+            yield f"{name} was altered"
 
 
 def _is_altered(path: Path, new: File, old: File) -> bool:

@@ -1,8 +1,7 @@
 """The cache of decoded images, and the one pass over a folder that fills it and finds the bad files.
 
 A cache is one file, named by the hash of everything its pixels depend on: the images one after the other, then a
-JSON index, then the length of the index in 8 bytes. The caches of a machine stay under `cache_limit_gb` together:
-those not used for longest are removed first.
+JSON index, then the length of the index in 8 bytes.
 """
 
 import hashlib
@@ -12,6 +11,7 @@ import shutil
 import warnings
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
@@ -41,9 +41,8 @@ def home(settings: DataSettings) -> Path:
     """The cache folder: `cache_dir`, else $TWOFOLD_CACHE, else twofold in $XDG_CACHE_HOME or ~/.cache."""
     if settings.cache_dir is not None:
         return settings.cache_dir
-    if os.environ.get("TWOFOLD_CACHE"):
-        return Path(os.environ["TWOFOLD_CACHE"])
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "twofold"
+    shared = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return Path(os.environ.get("TWOFOLD_CACHE") or shared / "twofold")
 
 
 def open_caches(
@@ -82,11 +81,14 @@ def _key(job: Job) -> str:
 def _why_no_cache(jobs: Sequence[Job], settings: DataSettings) -> str:
     if not settings.cache:
         return "the cache is off"
-    limit, needed, free = settings.cache_limit_gb, sum(map(_decoded_bytes, jobs)), _free(home(settings))
+    limit, needed, folder = settings.cache_limit_gb, sum(map(_decoded_bytes, jobs)), home(settings)
     if needed > limit * 1e9:
         return f"they take {_gb(needed)} decoded, over the cache's {limit:g} GB (data.cache_limit_gb)"
+    free = shutil.disk_usage(
+        next(each for each in (folder, *folder.absolute().parents) if each.is_dir())
+    ).free
     if needed > free / 2:
-        return f"they take {_gb(needed)} decoded, over half of the {_gb(free)} free in {home(settings)}"
+        return f"they take {_gb(needed)} decoded, over half of the {_gb(free)} free in {folder}"
     return ""
 
 
@@ -95,11 +97,6 @@ def _decoded_bytes(job: Job) -> int:
     folder, rule = job
     shapes = (rule.shape(file.width, file.height) for file in folder.files if file.width)
     return rule.channels * sum(height * width for height, width in shapes)
-
-
-def _free(folder: Path) -> int:
-    existing = next((f for f in (folder, *folder.absolute().parents) if f.is_dir()), Path.cwd())
-    return shutil.disk_usage(existing).free
 
 
 def _gb(count: float) -> str:
@@ -120,9 +117,7 @@ def _open(path: Path, job: Job, verify: bool) -> FolderCache | None:
         if index["format"] != FORMAT or index["bytes"] != size:
             return None
         files = tuple(File(*row) for row in index["files"])
-        places: dict[str, Place] = {
-            name: (place[0], place[1], place[2]) for name, place in index["places"].items()
-        }
+        places = {name: (offset, height, width) for name, (offset, height, width) in index["places"].items()}
         pixels = _map(path, size)
         with suppress(OSError):  # a shared cache may be read-only
             os.utime(path)  # the least recently used is removed first
@@ -136,10 +131,8 @@ def _map(path: Path, size: int) -> Tensor:
     if size == 0:
         return torch.empty(0, dtype=torch.uint8)
     # Read-only: Linux refuses a writable private map of more than the machine's memory.
-    flat = np.memmap(path, dtype=np.uint8, mode="r", shape=(size,))
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        return torch.from_numpy(flat)
+    with warnings.catch_warnings(action="ignore"):
+        return torch.from_numpy(np.memmap(path, np.uint8, mode="r", shape=(size,)))
 
 
 def _build(path: Path, job: Job, notify: Notify, verify: bool) -> FolderCache:
@@ -200,11 +193,8 @@ def _read_files(job: Job, pixels: BinaryIO | None) -> tuple[tuple[File, ...], di
     """Decode every file once, in order; with `pixels`, append each good image at load size."""
     files: list[File] = []
     places: dict[str, Place] = {}
-
-    def once(file: File) -> tuple[File, Uint8 | None]:
-        return _read(job, file, keep=pixels is not None)
-
-    for file, image in prefetch(once, job[0].files, THREADS, depth=2 * THREADS):
+    read = partial(_read, job, keep=pixels is not None)
+    for file, image in prefetch(read, job[0].files, THREADS, depth=2 * THREADS):
         files.append(file)
         if pixels is not None and image is not None:
             places[file.name] = pixels.tell(), image.shape[0], image.shape[1]
@@ -223,8 +213,7 @@ def _read(job: Job, file: File, keep: bool) -> tuple[File, Uint8 | None]:
     except (ImageError, OSError) as error:
         reason = str(error).removeprefix(f"{path}: ")
         return file._replace(hash=digest, width=0, height=0, error=reason), None
-    height, width = image.shape[:2]
-    read = file._replace(hash=digest, width=width, height=height, error="")
+    read = file._replace(hash=digest, width=image.shape[1], height=image.shape[0], error="")
     return read, to_load_size(image, rule) if keep else None
 
 

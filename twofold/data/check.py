@@ -2,11 +2,12 @@
 
 from collections import Counter
 from collections.abc import Sequence
+from math import prod
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from twofold.data import rules
-from twofold.data.build import read_content
+from twofold.data.build import read_folders
 from twofold.data.cache import hash_file
 from twofold.data.geometry import LoadRule
 from twofold.data.manifest import Folder
@@ -31,19 +32,13 @@ class Checked(NamedTuple):
 
 
 def check(
-    folder_a: Path,
-    folder_b: Path | None,
-    settings: DataSettings,
-    *,
-    test: Sequence[Path] = (),
-    multiple_of: int = 4,
+    folder_a: Path, folder_b: Path | None, settings: DataSettings, *, test: Sequence[Path] = ()
 ) -> Checked:
     """Decode every image of one folder or two. Writes nothing, no cache either.
 
     Args:
         settings: with `paired`, pairs are searched for, in one folder or a list too.
         test: folders whose images must not be trained on.
-        multiple_of: the networks need sizes to be a multiple of this; matters for whole images only.
 
     Raises:
         UsageError: a folder is missing, unreadable or empty, its `.npy` files do not go together, one folder
@@ -54,25 +49,19 @@ def check(
     }
     uncached = settings.model_copy(update={"cache": False})
     problems: list[Problem] = []
-    found = read_content(folder_a, folder_b, uncached, multiple_of, problems.append, paired=settings.paired)
-    for label, (folder, *_) in found.folders.items():
-        rules.check_tested(label, folder, tested, problems.append)
-    folders = {label: figures(folder, found.rules[label]) for label, (folder, *_) in found.folders.items()}
-    how = [problem.text for problem in problems if problem[:2] == ("note", "pairs")]
+    found, _ = read_folders(folder_a, folder_b, uncached, 1, problems.append, paired=settings.paired)
+    for label, own in found.items():
+        rules.check_tested(label, own[0][0], tested, problems.append)
+    folders = {label: figures(*own[0]) for label, own in found.items()}
+    how = next((problem.text for problem in problems if problem[:2] == ("note", "pairs")), None)
     order = ("error", "warning", "advice")
-    listed = sorted(
-        (problem for problem in problems if problem.severity in order),
-        key=lambda problem: order.index(problem.severity),
-    )
-    return Checked(folders, how[0] if how else None, listed)
+    return Checked(folders, how, [each for rank in order for each in problems if each.severity == rank])
 
 
 def figures(folder: Folder, rule: LoadRule) -> dict[str, Any]:
     """The figures of a folder. Sizes are [width, height] in pixels; `stored_channels` counts files by channels."""
     good = [file for file in folder.files if not file.error]
-    sizes = sorted(((file.width, file.height) for file in good), key=lambda size: size[0] * size[1]) or [
-        (0, 0)
-    ]
+    sizes = sorted([(file.width, file.height) for file in good] or [(0, 0)], key=prod)
     return {
         "folder": str(folder.path),
         "good": len(good),
@@ -94,7 +83,5 @@ def sentence(found: dict[str, Any]) -> str:
     mixed = "" if list(stored) in ([], [channels]) else f" (stored: {counts})"
     small, middle, large = (f"{w} × {h}" for w, h in (found["smallest"], found["median"], found["largest"]))
     sizes = f"all {small}" if small == large else f"{small} to {large}, median {middle}"
-    kind = "label maps" if found["labels"] else "images"
-    return (
-        f"{found['good']:,} {kind}{bad}, {channels} channel{'' if channels == 1 else 's'}{mixed}, {sizes} px"
-    )
+    kind, plural = "label maps" if found["labels"] else "images", "" if channels == 1 else "s"
+    return f"{found['good']:,} {kind}{bad}, {channels} channel{plural}{mixed}, {sizes} px"

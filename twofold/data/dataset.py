@@ -1,6 +1,7 @@
 """The images of a manifest, ready to be read: decoded in a cache, in a device's memory, or still in their files."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -8,37 +9,25 @@ import torch
 from torch import Tensor
 
 from twofold.data import cache
-from twofold.data.geometry import LoadRule, load
+from twofold.data.geometry import LoadRule, read_part, to_load_size
 from twofold.data.manifest import Domain, File, Folder, Manifest, Place
 from twofold.data.rules import some
 from twofold.data.settings import DataSettings
 from twofold.errors import TwofoldError
 
 
+@dataclass(frozen=True, eq=False)
 class ImageStore:
-    """Images of one domain at load size, by number; from a memory-mapped cache, else decoded each time.
+    """Images of one domain at load size, by number; from a memory-mapped cache, else decoded each time."""
 
-    Args:
-        paths: the files.
-        rule: how they are loaded.
-        pixels: a cache's bytes, uint8 (bytes,), or None to decode.
-        places: where each file's pixels lie in them.
-        masks: the mask of each image, by its number: what translation is to leave as it is.
-    """
-
-    def __init__(
-        self,
-        paths: Sequence[Path],
-        rule: LoadRule,
-        pixels: Tensor | None = None,
-        places: Sequence[Place] = (),
-        masks: "ImageStore | None" = None,
-    ) -> None:
-        self.paths = list(paths)
-        self.rule = rule
-        self.pixels = pixels
-        self.places = list(places)
-        self.masks = masks
+    paths: Sequence[Path]
+    rule: LoadRule
+    pixels: Tensor | None = None
+    """The bytes of a cache, uint8 (bytes,); None: decode each file when it is needed."""
+    places: Sequence[Place] = ()
+    """Where each file's pixels lie in them."""
+    masks: "ImageStore | None" = None
+    """The mask of each image, by its number: what translation is to leave as it is."""
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -46,14 +35,10 @@ class ImageStore:
     def __getitem__(self, i: int) -> Tensor:
         """Image `i`, uint8 (H, W, C); of a cached store a view of a read-only map, so never write to it."""
         if self.pixels is None:
-            return torch.from_numpy(load(self.paths[i], self.rule))
+            return torch.from_numpy(to_load_size(read_part(self.paths[i], self.rule), self.rule))
         offset, height, width = self.places[i]
         flat = self.pixels[offset : offset + height * width * self.rule.channels]
         return flat.view(height, width, self.rule.channels)
-
-    @property
-    def cached(self) -> bool:
-        return self.pixels is not None
 
     @property
     def nbytes(self) -> int:
@@ -64,7 +49,7 @@ class ImageStore:
     def on(self, device: torch.device) -> "ImageStore":
         """This store with the bytes of its cache on a device, where its images then are."""
         pixels = None if self.pixels is None else self.pixels.to(device)
-        return ImageStore(self.paths, self.rule, pixels, self.places, self.masks and self.masks.on(device))
+        return replace(self, pixels=pixels, masks=self.masks and self.masks.on(device))
 
 
 class Images(NamedTuple):

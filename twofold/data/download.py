@@ -35,12 +35,12 @@ def download(name: str, out: Path | None, archive: Path | None, notify: Notify, 
     if archive is None and not file.is_file():
         by_hand = f"twofold data download {name} --from {published.archive}"
         advice = f"try again later, or get the file elsewhere and unpack it with `{by_hand}`"
-        fetch(
-            published.mirrors, file, advice=advice, size=published.bytes, space=2, notify=notify, track=track
-        )
+        size = published.about if published.sha256 else None
+        fetch(published.mirrors, file, advice=advice, size=size, space=2, notify=notify, track=track)
     record = file.with_name(f"{file.name}.sha256")
     found = hash_of(file)
-    known = published.sha256 or _recorded(record) or found
+    recorded = record.read_text()[:64] if record.is_file() else ""  # by an earlier download
+    known = published.sha256 or recorded or found
     if found != known:
         problem = f"{file} is not the published file: its SHA-256 is {found[:16]}…, not {known[:16]}…"
         if archive is None:
@@ -55,9 +55,3 @@ def download(name: str, out: Path | None, archive: Path | None, notify: Notify, 
             record.write_text(f"{found}  {file.name}\n")  # as sha256sum writes it
         file.unlink()
     return out
-
-
-def _recorded(record: Path) -> str | None:
-    """The checksum that an earlier download left."""
-    words = record.read_text().split() if record.is_file() else []
-    return words[0] if words else None

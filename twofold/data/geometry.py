@@ -52,20 +52,14 @@ class LoadRule(NamedTuple):
                 return height // multiple * multiple, width // multiple * multiple
 
 
-def load(path: Path, rule: LoadRule) -> Uint8:
-    """A file as (H, W, C) at load size.
-
-    Raises:
-        ImageError: the file cannot be read.
-    """
-    return to_load_size(read_part(path, rule), rule)
-
-
 def read_part(path: Path, rule: LoadRule, content: bytes | None = None) -> Uint8:
     """The part of a file that is the image, (H, W, C) at its own size; for Lab still as RGB.
 
     Args:
         content: the bytes of the file, if the caller has read them.
+
+    Raises:
+        ImageError: the file cannot be read.
     """
     in_lab = rule.part in ("lightness", "colour")
     image = images.read(path, 3 if in_lab else rule.channels, content)

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import KW_ONLY, dataclass, field
 from itertools import count
 from typing import NamedTuple
 
@@ -10,11 +11,13 @@ from torch import Tensor
 
 from twofold.data.augment import augment
 from twofold.data.dataset import ImageStore
-from twofold.data.masks import KEPT
 from twofold.data.sampler import DomainName, offset, pick, placement
 from twofold.data.settings import DataSettings
 from twofold.errors import UsageError
 from twofold.prefetch import prefetch
+
+KEPT = 127
+"""Pixels of a mask that are brighter than this are kept."""
 
 
 class _Crops(NamedTuple):
@@ -35,7 +38,8 @@ class TrainingBatch(NamedTuple):
     mask_b: Tensor | None
 
 
-class Loader:
+@dataclass(eq=False)
+class Loader(Iterator[TrainingBatch]):
     """Batches of both domains as a function of the position in the stream.
 
     Without pairs the domains are drawn independently. Both images of a pair get the same crop, flip and jitter.
@@ -53,40 +57,33 @@ class Loader:
         start: the global position to continue from: the images that all ranks have seen.
 
     Raises:
-        UsageError: a store is empty, or a batch of several whole images is requested.
+        UsageError: a batch of several whole images is requested.
         TwofoldError: while iterating, for a file that can no longer be read; the message names it.
     """
 
-    def __init__(
-        self,
-        store_a: ImageStore,
-        store_b: ImageStore,
-        settings: DataSettings,
-        seed: int,
-        *,
-        batch: int,
-        device: torch.device,
-        paired: bool = False,
-        rank: int = 0,
-        world: int = 1,
-        start: int = 0,
-    ) -> None:
-        if not len(store_a) or not len(store_b):
-            raise UsageError(f"no images of {'B' if len(store_a) else 'A'} to train on; check its folder")
-        if settings.resize == "none" and batch > 1:
+    store_a: ImageStore
+    store_b: ImageStore
+    settings: DataSettings
+    seed: int
+    _: KW_ONLY
+    batch: int
+    device: torch.device
+    paired: bool = False
+    rank: int = 0
+    world: int = 1
+    start: int = 0
+    waiting: float = field(default=0.0, init=False)
+    """Seconds that the consumer has waited for batches so far."""
+
+    def __post_init__(self) -> None:
+        if self.settings.resize == "none" and self.batch > 1:
             raise UsageError("whole images (data.resize none) cannot be batched; set training.batch to 1")
-        if paired and len(store_a) != len(store_b):
-            raise UsageError(f"{len(store_a)} images of A and {len(store_b)} of B cannot be pairs")
-        self.stores = store_a, store_b
-        self.paired = paired
-        self.settings = settings
-        self.seed = seed
-        self.batch = batch
-        self.device = device
-        self.waiting = 0.0
-        """Seconds that the consumer has waited for batches so far."""
-        firsts = count(start + rank * batch, world * batch)
-        self.batches = prefetch(self._prepare, firsts, settings.workers, depth=2 * settings.workers)
+        self.stores = self.store_a, self.store_b
+        firsts, workers = (
+            count(self.start + self.rank * self.batch, self.world * self.batch),
+            self.settings.workers,
+        )
+        self.batches = prefetch(self._prepare, firsts, workers, depth=2 * workers)
 
     def __enter__(self) -> "Loader":
         return self
@@ -97,9 +94,6 @@ class Loader:
     def close(self) -> None:
         """End the threads; iterating afterwards yields nothing."""
         self.batches.close()
-
-    def __iter__(self) -> Iterator[TrainingBatch]:
-        return self
 
     def __next__(self) -> TrainingBatch:
         began = time.perf_counter()
@@ -121,7 +115,7 @@ class Loader:
 
     def _crops(self, domain: DomainName, stores: Sequence[ImageStore], positions: range) -> list[_Crops]:
         """The same crops of the same images from each store; `domain` is the key of the random numbers."""
-        size = crop_size(self.settings)
+        size = None if self.settings.resize == "none" else self.settings.size
         pixels, flips, jitter = [], [], []
         for position in positions:
             place = placement(self.seed, domain, position)
@@ -150,11 +144,6 @@ class Loader:
         pixels, flips, jitter = (self._on_device(part) for part in crops)
         strength = 0 if store.rule.labels else self.settings.jitter
         return augment(pixels, flips if self.settings.flip else None, jitter * strength if strength else None)
-
-
-def crop_size(settings: DataSettings) -> int | None:
-    """The side of the crops in pixels, None where whole images are used."""
-    return None if settings.resize == "none" else settings.size
 
 
 def load_plain(store: ImageStore, i: int, size: int | None) -> Tensor:

@@ -1,7 +1,7 @@
 """The manifest of a run: which files it trains on and which it holds out, and how they are loaded; data.json."""
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -63,10 +63,6 @@ class Folder:
 
     def _is_skipped(self, file: File) -> bool:
         return bool(file.error) or file.name in self.without_partner
-
-    def names(self, test: Callable[[Facts], bool]) -> list[str]:
-        """The names of the files whose headers pass a test."""
-        return [name for name, facts in self.facts.items() if test(facts)]
 
 
 class FolderCache(NamedTuple):

@@ -1,4 +1,4 @@
-"""Which image of A belongs to which of B: pairs in one folder, in two, or in a list, and what is wrong with them."""
+"""Which image of A belongs to which of B, and which mask to which image, and what is wrong with them."""
 
 import csv
 import json
@@ -9,13 +9,12 @@ from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 from twofold.data.manifest import File, Folder
-from twofold.data.scan import list_files, scan_files, stat_file
+from twofold.data.rules import listed
+from twofold.data.scan import list_files, scan, stat_file
 from twofold.data.settings import DataSettings, DirectionName
 from twofold.errors import UsageError
 
 LISTS = (".csv", ".jsonl")
-
-HALVES = "halves"
 
 Faults = dict[str, list[str]]
 """What is wrong, and the names of the files that it is wrong with."""
@@ -26,8 +25,6 @@ class Pairs(NamedTuple):
 
     a: Folder
     b: Folder
-    kind: str
-    """`halves`, the suffixes such as "jpg:png", "names", "list" or "lab"."""
     how: str
     """How they were found, in words; of A and B as given, before any exchange."""
     broken: Faults
@@ -43,14 +40,15 @@ def find_pairs(a: Path, b: Path | None, settings: DataSettings) -> Pairs:
     if b is not None:
         found = by_name(a, b.expanduser().resolve())
     elif settings.lab:
-        found = light_and_colour(a)
+        both = scan(a)
+        found = Pairs(both, both, "the lightness of each image and its colour", {})
     elif a.suffix.lower() in LISTS and not a.is_dir():
         found = from_list(a)
     else:
-        found = in_one_folder(a, settings.pairs)
-    if found.kind not in (HALVES, "lab"):
-        shapes = different_shapes(found.a, found.b, settings)
-        found = found._replace(broken=present(found.broken | shapes))
+        files = list_files(a)
+        kind = settings.pairs or find_kind(a, files)
+        found = halves(a, files) if kind == "halves" else by_suffix(a, files, kind)
+    found = found._replace(broken=present(found.broken | different_shapes(found.a, found.b, settings)))
     if settings.lab:
         found = found._replace(a=replace(found.a, part="lightness"), b=replace(found.b, part="colour"))
     if settings.direction == "ba":
@@ -62,7 +60,7 @@ def describe(found: Pairs, direction: DirectionName) -> str:
     """One line: how many pairs there are, how they were found, and which image is the input."""
     count = len(found.a.files)
     text = f"{count:,} pair{'' if count == 1 else 's'}: {found.how}"
-    if found.kind == "lab":
+    if found.a.part == "lightness":
         return text
     given, other = ("first", "ba") if direction == "ab" else ("second", "ab")
     return f"{text}; the {given} is the input (--direction {other} exchanges them)"
@@ -81,7 +79,7 @@ def by_name(a: Path, b: Path) -> Pairs:
             " equal names, or leave out data.paired (cyclegan and cut need no pairs)"
         )
     how = f"files of one name in {a.name} and {b.name}"
-    return Pairs(scan_files(a, ones), scan_files(b, others), "names", how, broken)
+    return Pairs(scan(a, ones), scan(b, others), how, broken)
 
 
 def match_names(
@@ -100,21 +98,14 @@ def match_names(
         f"no {kind_b} for": [files[0].name for stem, files in ones.items() if stem not in others],
         f"no {kind_a} for": [files[0].name for stem, files in others.items() if stem not in ones],
     }
-    return [ones[stem][0] for stem in stems], [others[stem][0] for stem in stems], present(broken)
-
-
-def in_one_folder(folder: Path, wanted: str | None) -> Pairs:
-    """One folder: the halves of each image, or files that differ in their suffix alone."""
-    files = list_files(folder)
-    kind = wanted or find_kind(folder, files)
-    return halves(folder, files) if kind == HALVES else by_suffix(folder, files, kind)
+    return [ones[stem][0] for stem in stems], [others[stem][0] for stem in stems], broken
 
 
 def find_kind(folder: Path, files: Sequence[File]) -> str:
     """`halves` if no two files have one stem; else the two suffixes."""
-    if all(len(group) == 1 for group in by_stem(files).values()):
-        return HALVES
-    suffixes = sorted({suffix(file.name) for file in files})
+    if not duplicated(by_stem(files)):
+        return "halves"
+    suffixes = sorted({PurePosixPath(file.name).suffix.lower() for file in files})
     if len(suffixes) != 2:
         raise UsageError(
             f"{folder} holds files of {len(suffixes)} kinds ({' '.join(suffixes)}); give those that are pairs:"
@@ -125,14 +116,10 @@ def find_kind(folder: Path, files: Sequence[File]) -> str:
 
 def halves(folder: Path, files: Sequence[File]) -> Pairs:
     """The left and the right half of each image."""
-    left = scan_files(folder, files, "left")
-    odd = [
-        f"{name} ({facts.width} x {facts.height})" for name, facts in left.facts.items() if facts.width % 2
-    ]
-    broken = present({"odd widths, which cannot be halved": odd})
-    return Pairs(
-        left, replace(left, part="right"), HALVES, "the left and the right half of each image", broken
-    )
+    left = scan(folder, files, "left")
+    odd = [f"{name} ({each.width} x {each.height})" for name, each in left.facts.items() if each.width % 2]
+    broken = {"odd widths, which cannot be halved": odd}
+    return Pairs(left, replace(left, part="right"), "the left and the right half of each image", broken)
 
 
 def by_suffix(folder: Path, files: Sequence[File], kind: str) -> Pairs:
@@ -140,18 +127,12 @@ def by_suffix(folder: Path, files: Sequence[File], kind: str) -> Pairs:
     one, other = (f".{name.lower()}" for name in kind.split(":"))
     if one == other:
         raise UsageError(f"--pairs {kind} names one suffix twice; give two, such as jpg:png, or halves")
-    a, b = ([file for file in files if suffix(file.name) == each] for each in (one, other))
+    a, b = ([file for file in files if file.name.lower().endswith(each)] for each in (one, other))
     ones, others, broken = match_names(a, b, f"{one} file", f"{other} file")
     if not ones:
         raise UsageError(f"{folder} holds no X{one} with an X{other}; see --pairs")
-    folders = scan_files(folder, ones, suffix=one), scan_files(folder, others, suffix=other)
-    return Pairs(*folders, kind.lower(), f"X{one} with X{other}", broken)
-
-
-def light_and_colour(folder: Path) -> Pairs:
-    """Each image with itself, for Lab."""
-    found = scan_files(folder, list_files(folder))
-    return Pairs(found, found, "lab", "the lightness of each image and its colour", {})
+    folders = scan(folder, ones, suffix=one), scan(folder, others, suffix=other)
+    return Pairs(*folders, f"X{one} with X{other}", broken)
 
 
 def from_list(path: Path) -> Pairs:
@@ -162,13 +143,30 @@ def from_list(path: Path) -> Pairs:
     columns = list(zip(*rows, strict=True))
     missing = [name for column in columns for name in column if not (path.parent / name).is_file()]
     repeated = [name for column in columns for name, count in Counter(column).items() if count > 1]
-    broken = present({"files that do not exist": missing, "files in several pairs": repeated})
+    broken = {"files that do not exist": missing, "files in several pairs": repeated}
     kept = [row for row in rows if not set(row) & set(missing)]
     a, b = (
-        scan_files(path.parent, [stat_file(path.parent, row[i]) for row in kept], source=path.name)
+        scan(path.parent, [stat_file(path.parent, row[i]) for row in kept], source=path.name)
         for i in range(2)
     )
-    return Pairs(a, b, "list", f"the lines of {path.name}", broken)
+    return Pairs(a, b, f"the lines of {path.name}", broken)
+
+
+def find_masks(label: str, path: Path, folder: Folder, settings: DataSettings) -> Folder:
+    """The mask of each of a domain's images, in their order, by name up to the suffix; other files are ignored.
+
+    A mask is a grey image, bright where translation is to leave its image as it is.
+
+    Raises:
+        UsageError: an image has no mask, several, or one of another shape; the message names them.
+    """
+    root, wanted = path.expanduser().resolve(), by_stem(folder.files)
+    files = [file for stem, group in by_stem(list_files(root)).items() if stem in wanted for file in group]
+    _, masks, broken = match_names(folder.files, files, "image", "mask")
+    found = scan(root, masks)
+    if broken := present(broken) or present(different_shapes(folder, found, settings)):
+        raise UsageError(f"{label} in {root}: {listed(broken)}")
+    return found
 
 
 def read_list(path: Path) -> Iterator[tuple[str, str]]:
@@ -226,7 +224,7 @@ def different_shapes(a: Folder, b: Folder, settings: DataSettings) -> Faults:
         scaled = skew <= max(one.width, one.height, other.width, other.height)
         if (one[4:6] != other[4:6]) if exactly else not scaled:
             names.append(f"{sized(one)} with {sized(other)}")
-    return present({"sizes that differ" if exactly else "shapes that differ": names})
+    return {"sizes that differ" if exactly else "shapes that differ": names}
 
 
 def by_stem(files: Iterable[File]) -> dict[str, list[File]]:
@@ -240,10 +238,6 @@ def by_stem(files: Iterable[File]) -> dict[str, list[File]]:
 def duplicated(groups: Mapping[str, Sequence[File]]) -> list[str]:
     """ "a.jpg = a.png" for each stem that several files have."""
     return [" = ".join(file.name for file in files) for files in groups.values() if len(files) > 1]
-
-
-def suffix(name: str) -> str:
-    return PurePosixPath(name).suffix.lower()
 
 
 def sized(file: File) -> str:

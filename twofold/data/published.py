@@ -22,10 +22,9 @@ class Published(NamedTuple):
     paired: bool
     """Side-by-side pairs in train, val, test; else trainA, trainB, testA, testB."""
     about: int
-    """Bytes of the archive, roughly."""
+    """Bytes of the archive; roughly, where the checksum is not known."""
     mirrors: tuple[str, ...]
     """Addresses, tried in this order."""
-    bytes: int | None = None
     sha256: str | None = None
 
     @property
@@ -48,18 +47,15 @@ SHA256 = {
 }
 
 
-def cyclegan(name: str, a: str, b: str, size: int) -> Published:
-    return Published(a, b, False, size, unpaired_mirrors(name), size, SHA256[name])
-
-
-def unpaired_mirrors(name: str) -> tuple[str, ...]:
-    now = f"{EFROS}/cyclegan/datasets/{name}.zip"
-    return f"https://{now}", f"http://{now}", f"{PEOPLE}/~taesung_park/CycleGAN/datasets/{name}.zip"
+def cyclegan(name: str, a: str, b: str, about: int) -> Published:
+    file = f"datasets/{name}.zip"
+    now, before = f"{EFROS}/cyclegan/{file}", f"{PEOPLE}/~taesung_park/CycleGAN/{file}"
+    return Published(a, b, False, about, (f"https://{now}", f"http://{now}", before), SHA256.get(name))
 
 
 def pix2pix(name: str, a: str, b: str, about: int) -> Published:
-    now = f"{EFROS}/pix2pix/datasets/{name}.tar.gz"
-    before = f"{PEOPLE}/~tinghuiz/projects/pix2pix/datasets/{name}.tar.gz"
+    file = f"datasets/{name}.tar.gz"
+    now, before = f"{EFROS}/pix2pix/{file}", f"{PEOPLE}/~tinghuiz/projects/pix2pix/{file}"
     return Published(a, b, True, about, (f"https://{now}", f"http://{now}", before))
 
 
@@ -74,9 +70,7 @@ PUBLISHED: dict[str, Published] = {
     "iphone2dslr": cyclegan("iphone2dslr_flower", "flowers by telephone", "by DSLR camera", 339964458),
     "maps": cyclegan("maps", "aerial photos", "maps", 1476754427),
     "facades": cyclegan("facades", "photos of facades", "their label maps", 35135868),
-    "grumpifycat": Published(
-        *("Russian Blue cats", "Grumpy Cat", False, 20_000_000), unpaired_mirrors("grumpifycat")
-    ),
+    "grumpifycat": cyclegan("grumpifycat", "Russian Blue cats", "Grumpy Cat", 20_000_000),
     "pix2pix-facades": pix2pix("facades", "photos of facades", "their label maps", 30_000_000),
     "pix2pix-maps": pix2pix("maps", "aerial photos", "maps", 250_000_000),
     "edges2shoes": pix2pix("edges2shoes", "edges", "shoes", 2_200_000_000),

@@ -4,13 +4,14 @@ An error stops training. Warnings are printed by both, advice by `twofold data c
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from itertools import combinations
 from pathlib import Path
 from typing import Literal, NamedTuple
 
 from twofold.data.geometry import LoadRule
 from twofold.data.manifest import File, Folder
-from twofold.data.settings import DataSettings
 from twofold.errors import TwofoldError, UsageError
+from twofold.formats.images import Facts
 
 ENOUGH = 0.95
 """The share of a folder's files, or of pairs, that must be readable."""
@@ -69,14 +70,12 @@ def note(kind: str, report: Report) -> Callable[[str], None]:
 
 def refuse_nesting(folders: Sequence[Path]) -> None:
     """Raise UsageError where two folders are the same, or one contains the other."""
-    resolved = [folder.expanduser().resolve() for folder in folders]
-    for i, one in enumerate(resolved):
-        for other in resolved[i + 1 :]:
-            if one == other:
-                raise UsageError(f"{one} is given twice; each domain needs a folder of its own")
-            if one in other.parents or other in one.parents:
-                inner, outer = sorted((one, other), key=lambda path: len(path.parts), reverse=True)
-                raise UsageError(f"{inner} lies inside {outer}, so both would see its images; move one out")
+    resolved = sorted((folder.expanduser().resolve() for folder in folders), key=lambda path: len(path.parts))
+    for outer, inner in combinations(resolved, 2):
+        if outer == inner:
+            raise UsageError(f"{inner} is given twice; each domain needs a folder of its own")
+        if outer in inner.parents:
+            raise UsageError(f"{inner} lies inside {outer}, so both would see its images; move one out")
 
 
 def check_pairs(place: Path, broken: Mapping[str, Sequence[str]], report: Report) -> None:
@@ -87,12 +86,11 @@ def check_pairs(place: Path, broken: Mapping[str, Sequence[str]], report: Report
         report(Problem("error", "pairs", "", what, names))
 
 
-def check_jitter(rules: Mapping[str, LoadRule], settings: DataSettings, report: Report) -> None:
+def check_jitter(label: str, rule: LoadRule, report: Report) -> None:
     """Jitter is the same for both images of a pair, and would change the colours of label maps."""
-    labels = [label for label, rule in rules.items() if rule.labels]
-    if settings.jitter and labels:
-        what = f"data.jitter would change the colours of the label maps of {labels[0]}; leave it out"
-        report(Problem("error", "jitter", labels[0], what, []))
+    if rule.labels and rule.settings.jitter:
+        what = f"data.jitter would change the colours of the label maps of {label}; leave it out"
+        report(Problem("error", "jitter", label, what, []))
 
 
 def check_headers(label: str, folder: Folder, rule: LoadRule, report: Report) -> None:
@@ -108,16 +106,14 @@ def check_headers(label: str, folder: Folder, rule: LoadRule, report: Report) ->
             " resize-and-crop"
         )
         report(Problem("error", "small", label, what, [file.name for file in small]))
-    letter = label.lower()
-    deep = folder.names(lambda facts: facts.sixteen_bit)
-    animated = folder.names(lambda facts: facts.frames > 1)
-    alpha = folder.names(lambda facts: facts.channels == 4) if rule.channels in (1, 3) else []
-    for kind, names, words in (
-        ("sixteen_bit", deep, "of 16 bits: their values are divided by 257"),
-        ("animated", animated, "with several frames: only the first is used"),
-        ("alpha", alpha, f"with alpha: laid over white (data.channels_{letter} 4 keeps alpha)"),
-    ):
-        if names:
+    alpha = f"with alpha: laid over white (data.channels_{label.lower()} 4 keeps alpha)"
+    of_kind: tuple[tuple[str, Callable[[Facts], bool], str], ...] = (
+        ("sixteen_bit", lambda facts: facts.sixteen_bit, "of 16 bits: their values are divided by 257"),
+        ("animated", lambda facts: facts.frames > 1, "with several frames: only the first is used"),
+        ("alpha", lambda facts: facts.channels == 4 and rule.channels in (1, 3), alpha),
+    )
+    for kind, test, words in of_kind:
+        if names := [name for name, facts in folder.facts.items() if test(facts)]:
             what = f"{counted(names)} {words} ({some(names)})"
             report(Problem("warning", kind, label, what, names))
 

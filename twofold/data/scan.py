@@ -17,31 +17,23 @@ SAMPLED, MOST_COLOURS = 12, 64
 """How many files are searched for label maps, and how many colours a label map has at most."""
 
 
-def scan(path: Path, part: Part = "whole") -> Folder:
-    """List a folder and read the headers of its images.
+def scan(
+    path: Path, files: Iterable[File] | None = None, part: Part = "whole", suffix: str = "", source: str = ""
+) -> Folder:
+    """A folder with these of its files (None: all), and what their headers say. The sizes of a half are its own.
 
     Raises:
         UsageError: the folder is missing, unreadable or holds no images.
     """
     root = path.expanduser().resolve()
-    return scan_files(root, list_files(root), part)
-
-
-def scan_files(
-    root: Path, files: Iterable[File], part: Part = "whole", suffix: str = "", source: str = ""
-) -> Folder:
-    """The folder of these files, with what their headers say. Of a half, the sizes are those of the half."""
-    listed = list(files)
-    read = prefetch(_header, [root / file.name for file in listed], THREADS, depth=64)
-    facts = {file.name: found for file, found in zip(listed, read, strict=True) if found}
+    listed = list_files(root) if files is None else list(files)
     parts = 2 if part in ("left", "right") else 1
-    sized = tuple(
-        file._replace(width=facts[file.name].width // parts, height=facts[file.name].height)
-        if file.name in facts
-        else file
-        for file in listed
-    )
-    return Folder(root, sized, part, suffix, source, facts=facts)
+    facts = {}
+    for i, found in enumerate(prefetch(_header, [root / file.name for file in listed], THREADS, depth=64)):
+        if found:
+            facts[listed[i].name] = found
+            listed[i] = listed[i]._replace(width=found.width // parts, height=found.height)
+    return Folder(root, tuple(listed), part, suffix, source, facts=facts)
 
 
 def list_files(root: Path, suffix: str = "") -> list[File]:

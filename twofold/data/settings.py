@@ -16,69 +16,52 @@ AbsolutePath = Annotated[Path, AfterValidator(Path.absolute)]
 class DataSettings(BaseModel):
     """Which images a run uses, and how they are loaded, cropped and augmented."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
 
-    size: int = Field(default=256, ge=1, description="Height and width of the training crops, in pixels.")
-    load_size: int | None = Field(
-        default=None,
-        ge=1,
-        description="Size to load at before the crop, in pixels. Default: 286/256 of size.",
-    )
-    resize: ResizeName = Field(
-        default="resize-and-crop",
-        description="Squash to a square and crop, scale the width and crop, crop only, or use whole images.",
-    )
-    flip: bool = Field(default=True, description="Mirror half of the training crops left to right.")
-    jitter: float = Field(
-        default=0.0, ge=0, le=1, description="Strength of random brightness, contrast and saturation, 0 to 1."
-    )
-    paired: bool = Field(default=False, description="Each image of A belongs to one of B, its known answer.")
-    pairs: str | None = Field(
-        default=None,
-        description="Pairs in one folder: `halves`, or two suffixes such as jpg:png, the input first. Default: detected.",
-    )
-    direction: DirectionName = Field(
-        default="ab", description="ba exchanges A and B, so the input and the output of pairs."
-    )
-    lab: bool = Field(
-        default=False, description="Colourisation: A is the lightness of its images, B the colour (Lab)."
-    )
-    labels_a: bool | None = Field(
-        default=None, description="A is label maps, resized without mixing colours. Default: detected."
-    )
-    labels_b: bool | None = Field(default=None, description="B is label maps. Default: detected, as for A.")
-    masks_a: AbsolutePath | None = Field(
-        default=None,
-        description="Folder of grey masks named as the images of A; pixels over 127 are kept as they are.",
-    )
-    masks_b: AbsolutePath | None = Field(default=None, description="Folder of masks of B, as for A.")
-    channels_a: int | None = Field(
-        default=None,
-        ge=1,
-        description="Channels of A. Default: 1 if all is grey, those of .npy files, else 3.",
-    )
-    channels_b: int | None = Field(default=None, ge=1, description="Channels of B. Default: as for A.")
-    val_a: AbsolutePath | None = Field(
-        default=None, description="Folder of held-out images of A, or of pairs. Default: see hold_out."
-    )
-    val_b: AbsolutePath | None = Field(
-        default=None, description="Folder of held-out images of B. Default: see hold_out."
-    )
-    hold_out: bool = Field(
-        default=True,
-        description="Without val_a, hold out 5 % of each folder (8 to 100 images, if it has 40).",
-    )
-    cache: bool = Field(default=True, description="Keep the decoded images in a cache folder.")
-    cache_dir: AbsolutePath | None = Field(
-        default=None,
-        description="The cache folder. Default: $TWOFOLD_CACHE, else in the user's cache folder.",
-    )
-    cache_limit_gb: float = Field(
-        default=20.0,
-        ge=0,
-        description="Largest size of the cache folder, in GB; the least used caches are removed.",
-    )
-    workers: int = Field(default=2, ge=1, description="Threads that prepare the next batches.")
+    size: int = Field(default=256, ge=1)
+    """Height and width of the training crops, in pixels."""
+    load_size: int | None = Field(default=None, ge=1)
+    """Size to load at before the crop, in pixels. Default: 286/256 of size."""
+    resize: ResizeName = "resize-and-crop"
+    """Squash to a square and crop, scale the width and crop, crop only, or use whole images."""
+    flip: bool = True
+    """Mirror half of the training crops left to right."""
+    jitter: float = Field(default=0.0, ge=0, le=1)
+    """Strength of random brightness, contrast and saturation, 0 to 1."""
+    paired: bool = False
+    """Each image of A belongs to one of B, its known answer."""
+    pairs: str | None = None
+    """Pairs in one folder: `halves`, or two suffixes such as jpg:png, the input first. Default: detected."""
+    direction: DirectionName = "ab"
+    """ba exchanges A and B, so the input and the output of pairs."""
+    lab: bool = False
+    """Colourisation: A is the lightness of its images, B the colour (Lab)."""
+    labels_a: bool | None = None
+    """A is label maps, resized without mixing colours. Default: detected."""
+    labels_b: bool | None = None
+    """B is label maps. Default: detected, as for A."""
+    masks_a: AbsolutePath | None = None
+    """Folder of grey masks named as the images of A; pixels over 127 are kept as they are."""
+    masks_b: AbsolutePath | None = None
+    """Folder of masks of B, as for A."""
+    channels_a: int | None = Field(default=None, ge=1)
+    """Channels of A. Default: 1 if all is grey, those of .npy files, else 3."""
+    channels_b: int | None = Field(default=None, ge=1)
+    """Channels of B. Default: as for A."""
+    val_a: AbsolutePath | None = None
+    """Folder of held-out images of A, or of pairs. Default: see hold_out."""
+    val_b: AbsolutePath | None = None
+    """Folder of held-out images of B. Default: see hold_out."""
+    hold_out: bool = True
+    """Without val_a, hold out 5 % of each folder (8 to 100 images, if it has 40)."""
+    cache: bool = True
+    """Keep the decoded images in a cache folder."""
+    cache_dir: AbsolutePath | None = None
+    """The cache folder. Default: $TWOFOLD_CACHE, else in the user's cache folder."""
+    cache_limit_gb: float = Field(default=20.0, ge=0)
+    """Largest size of the cache folder, in GB; the least used caches are removed."""
+    workers: int = Field(default=2, ge=1)
+    """Threads that prepare the next batches."""
 
     @property
     def loaded(self) -> int:

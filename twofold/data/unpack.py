@@ -1,16 +1,16 @@
 """Unpack an archive of images from an untrusted source. Standard library only."""
 
 import lzma
-import os
-import shutil
 import stat
 import tarfile
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path, PurePosixPath
-from typing import IO, NamedTuple
+from tempfile import TemporaryDirectory
+from typing import IO
 
 from twofold.errors import TwofoldError
 from twofold.fetch import Track, check_space, sized
@@ -25,14 +25,8 @@ LITTER = {"__MACOSX", ".DS_Store"}
 BROKEN = (zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, EOFError, NotImplementedError)
 
 
-class Member(NamedTuple):
-    """A file or a folder in an archive."""
-
-    name: str
-    problem: str
-    """Why it must not be unpacked; empty for plain files and folders."""
-    open: Callable[[], IO[bytes] | None]
-    """The file's content; None for a folder."""
+Member = tuple[str, str, Callable[[], IO[bytes] | None]]
+"""Its name; why it must not be unpacked, empty for plain files and folders; its content, None for a folder."""
 
 
 def unpack(archive: Path, out: Path, track: Track) -> None:
@@ -44,51 +38,52 @@ def unpack(archive: Path, out: Path, track: Track) -> None:
     Raises:
         TwofoldError: the archive is damaged, holds something else, would escape, or fills the disk.
     """
-    aside = out.with_name(f".{out.name}.{os.getpid()}.part")
-    shutil.rmtree(aside, ignore_errors=True)
     try:
-        aside.mkdir(parents=True)
-        if zipfile.is_zipfile(archive):
-            with zipfile.ZipFile(archive) as opened:
-                sizes = [info.file_size for info in opened.infolist()]
-                check_space(aside, sum(sizes), archive)
-                written = extracted(archive, zip_members(opened), aside)
-                for _ in track(written, len(sizes), "unpacking"):
-                    pass
-        elif tarfile.is_tarfile(archive):
-            check_space(aside, archive.stat().st_size, archive)
-            with tarfile.open(archive) as opened:
-                for _ in track(extracted(archive, tar_members(opened), aside), None, "unpacking"):
-                    pass
-        else:
-            raise TwofoldError(f"{archive} is neither a .zip nor a .tar; remove it and get it again")
-        inside = list(aside.iterdir())
-        if not inside:
-            raise TwofoldError(f"{archive} is empty; get it again")
-        if out.exists():
-            out.rmdir()
-        (inside[0] if len(inside) == 1 and inside[0].is_dir() else aside).rename(out)
+        with TemporaryDirectory(prefix=f".{out.name}.", dir=out.parent) as holder, opened(archive) as content:
+            members, count, size = content
+            check_space(out.parent, size, archive)
+            aside = Path(holder) / "unpacked"
+            aside.mkdir()
+            for _ in track(extracted(archive, members, aside), count, "unpacking"):
+                pass
+            inside = list(aside.iterdir())
+            if not inside:
+                raise TwofoldError(f"{archive} is empty; get it again")
+            if out.exists():
+                out.rmdir()
+            (inside[0] if len(inside) == 1 and inside[0].is_dir() else aside).rename(out)
     except BROKEN as error:
         raise TwofoldError(f"{archive} is damaged ({error or 'it ends too early'}); get it again") from error
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
+
+
+@contextmanager
+def opened(archive: Path) -> Iterator[tuple[Iterator[Member], int | None, int]]:
+    """The members of an archive, how many they are (None: not known), and the bytes that they take at least."""
+    if zipfile.is_zipfile(archive):
+        with zipfile.ZipFile(archive) as file:
+            infos = file.infolist()
+            yield zip_members(file), len(infos), sum(info.file_size for info in infos)
+    elif tarfile.is_tarfile(archive):
+        with tarfile.open(archive) as file:
+            yield tar_members(file), None, archive.stat().st_size
+    else:
+        raise TwofoldError(f"{archive} is neither a .zip nor a .tar; remove it and get it again")
 
 
 def extracted(archive: Path, members: Iterator[Member], folder: Path) -> Iterator[None]:
     """Write each member below `folder`, and yield after each."""
-    times, floor = LARGEST
-    limit = max(floor, times * archive.stat().st_size)
+    limit = max(LARGEST[1], LARGEST[0] * archive.stat().st_size)
     written = 0
-    for count, member in enumerate(members, 1):
-        parts = PurePosixPath(member.name).parts
-        why = member.problem or unsafe(member.name) or ("too many files" if count > MOST_FILES else "")
+    for count, (name, problem, read) in enumerate(members, 1):
+        parts = PurePosixPath(name).parts
+        why = problem or unsafe(name) or ("too many files" if count > MOST_FILES else "")
         if why:
-            raise TwofoldError(f"{archive} was not unpacked: it holds {member.name[:80]!r}, {why}")
+            raise TwofoldError(f"{archive} was not unpacked: it holds {name[:80]!r}, {why}")
         if LITTER & set(parts) or not parts:
             continue
         target = folder.joinpath(*parts)
         try:
-            source = member.open()
+            source = read()
             if source is None:
                 target.mkdir(parents=True, exist_ok=True)
                 continue
@@ -102,7 +97,7 @@ def extracted(archive: Path, members: Iterator[Member], folder: Path) -> Iterato
                         )
                     file.write(chunk)
         except (FileExistsError, NotADirectoryError, IsADirectoryError) as error:
-            raise TwofoldError(f"{archive} was not unpacked: it holds {member.name[:80]!r} twice") from error
+            raise TwofoldError(f"{archive} was not unpacked: it holds {name[:80]!r} twice") from error
         yield
 
 
@@ -121,14 +116,10 @@ def zip_members(archive: zipfile.ZipFile) -> Iterator[Member]:
         kind = stat.S_IFMT(info.external_attr >> 16)  # 0 where no Unix made it
         why = "which is not a plain file" if kind not in (0, stat.S_IFREG, stat.S_IFDIR) else ""
         why = why or ("which is encrypted" if info.flag_bits & 1 else "")
-        yield Member(info.filename, why, nothing if info.is_dir() else partial(archive.open, info))
+        yield info.filename, why, (lambda: None) if info.is_dir() else partial(archive.open, info)
 
 
 def tar_members(archive: tarfile.TarFile) -> Iterator[Member]:
     for info in archive:
         why = "" if info.isreg() or info.isdir() else "which is not a plain file"
-        yield Member(info.name, why, partial(archive.extractfile, info))
-
-
-def nothing() -> None:
-    """The content of a folder."""
+        yield info.name, why, partial(archive.extractfile, info)

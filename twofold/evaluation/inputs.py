@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 
 from twofold import hardware
-from twofold.data.pairs import HALVES, find_pairs
+from twofold.data.pairs import find_pairs
 from twofold.data.rules import listed
 from twofold.data.settings import DataSettings
 from twofold.errors import UsageError
@@ -119,7 +119,7 @@ def pairs_in(place: Path) -> tuple[dict[str, Path], dict[str, Path]]:
         UsageError: it holds no pairs, broken ones, or pairs that are halves of one image.
     """
     found = find_pairs(place, None, DataSettings())
-    if found.kind == HALVES:
+    if found.a.part == "left":
         raise UsageError(
             f"{place} holds no pairs X.jpg with X.png; give such a folder, a list (.csv, .jsonl), or two folders"
         )

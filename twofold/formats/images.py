@@ -1,7 +1,7 @@
 """Image files in and out: find, read, inspect, resize, write.
 
 An image is a uint8 array (H, W, C): C is 1 (grey), 3 (red, green, blue) or 4 (with alpha) in the formats that Pillow
-reads, and any number in a `.npy` file. `pictures`, `tiff` and `npy` hold the formats.
+reads (`pictures`), and any number in a `.npy` file (`npy`).
 """
 
 import os
@@ -19,7 +19,8 @@ from PIL import Image, UnidentifiedImageError
 from twofold.errors import UsageError
 from twofold.files import replacing
 from twofold.formats import npy, pictures
-from twofold.formats.facts import Facts, ImageError, check_size
+from twofold.formats.facts import Facts, ImageError
+from twofold.formats.pictures import from_picture  # noqa: F401 - other rooms take it from here
 from twofold.formats.values import Uint8, to_float, to_uint8  # noqa: F401 - other rooms take both from here
 
 SUFFIXES = frozenset([".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".avif", ".npy"])
@@ -101,12 +102,6 @@ def read(path: Path | str, channels: int | None = None, content: bytes | None = 
         return decode(file, channels)
 
 
-def from_picture(picture: Image.Image, channels: int | None = None) -> Uint8:
-    """The pixels of a Pillow picture, as `read` gives those of a file."""
-    check_size(*picture.size)
-    return pictures.from_pillow(picture, channels)
-
-
 def inspect(path: Path | str) -> Facts:
     """Size, channels, depth and frames of an image, from its header alone.
 
@@ -166,25 +161,19 @@ def write(image: Uint8, path: Path | str) -> None:
         UsageError: the suffix is none of these, or its format cannot hold so many channels.
         ImageError: the disk or the encoder failed.
     """
-    path = Path(path)
-    _check_writable(path, image.shape[2])
-    try:
-        with replacing(path) as aside, aside.open("wb") as file:
-            if path.suffix.lower() == ".npy":
-                np.save(file, image, allow_pickle=False)
-            else:
-                picture = Image.fromarray(image[..., 0] if image.shape[2] == 1 else image)
-                picture.save(file, **_ENCODERS[path.suffix.lower()])
-    except (OSError, ValueError) as error:
-        raise ImageError(f"cannot write {path}: {getattr(error, 'strerror', None) or error}") from error
-
-
-def _check_writable(path: Path, channels: int) -> None:
+    path, channels = Path(path), image.shape[2]
     suffix = path.suffix.lower()
-    if suffix == ".npy":
-        return
-    if suffix not in _ENCODERS:
+    if suffix != ".npy" and suffix not in _ENCODERS:
         raise UsageError(f"cannot write {path}: end its name with {', '.join(_ENCODERS)} or .npy")
-    if channels not in ((1, 3) if suffix in (".jpg", ".jpeg") else (1, 3, 4)):
+    if suffix != ".npy" and channels not in ((1, 3) if suffix in (".jpg", ".jpeg") else (1, 3, 4)):
         better = ".png" if channels == 4 else ".npy"
         raise UsageError(f"cannot write {path}: {suffix} does not hold {channels} channels; use {better}")
+    try:
+        with replacing(path) as aside, aside.open("wb") as file:
+            if suffix == ".npy":
+                np.save(file, image, allow_pickle=False)
+            else:
+                picture = Image.fromarray(image[..., 0] if channels == 1 else image)
+                picture.save(file, **_ENCODERS[suffix])
+    except (OSError, ValueError) as error:
+        raise ImageError(f"cannot write {path}: {getattr(error, 'strerror', None) or error}") from error

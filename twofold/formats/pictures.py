@@ -5,10 +5,9 @@ from contextlib import suppress
 from typing import BinaryIO
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, TiffImagePlugin, UnidentifiedImageError
 from PIL.ImageFile import ImageFile
 
-from twofold.formats import tiff
 from twofold.formats.facts import Facts, ImageError, check_size
 from twofold.formats.values import Uint8
 
@@ -30,16 +29,24 @@ _TRANSPOSE = {
 def read(file: BinaryIO, channels: int | None) -> Uint8:
     """The first frame, upright, with `channels` channels if given."""
     with open_picture(file) as picture:
-        check_size(*picture.size)
-        tiff.allocate(picture)
-        return from_pillow(picture, channels)
+        if isinstance(picture, TiffImagePlugin.TiffImageFile):
+            # Pillow would reserve the pixels with a lower limit of its own.
+            picture.im = Image.core.new(picture.mode, picture._tile_size)
+        return from_picture(picture, channels)
 
 
 def inspect(file: BinaryIO) -> Facts:
     """What the header says."""
     with open_picture(file) as picture:
-        check_size(*picture.size)
-        return _facts(picture)
+        width, height = picture.size
+        # Pillow's size of a TIFF is already the rotated one.
+        if picture.format != "TIFF" and _orientation(picture) >= 5:
+            width, height = height, width
+        deep = picture.mode.startswith("I")
+        grey = deep or picture.mode in ("1", "L", "LA", "La", "F")
+        channels = 4 if picture.has_transparency_data and not deep else 1 if grey else 3
+        deep = deep or ";16" in _raw_modes(picture)
+        return Facts(width, height, channels, grey, deep, getattr(picture, "n_frames", 1))
 
 
 def open_picture(file: BinaryIO) -> ImageFile:
@@ -47,6 +54,7 @@ def open_picture(file: BinaryIO) -> ImageFile:
 
     Raises:
         UnidentifiedImageError: the file is in none of `FORMATS`.
+        ImageError: it has no pixels, or more than `facts.MAX_PIXELS`.
     """
     prefix = file.read(16)
     for name in FORMATS:
@@ -56,22 +64,25 @@ def open_picture(file: BinaryIO) -> ImageFile:
         if accepts is None or accepts(prefix) is True:
             file.seek(0)
             with suppress(SyntaxError, IndexError, TypeError, struct.error):  # not this format after all
-                return factory(file, "")
+                picture = factory(file, "")
+                check_size(*picture.size)
+                return picture
     raise UnidentifiedImageError
 
 
-def from_pillow(picture: Image.Image, channels: int | None) -> Uint8:
+def from_picture(picture: Image.Image, channels: int | None = None) -> Uint8:
     """The pixels of a Pillow picture, as `read` gives those of a file."""
-    largest = tiff.largest_value(picture)
+    check_size(*picture.size)
+    largest = 4095 if _raw_modes(picture) == "I;12" else 65535
     picture.load()
-    turn = _TRANSPOSE.get(_orientation(picture))
-    if turn is not None:
+    if (turn := _TRANSPOSE.get(_orientation(picture))) is not None:
         picture = picture.transpose(turn)
     if picture.mode == "F":
         raise ImageError("it holds floating-point numbers, whose range is unknown; save it as 8 or 16 bits")
     if picture.mode.startswith("I"):
-        return convert(tiff.to_8_bits(picture, largest), channels)
-    return convert(np.atleast_3d(np.array(picture.convert(_stored_mode(picture)))), channels)
+        return convert(_to_8_bits(picture, largest), channels)
+    mode = "RGBA" if picture.has_transparency_data else "L" if picture.mode in ("1", "L") else "RGB"
+    return convert(np.atleast_3d(np.array(picture.convert(mode))), channels)
 
 
 def convert(image: Uint8, channels: int | None) -> Uint8:
@@ -91,26 +102,29 @@ def convert(image: Uint8, channels: int | None) -> Uint8:
     return image
 
 
+def _to_8_bits(picture: Image.Image, largest: int) -> Uint8:
+    """A loaded grey picture of integers as (H, W, 1); 0..`largest` is scaled to 0..255 and rounded.
+
+    Raises:
+        ImageError: a value lies outside, so that the scale is unknown.
+    """
+    wide = np.array(picture).astype(np.int64)
+    if wide.min() < 0 or wide.max() > largest:
+        raise ImageError(
+            f"it has values outside 0 to {largest:,}, so their scale is unknown; save it as 8 or 16 bits"
+        )
+    return ((wide * 510 + largest) // (2 * largest)).astype(np.uint8)[..., None]
+
+
+def _raw_modes(picture: Image.Image) -> str:
+    """How the file stores its values, such as `I;16`; known only until the pixels are loaded."""
+    args = [tile[3] for tile in getattr(picture, "tile", [])]
+    return " ".join(str(arg[0] if isinstance(arg, tuple) else arg) for arg in args[:4])
+
+
 def _over_white(image: Uint8) -> Uint8:
     alpha = image[..., 3:].astype(np.uint16)
     return ((image[..., :3] * alpha + 255 * (255 - alpha) + 127) // 255).astype(np.uint8)
-
-
-def _stored_mode(picture: Image.Image) -> str:
-    if picture.has_transparency_data:
-        return "RGBA"
-    return "L" if picture.mode in ("1", "L") else "RGB"
-
-
-def _facts(picture: Image.Image) -> Facts:
-    width, height = picture.size
-    # Pillow's size of a TIFF is already the rotated one.
-    if picture.format != "TIFF" and _orientation(picture) >= 5:
-        width, height = height, width
-    grey = picture.mode in ("1", "L", "LA", "La", "F") or picture.mode.startswith("I")
-    alpha = picture.has_transparency_data and not picture.mode.startswith("I")
-    channels = 4 if alpha else 1 if grey else 3
-    return Facts(width, height, channels, grey, tiff.is_deep(picture), getattr(picture, "n_frames", 1))
 
 
 def _orientation(picture: Image.Image) -> int:

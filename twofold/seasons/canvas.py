@@ -51,9 +51,6 @@ def snowed(colour: RGB, cover: float = 0.9) -> Material:
     return Material(colour, mix(colour, SNOW, cover))
 
 
-SHADOW = constant(rgb("141c3c"))
-
-
 class Light(NamedTuple):
     """The light at one hour of the day, the same in both seasons of a scene."""
 
@@ -81,6 +78,10 @@ class Light(NamedTuple):
         """A material's colour in each season."""
         summer, winter = (c if c is None else rgba(self.lit(c, shade, distance), alpha) for c in material)
         return summer, winter
+
+    def shadow(self, distance: float, alpha: float) -> Colours:
+        """What a shadow lays over the ground."""
+        return self.colours(constant(rgb("141c3c")), 0.5, distance, alpha)
 
 
 def rgba(colour: RGB, alpha: float = 1.0) -> RGBA:

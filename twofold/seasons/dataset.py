@@ -1,9 +1,8 @@
 """The built-in data set: landscapes in summer (A) and in winter (B), written to a folder."""
 
-import os
-import shutil
 from collections.abc import Callable
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from PIL import Image
 
@@ -27,17 +26,16 @@ def make(out: Path, count: int, size: int, seed: int, notify: Callable[[str], No
     """
     out = out.expanduser().resolve()
     _check(out, count, size, seed)
-    aside = out.with_name(f".{out.name}.{os.getpid()}.part")
     try:
-        shutil.rmtree(aside, ignore_errors=True)
-        _write(aside, count, size, seed)
-        if out.exists():
-            out.rmdir()
-        aside.rename(out)
+        out.parent.mkdir(parents=True, exist_ok=True)
+        with TemporaryDirectory(prefix=f".{out.name}.", dir=out.parent) as aside:
+            made = Path(aside) / "made"
+            _write(made, count, size, seed)
+            if out.exists():
+                out.rmdir()
+            made.rename(out)
     except OSError as error:
         raise TwofoldError(f"cannot write {out}: {error.strerror or error}; choose another folder") from error
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
     notify(f"seasons: {count} + {count} scenes to train on, {_held_out(count)} pairs to test on, in {out}")
 
 

@@ -1,25 +1,11 @@
 """Trees, houses and fences of the built-in landscapes.
 
-Each season hints at the other: snow lies where summer shows a lit edge, and bare branches follow the outline of
-the crown.
+Each season hints at the other: snow lies on the edges lit in summer, bare branches follow the outline of the crown.
 """
 
 import math
 
-from twofold.seasons.canvas import (
-    RGB,
-    SHADOW,
-    Canvas,
-    Colours,
-    Light,
-    Material,
-    Point,
-    constant,
-    mix,
-    rgb,
-    rgba,
-    snowed,
-)
+from twofold.seasons.canvas import RGB, Canvas, Light, Material, Point, constant, mix, rgb, rgba, snowed
 from twofold.seasons.terrain import Hill
 
 TRUNK = constant(rgb("6b4f3c"))
@@ -35,7 +21,7 @@ PANE = rgb("3d4d63")
 
 def shadow(canvas: Canvas, light: Light, x: float, y: float, long: float, wide: float, bare: bool) -> None:
     """The shadow of a tree or house, `wide` at (x, y), away from the sun; lighter in winter if the crown is bare."""
-    colours = light.colours(SHADOW, 0.5, 0, 0.3 * (1 - 0.6 * light.dark))
+    colours = light.shadow(0, 0.3 * (1 - 0.6 * light.dark))
     if bare and colours[1]:
         colours = colours[0], (*colours[1][:3], round(colours[1][3] * 0.5))
     away = -light.side * long
@@ -132,15 +118,15 @@ def house(canvas: Canvas, light: Light, foot: Point, wide: float, wall: RGB, roo
     def at(*points: Point) -> list[Point]:
         return [(foot[0] + turn * a * wide, foot[1] - b * wide) for a, b in points]
 
-    def block(a: float, b: float, across: float, up: float, colours: Colours) -> None:
-        canvas.polygon(at((a, b), (a + across, b), (a + across, b + up), (a, b + up)), colours)
+    def block(a: float, b: float, across: float, up: float) -> list[Point]:
+        return at((a, b), (a + across, b), (a + across, b + up), (a, b + up))
 
     front, flank = (0.95, 0.35) if light.side == -turn else (0.65, 0.95)
     plaster, edge = constant(wall), light.colours(snowed(roof * 0.85, 0.98), 1.0, 0)
-    block(1, 0, 0.95, 0.62, light.colours(plaster, flank, 0))
+    canvas.polygon(block(1, 0, 0.95, 0.62), light.colours(plaster, flank, 0))
     canvas.polygon(at((0, 0), (1, 0), (1, 0.62), (0.5, 1.17), (0, 0.62)), light.colours(plaster, front, 0))
-    block(1.32, 0.95, 0.17, 0.38, light.colours(constant(rgb("9c8f86")), 0.6, 0))
-    block(1.29, 1.31, 0.23, 0.07, edge)
+    canvas.polygon(block(1.32, 0.95, 0.17, 0.38), light.colours(constant(rgb("9c8f86")), 0.6, 0))
+    canvas.polygon(block(1.29, 1.31, 0.23, 0.07), edge)
     slope = at((0.5, 1.23), (1.48, 1.23), (2.06, 0.54), (1.1, 0.54))
     canvas.polygon(slope, light.colours(snowed(roof, 0.96), 0.3 + 0.7 * flank, 0))
     canvas.line(slope[2:], 0.05 * wide, light.colours(TRUNK, 0.5, 0))
@@ -148,9 +134,9 @@ def house(canvas: Canvas, light: Light, foot: Point, wide: float, wall: RGB, roo
     pane = rgba(mix(PANE * (light.ambient + light.direct), rgb("ffd27a"), light.dark))
     frame = light.colours(constant(rgb("f3ead8")), 0.8, 0)
     for a, b in ((0.14, 0.24), (0.4, 0.68), (1.17, 0.24), (1.56, 0.24)):
-        block(a - 0.03, b - 0.03, 0.24, 0.3, frame)
-        block(a, b, 0.18, 0.24, (pane, pane))
-    block(0.58, 0, 0.24, 0.46, light.colours(constant(rgb("6e4a38")), 0.6, 0))
+        canvas.polygon(block(a - 0.03, b - 0.03, 0.24, 0.3), frame)
+        canvas.polygon(block(a, b, 0.18, 0.24), (pane, pane))
+    canvas.polygon(block(0.58, 0, 0.24, 0.46), light.colours(constant(rgb("6e4a38")), 0.6, 0))
     for k in range(6):
         x, y = at((1.4 - turn * light.side * 0.03 * k**1.5, 1.5 + 0.16 * k))[0]
         puff = light.colours(constant(rgb("f4f2f0")), 0.9, 0.3, 0.42 - 0.06 * k)

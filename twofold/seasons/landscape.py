@@ -4,7 +4,6 @@ The change of season is local: snow on ground, roofs and branches, bare crowns, 
 """
 
 from collections.abc import Callable
-from typing import NamedTuple
 
 import numpy as np
 from numpy.random import Generator
@@ -39,12 +38,6 @@ def oversampling(size: int) -> int:
 _Figure = tuple[Point, Callable[[], None]]  # where it stands, and how it is painted
 
 
-class _Layer(NamedTuple):
-    hill: terrain.Hill
-    near: float  # 0 the farthest .. 1 where we stand
-    room: float  # how far below its crest the layer is visible
-
-
 class _Landscape:
     """Composes one landscape from far to near; every choice is drawn from `rng` in order."""
 
@@ -74,17 +67,17 @@ class _Landscape:
                 room = min(0.3, 0.96 - base)
             else:
                 room = shore - base - 0.012 if lake and k == count - 2 else bases[k + 1] - base + 0.03
-            self.furnish(_Layer(self.hill(base, near, calm=lake and k >= count - 2), near, room))
+            self.furnish(self.hill(base, near, room, calm=lake and k >= count - 2))
 
     def mountains(self, foot: float) -> None:
         for x in self.rng.uniform(-0.1, 1.1, self.rng.integers(2, 6)):
             terrain.mountain(self.canvas, self.light, self.rng, float(x), foot, self.rng.uniform(0.14, 0.3))
 
-    def hill(self, base: float, near: float, calm: bool) -> terrain.Hill:
+    def hill(self, base: float, near: float, room: float, calm: bool) -> terrain.Hill:
         rng = self.rng
         tall = 0.01 if calm else rng.uniform(0.018, 0.05)
         waves = tuple((tall / f, f * rng.uniform(0.7, 1.2), rng.random()) for f in (1, 1.9, 3.7))
-        hill = terrain.Hill(float(base), waves, 0.95 * (1 - near) ** 1.2)
+        hill = terrain.Hill(float(base), waves, near, room)
         terrain.paint_hill(self.canvas, self.light, hill, snowed(self.grass * rng.uniform(0.93, 1.05), 0.93))
         return hill
 
@@ -106,18 +99,18 @@ class _Landscape:
         water = mix(light.middle, rgb("3586b0"), 0.62) * mix(light.ambient + light.direct, np.ones(3), 0.4)
         return water, mix(rgb("bcdcf0") * (light.ambient + 0.9 * light.direct), light.middle, 0.12)
 
-    def furnish(self, layer: _Layer) -> None:
+    def furnish(self, hill: terrain.Hill) -> None:
         """Fields first, then everything that stands, from far to near."""
-        rng, hill, near = self.rng, layer.hill, layer.near
+        rng, near = self.rng, hill.near
         if near == 1 and self.water == "river":
             self.river(hill)
         elif near > 0.2 and self.water != "lake" and rng.random() < 0.75:
-            self.fields(layer)
+            self.fields(hill)
         if near == 1 and self.water == "none" and rng.random() < 0.75:
             self.path(hill)
         if near == 1:
             self.tufts(hill)
-        things = [*self.forest(layer), *self.houses_and_trees(layer)]
+        things = [*self.forest(hill), *self.houses_and_trees(hill)]
         if near == 1 and rng.random() < 0.5:
             things.append(self.fence(hill))
         for _, paint in sorted(things, key=lambda thing: thing[0][1]):
@@ -128,18 +121,18 @@ class _Landscape:
         foot = hill.place((u[0] + u[1]) / 2, v)
         return foot, lambda: figures.fence(self.canvas, self.light, hill, u, v, 0.045)
 
-    def forest(self, layer: _Layer) -> list[_Figure]:
-        rng, scale = self.rng, 0.07 + 0.115 * layer.near**1.5
-        if layer.near > 0.9 or rng.random() < 0.4:
+    def forest(self, hill: terrain.Hill) -> list[_Figure]:
+        rng, scale = self.rng, 0.07 + 0.115 * hill.near**1.5
+        if hill.near > 0.9 or rng.random() < 0.4:
             return []
         span = np.arange(rng.uniform(-0.1, 0.5), rng.uniform(0.5, 1.1), 0.5 * scale)
         kept = span[rng.random(len(span)) < 0.8]
-        feet = [layer.hill.place(u + rng.normal(0, 0.004), 0.004) for u in kept]
-        return [self.tree(foot, "fir", scale * rng.uniform(0.7, 1.15), layer) for foot in feet]
+        feet = [hill.place(u + rng.normal(0, 0.004), 0.004) for u in kept]
+        return [self.tree(foot, "fir", scale * rng.uniform(0.7, 1.15), hill) for foot in feet]
 
-    def houses_and_trees(self, layer: _Layer) -> list[_Figure]:
+    def houses_and_trees(self, hill: terrain.Hill) -> list[_Figure]:
         """Houses and trees, each in its own stretch of the slope."""
-        rng, near = self.rng, layer.near
+        rng, near = self.rng, hill.near
         if near < 0.2:
             return []
         things, scale = [], 0.07 + 0.115 * near**1.5
@@ -148,18 +141,18 @@ class _Landscape:
             slots = slots[np.abs((slots + 0.5) / 7 - self.path_ends.mean()) > 0.18]
         houses = int(rng.integers(1, 4)) if self.village and near > 0.4 else 0
         for k, slot in enumerate(slots[: houses + int(rng.integers(2, 5))]):
-            depth = min(0.16 * near, layer.room - 0.01) * rng.random() ** 1.5
-            foot = layer.hill.place((slot + rng.uniform(0.2, 0.8)) / 7, 0.01 + depth)
+            depth = min(0.16 * near, hill.room - 0.01) * rng.random() ** 1.5
+            foot = hill.place((slot + rng.uniform(0.2, 0.8)) / 7, 0.01 + depth)
             size = scale * (1 + 3 * depth)
             if k < houses:
                 things.append(self.house(foot, size * rng.uniform(0.55, 0.75), near, church=k == 2))
             else:
                 kind = str(rng.choice(["round", "slim", "oval", "fir"], p=[0.3, 0.15, 0.2, 0.35]))
-                things.append(self.tree(foot, kind, size * rng.uniform(0.85, 1.35), layer))
+                things.append(self.tree(foot, kind, size * rng.uniform(0.85, 1.35), hill))
         return things
 
-    def tree(self, foot: Point, kind: str, high: float, layer: _Layer) -> _Figure:
-        canvas, light, far = self.canvas, self.light, layer.hill.distance
+    def tree(self, foot: Point, kind: str, high: float, hill: terrain.Hill) -> _Figure:
+        canvas, light, far = self.canvas, self.light, hill.distance
         leaf = mix(self.leaf, rgb("a8b545"), self.rng.uniform(0, 0.5))
 
         def paint() -> None:
@@ -186,15 +179,15 @@ class _Landscape:
 
         return foot, paint
 
-    def fields(self, layer: _Layer) -> None:
-        rng, light, far = self.rng, self.light, layer.hill.distance
+    def fields(self, hill: terrain.Hill) -> None:
+        rng, light, far = self.rng, self.light, hill.distance
         u = rng.uniform(-0.2, 0.4)
         for _ in range(rng.integers(1, 5)):
             wide = rng.uniform(0.12, 0.3)
-            v = (0.012, min(layer.room, 0.03 + rng.uniform(0.04, 0.2) * (0.4 + layer.near)))
+            v = (0.012, min(hill.room, 0.03 + rng.uniform(0.04, 0.2) * (0.4 + hill.near)))
             crop = snowed(rgb(str(rng.choice(CROPS))), 0.96)
-            self.canvas.polygon(layer.hill.patch(u, u + wide, *v), light.colours(crop, 0.75, far, 0.85))
-            terrain.furrows(self.canvas, light, layer.hill, (u, u + wide), v, int(rng.integers(5, 11)))
+            self.canvas.polygon(hill.patch(u, u + wide, *v), light.colours(crop, 0.75, far, 0.85))
+            terrain.furrows(self.canvas, light, hill, (u, u + wide), v, int(rng.integers(5, 11)))
             u += wide + rng.choice([0.004, 0.1])
 
     def path(self, hill: terrain.Hill) -> None:

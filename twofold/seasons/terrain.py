@@ -8,24 +8,12 @@ from numpy.random import Generator
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFilter
 
-from twofold.seasons.canvas import (
-    RASTER,
-    SHADOW,
-    Canvas,
-    Light,
-    Material,
-    Point,
-    constant,
-    enlarge,
-    mix,
-    rgb,
-    rgba,
-)
+from twofold.seasons.canvas import RASTER, Canvas, Light, Material, Point, enlarge, mix, rgb, rgba
 
 GRID = (np.arange(RASTER) + 0.5) / RASTER
 ROCK = Material(rgb("717a92"), rgb("9ba7c0"))
 FACE = Material(rgb("8d93a6"), rgb("d6deec"))
-CAP = constant(rgb("f6f8fc"))
+CAP = Material(rgb("f6f8fc"), rgb("f6f8fc"))
 
 
 def paint_sky(light: Light, rng: Generator, side: int) -> Image.Image:
@@ -101,7 +89,12 @@ class Hill:
 
     base: float
     waves: tuple[tuple[float, float, float], ...]  # (height, frequency, phase)
-    distance: float
+    near: float  # 0 the farthest .. 1 where we stand
+    room: float  # how far below its crest it is visible
+
+    @property
+    def distance(self) -> float:
+        return 0.95 * (1 - self.near) ** 1.2
 
     def crest(self, x: float) -> float:
         return self.base + sum(a * math.sin(math.tau * (f * x + p)) for a, f, p in self.waves)
@@ -146,7 +139,7 @@ def furrows(canvas: Canvas, light: Light, hill: Hill, u: Point, v: Point, n: int
         at = u[0] + (u[1] - u[0]) * (k + 0.5) / n
         line = [hill.place(at, float(part)) for part in np.linspace(*v, 4)]
         wide = (u[1] - u[0]) / n * 0.4
-        canvas.line(line, wide, light.colours(SHADOW, 0.5, hill.distance, 0.16))
+        canvas.line(line, wide, light.shadow(hill.distance, 0.16))
 
 
 def ribbon(hill: Hill, u: Point, bend: float, wide: tuple[float, float], low: float) -> list[Point]:
