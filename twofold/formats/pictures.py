@@ -5,9 +5,10 @@ from contextlib import suppress
 from typing import BinaryIO
 
 import numpy as np
-from PIL import Image, TiffImagePlugin, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 from PIL.ImageFile import ImageFile
 
+from twofold.formats import tiff
 from twofold.formats.facts import Facts, ImageError, check_size
 from twofold.formats.values import Uint8
 
@@ -29,9 +30,7 @@ _TRANSPOSE = {
 def read(file: BinaryIO, channels: int | None) -> Uint8:
     """The first frame, upright, with `channels` channels if given."""
     with open_picture(file) as picture:
-        if isinstance(picture, TiffImagePlugin.TiffImageFile):
-            # Pillow would reserve the pixels with a lower limit of its own.
-            picture.im = Image.core.new(picture.mode, picture._tile_size)
+        tiff.allocate(picture)
         return from_picture(picture, channels)
 
 
@@ -45,7 +44,7 @@ def inspect(file: BinaryIO) -> Facts:
         deep = picture.mode.startswith("I")
         grey = deep or picture.mode in ("1", "L", "LA", "La", "F")
         channels = 4 if picture.has_transparency_data and not deep else 1 if grey else 3
-        deep = deep or ";16" in _raw_modes(picture)
+        deep = deep or ";16" in tiff.raw_modes(picture)
         return Facts(width, height, channels, grey, deep, getattr(picture, "n_frames", 1))
 
 
@@ -73,14 +72,14 @@ def open_picture(file: BinaryIO) -> ImageFile:
 def from_picture(picture: Image.Image, channels: int | None = None) -> Uint8:
     """The pixels of a Pillow picture, as `read` gives those of a file."""
     check_size(*picture.size)
-    largest = 4095 if _raw_modes(picture) == "I;12" else 65535
+    largest = 4095 if tiff.raw_modes(picture) == "I;12" else 65535
     picture.load()
     if (turn := _TRANSPOSE.get(_orientation(picture))) is not None:
         picture = picture.transpose(turn)
     if picture.mode == "F":
         raise ImageError("it holds floating-point numbers, whose range is unknown; save it as 8 or 16 bits")
     if picture.mode.startswith("I"):
-        return convert(_to_8_bits(picture, largest), channels)
+        return convert(tiff.to_8_bits(picture, largest), channels)
     mode = "RGBA" if picture.has_transparency_data else "L" if picture.mode in ("1", "L") else "RGB"
     return convert(np.atleast_3d(np.array(picture.convert(mode))), channels)
 
@@ -100,26 +99,6 @@ def convert(image: Uint8, channels: int | None) -> Uint8:
     if channels == 4:
         return np.concatenate([image, np.full_like(image[..., :1], 255)], axis=2)
     return image
-
-
-def _to_8_bits(picture: Image.Image, largest: int) -> Uint8:
-    """A loaded grey picture of integers as (H, W, 1); 0..`largest` is scaled to 0..255 and rounded.
-
-    Raises:
-        ImageError: a value lies outside, so that the scale is unknown.
-    """
-    wide = np.array(picture).astype(np.int64)
-    if wide.min() < 0 or wide.max() > largest:
-        raise ImageError(
-            f"it has values outside 0 to {largest:,}, so their scale is unknown; save it as 8 or 16 bits"
-        )
-    return ((wide * 510 + largest) // (2 * largest)).astype(np.uint8)[..., None]
-
-
-def _raw_modes(picture: Image.Image) -> str:
-    """How the file stores its values, such as `I;16`; known only until the pixels are loaded."""
-    args = [tile[3] for tile in getattr(picture, "tile", [])]
-    return " ".join(str(arg[0] if isinstance(arg, tuple) else arg) for arg in args[:4])
 
 
 def _over_white(image: Uint8) -> Uint8:
