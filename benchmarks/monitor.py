@@ -21,7 +21,7 @@ from PIL import Image
 from record import measurement
 
 from twofold import read_untrusted as untrusted
-from twofold.pages import folder
+from twofold.pages import run_folder
 from twofold.runs import Run
 from twofold.serving import monitor, watch
 
@@ -73,7 +73,7 @@ def many_runs(path: Path, runs: int, repeats: int) -> dict[str, Any]:
     """The list, searched again for each page: the first time, later, and unchanged."""
     for n in range(runs):
         make(path / f"run-{n:04d}", 3)
-    watch.RESCAN, watch.BUSY = 0.0, float("inf")
+    watch.RESCAN_AFTER, watch.SCAN_SHARE = 0.0, float("inf")
     with Client(path) as client:
         client.get("/none")
         return {
@@ -85,7 +85,7 @@ def many_runs(path: Path, runs: int, repeats: int) -> dict[str, Any]:
 
 def clear_caches() -> None:
     """Forget what the server keeps of unchanged files."""
-    for cached in (untrusted._parsed, folder._log, watch._last_row):
+    for cached in (untrusted._parsed, run_folder._log, watch._last_report):
         cached.cache_clear()
 
 

@@ -78,7 +78,7 @@ def test_the_slider_goes_through_time_and_the_switch_to_the_other_direction(serv
     assert page.locator(".panel:visible .moment").inner_text() == "100 images"
     assert frames.first.evaluate("img => img.naturalWidth") == 24
     page.locator(".switch button").nth(1).click()
-    assert page.locator(".panel:visible").get_attribute("data-direction") == "ba"
+    assert page.locator(".panel:visible").get_attribute("data-key") == "ba"
     page.locator(".panel:visible .play").click()
     page.locator(".panel:visible .moment:text-is('300 images')").wait_for()
 

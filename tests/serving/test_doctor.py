@@ -4,7 +4,7 @@ import threading
 
 from twofold.evaluation.doctor import examine
 from twofold.evaluation.doctor.symptoms import Finding
-from twofold.serving.doctor import PAUSE, PENDING, BackgroundDoctor, diagnose_safely
+from twofold.serving.doctor import PAUSE, PENDING, BackgroundDoctor
 from twofold.serving.watch import Watch
 
 WON = Finding("discriminator won", "trouble", "The discriminator <b>won</b>.", "Try & see.")
@@ -49,6 +49,8 @@ def test_a_run_is_examined_again_after_a_change_and_a_pause(run, monkeypatch, un
     assert len(examinations) == 2
 
 
-def test_an_error_of_the_doctor_is_shown(run, monkeypatch):
-    each = ill(run, monkeypatch, lambda run: 1 / 0)
-    assert "could not examine this run: ZeroDivisionError: division by zero" in diagnose_safely(each.run).calm
+def test_an_error_of_the_doctor_is_shown(run, monkeypatch, until):
+    each, doctor = ill(run, monkeypatch, lambda run: 1 / 0), BackgroundDoctor()
+    until(lambda: doctor.diagnosis(each) != PENDING)
+    words = "could not examine this run: ZeroDivisionError: division by zero"
+    assert words in doctor.diagnosis(each).calm

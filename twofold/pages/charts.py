@@ -65,48 +65,47 @@ class Chart(NamedTuple):
     zero: bool
     axes: list[list[float]]
     curves: list[dict[str, Any]]
-    """Of each: label, colour, the place of its axis, values, and the last value as text for pages without script."""
+    """Of each: label, colour, the place of its axis, and values."""
 
 
 def run_charts(run: RunFolder) -> list[Chart]:
     """The charts of one run: one for each kind of loss, in which the losses of a domain have its colour."""
-    held_out = [
-        chart(name.upper(), HELD_OUT, "", [_curve("", "c", run.evaluations, "values", name)], zero=False)
-        for name in _names(run.evaluations, "values")[:MOST_CHARTS]
-    ]
     losses = [
         chart(*LOSSES[kind], "loss", _curves_of_kind(kind, names, run.metrics))
         for kind, names in losses_by_kind(run.metrics).items()
     ]
-    rate = chart(*RATE, [_curve("", "d", run.metrics, "lr")])
-    speed = chart(*SPEED, [_curve("", "d", run.timing, "images_per_s")])
-    return [each for each in (*held_out, *losses, rate, speed) if each.curves]
+    return _with_others(losses, [("", "", run)])
 
 
 def comparison_charts(runs: Sequence[tuple[str, RunFolder]]) -> list[Chart]:
     """The charts of several named runs, as many as there are COLOURS: one for each loss, each run in a colour."""
     coloured = [(label, colour, run) for (label, run), colour in zip(runs, COLOURS, strict=False)]
+    losses = []
+    for kind, names in losses_by_kind([row for _, run in runs for row in run.metrics]).items():
+        title, meaning = LOSSES[kind]
+        for name in names[:MOST_CHARTS]:
+            curves = [_curve(label, colour, run.metrics, "losses", name) for label, colour, run in coloured]
+            losses.append(chart(f"{title} {_label(kind, name)}", meaning, "loss", curves))
+    return _with_others(losses, coloured)
 
-    def curves(log: str, *keys: str) -> list[Curve]:
-        return [_curve(label, colour, getattr(run, log), *keys) for label, colour, run in coloured]
 
-    evaluations = [row for _, run in runs for row in run.evaluations]
-    held_out = [
-        chart(name.upper(), HELD_OUT, "", curves("evaluations", "values", name), zero=False)
-        for name in _names(evaluations, "values")[:MOST_CHARTS]
+def _with_others(losses: list[Chart], runs: list[tuple[str, str, RunFolder]]) -> list[Chart]:
+    """Those with curves among the charts of held-out metrics, losses, rate and speed; a single run has no colour."""
+
+    def curves(colour: str, log: str, *keys: str) -> list[Curve]:
+        return [_curve(label, own or colour, getattr(run, log), *keys) for label, own, run in runs]
+
+    measures = _names([row for *_, run in runs for row in run.evaluations], "values")[:MOST_CHARTS]
+    charts = [
+        chart(name.upper(), HELD_OUT, "", curves("c", "evaluations", "values", name), False)
+        for name in measures
     ]
-    losses = [
-        chart(
-            f"{LOSSES[kind][0]} {_label(kind, name)}",
-            LOSSES[kind][1],
-            "loss",
-            curves("metrics", "losses", name),
-        )
-        for kind, names in losses_by_kind([row for _, run in runs for row in run.metrics]).items()
-        for name in names[:MOST_CHARTS]
+    charts += [
+        *losses,
+        chart(*RATE, curves("d", "metrics", "lr")),
+        chart(*SPEED, curves("d", "timing", "images_per_s")),
     ]
-    machine = [chart(*RATE, curves("metrics", "lr")), chart(*SPEED, curves("timing", "images_per_s"))]
-    return [each for each in (*held_out, *losses, *machine) if each.curves]
+    return [each for each in charts if each.curves]
 
 
 def losses_by_kind(metrics: Rows) -> dict[str, list[str]]:
@@ -125,12 +124,9 @@ def chart(title: str, meaning: str, unit: str, curves: Iterable[Curve], zero: bo
             continue
         if images not in made.axes:
             made.axes.append(images)
-        last = next(f"{value:.3g}" for value in reversed(values) if value is not None)
         short = [None if value is None else float(f"{value:.5g}") for value in values]
         axis = made.axes.index(images)
-        made.curves.append(
-            {"label": label or title, "colour": colour, "axis": axis, "values": short, "last": last}
-        )
+        made.curves.append({"label": label or title, "colour": colour, "axis": axis, "values": short})
     return made
 
 
@@ -158,7 +154,9 @@ def _names(rows: Rows, key: str) -> list[str]:
     return list(dict.fromkeys(str(name) for row in rows for name in as_dict(row.get(key))))
 
 
-def _curve(label: str, colour: str, rows: Rows, key: str, name: str | None = None) -> Curve:
-    """The values of `key` in each row, or of `name` in a mapping there."""
-    found = [row.get(key) if name is None else as_dict(row.get(key)).get(name) for row in rows]
-    return Curve(label, colour, [row["images"] for row in rows], [number(value) for value in found])
+def _curve(label: str, colour: str, rows: Rows, *keys: str) -> Curve:
+    """The values of a key in each row, or of a second key in a mapping there."""
+    found: list[Any] = rows
+    for key in keys:
+        found = [as_dict(value).get(key) for value in found]
+    return Curve(label, colour, [row["images"] for row in rows], [*map(number, found)])

@@ -76,11 +76,8 @@ def _log(path: Path, mark: Mark | None) -> Rows:
 
 def progress(config: dict[Any, Any], last: dict[str, Any]) -> Progress:
     """How far a run is, by its settings and its newest row of metrics.jsonl."""
-    training, images, epoch = (
-        room(config, "training"),
-        last.get("images", 0),
-        number(last.get("epoch")) or 0.0,
-    )
+    training, images = room(config, "training"), last.get("images", 0)
+    epoch = number(last.get("epoch")) or 0.0
     epochs = sum(number(training.get(key)) or 0 for key in ("epochs", "decay_epochs"))
     epoch_length = round(images / epoch) if epoch > 1e-6 else 0
     total = round(number(training.get("total_images")) or epoch_length * epochs)
@@ -95,12 +92,10 @@ def usual_speed(timing: Rows) -> float:
 
 def duration(seconds: float) -> str:
     """Seconds as "89 s", "5 min" or "2 h 05 min"; empty for 0."""
-    minutes = round(seconds / 60)
-    if minutes < 2:
-        return f"{seconds:.0f} s" if seconds else ""
-    if minutes < 60:
-        return f"{minutes} min"
-    return f"{minutes // 60} h {minutes % 60:02d} min"
+    hours, minutes = divmod(round(seconds / 60), 60)
+    if hours:
+        return f"{hours} h {minutes:02d} min"
+    return f"{minutes} min" if minutes > 1 else f"{seconds:.0f} s" if seconds else ""
 
 
 def facts(run: RunFolder, speed: float, seconds_left: float = 0.0) -> list[tuple[str, str, str]]:
@@ -119,22 +114,17 @@ def facts(run: RunFolder, speed: float, seconds_left: float = 0.0) -> list[tuple
     return [fact for fact in found if fact[1]]
 
 
-class Row(NamedTuple):
-    """A candidate of an evaluation: each cell is a value and half of its 95 % interval, which may be empty."""
-
-    name: str
-    best: bool
-    cells: list[tuple[str, str]]
-
-
 def evaluation(found: dict[Any, Any]) -> dict[str, Any]:
-    """The title, summary, note, columns and rows of evaluation.json; empty if it has nothing."""
+    """The title, summary, note, columns and rows of evaluation.json; empty if it has nothing.
+
+    A row is a candidate: its name, whether it is the best, and its cells: a value and half of its 95 % interval.
+    """
     texts = {key: str(found.get(key) or "") for key in ("title", "summary", "note")}
     rows = []
     for row in map(as_dict, as_list(found.get("rows"))[:ROWS]):
         columns = zip_longest(*(as_list(row.get(key)) for key in ("values", "low", "high")))
         cells = [(_figure(value), _half_interval(low, high)) for value, low, high in columns]
-        rows.append(Row(str(row.get("name") or ""), bool(row.get("best")), cells))
+        rows.append((str(row.get("name") or ""), bool(row.get("best")), cells))
     return texts | {"columns": as_list(found.get("columns")), "rows": rows} if found else {}
 
 

@@ -50,7 +50,6 @@ def write_report(run: Run) -> Path:
     document = render(
         "report.html",
         run=folder,
-        summary=None,
         alone=True,
         facts=facts(folder, usual_speed(folder.timing)),
         folders=[Path(str(as_dict(domains.get(side)).get("folder") or "")).name for side in "ab"],

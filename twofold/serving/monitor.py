@@ -1,17 +1,15 @@
 """`twofold monitor`: live pages over run folders, which are read and never written to."""
 
-import errno
 import hashlib
 import logging
 import os
 import re
 import secrets
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from ipaddress import ip_address
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from twofold.errors import TwofoldError, UsageError
 from twofold.runs import DIRECTIONS
@@ -22,11 +20,12 @@ from twofold.serving.watch import Watch, Watched, fingerprint, summarise
 try:
     import uvicorn
     from starlette.applications import Starlette
-    from starlette.datastructures import Headers
+    from starlette.middleware import Middleware
+    from starlette.middleware.trustedhost import TrustedHostMiddleware
     from starlette.requests import Request
-    from starlette.responses import HTMLResponse, PlainTextResponse, Response
+    from starlette.responses import HTMLResponse, Response
     from starlette.routing import Route
-    from starlette.types import ASGIApp, Receive, Scope, Send
+    from starlette.types import ASGIApp
 except ImportError as error:
     raise TwofoldError(
         f"twofold monitor needs {error.name}: pip install 'twofold[monitor]'; `twofold report` works without it"
@@ -34,9 +33,7 @@ except ImportError as error:
 
 MAX_SAMPLE_BYTES = 1 << 25
 SHUTDOWN_SECONDS = 1  # for answers on their way at Ctrl-C; a phone asleep would take its own for ever
-SERVER_ID = secrets.token_hex(
-    4
-)  # in every ETag, so that pages of another version are not taken for this one's
+SERVER_ID = secrets.token_hex(4)  # in every ETag: pages of another version are not taken for this one's
 
 HEADERS = {
     "Content-Security-Policy": "frame-ancestors 'none'; base-uri 'none'; object-src 'none'",
@@ -61,7 +58,7 @@ def serve(folders: Sequence[Path], host: str, port: int, ready: Callable[[str, i
     watch = Watch(folders)
     listening = listen(host, port)
     local = ip_address(listening.getsockname()[0]).is_loopback
-    app = application(watch, {host, "localhost", "127.0.0.1", "::1"} if local else None)
+    app = application(watch, [host, "localhost", "127.0.0.1", "[::1]"] if local else None)
     ready(address(host, listening.getsockname()[1]), len(watch.runs()))
     with suppress(KeyboardInterrupt):
         server(app).run(sockets=[listening])
@@ -101,12 +98,10 @@ def listen(host: str, port: int) -> socket.socket:
     try:
         return socket.create_server(place, family=family, backlog=128)
     except OSError as error:
-        if error.errno == errno.EADDRINUSE:
-            raise TwofoldError(
-                f"port {port} is in use, maybe by another monitor; --port 0 takes a free one"
-            ) from None
         reason = os.strerror(error.errno) if error.errno else error
-        raise TwofoldError(f"cannot listen on {host}, port {port}: {reason}; try --port 0") from None
+        raise TwofoldError(
+            f"cannot listen on {host}, port {port}: {reason}; --port 0 takes a free one"
+        ) from None
 
 
 def address(host: str, port: int) -> str:
@@ -115,8 +110,11 @@ def address(host: str, port: int) -> str:
     return f"http://{f'[{name}]' if ':' in name else name}:{port}"
 
 
-def application(watch: Watch, hosts: set[str] | None) -> ASGIApp:
-    """The pages as an ASGI application that answers to the names `hosts` only; to any name if that is None."""
+def application(watch: Watch, hosts: Collection[str] | None) -> ASGIApp:
+    """The pages as an ASGI application that answers to the names `hosts` only; to any name if that is None.
+
+    A foreign web page could let its own name resolve to this address (DNS rebinding); the Host header shows it.
+    """
     doctor = BackgroundDoctor()
 
     def start(request: Request) -> Response:
@@ -125,22 +123,14 @@ def application(watch: Watch, hosts: set[str] | None) -> ASGIApp:
             return run_page(request, runs[0], alone=True)
         page = int(query["page"]) if re.fullmatch(r"[0-9]{1,6}", query.get("page", "")) else 1
         shown = views.listing(runs, query.getlist("run"), query.get("find", "")[:200], page)
-        return page_if_changed(
-            request,
-            [*shown.selected, *shown.found],
-            lambda: views.list_page(shown),
-            f"{shown.runs}/{shown.pages}",
-        )
+        return page_if_changed(request, [*shown.selected, *shown.found], views.list_page, shown)
 
     def run(request: Request) -> Response:
         found = watch.runs().get(request.path_params["key"])
         return run_page(request, found, alone=len(watch.runs()) == 1) if found else not_found()
 
     def run_page(request: Request, found: Watched, *, alone: bool) -> Response:
-        diagnosis = doctor.diagnosis(found)
-        return page_if_changed(
-            request, [found], lambda: views.run_page(found, diagnosis, alone), f"{alone} {diagnosis}"
-        )
+        return page_if_changed(request, [found], views.run_page, found, doctor.diagnosis(found), alone)
 
     def compare(request: Request) -> Response:
         runs, keys = watch.runs(), dict.fromkeys(request.query_params.getlist("run"))
@@ -148,14 +138,15 @@ def application(watch: Watch, hosts: set[str] | None) -> ASGIApp:
         if not 2 <= len(chosen) <= views.MAX_COMPARED:
             message = f"Select 2 to {views.MAX_COMPARED} runs to see them side by side, not {len(chosen)}."
             return HTMLResponse(views.message_page("Side by side", message), 400)
-        return page_if_changed(request, chosen, lambda: views.comparison_page(chosen))
+        return page_if_changed(request, chosen, views.comparison_page, chosen)
 
     def sample(request: Request) -> Response:
         found, file = watch.runs().get(request.path_params["key"]), request.path_params["file"]
-        match = re.fullmatch(rf"([0-9]{{9,18}})-({'|'.join(DIRECTIONS)})\.webp", file)
-        content = sample_grid(found, int(match[1]), match[2]) if found and match else None
-        if content is None:
-            return PlainTextResponse("there is no such picture", 404)
+        content = b""
+        if found and re.fullmatch(rf"[0-9]{{9,18}}-({'|'.join(DIRECTIONS)})\.webp", file):
+            content = inside(found.run.path, f"samples/{file}")
+        if content[:4] != b"RIFF" or content[8:12] != b"WEBP":
+            return not_found()
         kept = {"Cache-Control": "private, max-age=31536000, immutable"}
         return Response(content, media_type="image/webp", headers=kept)
 
@@ -165,33 +156,30 @@ def application(watch: Watch, hosts: set[str] | None) -> ASGIApp:
         Route("/run/{key}", run),
         Route("/run/{key}/{file}", sample),
     ]
+    own_names = Middleware(TrustedHostMiddleware, allowed_hosts=list(hosts or "*"), www_redirect=False)
     errors = {404: not_found, OSError: not_found, Exception: failed}
-    return OwnHostsOnly(Starlette(routes=routes, exception_handlers=errors), hosts)
+    return Starlette(routes=routes, middleware=[own_names], exception_handlers=errors)
 
 
 def page_if_changed(
-    request: Request, runs: Sequence[Watched], body: Callable[[], str], also: str = ""
+    request: Request, runs: Sequence[Watched], view: Callable[..., str], *values: object
 ) -> Response:
-    """The page, or 304 if neither the runs on it nor `also` has changed since the browser's last request."""
+    """The page `view(*values)`, or 304 if neither they nor the runs on it changed since the browser's last request."""
     shown = [(each.key, fingerprint(each.run), summarise(each.run).state) for each in runs]
-    content = f"{SERVER_ID} {request.url} {also} {shown}".encode("utf-8", "surrogatepass")
+    content = f"{SERVER_ID} {request.url} {values} {shown}".encode("utf-8", "surrogatepass")
     headers = {"ETag": f'"{hashlib.sha256(content).hexdigest()[:24]}"', "Cache-Control": "no-cache"}
     if request.headers.get("if-none-match") == headers["ETag"]:
         return Response(status_code=304, headers=headers)
-    return HTMLResponse(body().encode("utf-8", "replace"), headers=headers)
+    return HTMLResponse(view(*values).encode("utf-8", "replace"), headers=headers)
 
 
-def sample_grid(found: Watched, images: int, direction: str) -> bytes | None:
-    """A sample grid, if it is a WebP file inside the run folder of at most MAX_SAMPLE_BYTES."""
-    path = found.run.sample(images, direction)
-    try:
-        inside = path.resolve().is_relative_to(found.run.path.resolve())
-        if not inside or not path.is_file() or path.stat().st_size > MAX_SAMPLE_BYTES:
-            return None
-        content = path.read_bytes()
-    except OSError:
-        return None
-    return content if content[:4] == b"RIFF" and content[8:12] == b"WEBP" else None
+def inside(folder: Path, name: str) -> bytes:
+    """A file of at most MAX_SAMPLE_BYTES, unless it links out of the folder; empty if there is none."""
+    path = (folder / name).resolve()
+    fits = (
+        path.is_relative_to(folder.resolve()) and path.is_file() and path.stat().st_size <= MAX_SAMPLE_BYTES
+    )
+    return path.read_bytes() if fits else b""
 
 
 def not_found(*_: object) -> Response:
@@ -202,26 +190,3 @@ def not_found(*_: object) -> Response:
 def failed(_: Request, error: Exception) -> Response:
     message = f"The page could not be made, which is a mistake in twofold: {type(error).__name__}: {error}"
     return HTMLResponse(views.message_page("Error", message), 500)
-
-
-class OwnHostsOnly:
-    """Answers only requests that are addressed to one of `hosts`.
-
-    A foreign web page could let its own name resolve to this address (DNS rebinding); the Host header shows it.
-    """
-
-    def __init__(self, app: ASGIApp, hosts: set[str] | None) -> None:
-        self.app, self.hosts = app, hosts
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        allowed = self.hosts is None or host_name(Headers(scope=scope)) in self.hosts
-        app = self.app if allowed else PlainTextResponse("this monitor answers to its own address only", 421)
-        await app(scope, receive, send)
-
-
-def host_name(headers: Headers) -> str | None:
-    """The Host header without its port; None if it is not a name."""
-    try:
-        return urlsplit(f"//{headers.get('host', '')}").hostname
-    except ValueError:
-        return None

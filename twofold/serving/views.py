@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 from urllib.parse import urlencode
 
 from twofold.pages.charts import COLOURS, comparison_charts, evenly, run_charts
@@ -37,23 +37,22 @@ def run_page(watched: Watched, diagnosis: Diagnosis, alone: bool) -> str:
         folders=[Path(str(folder.config.get(side) or "")).name for side in "ab"],
         diagnosis=diagnosis,
         evaluation=evaluation(folder.evaluation),
-        frames={way: frames for way in DIRECTIONS if (frames := _frames(watched, way))},
+        frames={
+            way: _frames(watched, samples) for way in DIRECTIONS if (samples := watched.run.samples(way))
+        },
         charts=run_charts(folder),
         settings=settings_by_room(folder.config),
     )
 
 
-def _frames(watched: Watched, direction: str) -> list[tuple[str, str]]:
-    samples = watched.run.samples(direction)
+def _frames(watched: Watched, samples: list[tuple[int, Path]]) -> list[tuple[str, str]]:
+    """Labels and addresses of at most FRAMES sample grids; an address changes with its file, so browsers may keep it."""
     chosen = [samples[place] for place in evenly(len(samples), FRAMES)]
-    return [(f"{images:,} images", _address(watched, images, direction)) for images, _ in chosen]
-
-
-def _address(watched: Watched, images: int, direction: str) -> str:
-    """Where a sample grid is served: another address whenever the file has changed, so that browsers may keep it."""
-    file = watched.run.sample(images, direction)
-    version = (mark(file) or (0, 0, 0))[2]
-    return f"/run/{watched.key}/{file.name}?v={version:x}"
+    marks = [mark(file) or (0, 0, 0) for _, file in chosen]
+    return [
+        (f"{images:,} images", f"/run/{watched.key}/{file.name}?v={version:x}")
+        for (images, file), (*_, version) in zip(chosen, marks, strict=True)
+    ]
 
 
 class Listing(NamedTuple):
@@ -79,36 +78,30 @@ def listing(runs: Sequence[Watched], keys: Sequence[str], find: str, page: int) 
 
 def list_page(shown: Listing) -> str:
     """The list of runs, with the newest samples of each."""
-    cards = [_card(each, each in shown.selected) for each in shown.selected + shown.found]
+    cards = [
+        (each, summarise(each.run), _frames(each, each.run.samples("ab")[-1:]))
+        for each in shown.selected + shown.found
+    ]
     return render("run_list.html", live=True, listing=shown, cards=cards)
-
-
-def _card(watched: Watched, selected: bool) -> dict[str, Any]:
-    samples = [_address(watched, images, "ab") for images, _ in watched.run.samples("ab")[-1:]]
-    summary = summarise(watched.run)
-    return {"watched": watched, "selected": selected, "summary": summary, "samples": samples}
 
 
 def comparison_page(runs: Sequence[Watched]) -> str:
     """Two to MAX_COMPARED runs side by side, each in its colour."""
-    rows = [
-        {"watched": each, "colour": colour, "summary": summarise(each.run)}
-        for each, colour in zip(runs, COLOURS, strict=False)
-    ]
+    coloured = list(zip(runs, COLOURS, strict=False))
     samples = {
-        direction: [
-            (row, images, _address(row["watched"], images, direction))
-            for row in rows
-            for images, _ in row["watched"].run.samples(direction)[-1:]
+        way: [
+            (each, colour, *newest)
+            for each, colour in coloured
+            for newest in _frames(each, each.run.samples(way)[-1:])
         ]
-        for direction in DIRECTIONS
+        for way in DIRECTIONS
     }
     return render(
         "comparison.html",
         live=True,
         query=urlencode([("run", each.key) for each in runs]),
-        runs=rows,
-        samples={direction: newest for direction, newest in samples.items() if newest},
+        runs=[(each, colour, summarise(each.run)) for each, colour in coloured],
+        samples={way: newest for way, newest in samples.items() if newest},
         charts=comparison_charts([(each.name, read(each.run)) for each in runs]),
     )
 
