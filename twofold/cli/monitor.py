@@ -18,16 +18,11 @@ def monitor(
 ) -> None:
     """Show runs on a live page while they train and afterwards; Ctrl-C ends it.
 
-    Parameters
-    ----------
-    runs
-        Run folders and folders of run folders. They are only read.
-    host
-        The address to listen on. 0.0.0.0 admits everyone who can reach this machine.
-    port
-        The port to listen on; 0 takes a free one.
-    open
-        Open the page in a browser.
+    Args:
+        runs: Run folders and folders of run folders. They are only read.
+        host: The address to listen on. 0.0.0.0 admits everyone who can reach this machine.
+        port: The port to listen on; 0 takes a free one.
+        open: Open the page in a browser.
     """
     from twofold.serving.monitor import serve
 

@@ -86,25 +86,16 @@ def train(
 
     Ctrl-C saves and stops; the same command again resumes.
 
-    Parameters
-    ----------
-    a
-        Folder of domain A, with its subfolders. For pairs: a folder of both, or a list (.csv, .jsonl).
-    b
-        Folder of domain B. Pairs in two folders have equal file names.
-    config
-        A YAML file of settings, such as the config.yaml of another run.
-    out
-        The run folder; runs/A2B-METHOD if not given.
-    resume
-        The run folder to resume, in place of A and B.
-    val
-        Folders of held-out images of A and of B (one folder of pairs), or `none` to train on everything; a
-        share of A and B if not given.
-    dry_run
-        Print the settings, the images and the memory of the run, and write nothing.
-    json
-        Print one JSON object a line.
+    Args:
+        a: Folder of domain A, with its subfolders. For pairs: a folder of both, or a list (.csv, .jsonl).
+        b: Folder of domain B. Pairs in two folders have equal file names.
+        config: A YAML file of settings, such as the config.yaml of another run.
+        out: The run folder; runs/A2B-METHOD if not given.
+        resume: The run folder to resume, in place of A and B.
+        val: Folders of held-out images of A and of B (one folder of pairs), or `none` to train on everything;
+            a share of A and B if not given.
+        dry_run: Print the settings, the images and the memory of the run, and write nothing.
+        json: Print one JSON object a line.
     """
     given = settings.model_dump(exclude_unset=True) if settings else {}
     file = configs.from_file(config) if config else {}
