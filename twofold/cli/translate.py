@@ -64,10 +64,10 @@ def translate(
     jobs = plan(inputs, out, f".{suffix}")
     jobs[0].target.parent.mkdir(parents=True, exist_ok=True)
     skipped = 0
-    for result in tracked(translate_files(translator, jobs, at), len(jobs), "translating"):
-        if result.problem:
+    for job in tracked(translate_files(translator, jobs, at), len(jobs), "translating"):
+        if job.problem:
             skipped += 1
-            complain(f"skipped {result.job.source}: {result.problem}")
+            complain(f"skipped {job.source}: {job.problem}")
     place = jobs[0].target if len(jobs) == 1 else out
     emit(f"{len(jobs) - skipped} of {len(jobs)} images translated to {place}")
     if skipped:
