@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import yaml
 from cyclopts import Group, Parameter
-from pydantic import BaseModel, Field, create_model
+from pydantic import BaseModel, create_model
 
 from twofold import config as configs
 from twofold.cli.help import SETTINGS
@@ -33,14 +33,6 @@ SET_BY_VAL = ("data.val_a", "data.val_b", "data.hold_out")
 """Settings that help shows as --val."""
 
 
-class TrainSettings(Settings):
-    """Every setting, and the preset that fills them."""
-
-    preset: str | None = Field(
-        default=None, description="A published recipe to start from; `twofold presets` lists them."
-    )
-
-
 def as_options(model: type[BaseModel], prefix: str = "", panel: Group | None = None) -> type[BaseModel]:
     """The model with the option names and the help panel of each field, nested models included."""
     fields: dict[str, Any] = {}
@@ -64,9 +56,9 @@ def as_options(model: type[BaseModel], prefix: str = "", panel: Group | None = N
 
 
 if TYPE_CHECKING:
-    Options = TrainSettings
+    Options = Settings
 else:
-    Options = as_options(TrainSettings)
+    Options = as_options(Settings)
 
 
 def train(
@@ -158,16 +150,10 @@ def plan_text(plan: dict[str, Any]) -> str:
 
 
 def next_commands(run: Path, finished: bool) -> list[str]:
-    """The commands to type after a run."""
     if not finished:
         return [f"resume:     twofold train --resume {run}"]
-    best = (
-        ["best:       add --best, the best snapshot on held-out images"]
-        if Run(run).best("ab").is_file()
-        else []
-    )
     return [
         f"translate:  twofold translate {run} IMAGES -o translated",
-        *best,
+        *["best:       add --best, the best snapshot on held-out images"] * Run(run).best("ab").is_file(),
         f"look:       {run / 'report.html'}",
     ]
