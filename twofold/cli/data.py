@@ -58,13 +58,7 @@ def check(
 
 
 def make(
-    what: Literal["seasons"],
-    out: Path,
-    /,
-    *,
-    count: Whole = 400,
-    size: Whole = 128,
-    seed: Whole = 0,
+    what: Literal["seasons"], out: Path, /, *, count: Whole = 400, size: Whole = 128, seed: Whole = 0
 ) -> None:
     """Draw the built-in images: summer and winter landscapes, with known answers in val and test.
 

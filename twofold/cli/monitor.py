@@ -10,12 +10,7 @@ from twofold.cli.terminal import emit
 from twofold.errors import UsageError
 
 
-def monitor(
-    *runs: Path,
-    host: str = "127.0.0.1",
-    port: Whole = 8707,
-    open: bool = True,
-) -> None:
+def monitor(*runs: Path, host: str = "127.0.0.1", port: Whole = 8707, open: bool = True) -> None:
     """Show runs on a live page while they train and afterwards; Ctrl-C ends it.
 
     Args:
