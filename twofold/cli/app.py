@@ -6,15 +6,8 @@ import warnings
 from collections.abc import Sequence
 from difflib import get_close_matches
 
-from cyclopts import (
-    App,
-    CoercionError,
-    CycloptsError,
-    MissingArgumentError,
-    Parameter,
-    UnknownOptionError,
-    UnusedCliTokensError,
-)
+import cyclopts
+from cyclopts import App, CycloptsError, Parameter, UnknownOptionError
 
 from twofold.cli.help import OneNameFormatter
 from twofold.cli.options import option, with_new_names
@@ -124,12 +117,12 @@ def parse_message(error: CycloptsError) -> str:
     if message := setting_message(error.__cause__):
         return message
     command = " ".join(["twofold", *(error.command_chain or [])])
-    if isinstance(error, CoercionError) and error.msg and error.token:
+    if isinstance(error, cyclopts.CoercionError) and error.msg and error.token:
         return f"{error.token.keyword} {error.msg}"
-    if isinstance(error, MissingArgumentError) and error.argument is not None:
+    if isinstance(error, cyclopts.MissingArgumentError) and error.argument is not None:
         missing = f"{error.keyword} needs a value" if error.keyword else f"{error.argument.name} is missing"
         return f"{missing}; see `{command} --help`"
-    if isinstance(error, UnusedCliTokensError):
+    if isinstance(error, cyclopts.UnusedCliTokensError):
         return f"too many arguments: {' '.join(error.unused_tokens or [])}; see `{command} --help`"
     if isinstance(error, UnknownOptionError) and (nearest := nearest_options(error)):
         return f"Unknown option: {error.token.keyword}. Did you mean {' or '.join(nearest)}?"

@@ -107,9 +107,7 @@ def check_run_options(a: Path | None, out: Path | None, resume: Path | None) -> 
     if resume is not None and not Run(resume).exists:
         raise UsageError(f"there is no run in {resume}; start one with `twofold train A B --out {resume}`")
     if resume is None and a is None:
-        raise UsageError(
-            "give two folders: `twofold train A B`; or resume a run: `twofold train --resume RUN`"
-        )
+        raise UsageError("give two folders: `twofold train A B`; to resume: `twofold train --resume RUN`")
 
 
 def held_out(val: list[str] | None) -> Layer:

@@ -143,9 +143,7 @@ def unet_for(state: Mapping[str, Tensor], dropout: bool) -> UnetGenerator:
     while f"{unet_level(depth)}.1.weight" in state:
         depth += 1
     if depth < 5:
-        raise TwofoldError(
-            f"the file looks like a U-Net generator of {depth} levels; twofold reads 5 or more"
-        )
+        raise TwofoldError(f"the file looks like a U-Net of {depth} levels; twofold reads 5 or more")
     width, in_channels = channels(state, "model.model.0.weight")
     _, out_channels = channels(state, "model.model.3.weight")
     norm = infer_norm(state, "model.model.0", f"{unet_level(1)}.2")
@@ -157,7 +155,7 @@ def patch_for(state: Mapping[str, Tensor]) -> PatchDiscriminator:
     layers = sum(tensor.ndim == 4 for name, tensor in state.items() if name.endswith(".weight")) - 2
     if layers < 1:
         raise TwofoldError(
-            f"the file looks like a PatchGAN discriminator of {layers + 2} convolutions; twofold reads 3 or more"
+            f"the file looks like a PatchGAN of {layers + 2} convolutions; twofold reads 3 or more"
         )
     width, in_channels = channels(state, "model.0.weight")
     antialias = "model.2.filt" in state

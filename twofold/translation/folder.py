@@ -38,13 +38,11 @@ def translate_files(translator: Translator, jobs: Iterable[Job], at: At = "train
             images.write(job.image, job.target)
         return job
 
-    batch_size = translator.batch_size(at)
-    decoded = prefetch(read, jobs, threads=DECODERS, depth=DECODERS + batch_size)
-    translated = (
-        job for batch in batches(decoded, batch_size) for job in translate_batch(translator, batch, at)
-    )
+    most = translator.batch_size(at)
+    decoded = prefetch(read, jobs, threads=DECODERS, depth=DECODERS + most)
+    translated = (job for batch in batches(decoded, most) for job in translate_batch(translator, batch, at))
     try:
-        yield from prefetch(write, translated, threads=1, depth=1 + batch_size)
+        yield from prefetch(write, translated, threads=1, depth=1 + most)
     finally:
         scratch.release()
 

@@ -80,9 +80,7 @@ def read_header(path: Path) -> Header:
             )
         header = Header(**content)
     except SafetensorError as error:
-        raise TwofoldError(
-            f"{path} is not a complete .safetensors file ({error!s:.80}); copy it again"
-        ) from error
+        raise TwofoldError(f"{path} is incomplete or damaged ({error!s:.80}); copy it again") from error
     except (KeyError, TypeError, ValueError, RecursionError) as error:
         raise TwofoldError(
             f"{path} is not a model that twofold wrote; convert checkpoints with `twofold import`"
