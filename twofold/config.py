@@ -49,9 +49,7 @@ class Settings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     method: MethodName = Field(default="cyclegan", description="The training method.")
-    preset: str | None = Field(
-        default=None, description="A published recipe to start from; `twofold presets` lists them."
-    )
+    preset: str | None = Field(default=None, description="A published recipe; `twofold presets` lists them.")
     seed: int = Field(default=0, ge=0, description="Seed of everything random.")
     data: DataSettings = DataSettings()
     generator: GeneratorSettings = GeneratorSettings()
