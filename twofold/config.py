@@ -1,7 +1,6 @@
-"""Every setting of a run: composed of layers, read, written, and compared on resume.
+"""Every setting of a run, read, written, and compared on resume.
 
-Defaults < method < preset < file < environment < command line. A layer is a nested mapping that holds only what the
-user gave, so that a default differs from a value that the user set.
+Defaults < method < preset < file < environment < command line.
 """
 
 import difflib
@@ -41,6 +40,7 @@ RENAMED_SETTINGS = {
 """Old name to new name of every setting that was renamed, for files and runs of older versions."""
 
 Layer = Mapping[str, Any]
+"""Nested; holds only what the user gave, so that a default differs from a value that the user set."""
 
 
 class Settings(BaseModel):
@@ -49,6 +49,7 @@ class Settings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     method: MethodName = Field(default="cyclegan", description="The training method.")
+    preset: str | None = Field(default=None, description="A published recipe; `twofold presets` lists them.")
     seed: int = Field(default=0, ge=0, description="Seed of everything random.")
     data: DataSettings = DataSettings()
     generator: GeneratorSettings = GeneratorSettings()
@@ -69,7 +70,6 @@ class Config(Settings):
 
     a: AbsolutePath = Field(description="Folder of domain A; of pairs, folder or list of both.")
     b: AbsolutePath | None = Field(default=None, description="Folder of domain B.")
-    preset: str | None = Field(default=None, description="The preset that the settings started from.")
 
     @model_validator(mode="after")
     def _agree(self) -> "Config":
@@ -170,8 +170,7 @@ def get(layer: Layer, path: str) -> Any:
 def nest(flat: Mapping[str, Any]) -> dict[str, Any]:
     """The inverse of `flatten`."""
     layer: dict[str, Any] = {}
-    for path, value in flat.items():
-        nested = value
+    for path, nested in flat.items():
         for room in reversed(path.split(".")):
             nested = {room: nested}
         layer = merge(layer, nested)
@@ -228,11 +227,8 @@ class Loader(yaml.SafeLoader):
     """Safe YAML that reads floats as YAML 1.2 does: `1e-4` is a number, not a string."""
 
 
-Loader.yaml_implicit_resolvers = {k: list(v) for k, v in yaml.SafeLoader.yaml_implicit_resolvers.items()}
-for _first in "-+0123456789.":
-    Loader.yaml_implicit_resolvers.setdefault(_first, []).append(
-        ("tag:yaml.org,2002:float", re.compile(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$"))
-    )
+FLOAT = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$")
+Loader.add_implicit_resolver("tag:yaml.org,2002:float", FLOAT, [*"-+0123456789."])
 
 
 def to_yaml(config: Config) -> str:
@@ -251,16 +247,16 @@ def resume(stored: Config, overrides: Layer) -> Config:
     always = {"a": stored.a, "b": stored.b, "method": stored.method, "data": {"paired": stored.data.paired}}
     wanted = dict(flatten(compose(always, overrides).model_dump()))
     kept = dict(flatten(stored.model_dump()))
+    changed: dict[str, Any] = {}
     for path, _ in flatten(overrides):
-        undecided = wanted[path] in (None, "auto")
-        if path not in FREE and not undecided and wanted[path] != kept[path]:
+        value, left_open = wanted[path], wanted[path] in (None, "auto")
+        if path in FREE and not (left_open and path.startswith("machine.")):
+            changed[path] = value
+        if path not in FREE and not left_open and value != kept[path]:
             raise UsageError(
-                f"this run was started with {path} = {kept[path]}, not {wanted[path]}; leave it out to resume,"
+                f"this run was started with {path} = {kept[path]}, not {value}; leave it out to resume,"
                 " or give another --out to start a new run"
             )
-    changed = {path: wanted[path] for path, _ in flatten(overrides) if path in FREE}
-    left_open = [path for path in changed if path.startswith("machine.") and changed[path] in (None, "auto")]
-    changed = {path: value for path, value in changed.items() if path not in left_open}
     return compose(stored.model_dump(), nest(changed))
 
 
@@ -307,4 +303,4 @@ def unknown_setting(path: str) -> str:
 
 def schema() -> dict[str, Any]:
     """Every setting and its default."""
-    return {"a": None, "b": None, "preset": None, **Settings().model_dump()}
+    return {"a": None, "b": None, **Settings().model_dump()}

@@ -1,13 +1,13 @@
 """Published recipes by name: the settings in which each differs from its method's defaults, and their sources.
 
-The general defaults are CycleGAN's for photographs: batch 1, Adam 2e-4 with β = (0.5, 0.999), 286 px cropped to 256 px,
-mirrored. `methods.settings.DEFAULTS` has those of the other methods. The papers hold out no images: `--val none`.
+The general defaults are CycleGAN's for photographs. The papers hold out no images: `--val none`.
 """
 
 import difflib
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from twofold.config import nest
 from twofold.data.published import PUBLISHED
 from twofold.errors import UsageError
 from twofold.methods.settings import MethodName
@@ -54,11 +54,7 @@ class Preset(NamedTuple):
     @property
     def settings(self) -> dict[str, Any]:
         """Its settings, nested as in config.yaml."""
-        layer: dict[str, Any] = {"method": self.method}
-        for path, (value, _) in self.values.items():
-            room, field = path.split(".")
-            layer.setdefault(room, {})[field] = value
-        return layer
+        return nest({"method": self.method} | {path: value for path, (value, _) in self.values.items()})
 
 
 def unpaired(what: str, values: Values, data: str | None = None) -> Preset:
@@ -153,9 +149,7 @@ PRESETS: dict[str, Preset] = {
     "pix2pix-maps": paired("aerial photo → map (--data.direction ba: back)", "pix2pix-maps", 200),
     "pix2pix-cityscapes": paired("label map → street scene", "cityscapes", 200, photo_left=True),
     "edges2shoes": paired(
-        "edges → shoe",
-        *("edges2shoes", 15, 4),
-        {"data.load_size": (256, SHOES), "data.flip": (False, SHOES)},
+        "edges → shoe", "edges2shoes", 15, 4, {"data.load_size": (256, SHOES), "data.flip": (False, SHOES)}
     ),
     "edges2handbags": paired("edges → handbag", "edges2handbags", 15, 4, {"data.load_size": (256, BAGS)}),
     "night2day": paired("day → night", "night2day", 17, 4, photo_left=True),

@@ -110,7 +110,7 @@ def test_help_all_shows_each_setting_once_under_its_short_name(call, monkeypatch
     assert sorted(names) == sorted(own | {options.option(path) for path in settings})
     assert all(old.replace("_", "-") not in page for old in config.RENAMED_SETTINGS)
     for room in config.Settings.model_fields:
-        assert room in ("method", "seed") or f"─ Settings: {room} ─" in page
+        assert room in ("method", "preset", "seed") or f"─ Settings: {room} ─" in page
     assert not re.findall(r"^│ (--\S+(?: [A-Z.]+)?) *│$", page, re.M), "an option without a word of help"
 
 

@@ -18,11 +18,11 @@ SHORT = "gan 0.41 cycle 1.25 idt 0.55 disc 0.21"
 
 
 def test_plain_lines(capsys):
-    with Plain(every=1000) as watcher:
-        watcher.notify("training: cyclegan")
-        watcher.progress(10, 100, 2.0, LOSSES)
-        watcher.progress(11, 100, 2.0, LOSSES)  # too soon for another line
-        watcher.progress(100, 100, 2.0, LOSSES)  # the last is always shown
+    watcher = Plain(every=1000)
+    watcher.notify("training: cyclegan")
+    watcher.progress(10, 100, 2.0, LOSSES)
+    watcher.progress(11, 100, 2.0, LOSSES)  # too soon for another line
+    watcher.progress(100, 100, 2.0, LOSSES)  # the last is always shown
     assert capsys.readouterr().out.splitlines() == [
         "training: cyclegan",
         f"10/100 images  2.0 images/s  0:45 left  {SHORT}",
@@ -31,24 +31,23 @@ def test_plain_lines(capsys):
 
 
 def test_plain_lines_come_as_often_as_asked(capsys):
-    with Plain(every=0) as watcher:
-        for images in (1, 2, 3):
-            watcher.progress(images, 9, 0.0, {})
+    watcher = Plain(every=0)
+    for images in (1, 2, 3):
+        watcher.progress(images, 9, 0.0, {})
     assert len(capsys.readouterr().out.splitlines()) == 3
 
 
 def test_the_first_progress_is_a_line_on_a_machine_just_started(capsys):
-    with Plain(every=1000, clock=lambda: 1.0) as watcher:
-        watcher.progress(1, 9, 0.0, {})
+    Plain(every=1000, clock=lambda: 1.0).progress(1, 9, 0.0, {})
     assert len(capsys.readouterr().out.splitlines()) == 1
 
 
 def test_json_is_an_object_a_line(capsys):
-    with Json() as watcher:
-        watcher.notify('Grüße\nfrom "a"')
-        watcher.progress(1, 9, 1.23456, {})
-        watcher.progress(2, 9, 1.23456, LOSSES)
-        watcher.progress(3, 9, 1.23456, LOSSES)  # nothing new was reported
+    watcher = Json()
+    watcher.notify('Grüße\nfrom "a"')
+    watcher.progress(1, 9, 1.23456, {})
+    watcher.progress(2, 9, 1.23456, LOSSES)
+    watcher.progress(3, 9, 1.23456, LOSSES)  # nothing new was reported
     lines = capsys.readouterr().out.splitlines()
     assert [json.loads(line) for line in lines] == [
         {"say": 'Grüße\nfrom "a"'},
@@ -90,8 +89,7 @@ def test_messages_above_the_bar_are_not_broken():
 def test_a_hostile_name_cannot_steer_the_terminal(capsys):
     name = "x\x1b[2J\x07\u202e.png"
     assert "\x1b[2J" not in "".join(frames(80, notify=name))
-    with Plain() as watcher:
-        watcher.notify(name)
+    Plain().notify(name)
     terminal.complain(f"skipped {name}:\n not an image")
     out, err = capsys.readouterr()
     assert out == "x�[2J��.png\n"
@@ -99,10 +97,13 @@ def test_a_hostile_name_cannot_steer_the_terminal(capsys):
 
 
 def test_the_watcher_fits_where_the_output_goes(monkeypatch):
-    assert isinstance(terminal.watcher(True), Json)
-    assert isinstance(terminal.watcher(False), Plain)
+    def kind(as_json):
+        with terminal.watcher(as_json) as watcher:
+            return type(watcher)
+
+    assert (kind(True), kind(False)) == (Json, Plain)
     monkeypatch.setattr(Console, "is_terminal", True)
-    assert isinstance(terminal.watcher(False), Bar)
+    assert (kind(True), kind(False)) == (Json, Bar)
 
 
 @pytest.mark.parametrize(

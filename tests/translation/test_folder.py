@@ -36,8 +36,8 @@ def test_batches_change_no_picture_nor_its_name(translator, folder, tmp_path, mo
     monkeypatch.setattr(made, "arrays", lambda batch, at: sizes.append(len(batch)) or arrays(batch, at))
     done, together = translate(made, folder, tmp_path / "together")
     assert sizes == [3, 2, 2]
-    assert [one.job.source.name for one in done] == [path.name for path in images.find(folder)]
-    assert [one.job.source.name for one in done if one.problem] == ["4x.png"]
+    assert [one.source.name for one in done] == [path.name for path in images.find(folder)]
+    assert [one.source.name for one in done if one.problem] == ["4x.png"]
     assert list(together) == list(alone) and len(alone) == 7
     assert all(np.abs(together[name].astype(int) - alone[name]).max() <= 1 for name in alone)
 
@@ -53,7 +53,7 @@ def test_what_does_not_fit_together_goes_alone(translator, folder, tmp_path, mon
 
     monkeypatch.setattr(made, "arrays", cramped)
     done, written = translate(made, folder, tmp_path / "out")
-    problems = {one.job.source.name: one.problem for one in done if one.problem}
+    problems = {one.source.name: one.problem for one in done if one.problem}
     assert set(problems) == {"3.png", "4.png", "4x.png"} and problems["3.png"] == "too many for the memory"
     assert list(written) == ["0.png", "1.png", "2.png", "5.png", "6.png"]
 

@@ -20,7 +20,8 @@ def tree(tmp_path, monkeypatch):
 
 
 def planned(*inputs, out="out", suffix=".png"):
-    return {str(s): str(t) for s, t in plan([Path(given) for given in inputs], Path(out), suffix)}
+    jobs = plan([Path(given) for given in inputs], Path(out), suffix)
+    return {str(job.source): str(job.target) for job in jobs}
 
 
 def test_relative_names_are_kept(tree):

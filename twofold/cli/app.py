@@ -6,15 +6,8 @@ import warnings
 from collections.abc import Sequence
 from difflib import get_close_matches
 
-from cyclopts import (
-    App,
-    CoercionError,
-    CycloptsError,
-    MissingArgumentError,
-    Parameter,
-    UnknownOptionError,
-    UnusedCliTokensError,
-)
+import cyclopts
+from cyclopts import App, CycloptsError, Parameter, UnknownOptionError
 
 from twofold.cli.help import OneNameFormatter
 from twofold.cli.options import option, with_new_names
@@ -53,7 +46,7 @@ def parser(tokens: Sequence[str]) -> App:
         name="twofold",
         help="Two folders of images in, a translator out.\n\n`twofold demo` shows the whole thing in a few minutes.",
         version_flags=["--version"],
-        result_action="return_value",
+        result_action="return_int_as_exit_code_else_zero",
         suppress_keyboard_interrupt=False,
         default_parameter=Parameter(negative_iterable=()),
         help_formatter=OneNameFormatter(everything),
@@ -94,7 +87,7 @@ def run(tokens: list[str]) -> int:
     warnings.filterwarnings("ignore", module=r"PIL\.")  # about broken metadata of images that decode well
     try:
         words = ["--help" if token == "--help-all" else token for token in tokens]
-        code = parser(tokens)(words, exit_on_error=False, print_error=False)
+        return parser(tokens)(words, exit_on_error=False, print_error=False)
     except TwofoldError as error:
         return report_error(str(error), error.exit_code)
     except CycloptsError as error:
@@ -112,7 +105,6 @@ def run(tokens: list[str]) -> int:
         return report_error(f"cannot use {error.filename or 'the disk'}: {error.strerror or error}", FAILED)
     except MemoryError:
         return report_error("out of memory: use a smaller --size, --batch or --at", FAILED)
-    return code if isinstance(code, int) else 0
 
 
 def report_error(message: str, code: int) -> int:
@@ -125,13 +117,12 @@ def parse_message(error: CycloptsError) -> str:
     if message := setting_message(error.__cause__):
         return message
     command = " ".join(["twofold", *(error.command_chain or [])])
-    if isinstance(error, CoercionError) and error.msg and error.token:
+    if isinstance(error, cyclopts.CoercionError) and error.msg and error.token:
         return f"{error.token.keyword} {error.msg}"
-    if isinstance(error, MissingArgumentError) and error.keyword:
-        return f"{error.keyword} needs a value; see `{command} --help`"
-    if isinstance(error, MissingArgumentError) and error.argument is not None:
-        return f"{error.argument.name} is missing; see `{command} --help`"
-    if isinstance(error, UnusedCliTokensError):
+    if isinstance(error, cyclopts.MissingArgumentError) and error.argument is not None:
+        missing = f"{error.keyword} needs a value" if error.keyword else f"{error.argument.name} is missing"
+        return f"{missing}; see `{command} --help`"
+    if isinstance(error, cyclopts.UnusedCliTokensError):
         return f"too many arguments: {' '.join(error.unused_tokens or [])}; see `{command} --help`"
     if isinstance(error, UnknownOptionError) and (nearest := nearest_options(error)):
         return f"Unknown option: {error.token.keyword or error.token.value}. Did you mean {' or '.join(nearest)}?"

@@ -26,22 +26,14 @@ def check(
 ) -> int:
     """Check one or two folders of images for training: count them, read each one, list every problem.
 
-    Parameters
-    ----------
-    a
-        A folder of images; for pairs a folder of both images, or a list (.csv, .jsonl).
-    b
-        The folder of the other domain.
-    size
-        The training size in pixels.
-    paired
-        The images are pairs.
-    pairs
-        How one folder holds pairs: halves, or two suffixes such as jpg:png. Default: detected.
-    test
-        Folders of test images, which must not be trained on.
-    json
-        Print JSON.
+    Args:
+        a: A folder of images; for pairs a folder of both images, or a list (.csv, .jsonl).
+        b: The folder of the other domain.
+        size: The training size in pixels.
+        paired: The images are pairs.
+        pairs: How one folder holds pairs: halves, or two suffixes such as jpg:png. Default: detected.
+        test: Folders of test images, which must not be trained on.
+        json: Print JSON.
     """
     from twofold.data import check as checks
     from twofold.data.settings import DataSettings
@@ -66,28 +58,16 @@ def check(
 
 
 def make(
-    what: Literal["seasons"],
-    out: Path,
-    /,
-    *,
-    count: Whole = 400,
-    size: Whole = 128,
-    seed: Whole = 0,
+    what: Literal["seasons"], out: Path, /, *, count: Whole = 400, size: Whole = 128, seed: Whole = 0
 ) -> None:
     """Draw the built-in images: summer and winter landscapes, with known answers in val and test.
 
-    Parameters
-    ----------
-    what
-        The data set.
-    out
-        A new folder; trainA, trainB, valA, valB, testA and testB are created in it.
-    count
-        Images in each of trainA and trainB.
-    size
-        Height and width of each image in pixels.
-    seed
-        Another seed gives other images.
+    Args:
+        what: The data set.
+        out: A new folder; trainA, trainB, valA, valB, testA and testB are created in it.
+        count: Images in each of trainA and trainB.
+        size: Height and width of each image in pixels.
+        seed: Another seed gives other images.
     """
     from twofold.seasons.dataset import make as make_seasons
 
@@ -104,14 +84,10 @@ def download(
 ) -> None:
     """Download a data set of the papers from its authors' server; without NAME, list the data sets.
 
-    Parameters
-    ----------
-    name
-        The data set.
-    out
-        The folder to create. Default: NAME in the current folder.
-    archive
-        A downloaded archive to unpack in place of downloading one.
+    Args:
+        name: The data set.
+        out: The folder to create. Default: NAME in the current folder.
+        archive: A downloaded archive to unpack in place of downloading one.
     """
     from twofold.data.download import download as fetch_and_unpack
 

@@ -10,12 +10,9 @@ from twofold.errors import INTERRUPTED
 def demo(*, out: Path = Path("demo"), quick: Flag = False) -> int:
     """Draw the built-in pictures, train on them, translate, and print how good the result is. A few minutes.
 
-    Parameters
-    ----------
-    out
-        Folder for the pictures, the run and the translations.
-    quick
-        Train a few steps only, to see that everything works.
+    Args:
+        out: Folder for the pictures, the run and the translations.
+        quick: Train a few steps only, to see that everything works.
     """
     from twofold.demo import demonstrate
 

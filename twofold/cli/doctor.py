@@ -12,12 +12,9 @@ from twofold.runs import Run
 def doctor(run: Path, /, *, json: Flag = False) -> int:
     """Print the problems of a run, finished or still training, and what to try next.
 
-    Parameters
-    ----------
-    run
-        A run folder.
-    json
-        Print JSON.
+    Args:
+        run: A run folder.
+        json: Print JSON.
     """
     from twofold.evaluation.doctor.examine import examine, no_problem
 

@@ -13,12 +13,9 @@ DEFAULTS = {"True": "on", "False": "off", "()": "none"}
 
 
 class OneNameFormatter(DefaultFormatter):
-    """Cyclopts' panels, with one name for each option."""
+    """Cyclopts' panels, with one name for each option; those of all settings only if `everything`."""
 
     def __init__(self, everything: bool) -> None:
-        """Args:
-        everything: show the panels of all settings too.
-        """
         super().__init__()
         self.everything = everything
 

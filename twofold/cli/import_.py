@@ -21,19 +21,13 @@ def import_(
 ) -> None:
     """Convert a generator of pytorch-CycleGAN-and-pix2pix (.pth) to a twofold model.
 
-    Parameters
-    ----------
-    checkpoint
-        Such as latest_net_G_A.pth. twofold reads its tensors and runs no code in it.
-    out
-        The .safetensors file to write.
-    direction
-        The model's direction; G_A of a CycleGAN is ab, G_B is ba.
-    size
-        The crop size it was trained at, in pixels, so that images are translated at that scale; at their own
-        scale if not given.
-    dropout
-        The U-Net was trained with dropout, as pix2pix is by default; its keys do not show it.
+    Args:
+        checkpoint: Such as latest_net_G_A.pth. twofold reads its tensors and runs no code in it.
+        out: The .safetensors file to write.
+        direction: The model's direction; G_A of a CycleGAN is ab, G_B is ba.
+        size: The crop size it was trained at, in pixels, so that images are translated at that scale; at
+            their own scale if not given.
+        dropout: The U-Net was trained with dropout, as pix2pix is by default; its keys do not show it.
     """
     from twofold.exchange.original import generator_from_original, read_pth
     from twofold.networks.registry import describe

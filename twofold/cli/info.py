@@ -13,14 +13,10 @@ from twofold.runs import Run, read_lines
 def info(model: Path, /, *, direction: Direction | None = None, json: Flag = False) -> None:
     """Print the facts of a run or a model: network, direction, size, origin.
 
-    Parameters
-    ----------
-    model
-        A run folder, or a .safetensors model.
-    direction
-        Which of a run's two models; ab if not given.
-    json
-        Print JSON.
+    Args:
+        model: A run folder, or a .safetensors model.
+        direction: Which of a run's two models; ab if not given.
+        json: Print JSON.
     """
     run = Run(model)
     facts = run_facts(run) if run.exists else {}

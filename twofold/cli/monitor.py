@@ -10,24 +10,14 @@ from twofold.cli.terminal import emit
 from twofold.errors import UsageError
 
 
-def monitor(
-    *runs: Path,
-    host: str = "127.0.0.1",
-    port: Whole = 8707,
-    open: bool = True,
-) -> None:
+def monitor(*runs: Path, host: str = "127.0.0.1", port: Whole = 8707, open: bool = True) -> None:
     """Show runs on a live page while they train and afterwards; Ctrl-C ends it.
 
-    Parameters
-    ----------
-    runs
-        Run folders and folders of run folders. They are only read.
-    host
-        The address to listen on. 0.0.0.0 admits everyone who can reach this machine.
-    port
-        The port to listen on; 0 takes a free one.
-    open
-        Open the page in a browser.
+    Args:
+        runs: Run folders and folders of run folders. They are only read.
+        host: The address to listen on. 0.0.0.0 admits everyone who can reach this machine.
+        port: The port to listen on; 0 takes a free one.
+        open: Open the page in a browser.
     """
     from twofold.serving.monitor import serve
 

@@ -35,7 +35,6 @@ def whole_number(_: object, tokens: Sequence[Token]) -> int:
 
 
 def scale(_: object, tokens: Sequence[Token]) -> int | str:
-    """Read the scale to translate at."""
     value = tokens[0].value
     if value in ("trained", "native"):
         return value
@@ -76,10 +75,9 @@ def with_new_names(tokens: Iterable[str], notify: Callable[[str], None]) -> list
     """
     from twofold.config import RENAMED_SETTINGS, variable
 
-    renamed = {long_option(old): option(new) for old, new in RENAMED_SETTINGS.items()}
-    variables = {variable(old): variable(new) for old, new in RENAMED_SETTINGS.items()}
+    renamed = {form(old): form(new) for old, new in RENAMED_SETTINGS.items() for form in (option, variable)}
     parts = [token.partition("=") for token in tokens]
     for name in (*(name for name, _, _ in parts), *os.environ):
-        if new := (renamed | variables).get(name):
-            notify(f"{name} is called {new} now")
+        if name in renamed:
+            notify(f"{name} is called {renamed[name]} now")
     return [renamed.get(name, name) + equals + value for name, equals, value in parts]

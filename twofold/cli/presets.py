@@ -10,10 +10,8 @@ from twofold.presets import PRESETS, commands, find
 def presets(name: str | None = None, /) -> None:
     """List the published recipes; with NAME, print its settings, their sources and the commands to type.
 
-    Parameters
-    ----------
-    name
-        The preset.
+    Args:
+        name: The preset.
     """
     if name is not None:
         show(name)

@@ -10,10 +10,8 @@ from twofold.runs import Run
 def report(run: Path, /) -> None:
     """Write RUN/report.html again and print its path.
 
-    Parameters
-    ----------
-    run
-        A run folder.
+    Args:
+        run: A run folder.
     """
     from twofold.reporting.report import write_report
 

@@ -8,6 +8,7 @@ import sys
 import textwrap
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Self, TypeVar
 
 from rich import box
@@ -19,17 +20,7 @@ from rich.text import Text
 T = TypeVar("T")
 
 
-class Lines:
-    """A watcher of a run that prints lines and needs no cleaning up."""
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        pass
-
-
-class Plain(Lines):
+class Plain:
     """A line for each message, and a progress line every half minute."""
 
     def __init__(self, every: float = 30.0, clock: Callable[[], float] = time.monotonic) -> None:
@@ -46,7 +37,7 @@ class Plain(Lines):
             emit(f"{images}/{total} images  {speed(rate)}  {left} left  {mean_losses(losses)}")
 
 
-class Json(Lines):
+class Json:
     """One JSON object a line, for machines."""
 
     def __init__(self) -> None:
@@ -94,10 +85,11 @@ class Bar:
 Watcher = Plain | Json | Bar
 
 
-def watcher(as_json: bool) -> Watcher:
+def watcher(as_json: bool) -> AbstractContextManager[Watcher]:
     """JSON if wanted, a progress bar on a terminal, plain lines elsewhere."""
     console = Console(stderr=True)
-    return Json() if as_json else Bar(console) if console.is_terminal else Plain()
+    is_bar = console.is_terminal and not as_json
+    return Bar(console) if is_bar else nullcontext(Json() if as_json else Plain())
 
 
 def emit(line: str) -> None:
@@ -124,18 +116,19 @@ def grid(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
         table.add_column(printable(name), justify="right" if place else "left", overflow="fold")
     for row in rows:
         table.add_row(*(Text(printable(cell)) for cell in row))
-    width = min(100, shutil.get_terminal_size((80, 24)).columns)
-    plain = Console(width=width, file=io.StringIO(), color_system=None)
-    with plain.capture() as captured:
-        plain.print(table)
-    return [line.rstrip() for line in captured.get().splitlines()]
+    text = io.StringIO()
+    Console(width=text_width(), file=text, color_system=None).print(table)
+    return [line.rstrip() for line in text.getvalue().splitlines()]
 
 
 def paragraph(text: str, first: str = "", rest: str = "") -> str:
     """Wrap text to the terminal's width; its first line starts with `first`, the others with `rest`."""
-    width = min(100, shutil.get_terminal_size((80, 24)).columns)
-    wrapper = textwrap.TextWrapper(width, first, rest, break_long_words=False, break_on_hyphens=False)
+    wrapper = textwrap.TextWrapper(text_width(), first, rest, break_long_words=False, break_on_hyphens=False)
     return wrapper.fill(text) or first.rstrip()
+
+
+def text_width() -> int:
+    return min(100, shutil.get_terminal_size((80, 24)).columns)
 
 
 def in_words(value: Any) -> str:
@@ -152,8 +145,7 @@ def in_words(value: Any) -> str:
 def tracked(items: Sequence[T] | Iterator[T], total: int | None, what: str) -> Iterator[T]:
     """The same items, with a progress bar on a terminal."""
     console = Console(stderr=True)
-    bar = console.is_terminal
-    yield from track(items, what, total, console=console, transient=True) if bar else items
+    yield from track(items, what, total, console=console, transient=True) if console.is_terminal else items
 
 
 def speed(rate: float) -> str:

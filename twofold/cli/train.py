@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import yaml
 from cyclopts import Group, Parameter
-from pydantic import BaseModel, Field, create_model
+from pydantic import BaseModel, create_model
 
 from twofold import config as configs
 from twofold.cli.help import SETTINGS
@@ -33,14 +33,6 @@ SET_BY_VAL = ("data.val_a", "data.val_b", "data.hold_out")
 """Settings that help shows as --val."""
 
 
-class TrainSettings(Settings):
-    """Every setting, and the preset that fills them."""
-
-    preset: str | None = Field(
-        default=None, description="A published recipe to start from; `twofold presets` lists them."
-    )
-
-
 def as_options(model: type[BaseModel], prefix: str = "", panel: Group | None = None) -> type[BaseModel]:
     """The model with the option names and the help panel of each field, nested models included."""
     fields: dict[str, Any] = {}
@@ -64,9 +56,9 @@ def as_options(model: type[BaseModel], prefix: str = "", panel: Group | None = N
 
 
 if TYPE_CHECKING:
-    Options = TrainSettings
+    Options = Settings
 else:
-    Options = as_options(TrainSettings)
+    Options = as_options(Settings)
 
 
 def train(
@@ -86,25 +78,16 @@ def train(
 
     Ctrl-C saves and stops; the same command again resumes.
 
-    Parameters
-    ----------
-    a
-        Folder of domain A, with its subfolders. For pairs: a folder of both, or a list (.csv, .jsonl).
-    b
-        Folder of domain B. Pairs in two folders have equal file names.
-    config
-        A YAML file of settings, such as the config.yaml of another run.
-    out
-        The run folder; runs/A2B-METHOD if not given.
-    resume
-        The run folder to resume, in place of A and B.
-    val
-        Folders of held-out images of A and of B (one folder of pairs), or `none` to train on everything; a
-        share of A and B if not given.
-    dry_run
-        Print the settings, the images and the memory of the run, and write nothing.
-    json
-        Print one JSON object a line.
+    Args:
+        a: Folder of domain A, with its subfolders. For pairs: a folder of both, or a list (.csv, .jsonl).
+        b: Folder of domain B. Pairs in two folders have equal file names.
+        config: A YAML file of settings, such as the config.yaml of another run.
+        out: The run folder; runs/A2B-METHOD if not given.
+        resume: The run folder to resume, in place of A and B.
+        val: Folders of held-out images of A and of B (one folder of pairs), or `none` to train on everything;
+            a share of A and B if not given.
+        dry_run: Print the settings, the images and the memory of the run, and write nothing.
+        json: Print one JSON object a line.
     """
     given = settings.model_dump(exclude_unset=True) if settings else {}
     file = configs.from_file(config) if config else {}
@@ -124,9 +107,7 @@ def check_run_options(a: Path | None, out: Path | None, resume: Path | None) -> 
     if resume is not None and not Run(resume).exists:
         raise UsageError(f"there is no run in {resume}; start one with `twofold train A B --out {resume}`")
     if resume is None and a is None:
-        raise UsageError(
-            "give two folders: `twofold train A B`; or resume a run: `twofold train --resume RUN`"
-        )
+        raise UsageError("give two folders: `twofold train A B`; to resume: `twofold train --resume RUN`")
 
 
 def held_out(val: list[str] | None) -> Layer:
@@ -167,16 +148,10 @@ def plan_text(plan: dict[str, Any]) -> str:
 
 
 def next_commands(run: Path, finished: bool) -> list[str]:
-    """The commands to type after a run."""
     if not finished:
         return [f"resume:     twofold train --resume {run}"]
-    best = (
-        ["best:       add --best, the best snapshot on held-out images"]
-        if Run(run).best("ab").is_file()
-        else []
-    )
     return [
         f"translate:  twofold translate {run} IMAGES -o translated",
-        *best,
+        *["best:       add --best, the best snapshot on held-out images"] * Run(run).best("ab").is_file(),
         f"look:       {run / 'report.html'}",
     ]

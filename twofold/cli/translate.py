@@ -27,33 +27,20 @@ def translate(
 ) -> int:
     """Translate images and folders of images; each result has the size of its source.
 
-    Parameters
-    ----------
-    model
-        A run folder, or a .safetensors model.
-    inputs
-        Image files, and folders with their subfolders.
-    out
-        The folder for the results; for one image also a file name.
-    direction
-        ab or ba; ab if not given. A model file has its own.
-    at
-        The scale of the network's input: `trained` as in training, `native` for the image's own pixels, or the
-        mean side in pixels.
-    format
-        The file format of the results; png if not given, npy for channel counts that no picture has.
-    noise
-        Whether the network's dropout is on; on for pix2pix models if not given.
-    seed
-        Seed of that noise.
-    best
-        Use the run's best snapshot on held-out images, not the newest.
-    device
-        auto, cpu, cuda, cuda:1, mps.
-    precision
-        auto is bf16 where the machine computes it fast (a few levels of difference), else float32.
-    backend
-        The library that runs the network: openvino and onnxruntime run on a CPU, where installed.
+    Args:
+        model: A run folder, or a .safetensors model.
+        inputs: Image files, and folders with their subfolders.
+        out: The folder for the results; for one image also a file name.
+        direction: ab or ba; ab if not given. A model file has its own.
+        at: The scale of the network's input: `trained` as in training, `native` for the image's own pixels,
+            or the mean side in pixels.
+        format: The file format of the results; png if not given, npy for channel counts that no picture has.
+        noise: Whether the network's dropout is on; on for pix2pix models if not given.
+        seed: Seed of that noise.
+        best: Use the run's best snapshot on held-out images, not the newest.
+        device: auto, cpu, cuda, cuda:1, mps.
+        precision: auto is bf16 where the machine computes it fast (a few levels of difference), else float32.
+        backend: The library that runs the network: openvino and onnxruntime run on a CPU, where installed.
     """
     if not inputs:
         raise UsageError(f"give images to translate: `twofold translate {model} IMAGES -o {out}`")
@@ -77,10 +64,10 @@ def translate(
     jobs = plan(inputs, out, f".{suffix}")
     jobs[0].target.parent.mkdir(parents=True, exist_ok=True)
     skipped = 0
-    for result in tracked(translate_files(translator, jobs, at), len(jobs), "translating"):
-        if result.problem:
+    for job in tracked(translate_files(translator, jobs, at), len(jobs), "translating"):
+        if job.problem:
             skipped += 1
-            complain(f"skipped {result.job.source}: {result.problem}")
+            complain(f"skipped {job.source}: {job.problem}")
     place = jobs[0].target if len(jobs) == 1 else out
     emit(f"{len(jobs) - skipped} of {len(jobs)} images translated to {place}")
     if skipped:

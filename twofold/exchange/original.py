@@ -1,11 +1,7 @@
 """Checkpoints of junyanz/pytorch-CycleGAN-and-pix2pix and of CUT (`*_net_G_A.pth` and others), read and written.
 
-The original saves a state dict and nothing else, so the architecture is inferred from keys and shapes. The norm too:
-only BatchNorm has keys of its own, and inner convolutions have a bias only before InstanceNorm. Two things leave no
-trace: the dropout of a U-Net, and whether a discriminator's logits are averaged to one.
-
-The original's G_A is `gen_ab` and its G_B is `gen_ba`. Its D_A judges images of domain B, so it is `disc_b`; its D_B is
-`disc_a`.
+The original saves a state dict and nothing else, so the architecture is inferred from keys and shapes. Its G_A is
+`gen_ab` and its G_B is `gen_ba`. Its D_A judges images of domain B, so it is `disc_b`; its D_B is `disc_a`.
 """
 
 import re
@@ -59,20 +55,15 @@ def explain_unreadable(path: Path, reason: str) -> str:
 
 
 def is_state_dict(content: object) -> TypeGuard[dict[str, Tensor]]:
-    return (
-        isinstance(content, dict)
-        and len(content) > 0
-        and all(isinstance(name, str) and is_stored_tensor(tensor) for name, tensor in content.items())
-    )
-
-
-def is_stored_tensor(tensor: object) -> bool:
-    """Whether it is a tensor of numbers that are all in the file; an expanded one could fill the memory."""
-    return (
-        isinstance(tensor, Tensor)
+    if not isinstance(content, dict) or not content:
+        return False
+    return all(
+        isinstance(name, str)
+        and isinstance(tensor, Tensor)
         and tensor.layout is torch.strided
         and (tensor.is_floating_point() or tensor.dtype is torch.int64)
-        and tensor.numel() * tensor.element_size() <= tensor.untyped_storage().nbytes()
+        and tensor.numel() * tensor.element_size() <= tensor.untyped_storage().nbytes()  # not an expanded one
+        for name, tensor in content.items()
     )
 
 
@@ -119,12 +110,11 @@ def without_extras(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Drop the prefix of DataParallel, and the statistics that InstanceNorm had before PyTorch 0.4."""
     prefix = "module." if all(name.startswith("module.") for name in state) else ""
     state = {name.removeprefix(prefix): tensor for name, tensor in state.items()}
-
-    def is_kept(name: str) -> bool:
-        layer, _, entry = name.rpartition(".")
-        return entry not in STATISTICS or f"{layer}.weight" in state
-
-    return {name: tensor for name, tensor in state.items() if is_kept(name)}
+    return {
+        name: tensor
+        for name, tensor in state.items()
+        if not name.endswith(STATISTICS) or f"{name.rpartition('.')[0]}.weight" in state
+    }
 
 
 def resnet_for(state: Mapping[str, Tensor]) -> ResnetGenerator:
@@ -153,9 +143,7 @@ def unet_for(state: Mapping[str, Tensor], dropout: bool) -> UnetGenerator:
     while f"{unet_level(depth)}.1.weight" in state:
         depth += 1
     if depth < 5:
-        raise TwofoldError(
-            f"the file looks like a U-Net generator of {depth} levels; twofold reads 5 or more"
-        )
+        raise TwofoldError(f"the file looks like a U-Net of {depth} levels; twofold reads 5 or more")
     width, in_channels = channels(state, "model.model.0.weight")
     _, out_channels = channels(state, "model.model.3.weight")
     norm = infer_norm(state, "model.model.0", f"{unet_level(1)}.2")
@@ -167,7 +155,7 @@ def patch_for(state: Mapping[str, Tensor]) -> PatchDiscriminator:
     layers = sum(tensor.ndim == 4 for name, tensor in state.items() if name.endswith(".weight")) - 2
     if layers < 1:
         raise TwofoldError(
-            f"the file looks like a PatchGAN discriminator of {layers + 2} convolutions; twofold reads 3 or more"
+            f"the file looks like a PatchGAN of {layers + 2} convolutions; twofold reads 3 or more"
         )
     width, in_channels = channels(state, "model.0.weight")
     antialias = "model.2.filt" in state
@@ -183,7 +171,7 @@ def pixel_for(state: Mapping[str, Tensor]) -> PixelDiscriminator:
 
 
 def infer_norm(state: Mapping[str, Tensor], conv: str, norm: str) -> NormName:
-    """The norm of a network, from the keys of one inner convolution and of the layer after it."""
+    """Only BatchNorm has keys of its own, and an inner convolution has a bias only before InstanceNorm."""
     if f"{norm}.weight" in state:
         return "batch"
     return "instance" if f"{conv}.bias" in state else "none"
@@ -233,12 +221,11 @@ def upsampling_kernels(network: nn.Module) -> dict[str, Tensor]:
     if not isinstance(network, ResnetGenerator) or network.arguments["upsample"] != "blur":
         return {}
     line = torch.tensor([1.0, 3.0, 3.0, 1.0]) / 4
-    layers, kernel, found = resnet_layers(network), torch.outer(line, line), {}
-    for i in range(2):
-        position = int(layers[f"up.{i}.conv"].removeprefix("model.")) - 1
-        count = int(network.arguments["width"]) * 4 // 2**i
-        found[f"model.{position}.filt"] = kernel.expand(count, 1, -1, -1).contiguous()
-    return found
+    layers, kernel, width = resnet_layers(network), torch.outer(line, line), int(network.arguments["width"])
+    return {
+        f"{layers[f'up.{i}.upsample']}.filt": kernel.repeat(channels, 1, 1, 1)
+        for i, channels in enumerate((4 * width, 2 * width))
+    }
 
 
 def original_keys(network: nn.Module) -> dict[str, str]:
@@ -259,35 +246,28 @@ def original_layers(network: nn.Module) -> dict[str, str]:
             return {f"convs.{i}": f"model.{i}" for i in range(len(network.convs))}
         case PixelDiscriminator():
             return {f"convs.{i}": f"net.{i}" for i in range(len(network.convs))}
-        case Generator():
-            raise TwofoldError(
-                "the original has no such generator: resize upsampling, a ResNet with skips, a U-Net without"
-            )
         case _:
-            raise TypeError(f"the original has no {type(network).__name__}")
+            raise TwofoldError(
+                "the original has no such generator (resize upsampling, a ResNet with skips, a U-Net without)"
+                " or discriminator"
+            )
 
 
 def resnet_layers(network: ResnetGenerator) -> dict[str, str]:
-    antialias, blur = network.arguments["antialias"], network.arguments["upsample"] == "blur"
-    layers, position = conv_and_norm("enter", 1), 4
+    antialias, blur = bool(network.arguments["antialias"]), network.arguments["upsample"] == "blur"
+    names = ["pad", "enter.conv", "enter.norm", "relu"]
     for i in range(2):
-        layers |= conv_and_norm(f"down.{i}", position)
-        layers |= {f"down.{i}.blur": f"model.{position + 3}"} if antialias else {}
-        position += 4 if antialias else 3
+        names += [f"down.{i}.conv", f"down.{i}.norm", "relu", *[f"down.{i}.blur"] * antialias]
+    names += [f"blocks.{i}" for i in range(len(network.blocks))]
+    for i in range(2):
+        names += [*[f"up.{i}.upsample"] * blur, f"up.{i}.conv", f"up.{i}.norm", "relu"]
+    layers = {name: f"model.{place}" for place, name in enumerate([*names, "pad", "leave.conv"])}
     second = 6 if network.arguments["dropout"] else 5
+    inner = {"conv1": 1, "norm1": 2, "conv2": second, "norm2": second + 1}
     for i in range(len(network.blocks)):
-        block = f"model.{position}.conv_block"
-        layers |= {f"blocks.{i}.conv1": f"{block}.1", f"blocks.{i}.norm1": f"{block}.2"}
-        layers |= {f"blocks.{i}.conv2": f"{block}.{second}", f"blocks.{i}.norm2": f"{block}.{second + 1}"}
-        position += 1
-    for i in range(2):
-        layers |= conv_and_norm(f"up.{i}", position + blur)
-        position += 3 + blur
-    return layers | conv_and_norm("leave", position + 1)
-
-
-def conv_and_norm(stage: str, position: int) -> dict[str, str]:
-    return {f"{stage}.conv": f"model.{position}", f"{stage}.norm": f"model.{position + 1}"}
+        block = layers.pop(f"blocks.{i}")
+        layers |= {f"blocks.{i}.{name}": f"{block}.conv_block.{place}" for name, place in inner.items()}
+    return layers
 
 
 def unet_layers(network: UnetGenerator) -> dict[str, str]:

@@ -18,9 +18,6 @@ Backend = Literal["torch", "openvino", "onnxruntime"]
 Forward = Callable[[Tensor], Tensor]
 """From images (N, C, H, W), float32 in [-1, 1], to the generator's output, float32 in [-1, 1]."""
 
-TRACE_SIDE = 64
-"""Side in pixels of the image that the ONNX exporter traces the generator with, unless the generator needs more."""
-
 
 def make_forward(backend: Backend, generator: Generator, precision: str, noise: bool) -> Forward:
     """Prepare `backend` to run a generator in eval mode, on as many threads as torch has.
@@ -58,9 +55,7 @@ def openvino(generator: Generator, precision: str) -> Forward:
     options = {
         "INFERENCE_NUM_THREADS": torch.get_num_threads(),
         "PERFORMANCE_HINT": "LATENCY",
-        "INFERENCE_PRECISION_HINT": "bf16"
-        if precision == "bf16"
-        else "f32",  # by default bf16 where it is fast
+        "INFERENCE_PRECISION_HINT": precision.replace("float", "f"),  # by default bf16 where it is fast
     }
     model = core.compile_model(core.read_model(to_onnx(generator), b""), "CPU", options)
     request = model.create_infer_request()
@@ -89,7 +84,7 @@ def to_onnx(generator: Generator) -> bytes:
     """
     import onnx  # noqa: F401  # pyright: ignore[reportMissingImports]  # the exporter's own error is less clear
 
-    side = max(TRACE_SIDE, -(-generator.minimum // generator.multiple_of) * generator.multiple_of)
+    side = max(64, -(-generator.minimum // generator.multiple_of) * generator.multiple_of)  # to trace with
     image, file = torch.zeros(1, int(generator.arguments["in_channels"]), side, side), io.BytesIO()
     axes = {0: "n", 2: "height", 3: "width"}
     with warnings.catch_warnings(), torch.no_grad():

@@ -5,7 +5,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import Field
+from pydantic import Field, Strict
 from pydantic.dataclasses import dataclass
 from safetensors import SafetensorError, safe_open
 
@@ -43,8 +43,12 @@ class Header:
     lab: bool = False
     labels: bool = False
     dtype: str = "uint8"
-    range: tuple[float, float] = (-1.0, 1.0)
+    range: Annotated[tuple[float, float], Strict(False)] = (-1.0, 1.0)  # JSON has lists
     format: int = FORMAT
+
+    def __post_init__(self) -> None:
+        if self.lab and {self.network.get(f"{end}_channels") for end in ("in", "out")} != {1, 2}:
+            raise ValueError("a Lab network has one lightness channel at one end, two of colour at the other")
 
     def to_json(self) -> str:
         """The header as the file stores it: sorted keys; no time, host or path."""
@@ -69,29 +73,18 @@ def read_header(path: Path) -> Header:
         )
     try:
         with safe_open(path, "np") as file:
-            return parse_header(json.loads((file.metadata() or {})["twofold"]), path)
+            content = json.loads((file.metadata() or {})["twofold"])
+        if content["format"] > FORMAT:
+            raise TwofoldError(
+                f"{path} has format {content['format']}; this twofold reads up to {FORMAT}: update twofold"
+            )
+        header = Header(**content)
     except SafetensorError as error:
-        raise TwofoldError(
-            f"{path} is not a complete .safetensors file ({error!s:.80}); copy it again"
-        ) from error
+        raise TwofoldError(f"{path} is incomplete or damaged ({error!s:.80}); copy it again") from error
     except (KeyError, TypeError, ValueError, RecursionError) as error:
         raise TwofoldError(
             f"{path} is not a model that twofold wrote; convert checkpoints with `twofold import`"
         ) from error
-
-
-def parse_header(content: dict[str, Any], path: Path) -> Header:
-    """Build a header from a file's JSON; KeyError, TypeError or ValueError if it is not one."""
-    if content["format"] > FORMAT:
-        raise TwofoldError(
-            f"{path} has format {content['format']}; this twofold reads up to {FORMAT}: update twofold"
-        )
-    fields: dict[str, Any] = content | {"range": tuple(content["range"])}
-    header = Header(**fields)
-    if header.lab and {header.network.get(f"{end}_channels") for end in ("in", "out")} != {1, 2}:
-        raise ValueError(
-            "a Lab network has one lightness channel at one end and two colour channels at the other"
-        )
     if (header.dtype, header.range) != (Header.dtype, Header.range):
         raise TwofoldError(f"{path} takes {header.dtype} images, which needs a newer twofold: update twofold")
     return header

@@ -1,7 +1,4 @@
-"""Save and load a model file: a generator's weights in `.safetensors`, and a header that describes them.
-
-The header is one metadata key, `twofold`: JSON with sorted keys. Two equal runs write equal bytes.
-"""
+"""Save and load a model file: a generator's weights in `.safetensors`, its header in the metadata key `twofold`."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -49,5 +46,4 @@ def load(path: Path) -> tuple[Generator, Header]:
 
 
 def shapes(weights: Mapping[str, Tensor]) -> dict[str, tuple[torch.Size, torch.dtype]]:
-    """Shape and type of each weight."""
     return {name: (weight.shape, weight.dtype) for name, weight in weights.items()}

@@ -1,6 +1,5 @@
 """Which images to translate, and the file that each result goes to."""
 
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from itertools import count
 from pathlib import Path
@@ -8,13 +7,21 @@ from typing import NamedTuple
 
 from twofold.errors import UsageError
 from twofold.formats import images
+from twofold.formats.values import Uint8
 
 
 class Job(NamedTuple):
-    """One image to translate."""
+    """One image to translate.
+
+    Attributes:
+        image: (H, W, channels) once read, then its translation; None before, and where there is a problem.
+        problem: why this file was not translated; empty if it was.
+    """
 
     source: Path
     target: Path
+    image: Uint8 | None = None
+    problem: str = ""
 
 
 def plan(inputs: Sequence[Path], out: Path, suffix: str = ".png") -> list[Job]:
@@ -38,7 +45,7 @@ def plan(inputs: Sequence[Path], out: Path, suffix: str = ".png") -> list[Job]:
             )
         jobs = [Job(source, out) for source in relative_names(inputs[0])]
     else:
-        jobs = list(jobs_in_folder(list_sources(inputs), out, suffix))
+        jobs = list(jobs_in_folder(inputs, out, suffix))
     sources = {job.source.resolve() for job in jobs}
     for job in jobs:
         if job.target.resolve() in sources:
@@ -46,23 +53,22 @@ def plan(inputs: Sequence[Path], out: Path, suffix: str = ".png") -> list[Job]:
     return jobs
 
 
-def list_sources(inputs: Sequence[Path]) -> Iterator[tuple[Path, Path]]:
-    """Every image once, with the name of its result below the output folder."""
+def jobs_in_folder(inputs: Sequence[Path], out: Path, suffix: str) -> Iterator[Job]:
     groups = {given: relative_names(given) for given in inputs}
-    stems = Counter(
-        stem
-        for given, names in groups.items()
-        if given.is_dir()
-        for stem in {str(name.with_suffix("")).lower() for name in names.values()}
-    )
-    subfolders = any(folders > 1 for folders in stems.values())
+    folders = [names.values() for given, names in groups.items() if given.is_dir()]
+    stems = [{str(name.with_suffix("")).lower() for name in names} for names in folders]
+    subfolders = len(set().union(*stems)) < sum(map(len, stems))
     seen: set[Path] = set()
+    taken: set[str] = set()
     for given, names in groups.items():
         parent = Path(given.resolve().name) if subfolders and given.is_dir() else Path()
-        for source, name in names.items():
+        for source, relative in names.items():
             if source.resolve() not in seen:
                 seen.add(source.resolve())
-                yield source, parent / name
+                possible = possible_names(parent / relative, suffix)
+                name = next(name for name in possible if str(name).lower() not in taken)
+                taken.add(str(name).lower())
+                yield Job(source, out / name)
 
 
 def relative_names(given: Path) -> dict[Path, Path]:
@@ -72,14 +78,6 @@ def relative_names(given: Path) -> dict[Path, Path]:
     if not given.exists():
         raise UsageError(f"there is no {given}; give image files or folders")
     return {given: Path(given.name)}
-
-
-def jobs_in_folder(sources: Iterator[tuple[Path, Path]], out: Path, suffix: str) -> Iterator[Job]:
-    taken: set[str] = set()
-    for source, relative in sources:
-        name = next(name for name in possible_names(relative, suffix) if str(name).lower() not in taken)
-        taken.add(str(name).lower())
-        yield Job(source, out / name)
 
 
 def possible_names(relative: Path, suffix: str) -> Iterator[Path]:

@@ -17,7 +17,7 @@ from twofold.formats.lab import from_lab, to_lab
 from twofold.formats.values import Uint8
 from twofold.networks.layers import Generator
 from twofold.runs import Run
-from twofold.translation import geometry, memory, model_file
+from twofold.translation import memory, model_file
 from twofold.translation.backends import Backend, make_forward
 from twofold.translation.header import Header
 from twofold.translation.noise import at_test_time
@@ -94,7 +94,10 @@ class Translator:
             TwofoldError: the file is damaged, not a twofold model, or of a newer format.
         """
         place = hardware.pick_device("cpu" if device == "auto" and backend != "torch" else device)
-        file = find_model(Path(path), direction, best)
+        file = Path(path)
+        if file.is_dir():
+            snapshot = Run(file).best_snapshot if best else Run(file).newest_snapshot
+            file = snapshot(direction or "ab")
         generator, header = model_file.load(file)
         if direction not in (None, header.direction):
             raise UsageError(f"{file} translates {header.direction}, not {direction}; load the other model")
@@ -134,7 +137,7 @@ class Translator:
             TwofoldError: the file cannot be read, or the memory did not suffice.
         """
         if isinstance(image, str | Path):
-            return to_pil(self.array(images.read(Path(image), self.channels), at))
+            return to_pil(self.array(images.read(image, self.channels), at))
         if isinstance(image, Image.Image):
             return to_pil(self.array(images.from_picture(image, self.channels), at))
         if isinstance(image, Tensor):
@@ -200,14 +203,20 @@ class Translator:
 
     def working_size(self, height: int, width: int, at: At = "trained") -> tuple[int, int]:
         """Height and width in pixels at which the network sees an image, before padding."""
-        return geometry.working_size(height, width, self._side(at), self.generator.multiple_of)
+        side, multiple = self._side(at), self.generator.multiple_of
+        if side is None or side * side == height * width:
+            return height, width
+        steps = side / (height * width) ** 0.5 / multiple
+        return max(1, round(height * steps)) * multiple, max(1, round(width * steps)) * multiple
 
     def pad(self, image: Uint8) -> Uint8:
         """Mirror (H, W, C) at its lower and right edge up to a size that the network takes."""
-        return geometry.pad(image, self.generator.multiple_of, self.generator.minimum)
+        multiple, minimum = self.generator.multiple_of, self.generator.minimum
+        added = [max(-(-pixels // multiple) * multiple, minimum) - pixels for pixels in image.shape[:2]]
+        return np.pad(image, [(0, added[0]), (0, added[1]), (0, 0)], "symmetric") if any(added) else image
 
     def _side(self, at: At) -> int | None:
-        """Side in pixels of the square that the network's image is as large as; None for the image's own pixels."""
+        """The network sees about side² pixels, in the image's proportions; None: the image's own pixels."""
         if at == "trained":
             return self.header.size
         if at == "native":
@@ -233,27 +242,14 @@ class Translator:
         height, width = batch[0].shape[:2]
         rows, columns = self.working_size(height, width, at)
         memory.check_memory(self.generator, self.device, rows, columns, len(batch))
-        padded = np.stack([self.pad(self._resize(image, rows, columns)) for image in batch])
+        contiguous = (np.require(image, requirements=["C", "W"]) for image in batch)  # torch warns otherwise
+        resized = (images.resize(image, rows, columns, nearest=self.header.labels) for image in contiguous)
+        padded = np.stack([self.pad(image) for image in resized])
         inputs = torch.from_numpy(padded).permute(0, 3, 1, 2).to(self.device)  # (N, C, H, W)
-        with (
-            memory.explain_out_of_memory(rows, columns),
-            at_test_time(self.generator, self.noise, self.seed),
-        ):
+        with memory.explain_out_of_memory(rows, columns), at_test_time(self.generator, self.noise, self.seed):
             outputs = images.to_uint8(self.forward(images.to_float(inputs)))[:, :, :rows, :columns]
         arrays = np.ascontiguousarray(outputs.permute(0, 2, 3, 1).cpu().numpy())
         return [images.resize(array, height, width) for array in arrays]
-
-    def _resize(self, image: Uint8, rows: int, columns: int) -> Uint8:
-        image = np.require(image, requirements=["C", "W"])  # torch warns of read-only memory
-        return images.resize(image, rows, columns, nearest=self.header.labels)
-
-
-def find_model(path: Path, direction: str | None, best: bool) -> Path:
-    """The model file at `path`; of a run folder, the newest or the best snapshot."""
-    if not path.is_dir():
-        return path
-    run = Run(path)
-    return run.best_snapshot(direction or "ab") if best else run.newest_snapshot(direction or "ab")
 
 
 def to_pil(image: Uint8) -> Image.Image:
