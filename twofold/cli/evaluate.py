@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def evaluate(
-    subject: Path | None = None,
+    model: Path | None = None,
     a: Path | None = None,
     b: Path | None = None,
     /,
@@ -39,52 +39,39 @@ def evaluate(
 
     Each value is a mean over images and half its 95 % confidence interval.
 
-    Parameters
-    ----------
-    subject
-        A run folder, a .safetensors model, or a folder of ready translations.
-    a
-        Folder of test images of A. With no B: pairs, as a folder of X.jpg with X.png or as a list (.csv, .jsonl).
-    b
-        Folder of test images of B.
-    out
-        JSON file to write; evaluation.json in the run's folder if not given.
-    direction
-        ab or ba; ab if not given. A model file has its own.
-    paired
-        Images of equal names in A and B are answers to each other; if not given, when most have an equal name.
-    metrics
-        What to measure; everything that applies if not given.
-    features
-        A feature network for FID and KID, TorchScript or ONNX: images (N, 3, H, W) in [-1, 1] to (N, D).
-    inception
-        The published Inception weights for FID and KID; from the cache folder if not given.
-    download_weights
-        Download these weights into the cache folder (96 MB). Needs no other argument.
-    lpips
-        Published ImageNet weights of AlexNet or VGG-16, for LPIPS.
-    best
-        Use the run's best snapshot on held-out images, not the newest.
-    at
-        Scale to translate at, as of `twofold translate`.
-    device
-        auto, cpu, cuda, cuda:1, mps.
-    json
-        Print the JSON.
+    Args:
+        model: A run folder, a .safetensors model, or a folder of ready translations.
+        a: Folder of test images of A. With no B: pairs, as a folder of X.jpg with X.png or as a list (.csv,
+            .jsonl).
+        b: Folder of test images of B.
+        out: JSON file to write; evaluation.json in the run's folder if not given.
+        direction: ab or ba; ab if not given. A model file has its own.
+        paired: Images of equal names in A and B are answers to each other; if not given, when most have an
+            equal name.
+        metrics: What to measure; everything that applies if not given.
+        features: A feature network for FID and KID, TorchScript or ONNX: images (N, 3, H, W) in [-1, 1] to
+            (N, D).
+        inception: The published Inception weights for FID and KID; from the cache folder if not given.
+        download_weights: Download these weights into the cache folder (96 MB). Needs no other argument.
+        lpips: Published ImageNet weights of AlexNet or VGG-16, for LPIPS.
+        best: Use the run's best snapshot on held-out images, not the newest.
+        at: Scale to translate at, as of `twofold translate`.
+        device: auto, cpu, cuda, cuda:1, mps.
+        json: Print the JSON.
     """
     notify = complain if json else lambda line: emit(paragraph(line))
     if download_weights:
         download(notify)
-        if subject is None:
+        if model is None:
             return
-    if subject is None or a is None:
+    if model is None or a is None:
         raise UsageError("give a run or a model and two folders (or one of pairs): twofold evaluate RUN A B")
     if out is not None and out.is_dir():
         raise UsageError(f"{out} is a folder; give a file: -o {out / 'evaluation.json'}")
     from twofold.evaluation.evaluate import evaluate as measure
 
     table = measure(
-        subject,
+        model,
         a,
         b,
         paired=paired,
@@ -99,7 +86,7 @@ def evaluate(
         notify=notify,
         track=tracked,
     )
-    written = write(table, Run(subject), out)
+    written = write(table, Run(model), out)
     if json:
         emit(table.to_json())
         return
