@@ -13,11 +13,11 @@ from pathlib import Path
 
 from record import measurement
 
-from twofold.reporting.records import Records
 from twofold.runs import Run, read_lines
 from twofold.seasons import dataset as seasons
 from twofold.training import train as loop
 from twofold.training.api import NotifyOnly
+from twofold.training.records import Records
 
 METHODS = ("cyclegan", "cut", "pix2pix")
 

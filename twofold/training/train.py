@@ -19,10 +19,10 @@ from twofold.evaluation.features import own_network
 from twofold.files import lock, write_atomically
 from twofold.methods.base import Batch
 from twofold.reporting import exporters
-from twofold.reporting.records import NO_EVALUATION, Plan, Records, out_of_patience
 from twofold.runs import Notify, Run
 from twofold.training import machine, memory, start, state
 from twofold.training.build import build, perceptual
+from twofold.training.records import NO_EVALUATION, Records, out_of_patience
 from twofold.training.session import interruptible, own_torch_state
 from twofold.training.start import Start
 from twofold.training.trainer import Trainer
@@ -106,11 +106,7 @@ def follow(run: Run, started: Start, watcher: Watcher, notify: Notify) -> bool:
         if distributed.rank() == 0:
             write_atomically(run.config, configs.to_yaml(config), durable=True)
             start.record_environment(run, trainer.images, trainer.device)
-        recorded = (config.method, config.data, config.training, config.evaluation, manifest)
-        records = Records(
-            *(run, Plan(*recorded, schedule.total, schedule.rate), trainer, images, progress, notify),
-            save_state=lambda progress: state.save(run, trainer, progress),
-        )
+        records = Records(run, started, trainer, images, progress, notify)
         with (
             closing(records),
             Loader(
