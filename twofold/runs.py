@@ -34,47 +34,26 @@ def stamp(images: int) -> str:
     return f"{images:09d}"
 
 
+class Inside:
+    """An attribute of `Run`: the path of this name inside the run folder."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def __get__(self, run: "Run", owner: type) -> Path:
+        return run.path / self.name
+
+
 @dataclass(frozen=True)
 class Run:
     """Names inside one run folder. Nothing is created or read until asked."""
 
     path: Path
 
-    @property
-    def config(self) -> Path:
-        return self.path / "config.yaml"
-
-    @property
-    def data(self) -> Path:
-        return self.path / "data.json"
-
-    @property
-    def env(self) -> Path:
-        return self.path / "env.json"
-
-    @property
-    def metrics(self) -> Path:
-        return self.path / "metrics.jsonl"
-
-    @property
-    def evaluations(self) -> Path:
-        return self.path / "evaluations.jsonl"
-
-    @property
-    def timing(self) -> Path:
-        return self.path / "timing.jsonl"
-
-    @property
-    def evaluation(self) -> Path:
-        return self.path / "evaluation.json"
-
-    @property
-    def report(self) -> Path:
-        return self.path / "report.html"
-
-    @property
-    def lock(self) -> Path:
-        return self.path / "lock"
+    config, data, env = Inside("config.yaml"), Inside("data.json"), Inside("env.json")
+    metrics, timing = Inside("metrics.jsonl"), Inside("timing.jsonl")
+    evaluations, evaluation = Inside("evaluations.jsonl"), Inside("evaluation.json")
+    report, lock = Inside("report.html"), Inside("lock")
 
     def sample(self, images: int, direction: str) -> Path:
         return self.path / "samples" / f"{stamp(images)}-{direction}.webp"
