@@ -18,7 +18,8 @@ from twofold.files import explained_full_disk, sync
 from twofold.formats.images import to_float
 from twofold.networks.layers import Generator
 from twofold.networks.registry import describe
-from twofold.reporting import exporters, samples
+from twofold.reporting import samples
+from twofold.reporting.exporters import Exporters, flat
 from twofold.reporting.report import write_report
 from twofold.runs import Notify, Run
 from twofold.training import state
@@ -67,11 +68,7 @@ class Records:
         if self.writes:
             for name, log in self.logs.items():
                 cut(log, progress.get(f"{name}_bytes", 0))
-        self.exporters = exporters.start(self.config.training.log if self.writes else (), run, notify)
-
-    def close(self) -> None:
-        for exporter in self.exporters:
-            exporter.close()
+        self.exporters = Exporters(self.config.training.log if self.writes else (), run, notify)
 
     def start_clock(self, loader: Loader) -> None:
         self.loader = loader
@@ -162,8 +159,7 @@ class Records:
             "waiting": round((waiting - self.reported_waiting) / took, 4),
         }
         append(self.run.timing, timing)
-        for exporter in self.exporters:
-            exporter.report(exporters.flat(metrics, timing))
+        self.exporters.report(flat(metrics, timing))
         self.reported, self.reported_images, self.reported_waiting = now, images, waiting
 
     def check_finite(self) -> None:
@@ -200,8 +196,7 @@ class Records:
             with self.trainer.uncompiled():
                 grid = samples.grid(sources, generator, third, noise=method.noise, lab=lab)
             samples.write(grid, self.run.sample(self.trainer.images, direction))
-            for exporter in self.exporters:
-                exporter.picture(self.trainer.images, direction, grid)
+            self.exporters.picture(self.trainer.images, direction, grid)
         write_report(self.run)
 
     def warn(self) -> None:
@@ -259,8 +254,7 @@ class Records:
     def save_state(self) -> None:
         """Everything that resuming needs."""
         self.check_finite()
-        for exporter in self.exporters:
-            exporter.flush()
+        self.exporters.flush()
         progress = {f"{name}_bytes": durable_length(log) for name, log in self.logs.items()}
         seconds = round(self.seconds(), 2)
         with explained_full_disk(self.run.path):

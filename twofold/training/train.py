@@ -108,7 +108,7 @@ def follow(run: Run, started: Start, watcher: Watcher, notify: Notify) -> bool:
             start.record_environment(run, trainer.images, trainer.device)
         records = Records(run, started, trainer, images, progress, notify)
         with (
-            closing(records),
+            closing(records.exporters),
             Loader(
                 images.a,
                 images.b,
@@ -165,7 +165,7 @@ def is_over(run: Run, started: Start, trainer: Trainer, progress: dict[str, Any]
     config = started.config
     if trainer.images >= started.schedule.total:
         if distributed.rank() == 0:
-            exporters.catch_up(config.training.log, run, notify)
+            exporters.Exporters(config.training.log, run, notify).close()
         notify(
             f"{run.path} is finished with {trainer.images} images; raise --epochs or --decay-epochs to train longer"
         )
