@@ -5,8 +5,6 @@ choice, except for settings that only affect speed or memory and that its machin
 """
 
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
 from importlib.util import find_spec
 from typing import Any
 
@@ -23,6 +21,7 @@ from twofold.networks.layers import Discriminator, Generator
 from twofold.networks.resnet import ResnetGenerator
 from twofold.runs import Notify
 from twofold.training import memory
+from twofold.training.settings import MachineSettings
 
 COMPILING_PAYS = 2_000 * 256**2
 """Pixels, over all images of a run, from which a GPU saves more time than compiling takes. Not measured."""
@@ -30,10 +29,9 @@ COMPILING_PAYS = 2_000 * 256**2
 CHECKPOINT_SHARE = 0.6
 """The share of the free memory that a step may need before residual blocks are checkpointed."""
 
-UNDECIDED = {
-    **{"compile": "auto", "capture": None, "native": None, "channels_last": None, "fused": None},
-    "checkpoint": None,
-}
+UNDECIDED = MachineSettings().model_dump(
+    include={"compile", "capture", "native", "channels_last", "fused", "checkpoint"}
+)
 """The speed settings that are chosen for a device, as they are before the choice."""
 
 
@@ -202,10 +200,3 @@ def compile_networks(method: Method) -> None:
             network.compile(dynamic=False)
         if isinstance(network, ResnetGenerator):  # CUT calls this
             network.forward_with_features = torch.compile(network.forward_with_features, dynamic=False)
-
-
-@contextmanager
-def uncompiled() -> Iterator[None]:
-    """Inside the block compiled networks run as plain torch."""
-    with torch.compiler.set_stance("force_eager"):
-        yield

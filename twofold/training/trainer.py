@@ -16,7 +16,7 @@ from twofold.training.adam import Adam
 from twofold.training.capture import Capture, CudaRecorder
 from twofold.training.deterministic import make_reflection_deterministic
 from twofold.training.loss_sums import LossSums, counting
-from twofold.training.machine import compile_networks, uncompiled
+from twofold.training.machine import compile_networks
 
 EMA_RAMP = 0.25
 """The averaging half-life is at most this share of the images seen, so that a young average forgets the start."""
@@ -152,7 +152,7 @@ class Trainer:
 
     def uncompiled(self) -> AbstractContextManager[None]:
         """For translating between steps: images of other sizes would make torch compile again."""
-        return uncompiled() if self.compiled else nullcontext()
+        return torch.compiler.set_stance("force_eager") if self.compiled else nullcontext()
 
     def generator(self, direction: str) -> Generator:
         """The network that is saved for a direction: the averaged one where there is one."""
