@@ -10,19 +10,6 @@ from twofold.runs import Notify, Run
 from twofold.training import train as loop
 
 
-class NotifyOnly:
-    """A watcher that passes lines to a function and ignores progress."""
-
-    def __init__(self, notify: Notify) -> None:
-        self._notify = notify
-
-    def notify(self, line: str) -> None:
-        self._notify(line)
-
-    def progress(self, images: int, total: int, rate: float, losses: dict[str, float]) -> None:
-        pass
-
-
 def train(
     a: str | Path,
     b: str | Path | None = None,
@@ -73,6 +60,6 @@ def train(
         {name: Path(folder) for name, folder in (("a", a), ("b", b)) if folder is not None},
     )
     folder = Path(out) if out is not None else configs.default_out(overrides)
-    if not loop.train(folder, overrides, NotifyOnly(notify)):
+    if not loop.train(folder, overrides, notify):
         raise KeyboardInterrupt(f"{folder} is saved; the same call resumes it")
     return Run(folder)

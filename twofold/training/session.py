@@ -10,6 +10,8 @@ from types import FrameType
 import torch
 from torch.backends import cudnn
 
+from twofold.cpu import scratch
+
 CUBLAS_WORKSPACE = "CUBLAS_WORKSPACE_CONFIG"
 """The environment variable that cuBLAS needs for repeatable results."""
 
@@ -41,7 +43,7 @@ def interruptible() -> Iterator[Event]:
 
 @contextmanager
 def own_torch_state(threads: int, deterministic: bool, one_size: bool) -> Iterator[None]:
-    """Set torch's global state inside the block, and restore it and its random state afterwards.
+    """Set torch's global state inside the block, and restore it and its random state afterwards; free scratch memory.
 
     Args:
         threads: of a CPU.
@@ -61,6 +63,7 @@ def own_torch_state(threads: int, deterministic: bool, one_size: bool) -> Iterat
         try:
             yield
         finally:
+            scratch.release()  # of the convolutions on a CPU
             torch.set_num_threads(threads_before)
             torch.use_deterministic_algorithms(deterministic_before)
             cudnn.benchmark = benchmark_before

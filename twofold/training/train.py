@@ -1,19 +1,17 @@
 """A run, from two folders to the last snapshot. Read `train` from top to bottom."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 
 from twofold import config as configs
 from twofold import distributed, hardware
 from twofold.config import Config, Layer
-from twofold.cpu import scratch
 from twofold.data.dataset import open_images
 from twofold.data.loader import Loader
-from twofold.data.manifest import Manifest
 from twofold.errors import TwofoldError, UsageError
 from twofold.evaluation.features import own_network
 from twofold.files import lock, write_atomically
@@ -34,25 +32,17 @@ AGREE_EVERY = 16
 """Steps between the moments at which several processes agree on whether to stop."""
 
 
-class Watcher(Protocol):
-    """Follows a run: the terminal, a log, or nobody."""
-
-    def notify(self, line: str) -> None:
-        """Receive a line that the user should read."""
-        ...
-
-    def progress(self, images: int, total: int, rate: float, losses: dict[str, float]) -> None:
-        """Called after each step; `rate` in images/s since the start, `losses` as last reported."""
-        ...
+Progress = Callable[[int, int, float, dict[str, float]], None]
+"""Called after each step: images seen and of the whole run, images/s since the start, losses as last reported."""
 
 
-def train(out: Path, overrides: Layer, watcher: Watcher) -> bool:
+def train(out: Path, overrides: Layer, notify: Notify, progress: Progress = lambda *_: None) -> bool:
     """Start the run in `out`, or resume it.
 
     Args:
         out: the run folder, created if it does not exist.
         overrides: the user's settings as a nested mapping, with `a` and `b`.
-        watcher: receives lines and progress.
+        notify, progress: receive lines that the user should read, and each step.
 
     Returns:
         True where the run is finished, False where it was interrupted.
@@ -67,30 +57,29 @@ def train(out: Path, overrides: Layer, watcher: Watcher) -> bool:
         if distributed.start(device):  # under torchrun, unless the caller has made a process group
             session.callback(distributed.stop)
         first = distributed.rank() == 0
-        notify = watcher.notify if first else lambda line: None  # noqa: ARG005
+        if not first:
+            notify = progress = lambda *_: None
         with distributed.rank_zero_first():
             is_new = not run.exists
             begin = start.new_run if is_new else start.resume
             started = begin(run, overrides, notify)
             exporters.check(started.config.training.log)
             if is_new:
-                check_networks(started.config)
-                check_memory(started)  # the last check, before anything is written
+                check(started)
             if first:
                 hold_lock(run, session)
             if first and is_new:
                 start.write(run, started)
-        return follow(run, started, watcher, notify)
+        return follow(run, started, notify, progress)
 
 
-def follow(run: Run, started: Start, watcher: Watcher, notify: Notify) -> bool:
+def follow(run: Run, started: Start, notify: Notify, progress: Progress) -> bool:
     """Train from the newest state, or from nothing, to the end of the schedule or until a stop is requested."""
     config, manifest, schedule = started
     one_size = config.data.resize != "none"
     with (
         interruptible() as stop,
         own_torch_state(config.machine.threads or 1, config.machine.deterministic, one_size),
-        scratch_memory(),
         explained_out_of_memory(config),
     ):
         with distributed.rank_zero_first():
@@ -99,14 +88,14 @@ def follow(run: Run, started: Start, watcher: Watcher, notify: Notify) -> bool:
         if trainer.device.type == "cuda":
             room = RESIDENT_SHARE * (hardware.free_memory(trainer.device) or 0)
             images = images.resident(trainer.device, int(room))
-        progress = state.load(run, trainer, notify) or {}
-        if is_over(run, started, trainer, progress, notify):
+        saved = state.load(run, trainer, notify) or {}
+        if is_over(run, started, trainer, saved, notify):
             return True
         notify(first_line(started, trainer))
         if distributed.rank() == 0:
             write_atomically(run.config, configs.to_yaml(config), durable=True)
             start.record_environment(run, trainer.images, trainer.device)
-        records = Records(run, started, trainer, images, progress, notify)
+        records = Records(run, started, trainer, images, saved, notify)
         with (
             closing(records.exporters),
             Loader(
@@ -124,11 +113,10 @@ def follow(run: Run, started: Start, watcher: Watcher, notify: Notify) -> bool:
         ):
             records.start_clock(batches)
             for steps, (a, b, mask_a, mask_b) in enumerate(batches, 1):
-                before = trainer.images
-                trainer.step(Batch(a, b, mask_a=mask_a, mask_b=mask_b), schedule.rate(before))
-                records.after_step(before)
-                if distributed.rank() == 0:
-                    watcher.progress(trainer.images, schedule.total, records.rate(), records.losses)
+                images_before = trainer.images
+                trainer.step(Batch(a, b, mask_a=mask_a, mask_b=mask_b), schedule.rate(images_before))
+                records.after_step(images_before)
+                progress(trainer.images, schedule.total, records.rate(), records.losses)
                 if records.ended:
                     if trainer.images < schedule.total:
                         notify(stopped_early(run, trainer.images))
@@ -160,7 +148,7 @@ def trainer_for(config: Config, notify: Notify) -> Trainer:
     )
 
 
-def is_over(run: Run, started: Start, trainer: Trainer, progress: dict[str, Any], notify: Notify) -> bool:
+def is_over(run: Run, started: Start, trainer: Trainer, saved: dict[str, Any], notify: Notify) -> bool:
     """Whether the run has nothing left to train, which is then printed."""
     config = started.config
     if trainer.images >= started.schedule.total:
@@ -170,7 +158,7 @@ def is_over(run: Run, started: Start, trainer: Trainer, progress: dict[str, Any]
             f"{run.path} is finished with {trainer.images} images; raise --epochs or --decay-epochs to train longer"
         )
         return True
-    if out_of_patience(progress.get("best", NO_EVALUATION), config.evaluation.patience):
+    if out_of_patience(saved.get("best", NO_EVALUATION), config.evaluation.patience):
         notify(stopped_early(run, trainer.images))
         return True
     return False
@@ -188,17 +176,13 @@ def first_line(started: Start, trainer: Trainer) -> str:
     config, used, manifest = started.config, started.config.machine, started.manifest
     verb = "resuming" if trainer.images else "training"
     compiled = ", compiled (the first steps take minutes)" if used.compile == "on" else ""
+    a, b = len(manifest.a.train), len(manifest.b.train)
+    amount = f"{a} pairs" if manifest.paired else f"{a} + {b} images"
     return (
         f"{verb}: {config.method}, {config.generator.network}, {config.data.size} px, {used.precision} on"
-        f" {used.device}{compiled}; {amount(manifest)}, {manifest.epoch} images an epoch;"
+        f" {used.device}{compiled}; {amount}, {manifest.epoch} images an epoch;"
         f" {trainer.images} of {started.schedule.total} images seen"
     )
-
-
-def amount(manifest: Manifest) -> str:
-    """How many images there are to train on."""
-    a, b = len(manifest.a.train), len(manifest.b.train)
-    return f"{a} pairs" if manifest.paired else f"{a} + {b} images"
 
 
 def must_stop(requested: bool, steps: int, device: torch.device) -> bool:
@@ -206,15 +190,6 @@ def must_stop(requested: bool, steps: int, device: torch.device) -> bool:
     if distributed.world() == 1:
         return requested
     return steps % AGREE_EVERY == 0 and distributed.any_rank(requested, device)
-
-
-@contextmanager
-def scratch_memory() -> Iterator[None]:
-    """Free the CPU convolutions' intermediate memory at the end."""
-    try:
-        yield
-    finally:
-        scratch.release()
 
 
 def hold_lock(run: Run, session: ExitStack) -> None:
@@ -241,16 +216,12 @@ def explained_out_of_memory(config: Config) -> Iterator[None]:
         ) from error
 
 
-def check_networks(config: Config) -> None:
-    """Refuse network files of the user's that cannot be read."""
+def check(started: Start) -> None:
+    """Refuse network files that cannot be read and steps that do not fit: the last check before anything is written."""
+    config = started.config
     perceptual(config)
     if config.evaluation.features is not None:
         own_network(config.evaluation.features, torch.device("cpu"))
-
-
-def check_memory(started: Start) -> None:
-    """Refuse a run whose steps cannot fit."""
-    config = started.config
     device = hardware.pick_device(config.machine.device, distributed.local_rank())
     need = memory.estimate_step(config)
     memory.check(need, device, config.data.size, config.training.batch, started.manifest.multiple_of)
