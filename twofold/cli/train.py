@@ -60,7 +60,8 @@ def as_options(model: type[BaseModel], prefix: str = "", panel: Group | None = N
                 consume_multiple=setting == "training.log",
             )
             fields[name] = (Annotated[(inner, *field.metadata, parameter)], field)
-    return create_model(model.__name__, __base__=model, **fields)
+    described = {"use_attribute_docstrings": False}  # the fields have their descriptions already
+    return create_model(model.__name__, __base__=model, __cls_kwargs__=described, **fields)
 
 
 if TYPE_CHECKING:
