@@ -78,31 +78,29 @@ class Records:
 
     def after_step(self, before: int) -> None:
         """Write everything due between `before` and the images seen now; at the end of the run, everything."""
-        now, due, evaluation = self.trainer.images, self.config.training, self.config.evaluation
+        now, training, evaluation = self.trainer.images, self.config.training, self.config.evaluation
         last = now >= self.schedule.total
+
+        def due(every: int | None) -> bool:
+            return last or (every is not None and before // every < now // every)
+
         measured = evaluation.metric not in ("none", "auto")  # auto: a run older than held-out evaluation
-        if measured and evaluation.every and (last or crossed(before, now, evaluation.every)):
+        if measured and evaluation.every and due(evaluation.every):
             self.evaluate()
             stop = out_of_patience(self.best, evaluation.patience)
             last = last or distributed.any_rank(stop, self.trainer.device)
         self.ended = last
         with explained_full_disk(self.run.path):
-            if last or crossed(before, now, due.report_every):
+            if due(training.report_every):
                 self.report()
-            if (
-                last
-                or crossed(before, now, due.sample_every)
-                or any(before < x <= now for x in EARLY_SAMPLES)
-            ):
+            if due(training.sample_every) or any(before < x <= now for x in EARLY_SAMPLES):
                 self.sample()
                 self.warn()
-            if last or crossed(before, now, due.snapshot_every):
+            if due(training.snapshot_every):
                 self.snapshot()
             if last and self.writes:
                 write_report(self.run)
-            if last or crossed(
-                before, now, due.state_every
-            ):  # last of all: after a kill the rest is repeated
+            if due(training.state_every):  # last of all: after a kill the rest is repeated
                 self.save_state()
 
     def evaluate(self) -> None:
@@ -146,8 +144,7 @@ class Records:
         if not self.writes:
             return
         images = self.trainer.images
-        epoch = round(images / self.manifest.epoch, 4)
-        rate = self.schedule.rate(images)
+        epoch, rate = round(images / self.manifest.epoch, 4), self.schedule.rate(images)
         metrics = {"images": images, "epoch": epoch, "lr": rate, "losses": self.losses}
         append(self.run.metrics, metrics)
         now, waiting = time.perf_counter(), self.loader.waiting
@@ -255,14 +252,10 @@ class Records:
         """Everything that resuming needs."""
         self.check_finite()
         self.exporters.flush()
-        progress = {f"{name}_bytes": durable_length(log) for name, log in self.logs.items()}
-        seconds = round(self.seconds(), 2)
+        progress: dict[str, Any] = {f"{name}_bytes": durable_length(log) for name, log in self.logs.items()}
+        progress |= {"best": self.best, "losses": self.losses, "seconds": round(self.seconds(), 2)}
         with explained_full_disk(self.run.path):
-            state.save(
-                self.run,
-                self.trainer,
-                progress | {"best": self.best, "losses": self.losses, "seconds": seconds},
-            )
+            state.save(self.run, self.trainer, progress)
 
     def seconds(self) -> float:
         """Seconds of training, over all starts."""
@@ -276,11 +269,6 @@ class Records:
 def out_of_patience(best: dict[str, Any], patience: int | None) -> bool:
     """Whether a run ends early: so many evaluations have passed since the best one."""
     return patience is not None and best["since"] >= patience
-
-
-def crossed(before: int, now: int, every: int | None) -> bool:
-    """Whether a multiple of `every` is in (before, now]."""
-    return every is not None and before // every < now // every
 
 
 def cut(log: Path, size: int) -> None:
