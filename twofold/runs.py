@@ -132,7 +132,7 @@ def read_lines(path: Path, newest: int | None = None) -> list[dict[str, Any]]:
 def _newest(path: Path, count: int) -> list[bytes]:
     """The last lines of a file; not much more of it is read."""
     with path.open("rb") as file:
-        size, block = file.seek(0, 2), 1 << 18
+        size, block = file.seek(0, 2), 1 << 16
         while True:
             file.seek(max(0, size - block))
             lines = file.read().splitlines()
@@ -158,13 +158,7 @@ def read_evenly(path: Path, most: int = 600) -> list[dict[str, Any]]:
 
 def last_row(path: Path) -> dict[str, Any] | None:
     """The last whole row of a log, if it has one; only the log's end is read."""
-    try:
-        with path.open("rb") as file:
-            file.seek(max(0, file.seek(0, 2) - _LONGEST))
-            lines = file.read(_LONGEST).splitlines()
-    except OSError:
-        return None
-    return next((row for line in reversed(lines) if (row := _row(line)) is not None), None)
+    return next(reversed(read_lines(path, 2)), None)  # the last line may be torn
 
 
 _LONGEST = 1 << 16  # bytes of a line; what is longer is no line of ours
