@@ -83,7 +83,7 @@ class Capture:
         if seen > WARM_UP and kind not in self.recorded and not self.failed:
             self._record(batch, kind)
         recorded = self.recorded.get(kind)
-        if recorded is None or not same_shapes(recorded[0], batch):
+        if recorded is None or [x.shape for x in tensors(recorded[0])] != [x.shape for x in tensors(batch)]:
             self.recorder.run(lambda: self.learn(batch))
             return
         inputs, repeat = recorded
@@ -104,8 +104,3 @@ class Capture:
 
 def tensors(batch: Batch) -> list[Tensor]:
     return [x for x in batch if isinstance(x, Tensor)]
-
-
-def same_shapes(one: Batch, other: Batch) -> bool:
-    """Whether both have tensors of the same shapes."""
-    return [x.shape for x in tensors(one)] == [x.shape for x in tensors(other)]

@@ -5,7 +5,6 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 
 import torch
-from torch import Tensor
 
 from twofold.cpu.accelerate import accelerate
 from twofold.distributed import rank, sync_gradients, world
@@ -65,7 +64,10 @@ class Trainer:
         self.precision, self.seed, self.ema = precision, seed, ema
         self.rate_factors = {phase: disc_lr if phase == "D" else 1.0 for phase in method.phases}
         self.images = 0
-        self.params = {phase: trainable(method, names) for phase, names in method.phases.items()}
+        self.params = {
+            phase: [p for name in names for p in method.get_submodule(name).parameters() if p.requires_grad]
+            for phase, names in method.phases.items()
+        }
         self.optimizers = {
             phase: Adam(
                 params,
@@ -160,8 +162,3 @@ class Trainer:
         network = self.averages.get(name) or self.method.get_submodule(name)
         assert isinstance(network, Generator)
         return network
-
-
-def trainable(method: Method, names: tuple[str, ...]) -> list[Tensor]:
-    """The parameters of these networks that take gradients, in the order of the networks."""
-    return [p for name in names for p in method.get_submodule(name).parameters() if p.requires_grad]
