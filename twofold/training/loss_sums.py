@@ -31,8 +31,8 @@ class LossSums:
 
     def _row(self, name: str) -> Tensor:
         if name not in self._rows:
-            new = torch.tensor([0, 0, math.inf], device=self._device, dtype=counting(self._device))
-            self._rows[name] = new
+            self._rows[name] = torch.zeros(3, device=self._device, dtype=counting(self._device))
+            self._rows[name][2] = math.inf
         return self._rows[name]
 
     def report(self) -> dict[str, float]:

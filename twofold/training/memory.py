@@ -47,7 +47,7 @@ def estimate_step(config: Config) -> Need:
     Kept for the next call with these settings: the meta device takes a second.
     """
     used = config.machine.model_copy(update={"capture": None})  # has no effect here, and is chosen later
-    return _estimate_step(config.model_copy(update={"machine": used}))
+    return _estimate_step(config.model_copy(update={"machine": used}))  # pyright: ignore[reportArgumentType], frozen
 
 
 @lru_cache(maxsize=4)

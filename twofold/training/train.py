@@ -129,22 +129,16 @@ def follow(run: Run, started: Start, notify: Notify, progress: Progress) -> bool
 
 
 def trainer_for(config: Config, notify: Notify) -> Trainer:
-    used, optim = config.machine, config.optim
+    used = config.machine
     return Trainer(
         build(config),
         device=hardware.pick_device(used.device, distributed.local_rank()),
-        precision=used.precision,
-        lr=optim.lr,
-        disc_lr=optim.disc_lr,
-        betas=(optim.beta1, optim.beta2),
-        fused=bool(used.fused),
-        channels_last=bool(used.channels_last),
         ema=config.training.ema,
         compiled=used.compile == "on",
-        kernels=bool(used.native),
-        captured=bool(used.capture),
         notify=notify,
         seed=config.seed,
+        **config.optim.model_dump(),
+        **used.model_dump(include={"precision", "fused", "channels_last", "native", "capture"}),
     )
 
 
