@@ -107,7 +107,6 @@ def discriminator(config: Config, in_channels: int) -> Discriminator:
 
 
 def arguments(chosen: GeneratorSettings | DiscriminatorSettings) -> dict[str, Any]:
-    """The constructor arguments in a network's settings."""
     return chosen.model_dump(exclude={"network", "init"})
 
 

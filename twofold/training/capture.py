@@ -1,10 +1,7 @@
 """A training step as one CUDA graph: recorded once, then launched as one instead of as thousands of kernels.
 
-A graph repeats the same kernels on the same memory, so nothing in a step may depend on a Python number: everything that
-changes from step to step is on the device. `Trainer` puts the learning rates, the image count and the averages' weight
-there, the methods draw from the device's own generator, and the images are copied to where the graph reads them.
-tests/training/test_capture.py checks this for every method on a CPU: it repeats the operations of one step on the images
-of the next.
+A graph repeats the same kernels on the same memory, so nothing in a step may depend on a Python number that changes.
+tests/training/test_capture.py checks this on a CPU: it repeats the operations of one step on the images of the next.
 """
 
 from collections.abc import Callable

@@ -223,7 +223,6 @@ class Records:
         return min(size, least // multiple * multiple)
 
     def snapshot(self) -> None:
-        """The generators as model files."""
         self.check_finite()
         if not self.writes:
             return
@@ -232,7 +231,6 @@ class Records:
             self.save_generator(generator, direction, self.run.snapshot(self.trainer.images, direction))
 
     def save_generator(self, generator: Generator, direction: str, path: Path) -> None:
-        """Write a model file."""
         data = self.config.data
         size = None if data.resize in ("crop", "none") else data.size
         origin = {"method": self.config.method, "images": self.trainer.images}
@@ -249,7 +247,6 @@ class Records:
         model_file.save(generator, header, path)
 
     def save_state(self) -> None:
-        """Everything that resuming needs."""
         self.check_finite()
         self.exporters.flush()
         progress: dict[str, Any] = {f"{name}_bytes": durable_length(log) for name, log in self.logs.items()}
