@@ -61,7 +61,7 @@ def measure(method: str, pictures: Path, run: Run, options: argparse.Namespace) 
     }
     Records.evaluate = timed
     start = time.process_time()
-    loop.train(run.path, settings, lambda _: None)
+    loop.start_or_resume(run.path, settings, lambda _: None)
     total = time.process_time() - start
     Records.evaluate = evaluate
     rows = read_lines(run.evaluations)

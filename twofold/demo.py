@@ -38,7 +38,7 @@ def demonstrate(out: Path, quick: bool, notify: Notify, progress: loop.Progress)
         QUICK if quick else {},
         {"a": train_a, "b": train_b, "data": {"val_a": val_a, "val_b": val_b}},
     )
-    if not loop.train(run.path, overrides, notify, progress):
+    if not loop.start_or_resume(run.path, overrides, notify, progress):
         notify(f"resume:     twofold demo --out {out}")
         return False
     notify("3. translating summers that were not trained on, and comparing them with their true winters")

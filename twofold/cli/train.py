@@ -154,7 +154,7 @@ def start(run: Path, overrides: Layer, dry_run: bool, json: bool) -> int:
             plan = training.plan(run, overrides, watching.notify)
             emit(dumps(plan | {"config": yaml.safe_load(plan["config"])}) if json else plan_text(plan))
             return 0
-        finished = training.train(run, overrides, watching.notify, watching.progress)
+        finished = training.start_or_resume(run, overrides, watching.notify, watching.progress)
         if os.environ.get("RANK", "0") == "0":  # one of several processes prints for all
             for line in next_commands(run, finished):
                 watching.notify(line)

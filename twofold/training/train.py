@@ -1,6 +1,6 @@
-"""A run, from two folders to the last snapshot. Read `train` from top to bottom."""
+"""A run, from two folders to the last snapshot. Read it from top to bottom."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from twofold.errors import TwofoldError, UsageError
 from twofold.evaluation.features import own_network
 from twofold.files import lock, write_atomically
 from twofold.methods.base import Batch
+from twofold.presets import layer
 from twofold.reporting import exporters
 from twofold.runs import Notify, Run
 from twofold.training import machine, memory, start, state
@@ -36,7 +37,64 @@ Progress = Callable[[int, int, float, dict[str, float]], None]
 """Called after each step: images seen and of the whole run, images/s since the start, losses as last reported."""
 
 
-def train(out: Path, overrides: Layer, notify: Notify, progress: Progress = lambda *_: None) -> bool:
+def train(
+    a: str | Path,
+    b: str | Path | None = None,
+    *,
+    out: str | Path | None = None,
+    method: str | None = None,
+    preset: str | None = None,
+    size: int | None = None,
+    epochs: float | None = None,
+    decay_epochs: float | None = None,
+    batch: int | None = None,
+    seed: int | None = None,
+    device: str | None = None,
+    settings: Mapping[str, Any] | None = None,
+    notify: Notify = lambda line: None,  # noqa: ARG005
+) -> Run:
+    """Train a translator between two folders of images, or resume the run in `out`.
+
+    Args:
+        a, b: the folders. For pairs, `a` alone may be a folder that holds both, or a list of them (.csv, .jsonl).
+        out: the run folder; runs/A2B-METHOD by default.
+        method, preset, size, epochs, decay_epochs, batch, seed, device: as on the command line.
+        settings: any other setting, nested: ``{"optim": {"lr": 1e-4}}``.
+        notify: receives each line that the user should read, for example `print`.
+
+    Returns:
+        The run. ``Translator.load(run.path)`` loads the trained translator.
+
+    Raises:
+        UsageError: a setting or a folder is wrong, or differs from the run in `out`.
+        TwofoldError: the run could not continue.
+        KeyboardInterrupt: the run was interrupted; everything is saved, and the same call resumes it.
+    """
+    short = {
+        "method": method,
+        "seed": seed,
+        "data.size": size,
+        "training.epochs": epochs,
+        "training.decay_epochs": decay_epochs,
+        "training.batch": batch,
+        "machine.device": device,
+    }
+    overrides = configs.merge(
+        layer(preset),
+        configs.from_environment(),
+        settings or {},
+        configs.nest({path: value for path, value in short.items() if value is not None}),
+        {name: Path(folder) for name, folder in (("a", a), ("b", b)) if folder is not None},
+    )
+    folder = Path(out) if out is not None else configs.default_out(overrides)
+    if not start_or_resume(folder, overrides, notify):
+        raise KeyboardInterrupt(f"{folder} is saved; the same call resumes it")
+    return Run(folder)
+
+
+def start_or_resume(
+    out: Path, overrides: Layer, notify: Notify, progress: Progress = lambda *_: None
+) -> bool:
     """Start the run in `out`, or resume it.
 
     Args:
