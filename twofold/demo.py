@@ -3,8 +3,8 @@
 from pathlib import Path
 
 from twofold import config as configs
-from twofold.evaluation.evaluate import evaluate, measure_row
-from twofold.evaluation.measures import Sample, answer_measure
+from twofold.evaluation.evaluate import evaluate, to_row
+from twofold.evaluation.measures import PSNR, SSIM, Sample
 from twofold.evaluation.table import PICTURE, Table
 from twofold.formats import images
 from twofold.formats.values import Uint8
@@ -45,28 +45,32 @@ def demonstrate(out: Path, quick: bool, notify: Notify, progress: loop.Progress)
     translator = Translator.load(run.path)
     for path in images.find(pictures / "testA"):
         images.write(translator.array(images.read(path, 3)), out / "winter" / path.name)
-    table = judge(out / "winter", pictures)
-    table.summary = " ".join(verdict(table, quick))
+    table = judge(out / "winter", pictures, quick)
     table.save(run.evaluation, run.path / PICTURE)
     write_report(run)
-    for line in [*lines(table), *verdict(table, quick), "", *what_next(out, run)]:
+    for line in ["", *str(table).splitlines(), "", *what_next(out, run)]:
         notify(line)
     return True
 
 
-def judge(translated: Path, pictures: Path) -> Table:
+def judge(translated: Path, pictures: Path, quick: bool) -> Table:
     """The translations, the best change of colours alone, and the untouched summers, against the true winters."""
-    metrics = ("psnr", "ssim")
-    table = evaluate(translated, pictures / "testA", pictures / "testB", paired=True, metrics=metrics)
-    summers, winters = (read_all(pictures / name) for name in ("testA", "testB"))
+    test_a, test_b = pictures / "testA", pictures / "testB"
+    table = evaluate(translated, test_a, test_b, paired=True, metrics=("psnr", "ssim"))
+    summers, winters = read_all(test_a), read_all(test_b)
     matched = match_histogram(summers, read_all(pictures / "trainA"), read_all(pictures / "trainB"))
-    samples = (Sample(i, *each) for i, each in enumerate(zip(summers, matched, winters, strict=True)))
-    table.rows.insert(1, measure_row("colours matched", samples, [answer_measure(name) for name in metrics]))
+    measures = [PSNR(), SSIM()]
+    for number, each in enumerate(zip(summers, matched, winters, strict=True)):
+        for measure in measures:
+            measure.add(Sample(number, *each))
+    table.rows.insert(1, to_row("colours matched", measures))
     table.title = "Summer to winter, against the true winter"
+    table.summary = gains_in_words(table)
     table.caption = "summer, translated, true winter"
     table.notes = [
         "Means over testA, whose places were not in training. Colours matched: each channel's histogram of all of"
-        " trainA mapped to that of all of trainB."
+        " trainA mapped to that of all of trainB.",
+        *["--quick trains for a few steps only: these values mean nothing."] * quick,
     ]
     return table
 
@@ -75,28 +79,15 @@ def read_all(folder: Path) -> list[Uint8]:
     return [images.read(path, 3) for path in images.find(folder)]
 
 
-def lines(table: Table) -> list[str]:
-    """The values, in plain columns."""
-    header = f"{'against the true winter':<26}{'PSNR':>9}{'SSIM':>9}"
-    values = ((row.name, *(estimate.value for estimate in row.values.values())) for row in table.rows)
-    return ["", header, *(f"{name:<26}{psnr:>6.2f} dB{ssim:>9.3f}" for name, psnr, ssim in values)]
-
-
-def gains(table: Table) -> tuple[float, float, float]:
-    """dB over the untouched and over the colour-matched picture, and by how much of the better one's 1 - SSIM fell."""
+def gains_in_words(table: Table) -> str:
+    """Over the untouched and over the colour-matched summers, and by how much of the better one's 1 - SSIM fell."""
     made, matched, untouched = ([estimate.value for estimate in row.values.values()] for row in table.rows)
     floor = max(matched[1], untouched[1])
-    return made[0] - untouched[0], made[0] - matched[0], (made[1] - floor) / (1 - floor)
-
-
-def verdict(table: Table, quick: bool) -> list[str]:
-    """The gains in words."""
-    over_untouched, over_matched, structure = gains(table)
-    words = [
-        f"PSNR against the true winters: {over_untouched:+.1f} dB over the untouched summers and {over_matched:+.1f} dB"
-        f" over the best change of colours alone. {structure:.0%} of the structural error (1 - SSIM) is gone."
-    ]
-    return words + ["(--quick trains for a few steps only: these values mean nothing.)"] * quick
+    return (
+        f"PSNR against the true winters: {made[0] - untouched[0]:+.1f} dB over the untouched summers and"
+        f" {made[0] - matched[0]:+.1f} dB over the best change of colours alone."
+        f" {(made[1] - floor) / (1 - floor):.0%} of the structural error (1 - SSIM) is gone."
+    )
 
 
 def what_next(out: Path, run: Run) -> list[str]:

@@ -35,9 +35,11 @@ def replacing(path: Path, *, durable: bool = False, shared: bool = False) -> Ite
         raise
 
 
-def write_atomically(path: Path, content: str | bytes, *, durable: bool = False) -> None:
-    """Write `content` (text as UTF-8) to `path`, whole or not at all."""
-    with replacing(path, durable=durable, shared=True) as aside:
+def write_atomically(
+    path: Path, content: str | bytes, *, durable: bool = False, shared: bool = False
+) -> None:
+    """Write `content` (text as UTF-8) to `path`, whole or not at all; arguments as of `replacing`."""
+    with replacing(path, durable=durable, shared=shared) as aside:
         aside.write_bytes(content.encode() if isinstance(content, str) else content)
 
 

@@ -48,11 +48,13 @@ def test_data_check_reads_calmly(unchanged, made, call, folders, monkeypatch):
         result = call("data", "check", "A", "B", "--size", "32")
     assert result.code == 1  # five of six decode, which training would refuse
     assert "A  " in result.out and "   5 images (1 bad), 3 channels, all 32 × 32 px\n" in result.out
-    assert "bad.jpg" in result.out and "1 image of A in B as well" in result.out
-    assert result.out.rstrip().endswith("not ready: training would refuse this")
+    assert "bad.jpg" in result.out and "1 image of A also in B" in result.out
+    assert result.out.rstrip().endswith("not ready: `twofold train` would stop at the errors above")
     assert max(map(len, (line for line in result.out.splitlines() if str(folders) not in line))) <= 80
     found = json.loads(call("data", "check", "A", "B", "--size", "32", "--json").out)
-    assert found["ready"] is False and found["a"]["bad"][0][0] == "bad.jpg" and found["b"]["good"] == 6
+    assert found["ready"] is False and found["folders"]["B"]["good"] == 6
+    errors = [problem["names"] for problem in found["problems"] if problem["severity"] == "error"]
+    assert ["bad.jpg"] in errors
     assert call("data", "check", made.pictures / "trainA", "--size", "32").code == 0
 
 

@@ -1,5 +1,7 @@
 """LPIPS against its formula written out, on both backbones."""
 
+from itertools import chain
+
 import numpy as np
 import pytest
 import torch
@@ -47,7 +49,7 @@ def images(seed, count=2):
 
 
 def test_the_distance_of_the_formula(tmp_path):
-    stored = weights(lpips.alexnet()[1])
+    stored = weights(chain.from_iterable(lpips.alexnet()))
     torch.save(stored, tmp_path / "alexnet.pth")
     network, x, y = lpips.load(tmp_path / "alexnet.pth"), images(0), images(1)
     found = network(x, y)
@@ -57,7 +59,7 @@ def test_the_distance_of_the_formula(tmp_path):
 
 
 def test_vgg_is_known_by_its_keys(tmp_path):
-    torch.save(weights(lpips.vgg()[1]), tmp_path / "vgg.pth")
+    torch.save(weights(chain.from_iterable(lpips.vgg())), tmp_path / "vgg.pth")
     network = lpips.load(tmp_path / "vgg.pth")
     assert [head.shape[1] for head in network.heads] == [64, 128, 256, 512, 512]
     x, y = images(0, 1), images(1, 1)

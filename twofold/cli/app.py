@@ -134,7 +134,7 @@ def parse_message(error: CycloptsError) -> str:
     if isinstance(error, UnusedCliTokensError):
         return f"too many arguments: {' '.join(error.unused_tokens or [])}; see `{command} --help`"
     if isinstance(error, UnknownOptionError) and (nearest := nearest_options(error)):
-        return f"Unknown option: {error.token.keyword}. Did you mean {' or '.join(nearest)}?"
+        return f"Unknown option: {error.token.keyword or error.token.value}. Did you mean {' or '.join(nearest)}?"
     return str(error)
 
 
@@ -150,7 +150,7 @@ def nearest_options(error: UnknownOptionError) -> list[str]:
 
     The group before a setting's own name is not compared, since users leave it out.
     """
-    keyword = error.token.keyword or "-"
+    keyword = error.token.keyword or error.token.value  # before the arguments it is taken for one of them
     names = {name for argument in error.argument_collection for name in argument.names}
     if longer := [name for name in names if keyword.startswith("--") and name.startswith(keyword)]:
         return sorted(longer)[:3]

@@ -72,13 +72,15 @@ def evaluate(
     json
         Print the JSON.
     """
-    notify = complain if json else print_paragraph
+    notify = complain if json else lambda line: emit(paragraph(line))
     if download_weights:
         download(notify)
         if subject is None:
             return
     if subject is None or a is None:
         raise UsageError("give a run or a model and two folders (or one of pairs): twofold evaluate RUN A B")
+    if out is not None and out.is_dir():
+        raise UsageError(f"{out} is a folder; give a file: -o {out / 'evaluation.json'}")
     from twofold.evaluation.evaluate import evaluate as measure
 
     table = measure(
@@ -107,10 +109,6 @@ def evaluate(
         emit(f"written:  {written}")
 
 
-def print_paragraph(line: str) -> None:
-    emit(paragraph(line))
-
-
 def download(notify: Callable[[str], None]) -> None:
     """Inception's weights, unless they are there."""
     from twofold.evaluation.features import inception_home
@@ -130,20 +128,17 @@ def write(table: "Table", run: Run, out: Path | None) -> Path | None:
     from twofold.evaluation.table import PICTURE
     from twofold.reporting.report import write_report
 
-    if out is not None and out.is_dir():
-        raise UsageError(f"{out} is a folder; give a file: -o {out / 'evaluation.json'}")
-    if out is not None:
-        table.save(out)
-    elif run.exists:
+    if out is None and run.exists:
         table.save(run.evaluation, run.path / PICTURE)
         write_report(run)
         return run.evaluation
+    if out is not None:
+        table.save(out)
     return out
 
 
 def lines(table: "Table") -> list[str]:
     """A table as lines, one for each metric."""
-    shown = ["", table.title, *grid(["", *(row.name for row in table.rows)], table.cells())]
-    shown += [paragraph(table.summary)] if table.summary else []
-    shown += [paragraph(note, "- ", "  ") for note in table.notes]
-    return [*shown, ""] if table.summary or table.notes else shown
+    words = [paragraph(table.summary)] if table.summary else []
+    words += [paragraph(note, "- ", "  ") for note in table.notes]
+    return ["", table.title, *grid(["", *(row.name for row in table.rows)], table.cells()), *words, ""]

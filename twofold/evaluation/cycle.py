@@ -1,7 +1,4 @@
-"""The cycle of an image, with the translation handed over as computed or after faint damage.
-
-A cycle that fails after the damage has hidden the source in its translation (`metrics.structure.hides_source`).
-"""
+"""The cycle of an image, with the translation handed over as computed or after faint damage."""
 
 import io
 from collections.abc import Callable, Sequence

@@ -1,6 +1,6 @@
 """`twofold.evaluate`: from a model and two folders of test images to a table. Read `evaluate` from top to bottom."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -70,15 +70,16 @@ def evaluate(
     if line:
         notify(line)
     files = {"features": features, "inception": inception, "lpips": lpips}
-    paths = {name: None if file is None else Path(file) for name, file in files.items()}
-    inputs = replace(inputs, metrics=tuple(metrics or ()), **paths)
-    measures, notes = choose(inputs)
+    paths = {name: Path(file) for name, file in files.items() if file is not None}
+    measures, notes = choose(inputs := replace(inputs, metrics=tuple(metrics or ()), **paths))
 
     floors = [measure.for_sources() for measure in measures if inputs.comparable and measure.for_sources]
     shown: list[Sample] = []
     for sample in track(translations(inputs, at), len(inputs.items), "evaluating"):
-        add(sample, measures)
-        add(sample._replace(output=sample.source), floors)
+        for measure in measures:
+            measure.add(sample)
+        for floor in floors:
+            floor.add(sample._replace(output=sample.source))
         if len(shown) < SHOWN:
             shown.append(sample)
     rows = [to_row("translated", measures), *([to_row("untouched", floors)] if floors else [])]
@@ -125,20 +126,8 @@ def check_size(item: Item, output: Uint8 | None, answer: Uint8 | None) -> None:
         )
 
 
-def add(sample: Sample, measures: Sequence[Measure]) -> None:
-    for measure in measures:
-        measure.add(sample)
-
-
 def to_row(name: str, measures: Sequence[Measure]) -> Row:
     return Row(name, {column: found for each in measures for column, found in each.estimates().items()})
-
-
-def measure_row(name: str, samples: Iterable[Sample], measures: Sequence[Measure]) -> Row:
-    """A row of the table, of images that do not come from a model."""
-    for sample in samples:
-        add(sample, measures)
-    return to_row(name, measures)
 
 
 def gain_in_words(table: Table) -> str:

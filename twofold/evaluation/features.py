@@ -4,6 +4,8 @@ import hashlib
 import os
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
+from itertools import groupby, islice
 from pathlib import Path
 from typing import NamedTuple
 
@@ -67,9 +69,8 @@ def own_network(path: Path, device: torch.device) -> Network:
     run, side = onnx(path) if path.suffix == ".onnx" else (torchscript(path, device), None)
 
     def prepare(pixels: Tensor) -> Tensor:
-        if side is not None:
-            pixels = F.interpolate(pixels, (side, side), mode="bicubic", antialias=True)
-        return images.to_float(pixels)
+        resized = F.interpolate(pixels, (side, side), mode="bicubic", antialias=True) if side else pixels
+        return images.to_float(resized)
 
     return Network(path.stem, f"{cache.hash_file(path)}-{side}", prepare, run)
 
@@ -78,8 +79,7 @@ def torchscript(path: Path, device: torch.device) -> torch.nn.Module:
     """A TorchScript file, in eval mode. It may run any code, as a program of the user's may."""
     try:
         with warnings.catch_warnings():
-            for kind in (DeprecationWarning, FutureWarning):  # torch recommends torch.export instead
-                warnings.simplefilter("ignore", kind)
+            warnings.simplefilter("ignore")  # torch recommends torch.export instead
             return torch.jit.load(path, map_location=device).eval()
     except (OSError, RuntimeError, ValueError) as error:
         raise UsageError(
@@ -136,15 +136,10 @@ def stacked(network: Network, parts: Sequence[NDArray[np.float32]]) -> NDArray[n
 
 def batches(network: Network, pictures: Iterable[Uint8], device: torch.device) -> Iterator[Tensor]:
     """The network's inputs; neighbours of one size go together."""
-    waiting: list[Tensor] = []
-    for picture in pictures:
-        prepared = network.prepare(planes(picture)).to(device)
-        if waiting and (len(waiting) == BATCH or waiting[0].shape != prepared.shape):
-            yield torch.cat(waiting)
-            waiting = []
-        waiting.append(prepared)
-    if waiting:
-        yield torch.cat(waiting)
+    prepared = (network.prepare(planes(picture)).to(device) for picture in pictures)
+    for _, of_one_size in groupby(prepared, lambda pixels: pixels.shape):
+        while batch := [*islice(of_one_size, BATCH)]:
+            yield torch.cat(batch)
 
 
 def planes(picture: Uint8) -> Tensor:
@@ -193,12 +188,10 @@ def features_of_files(
 
 def store(found: NDArray[np.float32], file: Path) -> None:
     """Write to the cache and remove the oldest files beyond its limit; a full disk does not matter."""
-    try:
+    with suppress(OSError):
         with replacing(file) as aside, aside.open("wb") as target:
             np.save(target, found)
         newest_first = sorted(file.parent.glob("*.npy"), key=lambda path: -path.stat().st_mtime_ns)
         sizes = np.cumsum([path.stat().st_size for path in newest_first])
         for path in newest_first[int(np.searchsorted(sizes, CACHE_BYTES, "right")) :]:
             path.unlink()
-    except OSError:
-        pass

@@ -103,9 +103,8 @@ def load_translators(
         return None, None
     there = Translator.load(run.path, direction=direction, device=device, best=best)
     way = there.header.direction[::-1]
-    if not run.path.is_dir() or not (run.best(way).is_file() if best else run.snapshots(way)):
-        return there, None
-    return there, Translator.load(run.path, direction=way, device=device, best=best)
+    both = run.best(way).is_file() if best else run.snapshots(way)
+    return there, Translator.load(run.path, direction=way, device=device, best=best) if both else None
 
 
 def by_name(folder: Path) -> dict[str, Path]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 from twofold.evaluation.cycle import eight_bits, jpeg, no_damage, noise, translator_cycle
 from twofold.evaluation.features import Network, features, features_of_files, planes, stacked
 from twofold.evaluation.inputs import Inputs
-from twofold.evaluation.table import Column, Row, Table
+from twofold.evaluation.table import Column, Row, Table, six_digits
 from twofold.formats import images
 from twofold.formats.values import Uint8
 from twofold.metrics import labels, lpips
@@ -64,22 +65,20 @@ class Measure:
 # ---- against the answers
 
 
-ANSWER_METRICS = {
-    "psnr": (Column("PSNR (dB)", "higher"), psnr),
-    "ssim": (Column("SSIM", "higher"), ssim),
-    "ms-ssim": (Column("MS-SSIM", "higher"), ms_ssim),
-}
-
-
-def answer_measure(name: str) -> Measure:
-    """PSNR, SSIM or MS-SSIM."""
-    column, metric = ANSWER_METRICS[name]
+def answer_measure(column: Column, metric: Callable[[Uint8, Uint8], float]) -> Measure:
+    """A metric of a translation and its answer."""
 
     def value(sample: Sample) -> list[float]:
         assert sample.answer is not None
         return [metric(sample.output, sample.answer)]
 
-    return Measure([column], value, for_sources=lambda: answer_measure(name))
+    return Measure([column], value, for_sources=lambda: answer_measure(column, metric))
+
+
+PSNR, SSIM, MS_SSIM = (
+    partial(answer_measure, Column(name, "higher"), metric)
+    for name, metric in (("PSNR (dB)", psnr), ("SSIM", ssim), ("MS-SSIM", ms_ssim))
+)
 
 
 def lpips_measure(inputs: Inputs) -> Measure:
@@ -87,13 +86,10 @@ def lpips_measure(inputs: Inputs) -> Measure:
     network = lpips.load(inputs.lpips).to(inputs.device)
 
     @torch.inference_mode()
-    def value(sample: Sample) -> list[float]:
-        assert sample.answer is not None
-        x, y = (images.to_float(planes(each).to(inputs.device)) for each in (sample.output, sample.answer))
-        return [float(network(x, y))]
+    def distance(output: Uint8, answer: Uint8) -> float:
+        return float(network(*(images.to_float(planes(x).to(inputs.device)) for x in (output, answer))))
 
-    columns = [Column("LPIPS", "lower")]
-    return Measure(columns, value, for_sources=lambda: Measure(columns, value))
+    return answer_measure(Column("LPIPS", "lower"), distance)
 
 
 def label_measure(inputs: Inputs) -> Measure:
@@ -115,8 +111,8 @@ def label_measure(inputs: Inputs) -> Measure:
             {
                 "name": "#{:02x}{:02x}{:02x}".format(*colour),
                 "colour": colour,
-                "accuracy": four_digits(accuracy),
-                "iou": four_digits(iou),
+                "accuracy": six_digits(accuracy),
+                "iou": six_digits(iou),
             }
             for colour, accuracy, iou in classes
         ]
@@ -127,20 +123,12 @@ def label_measure(inputs: Inputs) -> Measure:
 
 def label_estimates(matrices: list[labels.Counts]) -> list[Estimate]:
     """The three scores of the sum of images' confusion matrices (K, K), with intervals over images."""
-    flat = np.stack([matrix.ravel() for matrix in matrices])
+    every = np.stack(matrices)
 
-    def score(place: int) -> Callable[[NDArray[np.float64]], float]:
-        def of_counts(counts: NDArray[np.float64]) -> float:
-            total = counts.astype(np.int64) @ flat
-            return labels.label_score(total.reshape(matrices[0].shape))[place]
+    def score(place: int, counts: NDArray[np.float64]) -> float:
+        return labels.label_score(np.tensordot(counts.astype(np.int64), every, 1))[place]
 
-        return of_counts
-
-    return [bootstrap(score(place), len(matrices), "labels", place) for place in range(3)]
-
-
-def four_digits(value: float) -> float | None:
-    return None if np.isnan(value) else round(float(value), 4)
+    return [bootstrap(partial(score, place), len(matrices), "labels", place) for place in range(3)]
 
 
 # ---- against the target domain
@@ -149,33 +137,30 @@ def four_digits(value: float) -> float | None:
 LABELS = {"fid": "FID", "kid": "KID", "clean-fid": "clean-FID"}
 
 
-def feature_measure(
-    network: Network, names: Sequence[str], inputs: Inputs, known: NDArray[np.float32] | None = None
-) -> Measure:
+def feature_measure(network: Network, names: Sequence[str], inputs: Inputs) -> Measure:
     """FID and KID: how far a network's features of the translations are from those of the target domain.
 
     Args:
         names: of "fid", "clean-fid", "kid".
-        known: the features of the images to be measured, where they need not be computed.
     """
 
     def of_files(paths: Sequence[Path]) -> NDArray[np.float32]:
         return features_of_files(network, paths, inputs.channels[1], inputs.device)
 
-    def value(sample: Sample) -> NDArray[np.float32] | None:
-        return None if known is not None else features(network, [sample.output], inputs.device)
+    def value(sample: Sample) -> NDArray[np.float32]:
+        return features(network, [sample.output], inputs.device)
 
-    def summarise(values: list[NDArray[np.float32]]) -> list[Estimate]:
+    def summarise(values: Sequence[NDArray[np.float32]]) -> list[Estimate]:
         real = of_files(inputs.references)
-        rows = stacked(network, [*(values if known is None else [known]), real]).astype(np.float64)
+        rows = stacked(network, [*values, real]).astype(np.float64)
         x, y = rows[: -len(real)], rows[-len(real) :]
         return [kid(x, y) if name == "kid" else fid(x, y, network.name) for name in names]
 
-    columns = [Column(f"{LABELS[name]} ({network.name})", "lower") for name in names]
-
     def for_sources() -> Measure:
-        return feature_measure(network, names, inputs, of_files(inputs.sources))
+        """Their features come from the cache."""
+        return Measure(columns, lambda _: None, lambda _: summarise([of_files(inputs.sources)]))
 
+    columns = [Column(f"{LABELS[name]} ({network.name})", "lower") for name in names]
     return Measure(columns, value, summarise, for_sources)
 
 

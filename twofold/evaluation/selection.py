@@ -7,8 +7,10 @@ from twofold.errors import UsageError
 from twofold.evaluation.features import inception_home, inception_network, own_network
 from twofold.evaluation.inputs import Inputs
 from twofold.evaluation.measures import (
+    MS_SSIM,
+    PSNR,
+    SSIM,
     Measure,
-    answer_measure,
     cycle_measure,
     feature_measure,
     label_measure,
@@ -35,9 +37,9 @@ class Metric(NamedTuple):
     """
 
     names: tuple[str, ...]
-    needs: Need
-    limit: Need
     make: Callable[[Inputs], list[Measure]]
+    needs: Need = lambda _: ""
+    limit: Need = lambda _: ""
 
 
 def choose(inputs: Inputs) -> tuple[list[Measure], list[str]]:
@@ -78,21 +80,14 @@ def wanted_of(names: Sequence[str], inputs: Inputs) -> list[str]:
 # ---- what metrics need
 
 
-def nothing(inputs: Inputs) -> str:  # noqa: ARG001
-    return ""
-
-
 def answers(inputs: Inputs) -> str:
-    return (
-        ""
-        if inputs.answered
-        else "no answers are known: A and B have different names (--paired, if they are pairs)"
-    )
+    unknown = "no answers are known: A and B have different names (--paired, if they are pairs)"
+    return "" if inputs.answered else unknown
 
 
 def sources(inputs: Inputs) -> str:
-    enough = len(inputs.sources) == len(inputs.items)
-    return "" if enough else "the ready translations and the images of A have different names"
+    missing = "the ready translations and the images of A have different names"
+    return "" if len(inputs.sources) == len(inputs.items) else missing
 
 
 def lpips_weights(inputs: Inputs) -> str:
@@ -160,13 +155,13 @@ def feature_measures(inputs: Inputs) -> list[Measure]:
 
 
 METRICS = [
-    Metric(("psnr",), answers, nothing, lambda _: [answer_measure("psnr")]),
-    Metric(("ssim",), answers, pixels("SSIM", SSIM_SIDE), lambda _: [answer_measure("ssim")]),
-    Metric(("ms-ssim",), answers, pixels("MS-SSIM", MS_SSIM_SIDE), lambda _: [answer_measure("ms-ssim")]),
-    Metric(("lpips",), lpips_weights, answers, lambda inputs: [lpips_measure(inputs)]),
-    Metric(("labels",), label_maps, nothing, lambda inputs: [label_measure(inputs)]),
-    Metric(("fid", "clean-fid", "kid"), nothing, images_and_weights, feature_measures),
-    Metric(("structure",), sources, nothing, lambda _: [structure_measure()]),
-    Metric(("cycle",), both_directions, nothing, lambda inputs: [cycle_measure(inputs)]),
+    Metric(("psnr",), lambda _: [PSNR()], answers),
+    Metric(("ssim",), lambda _: [SSIM()], answers, pixels("SSIM", SSIM_SIDE)),
+    Metric(("ms-ssim",), lambda _: [MS_SSIM()], answers, pixels("MS-SSIM", MS_SSIM_SIDE)),
+    Metric(("lpips",), lambda inputs: [lpips_measure(inputs)], lpips_weights, answers),
+    Metric(("labels",), lambda inputs: [label_measure(inputs)], label_maps),
+    Metric(("fid", "clean-fid", "kid"), feature_measures, limit=images_and_weights),
+    Metric(("structure",), lambda _: [structure_measure()], sources),
+    Metric(("cycle",), lambda inputs: [cycle_measure(inputs)], both_directions),
 ]
 """Every metric, in the order of the table's columns."""

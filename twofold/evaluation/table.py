@@ -108,10 +108,8 @@ class Table:
     def __str__(self) -> str:
         lines = [["", *(row.name for row in self.rows)], *self.cells()]
         wide = [max(map(len, column)) for column in zip(*lines, strict=True)]
-        grid = [
-            "  ".join([name.ljust(wide[0]), *(x.rjust(w) for x, w in zip(rest, wide[1:], strict=True))])
-            for name, *rest in lines
-        ]
+        layout = "  ".join([f"{{:<{wide[0]}}}", *(f"{{:>{width}}}" for width in wide[1:])])
+        grid = [layout.format(*line) for line in lines]
         return "\n".join(filter(None, [self.title, *grid, self.summary, *self.notes]))
 
 
@@ -139,11 +137,9 @@ def contact_sheet(groups: Sequence[Sequence[Uint8]], across: int = 2, side: int 
     Args:
         side: the side in pixels that each image is resized to.
     """
-    joined = [np.concatenate([images.resize(to_rgb(x), side, side) for x in group], 1) for group in groups]
-    joined += [np.full_like(joined[0], 255)] * (-len(joined) % across)
     gap = np.full((side, 8, 3), 255, np.uint8)
-    lines = [
-        np.concatenate([part for group in joined[i : i + across] for part in (group, gap)][:-1], 1)
-        for i in range(0, len(joined), across)
-    ]
-    return np.concatenate(lines)
+    resized = ([images.resize(to_rgb(x), side, side) for x in group] for group in groups)
+    joined = [np.concatenate([*parts, gap], 1) for parts in resized]
+    joined += [np.full_like(joined[0], 255)] * (-len(joined) % across)
+    lines = [np.concatenate(joined[i : i + across], 1) for i in range(0, len(joined), across)]
+    return np.concatenate(lines)[:, : -gap.shape[1]]

@@ -1,7 +1,4 @@
-"""Distances between two sets of images in a network's features, and confidence intervals.
-
-Features are float64 (N, D), one row per image. Nothing here reads images or runs networks.
-"""
+"""Distances between two sets of images in a network's features, float64 (N, D), and confidence intervals."""
 
 import math
 from collections.abc import Callable, Sequence

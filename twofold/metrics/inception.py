@@ -5,6 +5,8 @@ blocks pool in another way than those of later Inceptions. Its weights come from
 file; the modules have the names used there.
 """
 
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -28,12 +30,14 @@ SIDE = 299
 """Side in pixels of the network's input."""
 
 Size = int | tuple[int, int]
+Stage = tuple[int, Size] | tuple[int, Size, Size]
+ACROSS, DOWN = (1, 7), (7, 1)
 
 
 class Conv(nn.Module):
-    """Convolution, batch norm, ReLU."""
+    """Convolution, batch norm, ReLU. `padding` is of nn.Conv2d: "same" or "valid"."""
 
-    def __init__(self, into: int, out: int, kernel: Size, stride: int = 1, padding: Size = 0) -> None:
+    def __init__(self, into: int, out: int, kernel: Size, stride: int = 1, padding: str = "valid") -> None:
         super().__init__()
         self.conv = nn.Conv2d(into, out, kernel, stride, padding, bias=False)
         self.bn = nn.BatchNorm2d(out, eps=0.001)
@@ -42,137 +46,102 @@ class Conv(nn.Module):
         return F.relu(self.bn(self.conv(x)), inplace=True)
 
 
-def mean_pool(x: Tensor) -> Tensor:
-    return F.avg_pool2d(x, 3, stride=1, padding=1, count_include_pad=False)
+POOLS = {
+    "mean": nn.AvgPool2d(3, stride=1, padding=1, count_include_pad=False),
+    "max": nn.MaxPool2d(3, stride=1, padding=1),
+    "half": nn.MaxPool2d(3, stride=2),
+}
 
 
-class BlockA(nn.Module):
-    """35 × 35 (arXiv 1512.00567, figure 5)."""
+class Block(nn.Module):
+    """Chains of convolutions and a pool side by side, joined along the channels.
 
-    def __init__(self, into: int, pool: int) -> None:
+    Args:
+        chains: by name, (output channels, kernel) of each convolution. A chain with (channels, kernel, kernel) at its
+            end gives the output of two convolutions.
+        pooling: "mean", "max", or "half": then the ends of the chains halve the size as well.
+        pool: channels of the convolution behind the pool; 0 with "half", which has none.
+    """
+
+    def __init__(self, into: int, chains: Mapping[str, Sequence[Stage]], pooling: str, pool: int) -> None:
         super().__init__()
-        self.branch1x1 = Conv(into, 64, 1)
-        self.branch5x5_1 = Conv(into, 48, 1)
-        self.branch5x5_2 = Conv(48, 64, 5, padding=2)
-        self.branch3x3dbl_1 = Conv(into, 64, 1)
-        self.branch3x3dbl_2 = Conv(64, 96, 3, padding=1)
-        self.branch3x3dbl_3 = Conv(96, 96, 3, padding=1)
-        self.branch_pool = Conv(into, pool, 1)
+        self.chains: list[list[list[str]]] = []
+        self.window = POOLS[pooling]
+        for name, stages in chains.items():
+            width, chain = into, []
+            for number, (out, *kernels) in enumerate(stages, 1):
+                halve = not pool and number == len(stages)
+                place = f"branch{name}_{number}" if len(stages) > 1 else f"branch{name}"
+                chain.append([place + letter for letter in ("ab" if len(kernels) > 1 else [""])])
+                for each, kernel in zip(chain[-1], kernels, strict=True):
+                    self.add_module(each, Conv(width, out, kernel, *((2, "valid") if halve else (1, "same"))))
+                width = out
+            self.chains.append(chain)
+        self.branch_pool = Conv(into, pool, 1) if pool else nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:
-        five = self.branch5x5_2(self.branch5x5_1(x))
-        double = self.branch3x3dbl_3(self.branch3x3dbl_2(self.branch3x3dbl_1(x)))
-        return torch.cat([self.branch1x1(x), five, double, self.branch_pool(mean_pool(x))], 1)
+        parts = []
+        for chain in self.chains:
+            ends = [x]
+            for names in chain:
+                ends = [self.get_submodule(name)(ends[0]) for name in names]
+            parts += ends
+        return torch.cat([*parts, self.branch_pool(self.window(x))], 1)
 
 
-class BlockB(nn.Module):
-    """35 × 35 to 17 × 17."""
-
-    def __init__(self, into: int) -> None:
-        super().__init__()
-        self.branch3x3 = Conv(into, 384, 3, stride=2)
-        self.branch3x3dbl_1 = Conv(into, 64, 1)
-        self.branch3x3dbl_2 = Conv(64, 96, 3, padding=1)
-        self.branch3x3dbl_3 = Conv(96, 96, 3, stride=2)
-
-    def forward(self, x: Tensor) -> Tensor:
-        double = self.branch3x3dbl_3(self.branch3x3dbl_2(self.branch3x3dbl_1(x)))
-        return torch.cat([self.branch3x3(x), double, F.max_pool2d(x, 3, stride=2)], 1)
+def block_35(into: int, pool: int) -> Block:
+    """35 × 35 pixels (arXiv 1512.00567, figure 5)."""
+    chains = {"1x1": [(64, 1)], "5x5": [(48, 1), (64, 5)], "3x3dbl": [(64, 1), (96, 3), (96, 3)]}
+    return Block(into, chains, "mean", pool)
 
 
-class BlockC(nn.Module):
+def block_17(mid: int) -> Block:
     """17 × 17 (figure 6), with `mid` channels between the factors."""
-
-    def __init__(self, mid: int) -> None:
-        super().__init__()
-        across, down = (1, 7), (7, 1)
-        self.branch1x1 = Conv(768, 192, 1)
-        self.branch7x7_1 = Conv(768, mid, 1)
-        self.branch7x7_2 = Conv(mid, mid, across, padding=(0, 3))
-        self.branch7x7_3 = Conv(mid, 192, down, padding=(3, 0))
-        self.branch7x7dbl_1 = Conv(768, mid, 1)
-        self.branch7x7dbl_2 = Conv(mid, mid, down, padding=(3, 0))
-        self.branch7x7dbl_3 = Conv(mid, mid, across, padding=(0, 3))
-        self.branch7x7dbl_4 = Conv(mid, mid, down, padding=(3, 0))
-        self.branch7x7dbl_5 = Conv(mid, 192, across, padding=(0, 3))
-        self.branch_pool = Conv(768, 192, 1)
-
-    def forward(self, x: Tensor) -> Tensor:
-        seven = self.branch7x7_3(self.branch7x7_2(self.branch7x7_1(x)))
-        double = self.branch7x7dbl_3(self.branch7x7dbl_2(self.branch7x7dbl_1(x)))
-        double = self.branch7x7dbl_5(self.branch7x7dbl_4(double))
-        return torch.cat([self.branch1x1(x), seven, double, self.branch_pool(mean_pool(x))], 1)
+    seven = [(mid, 1), (mid, ACROSS), (192, DOWN)]
+    double = [(mid, 1), (mid, DOWN), (mid, ACROSS), (mid, DOWN), (192, ACROSS)]
+    return Block(768, {"1x1": [(192, 1)], "7x7": seven, "7x7dbl": double}, "mean", 192)
 
 
-class BlockD(nn.Module):
-    """17 × 17 to 8 × 8."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.branch3x3_1 = Conv(768, 192, 1)
-        self.branch3x3_2 = Conv(192, 320, 3, stride=2)
-        self.branch7x7x3_1 = Conv(768, 192, 1)
-        self.branch7x7x3_2 = Conv(192, 192, (1, 7), padding=(0, 3))
-        self.branch7x7x3_3 = Conv(192, 192, (7, 1), padding=(3, 0))
-        self.branch7x7x3_4 = Conv(192, 192, 3, stride=2)
-
-    def forward(self, x: Tensor) -> Tensor:
-        seven = self.branch7x7x3_4(self.branch7x7x3_3(self.branch7x7x3_2(self.branch7x7x3_1(x))))
-        return torch.cat([self.branch3x3_2(self.branch3x3_1(x)), seven, F.max_pool2d(x, 3, stride=2)], 1)
+def block_8(into: int, pooling: str) -> Block:
+    """8 × 8 (figure 7)."""
+    fork = (384, (1, 3), (3, 1))
+    chains = {"1x1": [(320, 1)], "3x3": [(384, 1), fork], "3x3dbl": [(448, 1), (384, 3), fork]}
+    return Block(into, chains, pooling, 192)
 
 
-class BlockE(nn.Module):
-    """8 × 8 (figure 7); the last one takes a maximum where the others take a mean, as the TensorFlow file does."""
+def layers() -> dict[str, nn.Module]:
+    """All layers before the last pool, by their names in the published file; pools have no weights."""
+    seven = [(192, 1), (192, ACROSS), (192, DOWN), (192, 3)]
+    return {
+        "Conv2d_1a_3x3": Conv(3, 32, 3, stride=2),
+        "Conv2d_2a_3x3": Conv(32, 32, 3),
+        "Conv2d_2b_3x3": Conv(32, 64, 3, padding="same"),
+        "pool_1": nn.MaxPool2d(3, stride=2),
+        "Conv2d_3b_1x1": Conv(64, 80, 1),
+        "Conv2d_4a_3x3": Conv(80, 192, 3),
+        "pool_2": nn.MaxPool2d(3, stride=2),
+        "Mixed_5b": block_35(192, pool=32),
+        "Mixed_5c": block_35(256, pool=64),
+        "Mixed_5d": block_35(288, pool=64),
+        "Mixed_6a": Block(288, {"3x3": [(384, 3)], "3x3dbl": [(64, 1), (96, 3), (96, 3)]}, "half", 0),
+        "Mixed_6b": block_17(128),
+        "Mixed_6c": block_17(160),
+        "Mixed_6d": block_17(160),
+        "Mixed_6e": block_17(192),
+        "Mixed_7a": Block(768, {"3x3": [(192, 1), (320, 3)], "7x7x3": seven}, "half", 0),
+        "Mixed_7b": block_8(1280, "mean"),
+        "Mixed_7c": block_8(2048, "max"),  # as the TensorFlow file has it
+    }
 
-    def __init__(self, into: int, last: bool) -> None:
-        super().__init__()
-        self.last = last
-        self.branch1x1 = Conv(into, 320, 1)
-        self.branch3x3_1 = Conv(into, 384, 1)
-        self.branch3x3_2a = Conv(384, 384, (1, 3), padding=(0, 1))
-        self.branch3x3_2b = Conv(384, 384, (3, 1), padding=(1, 0))
-        self.branch3x3dbl_1 = Conv(into, 448, 1)
-        self.branch3x3dbl_2 = Conv(448, 384, 3, padding=1)
-        self.branch3x3dbl_3a = Conv(384, 384, (1, 3), padding=(0, 1))
-        self.branch3x3dbl_3b = Conv(384, 384, (3, 1), padding=(1, 0))
-        self.branch_pool = Conv(into, 192, 1)
 
-    def forward(self, x: Tensor) -> Tensor:
-        three = self.branch3x3_1(x)
-        double = self.branch3x3dbl_2(self.branch3x3dbl_1(x))
-        pooled = F.max_pool2d(x, 3, stride=1, padding=1) if self.last else mean_pool(x)
-        parts = [self.branch1x1(x), self.branch3x3_2a(three), self.branch3x3_2b(three)]
-        parts += [self.branch3x3dbl_3a(double), self.branch3x3dbl_3b(double), self.branch_pool(pooled)]
-        return torch.cat(parts, 1)
-
-
-class Inception(nn.Module):
+class Inception(nn.Sequential):
     """Images (N, 3, 299, 299) in [-1, 1] to the features of the last pool, (N, 2048)."""
 
     def __init__(self) -> None:
-        super().__init__()
-        self.Conv2d_1a_3x3 = Conv(3, 32, 3, stride=2)
-        self.Conv2d_2a_3x3 = Conv(32, 32, 3)
-        self.Conv2d_2b_3x3 = Conv(32, 64, 3, padding=1)
-        self.Conv2d_3b_1x1 = Conv(64, 80, 1)
-        self.Conv2d_4a_3x3 = Conv(80, 192, 3)
-        self.Mixed_5b, self.Mixed_5c, self.Mixed_5d = BlockA(192, 32), BlockA(256, 64), BlockA(288, 64)
-        self.Mixed_6a = BlockB(288)
-        self.Mixed_6b, self.Mixed_6c = BlockC(128), BlockC(160)
-        self.Mixed_6d, self.Mixed_6e = BlockC(160), BlockC(192)
-        self.Mixed_7a = BlockD()
-        self.Mixed_7b, self.Mixed_7c = BlockE(1280, last=False), BlockE(2048, last=True)
+        super().__init__(OrderedDict(layers()))
 
-    def forward(self, x: Tensor) -> Tensor:
-        x = self.Conv2d_2b_3x3(self.Conv2d_2a_3x3(self.Conv2d_1a_3x3(x)))
-        x = F.max_pool2d(x, 3, stride=2)
-        x = self.Conv2d_4a_3x3(self.Conv2d_3b_1x1(x))
-        x = F.max_pool2d(x, 3, stride=2)
-        x = self.Mixed_5d(self.Mixed_5c(self.Mixed_5b(x)))
-        x = self.Mixed_6c(self.Mixed_6b(self.Mixed_6a(x)))
-        x = self.Mixed_6e(self.Mixed_6d(x))
-        x = self.Mixed_7c(self.Mixed_7b(self.Mixed_7a(x)))
-        return x.mean((2, 3))
+    def forward(self, input: Tensor) -> Tensor:
+        return super().forward(input).mean((2, 3))
 
 
 def load(path: Path) -> Inception:

@@ -1,7 +1,6 @@
 """Label maps as answers: which class each pixel of a translation shows, and how often that class is right."""
 
 from collections.abc import Iterable
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,14 +19,6 @@ NEAR = 48
 RARE, FLAT = 1e-3, 6
 """A class then fills at least this share of the flat parts, where neighbours differ by at most so many levels; the
 blended colours of edges do not count."""
-
-
-class LabelScore(NamedTuple):
-    """How well labels agree with the truth, 0 to 1 (Long et al. 2015, §5: the three parts of the FCN score)."""
-
-    pixel_accuracy: float  # share of pixels with the right label
-    class_accuracy: float  # mean over the classes of the truth: share of their pixels found
-    iou: float  # mean over all classes present: intersection over union
 
 
 def to_rgb(image: Uint8) -> Uint8:
@@ -66,7 +57,7 @@ def find_palette(truths: Iterable[Uint8]) -> Uint8:
 
 def packed(image: Uint8) -> NDArray[np.uint32]:
     """Each pixel of (H, W, 3) as one number, (H·W,)."""
-    red, green, blue = (image[..., c].ravel().astype(np.uint32) for c in range(3))
+    red, green, blue = image.reshape(-1, 3).T.astype(np.uint32)
     return (red << 16 | green << 8 | blue).astype(np.uint32)
 
 
@@ -116,12 +107,15 @@ def confusion(truth: Counts, found: Counts, classes: int) -> Counts:
     return np.bincount(pairs, minlength=classes * classes).reshape(classes, classes)
 
 
-def label_score(matrix: Counts) -> LabelScore:
-    """The scores of a confusion matrix, or of the sum of several."""
+def label_score(matrix: Counts) -> tuple[float, float, float]:
+    """The three parts of the FCN score (Long et al. 2015, §5), 0 to 1, of a confusion matrix or the sum of several.
+
+    The share of pixels with the right label; the share of a class's pixels found, as a mean over the classes of the
+    truth; intersection over union, as a mean over all classes present.
+    """
     accuracy, iou = per_class(matrix)
-    return LabelScore(
-        float(np.diag(matrix).sum() / matrix.sum()), float(np.nanmean(accuracy)), float(np.nanmean(iou))
-    )
+    right = np.diag(matrix).sum() / matrix.sum()
+    return float(right), float(np.nanmean(accuracy)), float(np.nanmean(iou))
 
 
 def per_class(matrix: Counts) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

@@ -5,6 +5,7 @@ torchmetrics, whose own LPIPS needs torchvision.
 """
 
 from importlib.resources import files
+from itertools import chain
 from pathlib import Path
 
 import torch
@@ -63,35 +64,32 @@ def load(path: Path) -> Lpips:
     try:
         weights = torch.load(path, map_location="cpu", weights_only=True)
         weights = {name: w for name, w in weights.items() if name.startswith("features.")}
-        name, layers, ends = vgg() if "features.28.weight" in weights else alexnet()
-        backbone = nn.ModuleDict({"features": nn.Sequential(*layers)})
+        name, parts = ("vgg", vgg()) if "features.28.weight" in weights else ("alex", alexnet())
+        backbone = nn.ModuleDict({"features": nn.Sequential(*chain.from_iterable(parts))})
         backbone.load_state_dict(weights)
     except Exception as error:  # torch raises nearly anything on a foreign file
         raise UsageError(
             f"{path} does not hold the published ImageNet weights of AlexNet or VGG-16"
         ) from error
-    slices = [nn.Sequential(*layers[start:end]) for start, end in zip([0, *ends[:-1]], ends, strict=True)]
-    return Lpips(slices, heads(name)).requires_grad_(False).eval()
+    return Lpips([nn.Sequential(*part) for part in parts], heads(name)).requires_grad_(False).eval()
 
 
-def alexnet() -> tuple[str, Layers, list[int]]:
-    layers: Layers = [nn.Conv2d(3, 64, 11, 4, 2), nn.ReLU(), nn.MaxPool2d(3, 2)]
-    layers += [nn.Conv2d(64, 192, 5, padding=2), nn.ReLU(), nn.MaxPool2d(3, 2)]
-    for into, out in ((192, 384), (384, 256), (256, 256)):
-        layers += [nn.Conv2d(into, out, 3, padding=1), nn.ReLU()]
-    return "alex", layers, [2, 5, 8, 10, 12]
+def alexnet() -> list[Layers]:
+    parts: list[Layers] = [[nn.Conv2d(3, 64, 11, 4, 2), nn.ReLU()]]
+    parts += [[nn.MaxPool2d(3, 2), nn.Conv2d(64, 192, 5, padding=2), nn.ReLU()]]
+    return [*parts, [nn.MaxPool2d(3, 2), *conv(192, 384)], conv(384, 256), conv(256, 256)]
 
 
-def vgg() -> tuple[str, Layers, list[int]]:
-    layers: Layers = []
-    ends, into = [], 3
-    for out, count in ((64, 2), (128, 2), (256, 3), (512, 3), (512, 3)):
-        for _ in range(count):
-            layers += [nn.Conv2d(into, out, 3, padding=1), nn.ReLU()]
-            into = out
-        ends.append(len(layers))
-        layers.append(nn.MaxPool2d(2))
-    return "vgg", layers, ends
+def vgg() -> list[Layers]:
+    parts: list[Layers] = [[*conv(3, 64), *conv(64, 64)]]
+    for into, out, count in ((64, 128, 1), (128, 256, 2), (256, 512, 2), (512, 512, 2)):
+        more = [layer for _ in range(count) for layer in conv(out, out)]
+        parts.append([nn.MaxPool2d(2), *conv(into, out), *more])
+    return parts
+
+
+def conv(into: int, out: int) -> Layers:
+    return [nn.Conv2d(into, out, 3, padding=1), nn.ReLU()]
 
 
 def heads(name: str) -> list[Tensor]:

@@ -56,7 +56,7 @@ def write_report(run: Run) -> Path:
         starts=[_start(start) for start in folder.starts[:ROWS]],
         glossary=_glossary(folder),
     )
-    write_atomically(run.report, document.encode("utf-8", "replace"))
+    write_atomically(run.report, document.encode("utf-8", "replace"), shared=True)
     return run.report
 
 

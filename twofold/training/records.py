@@ -127,15 +127,7 @@ class Records:
 
         chosen, a, b = self.config.evaluation, self.images.held_out_a, self.images.held_out_b
         sides = [self.largest_crop(store, range(min(chosen.images, len(store)))) for store in (a, b)]
-        return Judge(
-            chosen.metric,
-            a,
-            b,
-            most=chosen.images,
-            size=min(sides),
-            network=chosen.features,
-            device=self.trainer.device,
-        )
+        return Judge(chosen, a, b, min(sides), self.trainer.device)
 
     def report(self) -> None:
         """Append one line of metrics and one of timing; waits for the device."""

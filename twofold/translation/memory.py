@@ -40,7 +40,7 @@ def check_memory(generator: Generator, device: torch.device, height: int, width:
     if free is not None and needed > free:
         fits = int((0.8 * free / bytes_per_pixel(generator)) ** 0.5)
         raise UsageError(
-            f"{width}×{height} pixels need about {needed / 2**30:.1f} GiB of memory, {free / 2**30:.1f} are free;"
+            f"{width}×{height} pixels need about {needed / 2**20:,.0f} MiB of memory, {free / 2**20:,.0f} are free;"
             f" use --at {fits} (the result is enlarged to the image's size)"
         )
 

@@ -1,7 +1,6 @@
 """Problems that a run's pictures and networks show: each a function of plain arrays that gives a finding or None.
 
-Pictures are float32 (N, H, W, 3) in [0, 1]. `way` is a direction, such as "A→B". Values named "healthy" are of
-`twofold demo` at 64 px, from its hundredth image to its end.
+`way` is a direction, such as "A→B". Values named "healthy" are of `twofold demo` at 64 px after its first 100 images.
 """
 
 import math
@@ -14,6 +13,7 @@ from twofold.evaluation.doctor.symptoms import Finding
 from twofold.metrics.structure import correlation, hides_source, luminance
 
 Pictures = NDArray[np.float32]
+"""(N, H, W, 3) in [0, 1]."""
 
 ALIKE = 0.15
 """Translations this many times as different from each other as the pictures of either domain. Healthy: 0.8 to 1.1."""
@@ -29,9 +29,7 @@ def collapsed(
     """
     if len(sources) < 2:
         return None
-    usual = variety(sources)
-    if targets is not None and len(targets) > 1:
-        usual = min(usual, variety(targets))
+    usual = min(variety(x) for x in (sources, targets) if x is not None and len(x) > 1)
     if usual == 0 or variety(translations) > ALIKE * usual:
         return None
     return Finding(
@@ -77,8 +75,8 @@ def copied(sources: Pictures, translations: Pictures, targets: Pictures | None, 
 def colour_distance(these: Pictures, those: Pictures) -> float:
     """The least mean change of a channel's values that gives `these` the histogram of `those` (Wasserstein-1)."""
     at = (np.arange(256) + 0.5) / 256
-    each = [np.abs(np.quantile(these[..., c], at) - np.quantile(those[..., c], at)).mean() for c in range(3)]
-    return float(np.mean(each))
+    x, y = (np.quantile(pictures.reshape(-1, 3), at, axis=0) for pictures in (these, those))
+    return float(np.abs(x - y).mean())
 
 
 INVERTED = -0.3
@@ -118,31 +116,27 @@ def colours_off(
     Args:
         earlier: translations of the same sources in the grids before, oldest first.
     """
-    before, now = 0.0, 0.0
-    if targets is not None:
-        before, now = colour_distance(sources, targets), colour_distance(translations, targets)
+    before, now = (0.0 if targets is None else colour_distance(x, targets) for x in (sources, translations))
     means = np.array([grid.mean((0, 1, 2)) for grid in [*earlier, translations]])  # (grids, 3)
     step = float(np.median(np.abs(np.diff(means, axis=0)).max(1))) if len(means) > 2 else 0.0
-    if now > max(OFF * before, FAR):
-        name = "colours off"
-        sentence = (
-            f"{way} moves away from the other domain's colours: they are {255 * now:.0f} levels off after translation"
-            f" and {255 * before:.0f} before."
-        )
-    elif step > SWING:
-        name = "colours swing"
-        sentence = f"{way} does not settle on its colours: they move by {255 * step:.0f} levels between sample grids."
-    else:
+    off = now > max(OFF * before, FAR)
+    if not off and step <= SWING:
         return None
-    advice = (
+    return Finding(
+        f"{way} colours {'off' if off else 'swing'}",
+        "watch",
+        f"{way} moves away from the other domain's colours: they are {255 * now:.0f} levels off after translation"
+        f" and {255 * before:.0f} before."
+        if off
+        else f"{way} does not settle on its colours: they move by {255 * step:.0f} levels between sample grids.",
         "Start a new run with an identity loss, `--cyclegan.identity 0.5` (`--cut.nce-identity` for CUT); if the colours"
-        " swing, also average the weights: `--training.ema 1000`."
+        " swing, also average the weights: `--training.ema 1000`.",
     )
-    return Finding(f"{way} {name}", "watch", sentence, advice)
 
 
-PERIODS = (2, 4)
-"""Pixels after which the pattern of the last upsampling, and of the one before it, repeats."""
+PATTERNS = {2: [(0, 2), (2, 0), (2, 2)], 4: [(0, 1), (1, 0), (1, 1), (3, 1), (2, 1), (1, 2)]}
+"""By the period in pixels of the last upsampling and of the one before it: the (row, column) of the frequencies of its
+pattern in one half plane, in quarters of the side."""
 
 PEAK, OVER_SOURCE = 10.0, 4.0
 """Power at such a frequency over its neighbours', and that over the source's own. Of four photographs of
@@ -159,14 +153,13 @@ def checkerboard(sources: Pictures, translations: Pictures, way: str) -> Finding
     if side < 32 or sources.shape != translations.shape:
         return None
     made, real = (power(x[:, :side, :side]) for x in (translations, sources))
-    worst, worst_period, total = 0.0, 0, 0.0
-    for y, x, period in pattern_frequencies(side):
-        ratio = peak(made, y, x)
-        if ratio > OVER_SOURCE * max(1.0, peak(real, y, x)):
-            worst, worst_period = max((worst, worst_period), (ratio, period))
-            total += made[y, x] * (
-                1 if {y, x} <= {0, side // 2} else 2
-            )  # the other half plane has the same power
+    (worst, worst_period), total = (0.0, 0), 0.0
+    for period, places in PATTERNS.items():
+        for y, x in np.array(places) * side // 4:
+            ratio = peak(made, y, x)
+            if ratio > OVER_SOURCE * max(1.0, peak(real, y, x)):
+                worst, worst_period = max((worst, worst_period), (ratio, period))
+                total += made[y, x] * (period // 2)  # with period 4, the other half plane has as much
     if worst < PEAK or math.sqrt(total) < VISIBLE:
         return None
     return Finding(
@@ -177,15 +170,6 @@ def checkerboard(sources: Pictures, translations: Pictures, way: str) -> Finding
         "Train longer: it fades because the discriminators see it. A new run with `--generator.upsample resize` has"
         " none from the start.",
     )
-
-
-def pattern_frequencies(side: int) -> list[tuple[int, int, int]]:
-    """(row, column, period in pixels) of every frequency of an upsampling's pattern, in one half plane."""
-    found = []
-    for period in PERIODS:
-        step = side // period
-        found += [(0, step, period), (step, 0, period), (step, step, period)]
-    return [*found, (side - side // 4, side // 4, 4), (side // 2, side // 4, 4), (side // 4, side // 2, 4)]
 
 
 def power(pictures: Pictures) -> NDArray[np.float64]:
@@ -216,14 +200,14 @@ def hidden_signal(clean: float, damaged: Mapping[str, tuple[float, float]], way:
         damaged: by the damage to the translation, the same error after it, and the damage's own size.
         way: such as "A→B→A".
     """
-    errors = {name: error for name, (error, size) in damaged.items() if hides_source(clean, error, size)}
+    errors = [(error, name) for name, (error, size) in damaged.items() if hides_source(clean, error, size)]
     if not errors:
         return None
-    worst = max(errors, key=errors.__getitem__)
+    error, damage = max(errors)
     return Finding(
         f"{way} hides its source",
         "watch",
-        f"{way} passes the source on in an invisible signal: after {worst} the way back errs by {errors[worst]:.1f}"
+        f"{way} passes the source on in an invisible signal: after {damage} the way back errs by {error:.1f}"
         f" levels in place of {clean:.1f}.",
         "Start a new run with a weaker cycle, `--cyclegan.cycle-a 4 --cyclegan.cycle-b 4`, or without one, `--method cut`.",
     )

@@ -1,22 +1,22 @@
-"""What is wrong with a run and what to try next, from its folder alone. Read `examine` from top to bottom.
+"""What is wrong with a run and what to try next, from its folder alone, by the rules of `symptoms` and `appearance`.
 
-It works on a run that is going on, finished, old, empty or damaged; what cannot be read is left out or reported.
-`symptoms` (logs) and `appearance` (pictures) hold the rules.
+The run may be going on, finished, old, empty or damaged; what cannot be read is left out or reported.
 """
 
 import math
 from collections.abc import Iterator
 from functools import lru_cache
-from itertools import chain
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from twofold.evaluation.doctor import appearance, symptoms
 from twofold.evaluation.doctor.appearance import Pictures
-from twofold.evaluation.doctor.folder import files, grid_columns, is_count, number
+from twofold.evaluation.doctor.folder import files, grid_columns, number
 from twofold.evaluation.doctor.symptoms import Finding
 from twofold.read_untrusted import Mark, mapping, mark, room
 from twofold.runs import DIRECTIONS, Run, read_lines
+
+Config = dict[Any, Any]
 
 NEWEST = 1000
 """Lines of each log that are read: five times a run's reports at the default interval."""
@@ -30,45 +30,27 @@ EARLIER = 3
 VISIBLE = 0.2
 """A distance of images in [-1, 1], 25 of 255 levels: below it a loss may jump by any factor and nobody sees it."""
 
-ADVERSARIAL = {"pix2pix": "bce"}
-"""The adversarial loss of a method whose config does not name it; lsgan for the others."""
-
-
-class Logs(NamedTuple):
-    """What could be read of a run's configuration and logs."""
-
-    run: Run
-    config: dict[Any, Any]
-    losses: dict[str, list[float]]
-    """By name, one value per report; NaN where a report lacks it."""
-    stopped: dict[int, list[str]]
-    """Names of losses by the image count at which the run ended because they were not finite."""
-    waiting: list[float]
-    images: int
-    """Seen so far."""
-    total: float
-    """Images to train for; infinite where the folder does not say, so that nothing is called late."""
-
 
 def examine(run: Run, *, models: bool = False) -> list[Finding]:
     """All findings, the worst first; empty for a run that seems well.
 
     Args:
         models: also run the newest generators and discriminators on a few images, which takes seconds. Without it the
-            logs, the file list and the sample grids are read: 0.2 s on a busy slow core, 0.02 s if no grid is new.
+            logs, the file list and the sample grids are read: 0.2 s on a busy slow core.
     """
-    logs = read_logs(run)
-    found = [*folder_findings(logs), *log_findings(logs), *data_findings(run), *sample_findings(logs)]
+    config, rows = mapping(run.config), read_rows(run)
+    found = [*folder_findings(run, config), *log_findings(run, config, rows)]
+    found += [*data_findings(run), *sample_findings(run, config, rows)]
     if models:
         from twofold.evaluation.doctor.models import model_findings
 
-        found += model_findings(run, logs.config)
+        found += model_findings(run, config)
     return sorted(without_consequences(found), key=lambda finding: finding.severity != "trouble")
 
 
 def no_problem(run: Run) -> str:
     """What to print of a run without findings."""
-    images = read_logs(run).images
+    images = max((row["images"] for row in read_rows(run)), default=0)
     if not images:
         return "Nothing to judge yet: the first report of the losses is still to come."
     return (
@@ -89,32 +71,13 @@ def without_consequences(found: list[Finding]) -> list[Finding]:
     return [each for each in found if each.name not in consequences]
 
 
-def read_logs(run: Run) -> Logs:
-    """A run's configuration and logs, as far as they can be read."""
-    config = mapping(run.config)
-    rows = [row for row in read_lines(run.metrics, NEWEST) if is_count(row.get("images"))]
-    reports = [row for row in rows if isinstance(row.get("losses"), dict)]
-    names = dict.fromkeys(str(name) for row in reports for name in row["losses"])
-    epoch = next(
-        (row["images"] / row["epoch"] for row in reversed(reports) if number(row.get("epoch")) > 0), math.inf
-    )
-    training = room(config, "training")
-    epochs = number(training.get("epochs")) + number(training.get("decay_epochs"))
-    stops = [row for row in rows if isinstance(row.get("not_finite"), list)]
-    return Logs(
-        run,
-        config,
-        {name: [number(row["losses"].get(name)) for row in reports] for name in names},
-        {row["images"]: [*map(str, row["not_finite"])] for row in stops},
-        [number(row.get("waiting")) for row in read_lines(run.timing, NEWEST) if "waiting" in row],
-        max((row["images"] for row in rows), default=0),
-        epochs * epoch if epochs > 0 else math.inf,
-    )
+def read_rows(run: Run) -> list[dict[str, Any]]:
+    """The newest lines of the log of losses, those with an image count."""
+    return [row for row in read_lines(run.metrics, NEWEST) if 0 <= number(row.get("images")) < 2**53]
 
 
-def folder_findings(logs: Logs) -> Iterator[Finding]:
+def folder_findings(run: Run, config: Config) -> Iterator[Finding]:
     """No run, or a damaged config.yaml."""
-    run = logs.run
     if not run.exists:
         yield Finding(
             "no run",
@@ -122,7 +85,7 @@ def folder_findings(logs: Logs) -> Iterator[Finding]:
             f"{run.path} holds no run: there is no config.yaml.",
             f"Start one: `twofold train A B --out {run.path}`.",
         )
-    elif not logs.config:
+    elif not config:
         yield damaged(run.config)
 
 
@@ -136,25 +99,35 @@ def damaged(path: Path) -> Finding:
     )
 
 
-def log_findings(logs: Logs) -> Iterator[Finding]:
+def log_findings(run: Run, config: Config, rows: list[dict[str, Any]]) -> Iterator[Finding]:
     """Problems in losses and timing."""
-    method = str(logs.config.get("method", "cyclegan"))
-    loss = room(logs.config, "adversarial").get("loss") or room(logs.config, "cyclegan").get("adversarial")
-    loss = str(loss or ADVERSARIAL.get(method, "lsgan"))
-    weights = room(logs.config, "cut" if method == "fastcut" else method)
-    found: list[Finding | None] = [symptoms.not_finite(logs.losses, logs.stopped)]
+    stops = [row for row in rows if isinstance(row.get("not_finite"), list)]
+    stopped = {row["images"]: [*map(str, row["not_finite"])] for row in stops}
+    losses = loss_series(rows)
+    method = str(config.get("method", "cyclegan"))
+    loss = room(config, "adversarial").get("loss") or room(config, "cyclegan").get("adversarial")
+    loss = str(loss or ("bce" if method == "pix2pix" else "lsgan"))  # where the configuration names none
+    weights = room(config, "cut" if method == "fastcut" else method)
+    found: list[Finding | None] = [symptoms.not_finite(losses, stopped)]
     floors = {name: VISIBLE * number(weight) for name, weight in image_loss_weights(weights).items()}
     for domain, disc, gan in (("A", "disc_a", "gan_ba"), ("B", "disc_b", "gan_ab")):
         weight = number(weights.get(gan, weights.get("gan", 1.0)))
         undecided = symptoms.UNDECIDED.get(loss, math.inf)
         floors |= {disc: 4 * undecided, gan: 4 * undecided * max(weight, 1.0)}
-        if disc in logs.losses and gan in logs.losses:
-            series = logs.losses[disc], logs.losses[gan]
-            found.append(symptoms.discriminator_won(*series, loss, weight, domain))
-    found.append(symptoms.spikes(logs.losses, floors))
-    cached = room(logs.config, "data").get("cache") is not False
-    found.append(symptoms.slow_loading(logs.waiting, cached))
+        if disc in losses and gan in losses:
+            found.append(symptoms.discriminator_won(losses[disc], losses[gan], loss, weight, domain))
+    found.append(symptoms.spikes(losses, floors))
+    cached = room(config, "data").get("cache") is not False
+    waiting = [number(row["waiting"]) for row in read_lines(run.timing, NEWEST) if "waiting" in row]
+    found.append(symptoms.slow_loading(waiting, cached))
     yield from filter(None, found)
+
+
+def loss_series(rows: list[dict[str, Any]]) -> dict[str, list[float]]:
+    """By a loss's name, one value per report; NaN where a report lacks it."""
+    reports = [row["losses"] for row in rows if isinstance(row.get("losses"), dict)]
+    names = dict.fromkeys(str(name) for losses in reports for name in losses)
+    return {name: [number(losses.get(name)) for losses in reports] for name in names}
 
 
 def image_loss_weights(weights: dict[Any, Any]) -> dict[str, float]:
@@ -184,35 +157,36 @@ def cached_data_findings(run: Run, _stamp: Mark) -> tuple[Finding, ...]:
     return tuple(filter(None, found))
 
 
-def sample_findings(logs: Logs) -> list[Finding]:
+def sample_findings(run: Run, config: Config, rows: list[dict[str, Any]]) -> Iterator[Finding]:
     """Problems in the newest sample grids."""
-    grids = {way: logs.run.samples(way)[-EARLIER - 1 :] for way in DIRECTIONS}
+    grids = {way: run.samples(way)[-EARLIER - 1 :] for way in DIRECTIONS}
     newest = max((found[-1][0] for found in grids.values() if found), default=0)
-    if newest < YOUNG or (math.isfinite(logs.total) and newest < YOUNG_SHARE * logs.total):
-        return []
-    stamped = tuple((way, path, mark(path)) for way, found in grids.items() for _, path in found)
-    data = room(logs.config, "data")
-    return [*cached_grid_findings(stamped, not (data.get("paired") or data.get("lab")))]
+    if newest < max(YOUNG, YOUNG_SHARE * images_to_train(config, rows)):
+        return
+    data = room(config, "data")
+    free = not (data.get("paired") or data.get("lab"))
+    columns = {
+        way: [*filter(None, (grid_columns(path) for _, path in found))] for way, found in grids.items()
+    }
+    for way in columns:
+        yield from grid_findings(way, columns, free)
 
 
-@lru_cache(maxsize=256)
-def cached_grid_findings(grids: tuple[tuple[str, Path, Mark | None], ...], free: bool) -> tuple[Finding, ...]:
-    """Cached by the files' marks, because pages ask again and again.
-
-    Args:
-        grids: (direction, file, mark), oldest first.
-        free: whether the run finds out for itself what a translation looks like; with pairs, inverted or unchanged
-            colours can be right.
-    """
-    columns: dict[str, list[list[Pictures]]] = {way: [] for way in DIRECTIONS}
-    for way, path, _ in grids:
-        if found := grid_columns(path):
-            columns[way].append(found)
-    return tuple(chain.from_iterable(grid_findings(way, columns, free) for way in columns))
+def images_to_train(config: Config, rows: list[dict[str, Any]]) -> float:
+    """Of the whole run; 0 where the folder does not say."""
+    training = room(config, "training")
+    epochs = number(training.get("epochs")) + number(training.get("decay_epochs"))
+    sizes = [number(row["images"]) / row["epoch"] for row in rows if 0 < number(row.get("epoch")) < math.inf]
+    return epochs * sizes[-1] if sizes and epochs < math.inf else 0
 
 
 def grid_findings(way: str, columns: dict[str, list[list[Pictures]]], free: bool) -> Iterator[Finding]:
-    """Problems in one direction's grids, each given as its columns: source, translation, back again."""
+    """Problems in one direction's grids, oldest first, each given as its columns: source, translation, back again.
+
+    Args:
+        free: whether the run finds out for itself what a translation looks like; with pairs, inverted or unchanged
+            colours can be right.
+    """
     if not columns[way]:
         return
     (sources, translations, _), arrow = columns[way][-1], "→".join(way.upper())

@@ -8,12 +8,13 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from twofold.read_untrusted import as_list, room
+from twofold.read_untrusted import as_dict, as_list, room
 
 
 class File(NamedTuple):
     """An image file of a run. The hash is that of its content, and names the half if the image is one half of it."""
 
+    name: str
     path: Path
     hash: str
 
@@ -28,23 +29,20 @@ class Files(NamedTuple):
 def files(document: dict[Any, Any], side: str) -> Files:
     """The images of domain "a" or "b" in data.json's content."""
     here = room(document, side)
-    drawn = {name for name in as_list(here.get("held_out")) if isinstance(name, str)}
-    listed = readable_files(here)
-    return Files(
-        [file for name, file in listed if name not in drawn],
-        [file for name, file in listed if name in drawn]
-        + [file for _, file in readable_files(room(here, "val"))],
-    )
+    drawn, listed = set(map(str, as_list(here.get("held_out")))), readable_files(here)
+    held_out = [file for file in listed if file.name in drawn] + readable_files(room(here, "val"))
+    return Files([file for file in listed if file.name not in drawn], held_out)
 
 
-def readable_files(content: dict[Any, Any]) -> list[tuple[str, File]]:
-    """(name, file) of a folder's images that were readable when the run started."""
+def readable_files(content: dict[Any, Any]) -> list[File]:
+    """A folder's images that were readable when the run started."""
     folder, part = Path(str(content.get("folder"))), content.get("part", "")
-    rows = [row for row in as_list(content.get("files")) if isinstance(row, dict) and not row.get("error")]
+    rows = [as_dict(row) for row in as_list(content.get("files"))]
+    named = [(row.get("name"), row.get("hash")) for row in rows if not row.get("error")]
     return [
-        (row["name"], File(folder / row["name"], f"{row['hash']}{part}"))
-        for row in rows
-        if isinstance(row.get("name"), str) and isinstance(row.get("hash"), str)
+        File(name, folder / name, f"{key}{part}")
+        for name, key in named
+        if isinstance(name, str) and isinstance(key, str)
     ]
 
 
@@ -67,7 +65,3 @@ def number(value: object) -> float:
     if not isinstance(value, int | float) or isinstance(value, bool):
         return math.nan
     return float(value) if abs(value) < 1e100 else math.inf
-
-
-def is_count(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**53

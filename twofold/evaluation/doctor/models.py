@@ -1,7 +1,6 @@
-"""Problems that the newest generators and discriminators of a run show on a few images.
+"""Problems that the newest generators and discriminators of a run show on a few images, on the CPU.
 
-They run on the CPU, so that a run on the GPU keeps it. What is not there (images on another machine, a state that
-was just replaced, a damaged model) leaves its part out.
+What is not there (images on another machine, a state that was just replaced, a damaged model) is left out.
 """
 
 from statistics import mean
@@ -49,10 +48,10 @@ def model_findings(run: Run, config: dict[Any, Any]) -> list[Finding]:
         translations = [generator(source) for source in sources]
         if back := generators.get(way[::-1]):
             found.append(cycle_finding(way, sources, translations, back))
-        if disc := newest_discriminator(run, config, way[1]):
-            kinds = (read_evenly(listed[way[1]].train, data, way[1]), unseen[way[1]], translations)
+        if disc := newest_discriminator(run, config, side := way[1]):
+            kinds = (read_evenly(listed[side].train, data, side), unseen[side], translations)
             train, held_out, made = ([mean_logit(disc, image) for image in kind] for kind in kinds)
-            found.append(appearance.overfitted(train, held_out, made, way[1].upper()))
+            found.append(appearance.overfitted(train, held_out, made, side.upper()))
     return [each for each in found if each]
 
 
@@ -77,7 +76,7 @@ def cycle_finding(
     damages = [no_damage, *DAMAGES.values()]
     rows = [cycle_errors(*pair, back, damages, number) for number, pair in enumerate(pairs)]
     (clean, _), *damaged = np.mean(rows, 0).tolist()
-    named = {name: (error, size) for name, (error, size) in zip(DAMAGES, damaged, strict=True)}
+    named = dict(zip(DAMAGES, damaged, strict=True))
     return appearance.hidden_signal(clean, named, "→".join((way + way[0]).upper()))
 
 
@@ -107,8 +106,7 @@ def newest_discriminator(run: Run, config: dict[Any, Any], side: str) -> Discrim
 
 def mean_logit(disc: Discriminator, image: Tensor) -> float:
     logits = disc(image)
-    maps = logits if isinstance(logits, tuple) else (logits,)
-    return mean([float(each.mean()) for each in maps])
+    return mean(float(each.mean()) for each in (logits if isinstance(logits, tuple) else (logits,)))
 
 
 def read_evenly(found: list[File], data: dict[Any, Any], side: str) -> list[Tensor]:
@@ -117,8 +115,7 @@ def read_evenly(found: list[File], data: dict[Any, Any], side: str) -> list[Tens
     Squashed to the square of the training, or its middle where the training crops without resizing.
     """
     size, channels, read = data["size"], data.get(f"channels_{side}"), []
-    places = np.linspace(0, len(found) - 1, min(JUDGED, len(found))).round().astype(int)
-    for place in places:
+    for place in np.linspace(0, len(found) - 1, min(JUDGED, len(found))).round().astype(int):
         try:
             image = images.read(found[place].path, channels)
         except (TwofoldError, OSError):

@@ -60,18 +60,18 @@ def discriminator_won(
     """
     if len(disc) < LEAST_REPORTS or loss not in UNDECIDED or not weight:
         return None
-    recent = late(generator)
+    undecided, recent = UNDECIDED[loss], late(generator)
     now, rival = finite_median(late(disc)), finite_median(recent) / weight
     before = finite_median(late(generator[: -len(recent)])) / weight
-    beaten = now < WINNING * UNDECIDED[loss] and rival > REJECTED[loss]
+    beaten = now < WINNING * undecided and rival > REJECTED[loss]
     if not beaten or rival < LEARNING * before:
         return None
-    won = now < WON * UNDECIDED[loss]
+    won = now < WON * undecided
     return Finding(
         f"discriminator of {domain} {'won' if won else 'winning'}",
         "trouble" if won else "watch",
         f"The discriminator of {domain} {'has won' if won else 'is winning'}: its loss is {now:.3f}"
-        f" ({UNDECIDED[loss]:.2f} is undecided), and the generator into {domain} does not improve against it"
+        f" ({undecided:.2f} is undecided), and the generator into {domain} does not improve against it"
         f" (adversarial loss {rival:.2f}).",
         "Start a new run with a weaker discriminator: `--adversarial.r1 1`, or `--adversarial.augment colour` where"
         " there are few images.",
@@ -117,28 +117,26 @@ def spikes(losses: Mapping[str, Sequence[float]], floors: Mapping[str, float]) -
         floors: by name, the value below which nothing counts as a jump: a discriminator that has nearly won, or a
             generator that nearly has, moves by large factors and small amounts.
     """
-    jumps: dict[str, float] = {}
-    risen: dict[str, float] = {}
+    found: list[tuple[bool, float, str]] = []  # whether it stayed high, by which factor, and its name
     for name, values in losses.items():
         settled = [x for x in values[math.ceil(START * len(values)) :] if math.isfinite(x)]
         if len(settled) < LEAST_REPORTS or median(settled) <= 0:
             continue
-        usual, floor = median(settled), floors.get(name, 0.0)
-        if (jump := largest_jump(settled, floor)) > SPIKE:
-            jumps[name] = jump
-        if finite_median(late(settled)) > max(BLOWN_UP * usual, floor):
-            risen[name] = finite_median(late(settled)) / usual
-    found = risen or jumps
+        usual, now, floor = median(settled), median(late(settled)), floors.get(name, 0.0)
+        if now > max(BLOWN_UP * usual, floor):
+            found.append((True, now / usual, name))
+        elif (jump := largest_jump(settled, floor)) > SPIKE:
+            found.append((False, jump, name))
     if not found:
         return None
-    worst = max(found, key=found.__getitem__)
+    risen, factor, worst = max(found)
     change = (
-        "has risen to {:.0f} times this run's median" if risen else "jumps to {:.0f} times its recent median"
+        f"has risen to {factor:.0f} times this run's" if risen else f"jumps to {factor:.0f} times its recent"
     )
     return Finding(
         "unsteady losses",
         "trouble" if risen else "watch",
-        f"{worst} {change.format(found[worst])}.",
+        f"{worst} {change} median.",
         "Start a new run with half the learning rate (`--optim.lr 1e-4` is half the default); if it used bf16, try"
         " `--machine.precision float32` first.",
     )
