@@ -13,11 +13,10 @@ from pathlib import Path
 
 from record import measurement
 
-from twofold.reporting.records import Records
 from twofold.runs import Run, read_lines
 from twofold.seasons import dataset as seasons
 from twofold.training import train as loop
-from twofold.training.api import NotifyOnly
+from twofold.training.records import Records
 
 METHODS = ("cyclegan", "cut", "pix2pix")
 
@@ -62,7 +61,7 @@ def measure(method: str, pictures: Path, run: Run, options: argparse.Namespace) 
     }
     Records.evaluate = timed
     start = time.process_time()
-    loop.train(run.path, settings, NotifyOnly(lambda _: None))
+    loop.start_or_resume(run.path, settings, lambda _: None)
     total = time.process_time() - start
     Records.evaluate = evaluate
     rows = read_lines(run.evaluations)

@@ -159,7 +159,7 @@ def our_side(options: argparse.Namespace, device: torch.device) -> Run:
         device=device,
         precision=options.precision,
         compiled=compiling,
-        captured=compiling and device.type == "cuda" and not options.checkpoint,
+        capture=compiling and device.type == "cuda" and not options.checkpoint,
         channels_last=device.type == "cpu" or options.precision == "bf16",
         fused=device.type in ("cpu", "cuda"),
     )

@@ -47,11 +47,11 @@ def test_command_line_over_environment_over_file_over_preset(tmp_path, monkeypat
     monkeypatch.setenv("TWOFOLD_SET_TRAINING__EMA", "3")
     heard = {}
 
-    def listen(out, overrides, watcher):
+    def listen(out, overrides, notify, progress):
         heard.update(overrides)
         return True
 
-    monkeypatch.setattr(loop, "train", listen)
+    monkeypatch.setattr(loop, "start_or_resume", listen)
     tokens = ["train", "A", "B", "--preset", "seasons", "-c", str(file), "--training.ema", "4"]
     assert cli.run(tokens) == 0
     found = compose(heard)
@@ -73,7 +73,7 @@ def test_the_preset_that_is_asked_for_is_the_one_that_is_noted(tmp_path, monkeyp
     file.write_text("preset: seasons\ndata: {size: 32}\n")
     heard = []
     monkeypatch.setattr(
-        loop, "train", lambda out, overrides, watcher: heard.append(compose(overrides)) or True
+        loop, "start_or_resume", lambda out, overrides, *_: heard.append(compose(overrides)) or True
     )
     for preset in ([], ["--preset", "horse2zebra"]):
         assert cli.run(["train", "A", "B", "-c", str(file), *preset]) == 0

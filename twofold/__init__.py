@@ -11,7 +11,7 @@ from twofold.errors import TwofoldError, UsageError
 
 if TYPE_CHECKING:
     from twofold.evaluation.evaluate import evaluate
-    from twofold.training.api import train
+    from twofold.training.train import train
     from twofold.translation.translator import Translator
 
     __version__: str
@@ -21,7 +21,7 @@ __all__ = ["Translator", "TwofoldError", "UsageError", "__version__", "evaluate"
 LAZY = {
     "Translator": "twofold.translation.translator",
     "evaluate": "twofold.evaluation.evaluate",
-    "train": "twofold.training.api",
+    "train": "twofold.training.train",
 }
 """Names that are imported when they are first used, so that `import twofold` does not load torch."""
 

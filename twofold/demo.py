@@ -11,10 +11,9 @@ from twofold.formats.values import Uint8
 from twofold.metrics.image import match_histogram
 from twofold.presets import layer
 from twofold.reporting.report import write_report
-from twofold.runs import Run, read_lines
+from twofold.runs import Notify, Run, read_lines
 from twofold.seasons import dataset as seasons
 from twofold.training import train as loop
-from twofold.training.train import Watcher
 from twofold.translation.translator import Translator
 
 COUNT, SIZE, SEED = 400, 64, 2
@@ -25,26 +24,24 @@ QUICK = {"training": {"epochs": 0.2, "decay_epochs": 0.2, "samples": 2}}
 """Pictures and steps of `--quick`, which only shows that everything works."""
 
 
-def demonstrate(out: Path, quick: bool, watcher: Watcher) -> bool:
+def demonstrate(out: Path, quick: bool, notify: Notify, progress: loop.Progress) -> bool:
     """Run the demo in the folder `out`, or resume an earlier one; returns whether it is finished."""
     pictures, run = out / "seasons", Run(out / "run")
     if not pictures.is_dir():
         count = QUICK_COUNT if quick else COUNT
-        watcher.notify(f"1. drawing {count} summer and {count} winter landscapes, no two of the same place")
-        seasons.make(pictures, count, SIZE, SEED, watcher.notify)
-    watcher.notify("2. training: summer to winter and back, from pictures of different places")
+        notify(f"1. drawing {count} summer and {count} winter landscapes, no two of the same place")
+        seasons.make(pictures, count, SIZE, SEED, notify)
+    notify("2. training: summer to winter and back, from pictures of different places")
     train_a, train_b, val_a, val_b = (pictures / name for name in ("trainA", "trainB", "valA", "valB"))
     overrides = configs.merge(
         layer("seasons"),
         QUICK if quick else {},
         {"a": train_a, "b": train_b, "data": {"val_a": val_a, "val_b": val_b}},
     )
-    if not loop.train(run.path, overrides, watcher):
-        watcher.notify(f"resume:     twofold demo --out {out}")
+    if not loop.start_or_resume(run.path, overrides, notify, progress):
+        notify(f"resume:     twofold demo --out {out}")
         return False
-    watcher.notify(
-        "3. translating summers that were not trained on, and comparing them with their true winters"
-    )
+    notify("3. translating summers that were not trained on, and comparing them with their true winters")
     translator = Translator.load(run.path)
     for path in images.find(pictures / "testA"):
         images.write(translator.array(images.read(path, 3)), out / "winter" / path.name)
@@ -52,7 +49,7 @@ def demonstrate(out: Path, quick: bool, watcher: Watcher) -> bool:
     table.save(run.evaluation, run.path / PICTURE)
     write_report(run)
     for line in ["", *str(table).splitlines(), "", *what_next(out, run)]:
-        watcher.notify(line)
+        notify(line)
     return True
 
 

@@ -68,16 +68,14 @@ def lock(path: Path, message: str, *, wait: Callable[[str], None] | None = None)
     path.parent.mkdir(parents=True, exist_ok=True)
     held = FileLock(path, timeout=0)
     try:
-        held.acquire()
+        holding = held.acquire()
     except Timeout as error:
         if wait is None:
             raise TwofoldError(message) from error
         wait(message)
-        held.acquire(timeout=-1)
-    try:
+        holding = held.acquire(timeout=-1)
+    with holding:
         yield
-    finally:
-        held.release()
 
 
 FULL_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)

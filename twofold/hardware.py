@@ -54,11 +54,17 @@ def free_memory(device: torch.device) -> int | None:
     """Free bytes of this device's memory, or None where the system does not say."""
     if device.type == "cuda":
         return torch.cuda.mem_get_info(device)[0]
+    available = proc("meminfo").get("MemAvailable")
+    return None if available is None else int(available.split()[0]) * 1024
+
+
+def proc(name: str) -> dict[str, str]:
+    """The rows "name: value" of a file in /proc; none where the system has no such file."""
     try:
-        lines = Path("/proc/meminfo").read_text().splitlines()
+        lines = Path("/proc", name).read_text().splitlines()
     except OSError:
-        return None
-    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable")), None)
+        return {}
+    return {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in lines)}
 
 
 def keep_freed_memory() -> None:
@@ -79,20 +85,10 @@ def describe(device: torch.device) -> dict[str, str | int]:
     """Names and versions worth keeping beside a result."""
     return {
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
-        "cpu": cpu_name(),
+        "cpu": proc("cpuinfo").get("model name") or platform.processor() or platform.machine(),
         "cores": os.cpu_count() or 1,
         "threads": torch.get_num_threads(),
         "system": f"{platform.system()} {platform.release()}",
         "python": platform.python_version(),
         "torch": torch.__version__,
     }
-
-
-def cpu_name() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.processor() or platform.machine()
-    return next(
-        (line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.machine()
-    )

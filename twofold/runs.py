@@ -34,47 +34,26 @@ def stamp(images: int) -> str:
     return f"{images:09d}"
 
 
+class Inside:
+    """An attribute of `Run`: the path of this name inside the run folder."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def __get__(self, run: "Run", owner: type) -> Path:
+        return run.path / self.name
+
+
 @dataclass(frozen=True)
 class Run:
     """Names inside one run folder. Nothing is created or read until asked."""
 
     path: Path
 
-    @property
-    def config(self) -> Path:
-        return self.path / "config.yaml"
-
-    @property
-    def data(self) -> Path:
-        return self.path / "data.json"
-
-    @property
-    def env(self) -> Path:
-        return self.path / "env.json"
-
-    @property
-    def metrics(self) -> Path:
-        return self.path / "metrics.jsonl"
-
-    @property
-    def evaluations(self) -> Path:
-        return self.path / "evaluations.jsonl"
-
-    @property
-    def timing(self) -> Path:
-        return self.path / "timing.jsonl"
-
-    @property
-    def evaluation(self) -> Path:
-        return self.path / "evaluation.json"
-
-    @property
-    def report(self) -> Path:
-        return self.path / "report.html"
-
-    @property
-    def lock(self) -> Path:
-        return self.path / "lock"
+    config, data, env = Inside("config.yaml"), Inside("data.json"), Inside("env.json")
+    metrics, timing = Inside("metrics.jsonl"), Inside("timing.jsonl")
+    evaluations, evaluation = Inside("evaluations.jsonl"), Inside("evaluation.json")
+    report, lock = Inside("report.html"), Inside("lock")
 
     def sample(self, images: int, direction: str) -> Path:
         return self.path / "samples" / f"{stamp(images)}-{direction}.webp"
@@ -153,7 +132,7 @@ def read_lines(path: Path, newest: int | None = None) -> list[dict[str, Any]]:
 def _newest(path: Path, count: int) -> list[bytes]:
     """The last lines of a file; not much more of it is read."""
     with path.open("rb") as file:
-        size, block = file.seek(0, 2), 1 << 18
+        size, block = file.seek(0, 2), 1 << 16
         while True:
             file.seek(max(0, size - block))
             lines = file.read().splitlines()
@@ -179,13 +158,7 @@ def read_evenly(path: Path, most: int = 600) -> list[dict[str, Any]]:
 
 def last_row(path: Path) -> dict[str, Any] | None:
     """The last whole row of a log, if it has one; only the log's end is read."""
-    try:
-        with path.open("rb") as file:
-            file.seek(max(0, file.seek(0, 2) - _LONGEST))
-            lines = file.read(_LONGEST).splitlines()
-    except OSError:
-        return None
-    return next((row for line in reversed(lines) if (row := _row(line)) is not None), None)
+    return next(reversed(read_lines(path, 2)), None)  # the last line may be torn
 
 
 _LONGEST = 1 << 16  # bytes of a line; what is longer is no line of ours

@@ -97,7 +97,7 @@ def test_python_trains_and_translates_alike(folders):
 def test_an_interrupted_training_says_how_to_go_on(call, folders, monkeypatch):
     from twofold.training import train as loop
 
-    monkeypatch.setattr(loop, "train", lambda *_: False)
+    monkeypatch.setattr(loop, "start_or_resume", lambda *_: False)
     result = call("train", "A", "B", "--out", "run")
     assert result.code == 130 and result.out == "resume:     twofold train --resume run\n"
 

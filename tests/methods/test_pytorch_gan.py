@@ -149,8 +149,7 @@ def test_four_steps(replay: int) -> None:
     assert config.cyclegan.replay == replay
     trainer = Trainer(
         build(config).double(),
-        lr=config.optim.lr,
-        betas=(config.optim.beta1, config.optim.beta2),
+        **config.optim.model_dump(),
         seed=config.seed,
     )
     theirs = Theirs(trainer.method, blocks=9, buffer=replay)

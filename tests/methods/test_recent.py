@@ -5,7 +5,7 @@ import torch
 
 from twofold.methods.base import Batch
 from twofold.methods.cyclegan import CycleGAN
-from twofold.methods.recent import DRAWN_PER_IMAGE, RecentImages
+from twofold.methods.replay import DRAWN_PER_IMAGE, RecentImages
 from twofold.networks.discriminators import PatchDiscriminator
 from twofold.networks.layers import initialise
 from twofold.networks.resnet import ResnetGenerator

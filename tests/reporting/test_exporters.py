@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from twofold.errors import TwofoldError
-from twofold.reporting import exporters, trackers
+from twofold.reporting import exporters
 from twofold.runs import Run, read_lines
 
 
@@ -81,7 +81,8 @@ def test_a_target_asked_for_after_the_end_gets_all(command, copied):
 
 def test_a_loss_that_comes_later_gets_a_column(tmp_path):
     run = Run(tmp_path)
-    target = exporters.Csv(run, [{"images": 1.0, "losses/a": 0.5}])
+    target = exporters.Csv(run)
+    target.report({"images": 1.0, "losses/a": 0.5})
     target.report({"images": 2.0, "losses/a": 0.25, "losses/b": 7.0})
     target.report({"images": 3.0, "losses/b": 8.0})
     assert [row["losses/b"] for row in in_csv(run)] == ["", "7.0", "8.0"]
@@ -113,20 +114,23 @@ def told(run, make):
     run.path.mkdir(exist_ok=True)
     run.env.write_text('[{"started": "2026-01-01", "command": "twofold train a b"}]')
     run.config.write_text("seed: 3\n")
-    killed = make(run, [])
+    killed = make(run)
     for row in ROWS[:2]:
         killed.report(row)
         killed.picture(int(row["images"]), "ab", GRID)
     killed.flush()
     killed.report(ROWS[2])  # which the state at 4 images knows nothing of
-    if isinstance(killed, trackers.WandB):  # which has one run at a time in a process
+    if isinstance(killed, exporters.WandB):  # which has one run at a time in a process
         killed.run.finish()
-    again = make(run, ROWS[:2])
-    for row in ROWS[2:]:
+    again = make(run)
+    for row in ROWS:
         again.report(row)
     again.picture(8, "ab", GRID)
     again.close()
-    make(run, ROWS).close()  # asked for after the end
+    late = make(run)  # asked for after the end
+    for row in ROWS:
+        late.report(row)
+    late.close()
 
 
 def records(content, block=1 << 15):
@@ -171,9 +175,9 @@ def offline(monkeypatch):
 def test_wandb_has_each_report_once_offline_under_one_name(tmp_path, offline):
     pytest.importorskip("wandb", reason="the extra wandb is not installed")
     run = Run(tmp_path / "run")
-    told(run, trackers.WandB)
+    told(run, exporters.WandB)
     rows, names = in_wandb(run)
-    assert names == {(trackers.identity(run), "twofold")}
+    assert names == {(exporters.identity(run), "twofold")}
     assert [step for step, _ in rows] == [2, 4, 6, 8]
     for (_, values), row in zip(rows, ROWS, strict=True):
         assert values["losses/gan_ab"] == row["losses/gan_ab"] and values["epoch"] == row["epoch"]
@@ -187,7 +191,7 @@ def test_mlflow_has_each_report_once_in_the_run_folder(tmp_path, offline, monkey
 
     monkeypatch.chdir(tmp_path)
     run = Run(tmp_path / "run")
-    told(run, trackers.MLflow)
+    told(run, exporters.MLflow)
     client = MlflowClient(f"sqlite:///{run.path}/mlflow/mlflow.db")
     (found,) = client.search_runs([client.get_experiment_by_name("twofold").experiment_id])
     history = client.get_metric_history(found.info.run_id, "losses/gan_ab")
@@ -213,7 +217,7 @@ def test_what_others_log_changes_nothing_of_a_run(lab, finished, tmp_path, offli
 
 
 class Unreachable:
-    def __init__(self, run, before):
+    def __init__(self, run):
         self.asked = 0
 
     def report(self, values):
@@ -226,19 +230,20 @@ class Unreachable:
 def test_a_server_that_is_gone_is_said_once_and_the_run_goes_on(tmp_path, monkeypatch):
     said = []
     monkeypatch.setitem(exporters.EXPORTERS, "mlflow", Unreachable)
-    (target,) = exporters.start(["mlflow"], Run(tmp_path), said.append)
+    targets = exporters.Exporters(["mlflow"], Run(tmp_path), said.append)
+    target = targets.targets["mlflow"]
     for row in ROWS:
-        target.report(row)
-    target.close()
-    assert target.target.asked == 1
+        targets.report(row)
+    targets.close()
+    assert target.asked == 1
     assert len(said) == 1 and said[0].startswith("--log mlflow stopped: ConnectionError: no route to host;")
 
 
 @pytest.mark.parametrize("name", ["wandb", "mlflow"])
 def test_a_server_that_refuses_at_the_start_is_one_line(tmp_path, monkeypatch, name):
-    def refuse(run, before):
+    def refuse(run):
         raise ValueError("no\nkey")
 
     monkeypatch.setitem(exporters.EXPORTERS, name, refuse)
     with pytest.raises(TwofoldError, match=f"--log {name} cannot start: ValueError: no key"):
-        exporters.start([name], Run(tmp_path), print)
+        exporters.Exporters([name], Run(tmp_path), print)

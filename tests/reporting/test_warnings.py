@@ -4,9 +4,9 @@ import numpy as np
 
 from twofold.evaluation.doctor import examine as doctor
 from twofold.formats import images
-from twofold.reporting import records
 from twofold.reporting.report import write_report
 from twofold.runs import Run
+from twofold.training import records
 
 
 def test_a_warning_is_said_once_and_changes_nothing(lab, tmp_path, command, monkeypatch):

@@ -22,8 +22,7 @@ import torch._dynamo  # noqa: F401, torch's optimizers import it at their first 
 
 from twofold import distributed
 from twofold.cli import app as cli
-from twofold.reporting import records
-from twofold.training import start, state
+from twofold.training import records, start, state
 from twofold.training.trainer import Trainer
 
 

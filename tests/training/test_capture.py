@@ -86,7 +86,7 @@ def steps_on_meta(settings, watched):
     with watched:
         for _ in range(3):
             trainer.step(Batch(a, b), 2e-4)
-    assert trainer.images == 6 and trainer.sums._names
+    assert trainer.images == 6 and trainer.sums._rows
     return trainer
 
 
@@ -104,7 +104,7 @@ def test_asking_is_noticed(ask):
     sums = LossSums(torch.device("meta"))
     sums.add({"x": torch.empty((), device="meta")}, 0)
     with NoAsking(), pytest.raises(AssertionError, match="asks the device"):
-        ask(sums._sums[0])
+        ask(sums._rows["x"][0])
 
 
 NOT_REPEATABLE = re.compile(
@@ -216,7 +216,7 @@ def trained(name, recorder, monkeypatch, notify=pytest.fail):
     config = compose(BASE, SETTINGS[name])
     size, draws = config.data.size, torch.Generator().manual_seed(1)
     trainer = Trainer(
-        build(config), ema=config.training.ema, channels_last=True, fused=True, captured=True, notify=notify
+        build(config), ema=config.training.ema, channels_last=True, fused=True, capture=True, notify=notify
     )
     for step in range(2 * WARM_UP + 4):
         a, b = (torch.rand(2, 3, size, size, generator=draws) * 2 - 1 for _ in "ab")

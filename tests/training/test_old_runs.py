@@ -34,7 +34,7 @@ def test_everything_in_its_state_is_restored_exactly(old):
     trainer = trainer_for(config, pytest.fail)
     progress = state.load(old, trainer, pytest.fail)
     saved = load_file(old.state(STOPPED) / "state.safetensors")
-    now = state.shared(trainer) | state.private(trainer)
+    now = state.content(trainer)
     assert trainer.images == STOPPED and progress is not None and progress["losses"]
     weights = {name for name in saved if name.startswith(("method/", "average/", "adam/", "sums/"))}
     assert {"method/", "adam/", "sums/"} <= {name.split("/")[0] + "/" for name in weights}

@@ -21,7 +21,7 @@ def advance(trainer, steps):
 
 
 def everything(trainer):
-    return {name: t.clone() for name, t in (state.shared(trainer) | state.private(trainer)).items()}
+    return {name: t.clone() for name, t in state.content(trainer).items()}
 
 
 def names(run):

@@ -52,7 +52,8 @@ def as_options(model: type[BaseModel], prefix: str = "", panel: Group | None = N
                 consume_multiple=setting == "training.log",
             )
             fields[name] = (Annotated[(inner, *field.metadata, parameter)], field)
-    return create_model(model.__name__, __base__=model, **fields)
+    described = {"use_attribute_docstrings": False}  # the fields have their descriptions already
+    return create_model(model.__name__, __base__=model, __cls_kwargs__=described, **fields)
 
 
 if TYPE_CHECKING:
@@ -134,7 +135,7 @@ def start(run: Path, overrides: Layer, dry_run: bool, json: bool) -> int:
             plan = training.plan(run, overrides, watching.notify)
             emit(dumps(plan | {"config": yaml.safe_load(plan["config"])}) if json else plan_text(plan))
             return 0
-        finished = training.train(run, overrides, watching)
+        finished = training.start_or_resume(run, overrides, watching.notify, watching.progress)
         if os.environ.get("RANK", "0") == "0":  # one of several processes prints for all
             for line in next_commands(run, finished):
                 watching.notify(line)

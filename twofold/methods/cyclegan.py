@@ -9,8 +9,7 @@ from torch import Tensor, nn
 from twofold.losses.perceptual import Perceptual
 from twofold.methods.adversarial import LSGAN, AdversarialObjective
 from twofold.methods.base import Batch, Method, Update, apply_to_each, l1, masked_l1
-from twofold.methods.recent import DRAWN_PER_IMAGE, KEPT_REAL, KEPT_TRANSLATED, RecentImages
-from twofold.methods.replay import ReplayBuffer
+from twofold.methods.replay import DRAWN_PER_IMAGE, KEPT_REAL, KEPT_TRANSLATED, RecentImages, ReplayBuffer
 from twofold.networks.layers import Discriminator, Generator
 
 

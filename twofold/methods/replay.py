@@ -1,9 +1,15 @@
-"""The replay buffer: the discriminator also sees past translations (Shrivastava et al. 2017, §2.3)."""
+"""The replay buffer (Shrivastava et al. 2017, §2.3) and recent images: discriminators also see images of earlier steps."""
 
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+
+KEPT_REAL, KEPT_TRANSLATED = 64, 12
+"""Recent images kept of each kind: few translations, so that today's generators could nearly have made them."""
+
+DRAWN_PER_IMAGE = 2
+"""Recent images drawn for an extra update, for each image of a batch."""
 
 
 class ImageStorage(nn.Module):
@@ -97,6 +103,26 @@ class ReplayBuffer(ImageStorage):
         if self.rows is not None:
             return list(self.rows[: int(self.count)].split(1))
         return [image for name, image in sorted(self.named_buffers()) if name.startswith("image_")]
+
+
+class RecentImages(ImageStorage):
+    """The last `capacity` images of one kind and size, on the device that made them.
+
+    Extra discriminator updates after each batch draw from them: our own addition; there is no paper.
+    """
+
+    def keep(self, images: Tensor) -> None:
+        """Store `images` (N, C, H, W) in place of the oldest."""
+        rows = self.allocate(images, self.capacity)
+        for image in images.detach().split(1):
+            rows.index_copy_(0, self.count % self.capacity, image.to(rows.dtype))
+            self.count += 1
+
+    def draw(self, count: int) -> Tensor:
+        """Images drawn with replacement, (count, C, H, W); the draws come from the device's generator."""
+        assert self.rows is not None
+        share = torch.rand(count, device=self.rows.device)
+        return self.rows.index_select(0, (share * self.count.clamp(max=self.capacity)).long())
 
 
 def in_layout_of(images: Tensor, others: Tensor) -> Tensor:

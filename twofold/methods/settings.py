@@ -2,9 +2,9 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
-from twofold.losses.settings import separated
+from twofold.losses.settings import Group, separated
 
 MethodName = Literal["cyclegan", "pix2pix", "cut", "fastcut"]
 
@@ -40,46 +40,27 @@ DEFAULTS: dict[MethodName, dict[str, Any]] = {
 """The general defaults are CycleGAN's. A preset, a file, the environment and the command line override these."""
 
 
-class CycleGANSettings(BaseModel):
+class CycleGANSettings(Group):
     """Weights and options of the CycleGAN objective."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-    gan_ab: float = Field(
-        default=1.0,
-        ge=0,
-        description="Weight of the adversarial loss of A→B; 0 trains no discriminator of B.",
-    )
-    gan_ba: float = Field(
-        default=1.0,
-        ge=0,
-        description="Weight of the adversarial loss of B→A; 0 trains no discriminator of A.",
-    )
-    cycle_a: float = Field(default=10.0, ge=0, description="Weight of the forward cycle, A→B→A.")
-    cycle_b: float = Field(default=10.0, ge=0, description="Weight of the backward cycle, B→A→B.")
-    cycle: Literal["l1", "adversarial"] = Field(
-        default="l1", description="Cycle loss: L1, or adversarial with two further discriminators."
-    )
-    identity: float | None = Field(
-        default=None,
-        ge=0,
-        description="Weight of the identity loss as a share of the cycle weights; 0.5 by default, 0 where A and B"
-        " differ in channels.",
-    )
-    mask: float = Field(
-        default=0.0,
-        ge=0,
-        description="Weight of the loss that keeps images unchanged inside the masks of data.masks-a and -b.",
-    )
-    replay: int = Field(
-        default=50, ge=0, description="Past translations that each discriminator also sees; 0 turns it off."
-    )
-    recent_updates: int = Field(
-        default=0,
-        ge=0,
-        le=16,
-        description="Extra discriminator updates on recent images after each batch (an addition of twofold; no paper).",
-    )
+    gan_ab: float = Field(default=1.0, ge=0)
+    """Weight of the adversarial loss of A→B; 0 trains no discriminator of B."""
+    gan_ba: float = Field(default=1.0, ge=0)
+    """Weight of the adversarial loss of B→A; 0 trains no discriminator of A."""
+    cycle_a: float = Field(default=10.0, ge=0)
+    """Weight of the forward cycle, A→B→A."""
+    cycle_b: float = Field(default=10.0, ge=0)
+    """Weight of the backward cycle, B→A→B."""
+    cycle: Literal["l1", "adversarial"] = "l1"
+    """Cycle loss: L1, or adversarial with two further discriminators."""
+    identity: float | None = Field(default=None, ge=0)
+    """Weight of the identity loss as a share of the cycle weights; 0.5 by default, 0 where A and B differ in channels."""
+    mask: float = Field(default=0.0, ge=0)
+    """Weight of the loss that keeps images unchanged inside the masks of data.masks-a and -b."""
+    replay: int = Field(default=50, ge=0)
+    """Past translations that each discriminator also sees; 0 turns it off."""
+    recent_updates: int = Field(default=0, ge=0, le=16)
+    """Extra discriminator updates on recent images after each batch (an addition of twofold; no paper)."""
 
     @model_validator(mode="after")
     def _has_a_loss(self) -> "CycleGANSettings":
@@ -88,21 +69,17 @@ class CycleGANSettings(BaseModel):
         return self
 
 
-class Pix2PixSettings(BaseModel):
+class Pix2PixSettings(Group):
     """Weights and options of the pix2pix objective."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-    conditional: bool = Field(
-        default=True, description="The discriminator sees the input beside the output (cGAN)."
-    )
-    gan: float = Field(
-        default=1.0, ge=0, description="Weight of the adversarial loss; 0 trains no discriminator."
-    )
-    distance: float = Field(default=100.0, ge=0, description="Weight of the distance to the ground truth.")
-    norm: Literal["l1", "l2"] = Field(
-        default="l1", description="That distance: mean absolute (l1) or mean squared (l2) difference."
-    )
+    conditional: bool = True
+    """The discriminator sees the input beside the output (cGAN)."""
+    gan: float = Field(default=1.0, ge=0)
+    """Weight of the adversarial loss; 0 trains no discriminator."""
+    distance: float = Field(default=100.0, ge=0)
+    """Weight of the distance to the ground truth."""
+    norm: Literal["l1", "l2"] = "l1"
+    """That distance: mean absolute (l1) or mean squared (l2) difference."""
 
     @model_validator(mode="after")
     def _has_a_loss(self) -> "Pix2PixSettings":
@@ -111,33 +88,28 @@ class Pix2PixSettings(BaseModel):
         return self
 
 
-class CUTSettings(BaseModel):
+class CUTSettings(Group):
     """Weights and options of the CUT and FastCUT objectives."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-    gan: float = Field(
-        default=1.0, ge=0, description="Weight of the adversarial loss; 0 trains no discriminator."
-    )
-    nce: float = Field(default=1.0, gt=0, description="Weight of the patch loss (PatchNCE).")
-    nce_identity: bool = Field(
-        default=True,
-        description="Apply the patch loss to B and its own translation too, which keeps colours.",
-    )
+    gan: float = Field(default=1.0, ge=0)
+    """Weight of the adversarial loss; 0 trains no discriminator."""
+    nce: float = Field(default=1.0, gt=0)
+    """Weight of the patch loss (PatchNCE)."""
+    nce_identity: bool = True
+    """Apply the patch loss to B and its own translation too, which keeps colours."""
     layers: Annotated[tuple[int, ...], BeforeValidator(separated)] = Field(
-        default=(0, 4, 8, 12, 16),
-        min_length=1,
-        description="Generator layers whose features the patch loss compares.",
+        default=(0, 4, 8, 12, 16), min_length=1
     )
-    temperature: float = Field(default=0.07, gt=0, description="Temperature of the patch loss.")
-    patches: int = Field(default=256, ge=2, description="Patches compared in each layer.")
-    head_width: int = Field(default=256, ge=1, le=4096, description="Width of the networks on the features.")
-    flip: bool = Field(default=False, description="FastCUT's flip equivariance.")
-    mask: float = Field(
-        default=0.0,
-        ge=0,
-        description="Weight of the loss that keeps A unchanged inside the masks of data.masks-a.",
-    )
-    replay: int = Field(
-        default=0, ge=0, description="Past translations that the discriminator also sees; 0 turns it off."
-    )
+    """Generator layers whose features the patch loss compares."""
+    temperature: float = Field(default=0.07, gt=0)
+    """Temperature of the patch loss."""
+    patches: int = Field(default=256, ge=2)
+    """Patches compared in each layer."""
+    head_width: int = Field(default=256, ge=1, le=4096)
+    """Width of the networks on the features."""
+    flip: bool = False
+    """FastCUT's flip equivariance."""
+    mask: float = Field(default=0.0, ge=0)
+    """Weight of the loss that keeps A unchanged inside the masks of data.masks-a."""
+    replay: int = Field(default=0, ge=0)
+    """Past translations that the discriminator also sees; 0 turns it off."""

@@ -10,18 +10,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from twofold.files import write_atomically
+from twofold.pages import run_folder
 from twofold.pages.charts import LOSSES, evenly, losses_by_kind, run_charts
 from twofold.pages.html import data_uri, render
-from twofold.pages.run_folder import (
-    ROWS,
-    RunFolder,
-    evaluation,
-    facts,
-    read,
-    settings_by_room,
-    table,
-    usual_speed,
-)
+from twofold.pages.run_folder import ROWS, RunFolder
 from twofold.read_untrusted import as_dict, as_list, number, parse_file
 from twofold.runs import DIRECTIONS, Run
 
@@ -45,20 +37,20 @@ def write_report(run: Run) -> Path:
     Raises:
         OSError: the folder cannot be written to; an older report stays as it was.
     """
-    folder, data = read(run), as_dict(parse_file(run.data, json.loads))
+    folder, data = run_folder.read(run), as_dict(parse_file(run.data, json.loads))
     domains = {side: domain for side in "ab" if (domain := as_dict(data.get(side)))}
     document = render(
         "report.html",
         run=folder,
         alone=True,
-        facts=facts(folder, usual_speed(folder.timing)),
+        facts=run_folder.facts(folder, run_folder.usual_speed(folder.timing)),
         folders=[Path(str(as_dict(domains.get(side)).get("folder") or "")).name for side in "ab"],
         diagnosis=diagnose(run),
-        evaluation=evaluation(folder.evaluation),
+        evaluation=run_folder.evaluation(folder.evaluation),
         pictures=list(_pictures(run, as_list(folder.evaluation.get("pictures")))),
         frames={way: frames for way in DIRECTIONS if (frames := list(_frames(run.samples(way))))},
         charts=run_charts(folder),
-        settings=settings_by_room(folder.config),
+        settings=run_folder.settings_by_room(folder.config),
         domains=[_domain(side, domain) for side, domain in domains.items()],
         starts=[_start(start) for start in folder.starts[:ROWS]],
         glossary=_glossary(folder),
@@ -122,7 +114,7 @@ def _domain(side: str, domain: dict[Any, Any]) -> dict[str, Any]:
 
 
 def _start(start: dict[Any, Any]) -> dict[str, Any]:
-    rows = table({key: value for key, value in start.items() if key != "command"})
+    rows = run_folder.table({key: value for key, value in start.items() if key != "command"})
     return {"images": start.get("images", "?"), "command": str(start.get("command") or ""), "rows": rows}
 
 

@@ -14,13 +14,8 @@ from twofold.methods.cut import CUT
 from twofold.methods.cyclegan import CycleGAN
 from twofold.methods.pix2pix import Pix2Pix
 from twofold.methods.settings import MethodName
+from twofold.networks import registry
 from twofold.networks.layers import Discriminator, Generator, initialise
-from twofold.networks.registry import (
-    automatic_generator,
-    build_discriminator,
-    build_generator,
-    check_size,
-)
 from twofold.networks.resnet import ResnetGenerator
 from twofold.networks.settings import DiscriminatorSettings, GeneratorSettings, Init
 from twofold.randomness import seed32
@@ -94,9 +89,9 @@ def channels(config: Config) -> tuple[int, int]:
 
 def generator(config: Config, in_channels: int, out_channels: int) -> Generator:
     chosen, size = config.generator, config.data.size
-    name = automatic_generator(size) if chosen.network == "auto" else chosen.network
+    name = registry.automatic_generator(size) if chosen.network == "auto" else chosen.network
     channels = {"in_channels": in_channels, "out_channels": out_channels}
-    network = build_generator(name, **channels, size=size, **arguments(chosen))
+    network = registry.build_generator(name, **channels, size=size, **arguments(chosen))
     if config.machine.checkpoint:
         checkpoint_blocks(network)
     fill(network, chosen.init)
@@ -105,14 +100,13 @@ def generator(config: Config, in_channels: int, out_channels: int) -> Generator:
 
 def discriminator(config: Config, in_channels: int) -> Discriminator:
     chosen = config.discriminator
-    network = build_discriminator(chosen.network, in_channels=in_channels, **arguments(chosen))
-    check_size(network, config.data.size, config.data.size)
+    network = registry.build_discriminator(chosen.network, in_channels=in_channels, **arguments(chosen))
+    registry.check_size(network, config.data.size, config.data.size)
     fill(network, chosen.init)
     return network
 
 
 def arguments(chosen: GeneratorSettings | DiscriminatorSettings) -> dict[str, Any]:
-    """The constructor arguments in a network's settings."""
     return chosen.model_dump(exclude={"network", "init"})
 
 

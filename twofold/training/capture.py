@@ -1,10 +1,7 @@
 """A training step as one CUDA graph: recorded once, then launched as one instead of as thousands of kernels.
 
-A graph repeats the same kernels on the same memory, so nothing in a step may depend on a Python number: everything that
-changes from step to step is on the device. `Trainer` puts the learning rates, the image count and the averages' weight
-there, the methods draw from the device's own generator, and the images are copied to where the graph reads them.
-tests/training/test_capture.py checks this for every method on a CPU: it repeats the operations of one step on the images
-of the next.
+A graph repeats the same kernels on the same memory, so nothing in a step may depend on a Python number that changes.
+tests/training/test_capture.py checks this on a CPU: it repeats the operations of one step on the images of the next.
 """
 
 from collections.abc import Callable
@@ -83,7 +80,7 @@ class Capture:
         if seen > WARM_UP and kind not in self.recorded and not self.failed:
             self._record(batch, kind)
         recorded = self.recorded.get(kind)
-        if recorded is None or not same_shapes(recorded[0], batch):
+        if recorded is None or [x.shape for x in tensors(recorded[0])] != [x.shape for x in tensors(batch)]:
             self.recorder.run(lambda: self.learn(batch))
             return
         inputs, repeat = recorded
@@ -104,8 +101,3 @@ class Capture:
 
 def tensors(batch: Batch) -> list[Tensor]:
     return [x for x in batch if isinstance(x, Tensor)]
-
-
-def same_shapes(one: Batch, other: Batch) -> bool:
-    """Whether both have tensors of the same shapes."""
-    return [x.shape for x in tensors(one)] == [x.shape for x in tensors(other)]

@@ -5,8 +5,6 @@ choice, except for settings that only affect speed or memory and that its machin
 """
 
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
 from importlib.util import find_spec
 from typing import Any
 
@@ -23,17 +21,18 @@ from twofold.networks.layers import Discriminator, Generator
 from twofold.networks.resnet import ResnetGenerator
 from twofold.runs import Notify
 from twofold.training import memory
+from twofold.training.settings import MachineSettings
 
 COMPILING_PAYS = 2_000 * 256**2
-"""Pixels, over all images of a run, from which a GPU saves more time than compiling takes. Not measured."""
+"""Pixels, over all images of a run, from which a GPU saves more time than compiling takes. Not measured. On a CPU our
+convolutions are faster than compiled ones (docs/performance.md)."""
 
 CHECKPOINT_SHARE = 0.6
 """The share of the free memory that a step may need before residual blocks are checkpointed."""
 
-UNDECIDED = {
-    **{"compile": "auto", "capture": None, "native": None, "channels_last": None, "fused": None},
-    "checkpoint": None,
-}
+UNDECIDED = MachineSettings().model_dump(
+    include={"compile", "capture", "native", "channels_last", "fused", "checkpoint"}
+)
 """The speed settings that are chosen for a device, as they are before the choice."""
 
 
@@ -48,56 +47,52 @@ def choose(config: Config, total: int, notify: Notify) -> Config:
     """
     given = config.machine
     device = hardware.pick_device(given.device, local_rank())
-    precision = given.precision
-    if precision == "auto":
-        precision = "bf16" if hardware.fast_bf16(device) else "float32"
-    layout = device.type == "cpu" or precision == "bf16"
-    chosen = {
-        "device": device.type if given.device == "auto" else given.device,
-        "precision": precision,
-        "threads": given.threads or torch.get_num_threads(),
-        "channels_last": layout if given.channels_last is None else given.channels_last,
-        "fused": device.type in ("cpu", "cuda") if given.fused is None else given.fused,
-        "compile": choose_compile(config, device, total),
-        "native": if_possible("native", given.native, can_use_native(device), "a CPU, Linux and gcc"),
-    }
-    config = with_machine(config, chosen)
-    config = with_machine(config, {"checkpoint": choose_checkpoint(config, device, notify)})
-    needed = "CUDA, one process, images of one size and machine.checkpoint false"
-    capture = False if given.capture is None and given.compile == "off" else given.capture
-    return with_machine(
-        config, {"capture": if_possible("capture", capture, can_capture(config, device), needed)}
+    pays = device.type == "cuda" and total * config.data.size**2 >= COMPILING_PAYS
+    config = fill_in(
+        config,
+        device=device.type,
+        precision="bf16" if hardware.fast_bf16(device) else "float32",
+        threads=torch.get_num_threads(),
+        fused=device.type in ("cpu", "cuda"),
+        compile="on" if pays and can_compile(device) else "off",
+        native=can_use_native(device),
     )
+    config = fill_in(config, channels_last=device.type == "cpu" or config.machine.precision == "bf16")
+    config = fill_in(config, checkpoint=choose_checkpoint(config, device, notify))
+    config = fill_in(config, capture=given.compile != "off" and can_capture(config, device))
+    refuse_impossible(config, device)
+    return config
+
+
+def fill_in(config: Config, **automatic: Any) -> Config:
+    """The config with these machine settings where they are left open."""
+    left_open = {name for name in automatic if getattr(config.machine, name) in (None, "auto")}
+    return with_machine(config, {name: automatic[name] for name in left_open})
 
 
 def with_machine(config: Config, changes: dict[str, Any]) -> Config:
     return configs.compose(config.model_dump(), {"machine": changes})
 
 
-def choose_compile(config: Config, device: torch.device, total: int) -> str:
-    """On a CPU never: our convolutions there are faster than compiled ones (docs/performance.md)."""
-    if config.machine.compile == "auto":
-        pays = device.type == "cuda" and total * config.data.size**2 >= COMPILING_PAYS
-        return "on" if pays and can_compile(device) else "off"
-    if config.machine.compile == "on" and not can_compile(device):
+def refuse_impossible(config: Config, device: torch.device) -> None:
+    """Refuse the user's settings that this machine cannot have."""
+    used = config.machine
+    if used.compile == "on" and not can_compile(device):
         needed = "a C++ compiler" + (" and Triton" if device.type == "cuda" else "")
         raise UsageError(f"machine.compile on needs {needed}, which is not installed; use auto or off")
-    return config.machine.compile
-
-
-def if_possible(name: str, given: bool | None, possible: bool, needed: str) -> bool:
-    """The user's value of a setting, or by default whether it is possible."""
-    if given and not possible:
-        raise UsageError(f"machine.{name} true needs {needed}; leave it out or use false")
-    return possible if given is None else given
+    if used.native and not can_use_native(device):
+        raise UsageError("machine.native true needs a CPU, Linux and gcc; leave it out or use false")
+    if used.capture and not can_capture(config, device):
+        raise UsageError(
+            "machine.capture true needs CUDA, one process, images of one size and machine.checkpoint false; leave it"
+            " out or use false"
+        )
 
 
 def choose_checkpoint(config: Config, device: torch.device, notify: Notify) -> bool:
     """Checkpointing, which makes a step take 1.2 times as long, only where memory is short."""
-    if config.machine.checkpoint is not None or config.machine.capture:
-        return bool(config.machine.checkpoint)
     free = hardware.free_memory(device)
-    if free is None:
+    if free is None or config.machine.checkpoint is not None or config.machine.capture:
         return False
     need = memory.estimate_step(with_machine(config, {"checkpoint": False})).total
     if need <= CHECKPOINT_SHARE * free:
@@ -202,10 +197,3 @@ def compile_networks(method: Method) -> None:
             network.compile(dynamic=False)
         if isinstance(network, ResnetGenerator):  # CUT calls this
             network.forward_with_features = torch.compile(network.forward_with_features, dynamic=False)
-
-
-@contextmanager
-def uncompiled() -> Iterator[None]:
-    """Inside the block compiled networks run as plain torch."""
-    with torch.compiler.set_stance("force_eager"):
-        yield

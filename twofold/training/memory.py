@@ -46,15 +46,12 @@ def estimate_step(config: Config) -> Need:
 
     Kept for the next call with these settings: the meta device takes a second.
     """
-    used = config.machine.model_copy(
-        update={"capture": None}
-    )  # does not matter here, and is chosen afterwards
-    return _estimate_step(config.model_copy(update={"machine": used}).model_dump_json())
+    used = config.machine.model_copy(update={"capture": None})  # has no effect here, and is chosen later
+    return _estimate_step(config.model_copy(update={"machine": used}))  # pyright: ignore[reportArgumentType], frozen
 
 
 @lru_cache(maxsize=4)
-def _estimate_step(content: str) -> Need:
-    config = Config.model_validate_json(content)
+def _estimate_step(config: Config) -> Need:
     size, batch = config.data.size, config.training.batch
     with torch.device("meta"):
         method = build(config)

@@ -2,9 +2,9 @@
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BeforeValidator, Field
 
-from twofold.losses.settings import separated
+from twofold.losses.settings import Group, separated
 
 Precision = Literal["auto", "float32", "bf16"]
 Compile = Annotated[
@@ -14,86 +14,64 @@ Compile = Annotated[
 LogName = Literal["csv", "tensorboard", "wandb", "mlflow"]
 
 
-class OptimSettings(BaseModel):
+class OptimSettings(Group):
     """Adam, the same for every network except for the discriminators' learning rate."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-    lr: float = Field(default=2e-4, gt=0, description="Learning rate during the constant epochs.")
-    disc_lr: float = Field(
-        default=1.0,
-        gt=0,
-        description="Learning rate of the discriminators, as a multiple of the generators' (TTUR).",
-    )
-    beta1: float = Field(default=0.5, ge=0, lt=1, description="Adam's decay of the gradient's mean.")
-    beta2: float = Field(default=0.999, ge=0, lt=1, description="Adam's decay of the gradient's square.")
+    lr: float = Field(default=2e-4, gt=0)
+    """Learning rate during the constant epochs."""
+    disc_lr: float = Field(default=1.0, gt=0)
+    """Learning rate of the discriminators, as a multiple of the generators' (TTUR)."""
+    beta1: float = Field(default=0.5, ge=0, lt=1)
+    """Adam's decay of the gradient's mean."""
+    beta2: float = Field(default=0.999, ge=0, lt=1)
+    """Adam's decay of the gradient's square."""
 
 
-class TrainingSettings(BaseModel):
+class TrainingSettings(Group):
     """Length and outputs of a run, counted in images (in pairs for paired data)."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-    epochs: float = Field(
-        default=100, ge=0, description="Epochs at constant learning rate; an epoch is max(|A|, |B|) images."
-    )
-    decay_epochs: float = Field(
-        default=100, ge=0, description="Epochs of linear decay of the learning rate to zero."
-    )
-    batch: int = Field(default=1, ge=1, description="Images in a batch, for each process.")
-    ema: float = Field(
-        default=0,
-        ge=0,
-        description="Half-life, in images, of the averaged generators that snapshots hold; 0: no averaging.",
-    )
-    samples: int = Field(default=4, ge=0, le=16, description="Images of each domain in a sample grid.")
-    report_every: int | None = Field(default=None, ge=1, description="Images between lines of metrics.jsonl.")
-    sample_every: int | None = Field(default=None, ge=1, description="Images between sample grids.")
-    snapshot_every: int | None = Field(default=None, ge=1, description="Images between snapshots.")
-    state_every: int | None = Field(default=None, ge=1, description="Images between states to resume from.")
-    log: Annotated[tuple[LogName, ...], BeforeValidator(separated)] = Field(
-        default=(),
-        description="Also write the reports for other programs: csv, tensorboard, wandb, mlflow.",
-    )
+    epochs: float = Field(default=100, ge=0)
+    """Epochs at constant learning rate; an epoch is max(|A|, |B|) images."""
+    decay_epochs: float = Field(default=100, ge=0)
+    """Epochs of linear decay of the learning rate to zero."""
+    batch: int = Field(default=1, ge=1)
+    """Images in a batch, for each process."""
+    ema: float = Field(default=0, ge=0)
+    """Half-life, in images, of the averaged generators that snapshots hold; 0: no averaging."""
+    samples: int = Field(default=4, ge=0, le=16)
+    """Images of each domain in a sample grid."""
+    report_every: int | None = Field(default=None, ge=1)
+    """Images between lines of metrics.jsonl."""
+    sample_every: int | None = Field(default=None, ge=1)
+    """Images between sample grids."""
+    snapshot_every: int | None = Field(default=None, ge=1)
+    """Images between snapshots."""
+    state_every: int | None = Field(default=None, ge=1)
+    """Images between states to resume from."""
+    log: Annotated[tuple[LogName, ...], BeforeValidator(separated)] = ()
+    """Also write the reports for other programs: csv, tensorboard, wandb, mlflow."""
 
 
-class MachineSettings(BaseModel):
+class MachineSettings(Group):
     """Use of the machine; `auto` and unset are chosen at the first start and written to config.yaml."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-    device: str = Field(
-        default="auto", description="auto (a CUDA GPU, else Apple's, else the CPU), cpu, cuda, cuda:1 or mps."
-    )
-    precision: Precision = Field(
-        default="auto", description="float32 or bf16; auto is bf16 where the machine computes it fast."
-    )
-    compile: Compile = Field(
-        default="auto", description="Compile the networks; auto: on CUDA, in runs long enough to save time."
-    )
-    capture: bool | None = Field(
-        default=None,
-        description="On CUDA, launch each step as one captured graph; by default where possible, unless compile"
-        " is off.",
-    )
-    native: bool | None = Field(
-        default=None,
-        description="On a CPU, run convolutions and norms as C code; by default where gcc is installed.",
-    )
-    threads: int | None = Field(
-        default=None,
-        ge=1,
-        description="CPU threads; by default one for each core. Other counts round differently.",
-    )
-    channels_last: bool | None = Field(
-        default=None, description="Channels-last memory layout; by default on a CPU and with bf16."
-    )
-    fused: bool | None = Field(
-        default=None, description="One fused kernel for each optimizer step; by default on CPU and CUDA."
-    )
-    deterministic: bool = Field(default=False, description="On CUDA, bitwise repeatable but slower.")
-    checkpoint: bool | None = Field(
-        default=None,
-        description="Compute residual blocks twice, which needs less memory and gives the same results; by default"
-        " where memory is short.",
-    )
+    device: str = "auto"
+    """auto (a CUDA GPU, else Apple's, else the CPU), cpu, cuda, cuda:1 or mps."""
+    precision: Precision = "auto"
+    """float32 or bf16; auto is bf16 where the machine computes it fast."""
+    compile: Compile = "auto"
+    """Compile the networks; auto: on CUDA, in runs long enough to save time."""
+    capture: bool | None = None
+    """On CUDA, launch each step as one captured graph; by default where possible, unless compile is off."""
+    native: bool | None = None
+    """On a CPU, run convolutions and norms as C code; by default where gcc is installed."""
+    threads: int | None = Field(default=None, ge=1)
+    """CPU threads; by default one for each core. Other counts round differently."""
+    channels_last: bool | None = None
+    """Channels-last memory layout; by default on a CPU and with bf16."""
+    fused: bool | None = None
+    """One fused kernel for each optimizer step; by default on CPU and CUDA."""
+    deterministic: bool = False
+    """On CUDA, bitwise repeatable but slower."""
+    checkpoint: bool | None = None
+    """Compute residual blocks twice, with less memory and the same results; by default where memory is short."""

@@ -51,10 +51,7 @@ def new_run(run: Run, overrides: Layer, notify: Notify) -> Start:
     manifest = manifests.build_manifest(
         config.a, config.b, config.data, config.seed, notify, multiple_of=multiple
     )
-    config = choose_from_data(config, manifest, notify)
-    length = config.training
-    plan = schedule(config.optim.lr, length.epochs, length.decay_epochs, manifest.epoch)
-    config = with_intervals(config, plan.total, manifest)
+    config, plan = with_schedule(choose_from_data(config, manifest, notify), manifest)
     return Start(machine.choose(config, plan.total, notify), manifest, plan)
 
 
@@ -77,9 +74,7 @@ def resume(run: Run, overrides: Layer, notify: Notify) -> Start:
             f"the images have changed since {run.path} was started: {listed}; restore them, or start a new run with"
             " another --out"
         )
-    length = config.training
-    plan = schedule(config.optim.lr, length.epochs, length.decay_epochs, manifest.epoch)
-    config = with_intervals(config, plan.total, manifest)
+    config, plan = with_schedule(config, manifest)
     return Start(machine.choose_again(before, config, overrides, plan.total, notify), manifest, plan)
 
 
@@ -175,26 +170,28 @@ def metric_for(config: Config, manifest: Manifest, notify: Notify) -> HeldOutMet
     return wanted
 
 
-def with_intervals(config: Config, total: int, manifest: Manifest) -> Config:
-    """Choose how often to report, sample, snapshot, save and evaluate.
+def with_schedule(config: Config, manifest: Manifest) -> tuple[Config, Schedule]:
+    """Make the schedule, and choose how often to report, sample, snapshot, save and evaluate.
 
     About 20 snapshots a run, at most 100 images between reports. Translating a held-out image costs at most a fifth of
     training on one, so that evaluations take under 4 % of the time.
     """
-    step = config.training.batch * world()
+    length, step = config.training, config.training.batch * world()
+    plan = schedule(config.optim.lr, length.epochs, length.decay_epochs, manifest.epoch)
+    total = plan.total
     chosen = {
         "report_every": max(step, min(100, math.ceil(total / 200))),
         "sample_every": max(step, 25, math.ceil(total / 40)),
         "snapshot_every": max(step, math.ceil(total / 20)),
         "state_every": max(step, min(2000, manifest.epoch)),
     }
-    given = config.training.model_dump()
-    missing = {name: value for name, value in chosen.items() if given[name] is None}
+    missing = {name: value for name, value in chosen.items() if getattr(length, name) is None}
     images = min(len(manifest.a.held_out), config.evaluation.images)
     every = config.evaluation.every
     if every is None:
         every = max(step, math.ceil(total / 20), 6 * images)
-    return configs.compose(config.model_dump(), {"training": missing, "evaluation": {"every": every}})
+    chosen = {"training": missing, "evaluation": {"every": every}}
+    return configs.compose(config.model_dump(), chosen), plan
 
 
 def write(run: Run, start: Start) -> None:

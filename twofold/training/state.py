@@ -9,19 +9,21 @@ A state is a folder of safetensors files, so reading one can never run code:
 
 import json
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from twofold import distributed
 from twofold.errors import TwofoldError
 from twofold.files import sync, write_atomically
 from twofold.methods.base import Method
 from twofold.runs import Notify, Run
+from twofold.training.adam import Adam
 from twofold.training.trainer import Trainer
 
 FORMAT = 2
@@ -32,6 +34,7 @@ KEEP = 2
 
 ASIDE = "writing-"
 PRIVATE = ("memory/", "sums/")
+"""What each rank has of its own."""
 
 Tensors = dict[str, Tensor]
 
@@ -45,34 +48,30 @@ def save(run: Run, trainer: Trainer, progress: dict[str, Any]) -> None:
     folder = run.state(trainer.images)
     if folder.exists():  # saved at this image count already, when it was due or on a stop
         return
-    aside = folder.with_name(f"{ASIDE}{folder.name}")
+    aside, rank, tensors = folder.with_name(f"{ASIDE}{folder.name}"), distributed.rank(), content(trainer)
     try:
-        write(aside, trainer, progress)
+        if rank == 0:
+            for left in folder.parent.glob(f"{ASIDE}*"):  # by processes that were killed
+                shutil.rmtree(left)
+            aside.mkdir(parents=True)
+            store(tensors, aside / "state.safetensors")
+            facts = {"format": FORMAT, "images": trainer.images, "ranks": distributed.world()}
+            write_atomically(aside / "progress.json", json.dumps(facts | progress), durable=True)
+        distributed.barrier()
+        if rank != 0:
+            own = {name: t for name, t in tensors.items() if name.startswith(PRIVATE)}
+            store(own, aside / f"rank{rank}.safetensors")
+        distributed.barrier()
     except BaseException:
         shutil.rmtree(aside, ignore_errors=True)  # makes room for the next try
         raise
-    if distributed.rank() == 0:
+    if rank == 0:
+        sync(aside)
         aside.rename(folder)
         sync(folder.parent)
         for _, old in run.states()[:-KEEP]:
             shutil.rmtree(old)
     distributed.barrier()  # so that every rank sees the folder
-
-
-def write(folder: Path, trainer: Trainer, progress: dict[str, Any]) -> None:
-    if distributed.rank() == 0:
-        for left in folder.parent.glob(f"{ASIDE}*"):  # by processes that were killed
-            shutil.rmtree(left)
-        folder.mkdir(parents=True)
-        store(shared(trainer) | private(trainer), folder / "state.safetensors")
-        facts = {"format": FORMAT, "images": trainer.images, "ranks": distributed.world()}
-        write_atomically(folder / "progress.json", json.dumps(facts | progress), durable=True)
-    distributed.barrier()
-    if distributed.rank() != 0:
-        store(private(trainer), folder / f"rank{distributed.rank()}.safetensors")
-    distributed.barrier()
-    if distributed.rank() == 0:
-        sync(folder)
 
 
 def store(tensors: Tensors, path: Path) -> None:
@@ -94,16 +93,16 @@ def load(run: Run, trainer: Trainer, notify: Notify) -> dict[str, Any] | None:
     """
     damaged: dict[Path, str] = {}
     for images, folder in reversed(run.states()):
-        content, reason = None, "another process cannot read its part"
+        found, reason = None, "another process cannot read its part"
         try:
-            content = read(run, folder, trainer.method)
+            found = read(run, folder, trainer.method)
         except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
             reason = f"{type(error).__name__}: {error}"
-        if distributed.any_rank(content is None, trainer.device):
+        if distributed.any_rank(found is None, trainer.device):
             damaged[folder] = reason
             continue
-        assert content is not None
-        progress, tensors = content
+        assert found is not None
+        progress, tensors = found
         try:
             restore(trainer, tensors)
         except (KeyError, RuntimeError) as error:
@@ -113,7 +112,10 @@ def load(run: Run, trainer: Trainer, notify: Notify) -> dict[str, Any] | None:
         trainer.images = images
         for each, reason in damaged.items():
             notify(f"cannot read the state at {int(each.name)} images ({reason}); loaded the one at {images}")
-            rename_damaged(each)
+            if distributed.rank() == 0:  # so that its name is free and it is not read again
+                away = each.with_name(f"damaged-{each.name}")
+                shutil.rmtree(away, ignore_errors=True)
+                each.rename(away)
         return progress
     if damaged:
         reasons = "; ".join(f"{folder.name}: {reason}" for folder, reason in damaged.items())
@@ -151,9 +153,9 @@ def with_new_names(tensors: Tensors, method: Method) -> Tensors:
     """
     converted = {name: tensor for name, tensor in tensors.items() if not name.startswith("memory/")}
     for name, storage in method.image_storages().items():
-        saved = under(f"memory/{name.removeprefix('recent.')}", tensors)
+        saved = under(f"memory/{name.removeprefix('recent.')}/", tensors)
         if not saved and name == "replay_b":
-            saved = {k: t for k, t in under("memory", tensors).items() if k.isdigit()}
+            saved = {k: t for k, t in under("memory/", tensors).items() if k.isdigit()}
         state = {f"image_{place}": image for place, image in saved.items() if place.isdigit()}
         count = torch.tensor([len(state)])
         if len({image.shape for image in state.values()}) == 1:  # of one size: rows, the last not in use
@@ -161,68 +163,53 @@ def with_new_names(tensors: Tensors, method: Method) -> Tensors:
             empty = images.new_zeros(storage.capacity + 1 - len(images), *images.shape[1:])
             state = {"rows": torch.cat((images, empty))}
         state = {"count": count} | state | {k: t for k, t in saved.items() if not k.isdigit()}
-        converted |= prefixed(f"memory/{name}", state)
+        converted |= prefixed(f"memory/{name}/", state)
     return converted
 
 
-def rename_damaged(folder: Path) -> None:
-    """Rename a state that cannot be read, so that its name is free and it is not read again."""
-    if distributed.rank() == 0:
-        away = folder.with_name(f"damaged-{folder.name}")
-        shutil.rmtree(away, ignore_errors=True)
-        folder.rename(away)
-
-
-def shared(trainer: Trainer) -> Tensors:
-    """The tensors that are equal on every rank."""
-    tensors: Tensors = {}
-    for name, network in trainer.method.networks().items():
-        tensors |= {f"method/{name}.{key}": tensor for key, tensor in network.state_dict().items()}
-    for name, average in trainer.averages.items():
-        tensors |= prefixed(f"average/{name}", average.state_dict())
-    for phase, optimizer in trainer.optimizers.items():
-        for place, param in enumerate(trainer.params[phase]):
-            tensors |= prefixed(f"adam/{phase}/{place}", optimizer.state.get(param, {}))
-    return tensors
-
-
-def private(trainer: Trainer) -> Tensors:
-    """The tensors that each rank has of its own."""
-    tensors = prefixed("sums", trainer.sums.state())
-    for name, storage in trainer.method.image_storages().items():
-        tensors |= prefixed(f"memory/{name}", storage.state_dict())
+def content(trainer: Trainer) -> Tensors:
+    """Every tensor of this rank's state, by name."""
+    tensors = prefixed("sums/", trainer.sums.state())
+    for prefix, module in modules(trainer).items():
+        tensors |= prefixed(prefix, module.state_dict())
+    for prefix, optimizer, param in moments(trainer):
+        tensors |= prefixed(prefix, optimizer.state.get(param, {}))
     return tensors
 
 
 def restore(trainer: Trainer, tensors: Tensors) -> None:
-    """Load the tensors of `shared` and `private` into a trainer that was built alike."""
-    for name, network in trainer.method.networks().items():
-        network.load_state_dict(under(f"method/{name}", tensors, "."))
-    for name, average in trainer.averages.items():
-        average.load_state_dict(under(f"average/{name}", tensors))
+    """Load what `content` gave into a trainer that was built alike."""
+    trainer.sums.restore(under("sums/", tensors))
+    for prefix, module in modules(trainer).items():
+        module.load_state_dict(under(prefix, tensors))
+    for prefix, optimizer, param in moments(trainer):
+        on_device = optimizer.defaults["fused"] or optimizer.defaults["capturable"]
+        counter = param.device if on_device else torch.device("cpu")
+        for name, saved in under(prefix, tensors).items():
+            strided = torch.empty_like(param, requires_grad=False)  # as fused Adam relies on
+            optimizer.state[param][name] = saved.to(counter) if name == "step" else strided.copy_(saved)
+
+
+def modules(trainer: Trainer) -> dict[str, nn.Module]:
+    """Every module that is saved, by the prefix of its tensors."""
+    method = trainer.method
+    return {
+        **{f"method/{name}.": network for name, network in method.networks().items()},
+        **{f"average/{name}/": average for name, average in trainer.averages.items()},
+        **{f"memory/{name}/": storage for name, storage in method.image_storages().items()},
+    }
+
+
+def moments(trainer: Trainer) -> Iterator[tuple[str, Adam, Tensor]]:
+    """Every trained parameter with its optimizer and the prefix of its moments."""
     for phase, optimizer in trainer.optimizers.items():
         for place, param in enumerate(trainer.params[phase]):
-            moments = under(f"adam/{phase}/{place}", tensors)
-            on_device = optimizer.defaults["fused"] or optimizer.defaults["capturable"]
-            counter = param.device if on_device else torch.device("cpu")
-            optimizer.state[param] = {
-                name: saved.to(counter) if name == "step" else with_strides_of(param, saved)
-                for name, saved in moments.items()
-            }
-    for name, storage in trainer.method.image_storages().items():
-        storage.load_state_dict(under(f"memory/{name}", tensors))
-    trainer.sums.restore(under("sums", tensors))
-
-
-def with_strides_of(param: Tensor, saved: Tensor) -> Tensor:
-    """A saved moment on its parameter's device and with its strides, which fused Adam relies on."""
-    return torch.empty_like(param, requires_grad=False).copy_(saved)
+            yield f"adam/{phase}/{place}/", optimizer, param
 
 
 def prefixed(prefix: str, tensors: dict[str, Any]) -> Tensors:
-    return {f"{prefix}/{name}": tensor for name, tensor in tensors.items()}
+    return {prefix + name: tensor for name, tensor in tensors.items()}
 
 
-def under(prefix: str, tensors: Tensors, separator: str = "/") -> Tensors:
-    start = prefix + separator
-    return {k.removeprefix(start): t for k, t in tensors.items() if k.startswith(start)}
+def under(prefix: str, tensors: Tensors) -> Tensors:
+    return {k.removeprefix(prefix): t for k, t in tensors.items() if k.startswith(prefix)}

@@ -1,28 +1,27 @@
-"""A run, from two folders to the last snapshot. Read `train` from top to bottom."""
+"""A run, from two folders to the last snapshot. Read it from top to bottom."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 
 from twofold import config as configs
 from twofold import distributed, hardware
 from twofold.config import Config, Layer
-from twofold.cpu import scratch
 from twofold.data.dataset import open_images
 from twofold.data.loader import Loader
-from twofold.data.manifest import Manifest
 from twofold.errors import TwofoldError, UsageError
 from twofold.evaluation.features import own_network
 from twofold.files import lock, write_atomically
 from twofold.methods.base import Batch
+from twofold.presets import layer
 from twofold.reporting import exporters
-from twofold.reporting.records import NO_EVALUATION, Plan, Records, out_of_patience
 from twofold.runs import Notify, Run
 from twofold.training import machine, memory, start, state
 from twofold.training.build import build, perceptual
+from twofold.training.records import NO_EVALUATION, Records, out_of_patience
 from twofold.training.session import interruptible, own_torch_state
 from twofold.training.start import Start
 from twofold.training.trainer import Trainer
@@ -34,25 +33,74 @@ AGREE_EVERY = 16
 """Steps between the moments at which several processes agree on whether to stop."""
 
 
-class Watcher(Protocol):
-    """Follows a run: the terminal, a log, or nobody."""
-
-    def notify(self, line: str) -> None:
-        """Receive a line that the user should read."""
-        ...
-
-    def progress(self, images: int, total: int, rate: float, losses: dict[str, float]) -> None:
-        """Called after each step; `rate` in images/s since the start, `losses` as last reported."""
-        ...
+Progress = Callable[[int, int, float, dict[str, float]], None]
+"""Called after each step: images seen and of the whole run, images/s since the start, losses as last reported."""
 
 
-def train(out: Path, overrides: Layer, watcher: Watcher) -> bool:
+def train(
+    a: str | Path,
+    b: str | Path | None = None,
+    *,
+    out: str | Path | None = None,
+    method: str | None = None,
+    preset: str | None = None,
+    size: int | None = None,
+    epochs: float | None = None,
+    decay_epochs: float | None = None,
+    batch: int | None = None,
+    seed: int | None = None,
+    device: str | None = None,
+    settings: Mapping[str, Any] | None = None,
+    notify: Notify = lambda line: None,  # noqa: ARG005
+) -> Run:
+    """Train a translator between two folders of images, or resume the run in `out`.
+
+    Args:
+        a, b: the folders. For pairs, `a` alone may be a folder that holds both, or a list of them (.csv, .jsonl).
+        out: the run folder; runs/A2B-METHOD by default.
+        method, preset, size, epochs, decay_epochs, batch, seed, device: as on the command line.
+        settings: any other setting, nested: ``{"optim": {"lr": 1e-4}}``.
+        notify: receives each line that the user should read, for example `print`.
+
+    Returns:
+        The run. ``Translator.load(run.path)`` loads the trained translator.
+
+    Raises:
+        UsageError: a setting or a folder is wrong, or differs from the run in `out`.
+        TwofoldError: the run could not continue.
+        KeyboardInterrupt: the run was interrupted; everything is saved, and the same call resumes it.
+    """
+    short = {
+        "method": method,
+        "seed": seed,
+        "data.size": size,
+        "training.epochs": epochs,
+        "training.decay_epochs": decay_epochs,
+        "training.batch": batch,
+        "machine.device": device,
+    }
+    overrides = configs.merge(
+        layer(preset),
+        configs.from_environment(),
+        settings or {},
+        configs.nest({path: value for path, value in short.items() if value is not None}),
+        {name: Path(folder) for name, folder in (("a", a), ("b", b)) if folder is not None},
+    )
+    folder = Path(out) if out is not None else configs.default_out(overrides)
+    if not start_or_resume(folder, overrides, notify):
+        raise KeyboardInterrupt(f"{folder} is saved; the same call resumes it")
+    return Run(folder)
+
+
+def start_or_resume(
+    out: Path, overrides: Layer, notify: Notify, progress: Progress = lambda *_: None
+) -> bool:
     """Start the run in `out`, or resume it.
 
     Args:
         out: the run folder, created if it does not exist.
         overrides: the user's settings as a nested mapping, with `a` and `b`.
-        watcher: receives lines and progress.
+        notify, progress: receive lines that the user should read, and each step.
 
     Returns:
         True where the run is finished, False where it was interrupted.
@@ -67,30 +115,29 @@ def train(out: Path, overrides: Layer, watcher: Watcher) -> bool:
         if distributed.start(device):  # under torchrun, unless the caller has made a process group
             session.callback(distributed.stop)
         first = distributed.rank() == 0
-        notify = watcher.notify if first else lambda line: None  # noqa: ARG005
+        if not first:
+            notify = progress = lambda *_: None
         with distributed.rank_zero_first():
             is_new = not run.exists
             begin = start.new_run if is_new else start.resume
             started = begin(run, overrides, notify)
             exporters.check(started.config.training.log)
             if is_new:
-                check_networks(started.config)
-                check_memory(started)  # the last check, before anything is written
+                check(started)
             if first:
                 hold_lock(run, session)
             if first and is_new:
                 start.write(run, started)
-        return follow(run, started, watcher, notify)
+        return follow(run, started, notify, progress)
 
 
-def follow(run: Run, started: Start, watcher: Watcher, notify: Notify) -> bool:
+def follow(run: Run, started: Start, notify: Notify, progress: Progress) -> bool:
     """Train from the newest state, or from nothing, to the end of the schedule or until a stop is requested."""
     config, manifest, schedule = started
     one_size = config.data.resize != "none"
     with (
         interruptible() as stop,
         own_torch_state(config.machine.threads or 1, config.machine.deterministic, one_size),
-        scratch_memory(),
         explained_out_of_memory(config),
     ):
         with distributed.rank_zero_first():
@@ -99,20 +146,16 @@ def follow(run: Run, started: Start, watcher: Watcher, notify: Notify) -> bool:
         if trainer.device.type == "cuda":
             room = RESIDENT_SHARE * (hardware.free_memory(trainer.device) or 0)
             images = images.resident(trainer.device, int(room))
-        progress = state.load(run, trainer, notify) or {}
-        if is_over(run, started, trainer, progress, notify):
+        saved = state.load(run, trainer, notify) or {}
+        if is_over(run, started, trainer, saved, notify):
             return True
         notify(first_line(started, trainer))
         if distributed.rank() == 0:
             write_atomically(run.config, configs.to_yaml(config), durable=True)
             start.record_environment(run, trainer.images, trainer.device)
-        recorded = (config.method, config.data, config.training, config.evaluation, manifest)
-        records = Records(
-            *(run, Plan(*recorded, schedule.total, schedule.rate), trainer, images, progress, notify),
-            save_state=lambda progress: state.save(run, trainer, progress),
-        )
+        records = Records(run, started, trainer, images, saved, notify)
         with (
-            closing(records),
+            closing(records.exporters),
             Loader(
                 images.a,
                 images.b,
@@ -128,11 +171,10 @@ def follow(run: Run, started: Start, watcher: Watcher, notify: Notify) -> bool:
         ):
             records.start_clock(batches)
             for steps, (a, b, mask_a, mask_b) in enumerate(batches, 1):
-                before = trainer.images
-                trainer.step(Batch(a, b, mask_a=mask_a, mask_b=mask_b), schedule.rate(before))
-                records.after_step(before)
-                if distributed.rank() == 0:
-                    watcher.progress(trainer.images, schedule.total, records.rate(), records.losses)
+                images_before = trainer.images
+                trainer.step(Batch(a, b, mask_a=mask_a, mask_b=mask_b), schedule.rate(images_before))
+                records.after_step(images_before)
+                progress(trainer.images, schedule.total, records.rate(), records.losses)
                 if records.ended:
                     if trainer.images < schedule.total:
                         notify(stopped_early(run, trainer.images))
@@ -145,36 +187,30 @@ def follow(run: Run, started: Start, watcher: Watcher, notify: Notify) -> bool:
 
 
 def trainer_for(config: Config, notify: Notify) -> Trainer:
-    used, optim = config.machine, config.optim
+    used = config.machine
     return Trainer(
         build(config),
         device=hardware.pick_device(used.device, distributed.local_rank()),
-        precision=used.precision,
-        lr=optim.lr,
-        disc_lr=optim.disc_lr,
-        betas=(optim.beta1, optim.beta2),
-        fused=bool(used.fused),
-        channels_last=bool(used.channels_last),
         ema=config.training.ema,
         compiled=used.compile == "on",
-        kernels=bool(used.native),
-        captured=bool(used.capture),
         notify=notify,
         seed=config.seed,
+        **config.optim.model_dump(),
+        **used.model_dump(include={"precision", "fused", "channels_last", "native", "capture"}),
     )
 
 
-def is_over(run: Run, started: Start, trainer: Trainer, progress: dict[str, Any], notify: Notify) -> bool:
+def is_over(run: Run, started: Start, trainer: Trainer, saved: dict[str, Any], notify: Notify) -> bool:
     """Whether the run has nothing left to train, which is then printed."""
     config = started.config
     if trainer.images >= started.schedule.total:
         if distributed.rank() == 0:
-            exporters.catch_up(config.training.log, run, notify)
+            exporters.Exporters(config.training.log, run, notify).close()
         notify(
             f"{run.path} is finished with {trainer.images} images; raise --epochs or --decay-epochs to train longer"
         )
         return True
-    if out_of_patience(progress.get("best", NO_EVALUATION), config.evaluation.patience):
+    if out_of_patience(saved.get("best", NO_EVALUATION), config.evaluation.patience):
         notify(stopped_early(run, trainer.images))
         return True
     return False
@@ -192,17 +228,13 @@ def first_line(started: Start, trainer: Trainer) -> str:
     config, used, manifest = started.config, started.config.machine, started.manifest
     verb = "resuming" if trainer.images else "training"
     compiled = ", compiled (the first steps take minutes)" if used.compile == "on" else ""
+    a, b = len(manifest.a.train), len(manifest.b.train)
+    amount = f"{a} pairs" if manifest.paired else f"{a} + {b} images"
     return (
         f"{verb}: {config.method}, {config.generator.network}, {config.data.size} px, {used.precision} on"
-        f" {used.device}{compiled}; {amount(manifest)}, {manifest.epoch} images an epoch;"
+        f" {used.device}{compiled}; {amount}, {manifest.epoch} images an epoch;"
         f" {trainer.images} of {started.schedule.total} images seen"
     )
-
-
-def amount(manifest: Manifest) -> str:
-    """How many images there are to train on."""
-    a, b = len(manifest.a.train), len(manifest.b.train)
-    return f"{a} pairs" if manifest.paired else f"{a} + {b} images"
 
 
 def must_stop(requested: bool, steps: int, device: torch.device) -> bool:
@@ -210,15 +242,6 @@ def must_stop(requested: bool, steps: int, device: torch.device) -> bool:
     if distributed.world() == 1:
         return requested
     return steps % AGREE_EVERY == 0 and distributed.any_rank(requested, device)
-
-
-@contextmanager
-def scratch_memory() -> Iterator[None]:
-    """Free the CPU convolutions' intermediate memory at the end."""
-    try:
-        yield
-    finally:
-        scratch.release()
 
 
 def hold_lock(run: Run, session: ExitStack) -> None:
@@ -245,16 +268,12 @@ def explained_out_of_memory(config: Config) -> Iterator[None]:
         ) from error
 
 
-def check_networks(config: Config) -> None:
-    """Refuse network files of the user's that cannot be read."""
+def check(started: Start) -> None:
+    """Refuse network files that cannot be read and steps that do not fit: the last check before anything is written."""
+    config = started.config
     perceptual(config)
     if config.evaluation.features is not None:
         own_network(config.evaluation.features, torch.device("cpu"))
-
-
-def check_memory(started: Start) -> None:
-    """Refuse a run whose steps cannot fit."""
-    config = started.config
     device = hardware.pick_device(config.machine.device, distributed.local_rank())
     need = memory.estimate_step(config)
     memory.check(need, device, config.data.size, config.training.batch, started.manifest.multiple_of)

@@ -5,7 +5,6 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 
 import torch
-from torch import Tensor
 
 from twofold.cpu.accelerate import accelerate
 from twofold.distributed import rank, sync_gradients, world
@@ -16,7 +15,7 @@ from twofold.training.adam import Adam
 from twofold.training.capture import Capture, CudaRecorder
 from twofold.training.deterministic import make_reflection_deterministic
 from twofold.training.loss_sums import LossSums, counting
-from twofold.training.machine import compile_networks, uncompiled
+from twofold.training.machine import compile_networks
 
 EMA_RAMP = 0.25
 """The averaging half-life is at most this share of the images seen, so that a young average forgets the start."""
@@ -31,8 +30,8 @@ class Trainer:
         disc_lr: factor of phase "D"'s learning rate (Heusel et al. 2017, arXiv 1706.08500).
         ema: half-life in images of the averaged generators; 0 keeps none.
         compiled: compile the networks with torch's compiler.
-        kernels: on a CPU, let `cpu.accelerate` use C code; uncompiled networks are accelerated in either case.
-        captured: on CUDA, launch each step as one graph; see `capture`. For images of one size, on one process.
+        native: on a CPU, let `cpu.accelerate` use C code; uncompiled networks are accelerated in either case.
+        capture: on CUDA, launch each step as one graph; see `capture`. For images of one size, on one process.
         notify: receives each line that the user should read.
         seed: with the rank and the image count, the key of each step's random draws.
     """
@@ -45,13 +44,14 @@ class Trainer:
         precision: str = "float32",
         lr: float = 2e-4,
         disc_lr: float = 1.0,
-        betas: tuple[float, float] = (0.5, 0.999),
+        beta1: float = 0.5,
+        beta2: float = 0.999,
         fused: bool = False,
         channels_last: bool = False,
         ema: float = 0,
         compiled: bool = False,
-        kernels: bool = True,
-        captured: bool = False,
+        native: bool = True,
+        capture: bool = False,
         notify: Callable[[str], None] = lambda line: None,  # noqa: ARG005
         seed: int = 0,
     ) -> None:
@@ -59,20 +59,23 @@ class Trainer:
         self.layout = torch.channels_last if channels_last else torch.contiguous_format
         self.method = method.to(self.device, memory_format=self.layout).train()  # pyright: ignore[reportCallIssue]
         if self.device.type == "cpu" and not compiled:
-            accelerate(self.method, kernels)
+            accelerate(self.method, native)
         elif self.device.type != "cpu" and torch.are_deterministic_algorithms_enabled():
             make_reflection_deterministic(self.method)
         self.precision, self.seed, self.ema = precision, seed, ema
         self.rate_factors = {phase: disc_lr if phase == "D" else 1.0 for phase in method.phases}
         self.images = 0
-        self.params = {phase: trainable(method, names) for phase, names in method.phases.items()}
+        self.params = {
+            phase: [p for name in names for p in method.get_submodule(name).parameters() if p.requires_grad]
+            for phase, names in method.phases.items()
+        }
         self.optimizers = {
             phase: Adam(
                 params,
-                lr=torch.tensor(lr, device=self.device) if captured else lr,
-                betas=betas,
+                lr=torch.tensor(lr, device=self.device) if capture else lr,
+                betas=(beta1, beta2),
                 fused=fused,
-                capturable=captured and self.device.type == "cuda",
+                capturable=capture and self.device.type == "cuda",
             )
             for phase, params in self.params.items()
         }
@@ -88,7 +91,7 @@ class Trainer:
         if compiled:
             compile_networks(method)
         self.capture = None
-        if captured:
+        if capture:
             self.capture = Capture(self._learn, self._drop_gradients, CudaRecorder(self.device), notify)
 
     def step(self, batch: Batch, lr: float) -> None:
@@ -152,7 +155,7 @@ class Trainer:
 
     def uncompiled(self) -> AbstractContextManager[None]:
         """For translating between steps: images of other sizes would make torch compile again."""
-        return uncompiled() if self.compiled else nullcontext()
+        return torch.compiler.set_stance("force_eager") if self.compiled else nullcontext()
 
     def generator(self, direction: str) -> Generator:
         """The network that is saved for a direction: the averaged one where there is one."""
@@ -160,8 +163,3 @@ class Trainer:
         network = self.averages.get(name) or self.method.get_submodule(name)
         assert isinstance(network, Generator)
         return network
-
-
-def trainable(method: Method, names: tuple[str, ...]) -> list[Tensor]:
-    """The parameters of these networks that take gradients, in the order of the networks."""
-    return [p for name in names for p in method.get_submodule(name).parameters() if p.requires_grad]

@@ -3,32 +3,28 @@
 import json
 import os
 import time
-from collections.abc import Callable
-from contextlib import AbstractContextManager
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any
 
-import torch
 from torch import Tensor
 
 from twofold import distributed
 from twofold.data.dataset import Images, ImageStore
 from twofold.data.loader import Loader, load_plain_batch
-from twofold.data.manifest import Manifest
-from twofold.data.settings import DataSettings
 from twofold.errors import TwofoldError
 from twofold.evaluation.doctor.examine import data_findings, examine
-from twofold.evaluation.settings import EvaluationSettings
 from twofold.files import explained_full_disk, sync
 from twofold.formats.images import to_float
-from twofold.methods.base import Method
 from twofold.networks.layers import Generator
 from twofold.networks.registry import describe
-from twofold.reporting import exporters, samples
+from twofold.reporting import samples
+from twofold.reporting.exporters import Exporters, flat
 from twofold.reporting.report import write_report
 from twofold.runs import Notify, Run
-from twofold.training.settings import TrainingSettings
+from twofold.training import state
+from twofold.training.start import Start
+from twofold.training.trainer import Trainer
 from twofold.translation import model_file
 from twofold.translation.header import Header
 
@@ -42,37 +38,6 @@ NO_EVALUATION: dict[str, Any] = {"value": None, "images": 0, "since": 0}
 """The best evaluation before there is one: its value, its image count, and the number of evaluations since."""
 
 
-class Plan(NamedTuple):
-    """The part of a run's settings, files and schedule that its records depend on."""
-
-    method: str
-    data: DataSettings
-    training: TrainingSettings
-    evaluation: EvaluationSettings
-    manifest: Manifest
-    total: int
-    learning_rate: Callable[[int], float]
-    """By the images seen."""
-
-
-class Sums(Protocol):
-    def report(self) -> dict[str, float]: ...
-    def broken(self) -> tuple[int, list[str]] | None: ...
-
-
-class Trained(Protocol):
-    """The part of a trainer that is recorded."""
-
-    images: int
-    device: torch.device
-    method: Method
-
-    @property
-    def sums(self) -> Sums: ...
-    def generator(self, direction: str) -> Generator: ...
-    def uncompiled(self) -> AbstractContextManager[None]: ...
-
-
 class Records:
     """Writes everything in the run folder that grows during the run.
 
@@ -81,22 +46,19 @@ class Records:
 
     Args:
         progress: of the state that the run resumes from; empty for a new run.
-        save_state: writes a state with the progress that it is given.
     """
 
     def __init__(
         self,
         run: Run,
-        plan: Plan,
-        trainer: Trained,
+        started: Start,
+        trainer: Trainer,
         images: Images,
         progress: dict[str, Any],
         notify: Notify,
-        *,
-        save_state: Callable[[dict[str, Any]], None],
     ) -> None:
-        self.run, self.plan, self.trainer, self.images = run, plan, trainer, images
-        self.notify, self._save_state = notify, save_state
+        self.run, self.trainer, self.images, self.notify = run, trainer, images, notify
+        self.config, self.manifest, self.schedule = started
         self.warned = {found.name for found in data_findings(run)}  # printed at the start already
         self.losses: dict[str, float] = progress.get("losses", {})
         self.seconds_before: float = progress.get("seconds", 0.0)
@@ -106,11 +68,7 @@ class Records:
         if self.writes:
             for name, log in self.logs.items():
                 cut(log, progress.get(f"{name}_bytes", 0))
-        self.exporters = exporters.start(plan.training.log if self.writes else (), run, notify)
-
-    def close(self) -> None:
-        for exporter in self.exporters:
-            exporter.close()
+        self.exporters = Exporters(self.config.training.log if self.writes else (), run, notify)
 
     def start_clock(self, loader: Loader) -> None:
         self.loader = loader
@@ -120,31 +78,29 @@ class Records:
 
     def after_step(self, before: int) -> None:
         """Write everything due between `before` and the images seen now; at the end of the run, everything."""
-        now, due, evaluation = self.trainer.images, self.plan.training, self.plan.evaluation
-        last = now >= self.plan.total
+        now, training, evaluation = self.trainer.images, self.config.training, self.config.evaluation
+        last = now >= self.schedule.total
+
+        def due(every: int | None) -> bool:
+            return last or (every is not None and before // every < now // every)
+
         measured = evaluation.metric not in ("none", "auto")  # auto: a run older than held-out evaluation
-        if measured and evaluation.every and (last or crossed(before, now, evaluation.every)):
+        if measured and evaluation.every and due(evaluation.every):
             self.evaluate()
             stop = out_of_patience(self.best, evaluation.patience)
             last = last or distributed.any_rank(stop, self.trainer.device)
         self.ended = last
         with explained_full_disk(self.run.path):
-            if last or crossed(before, now, due.report_every):
+            if due(training.report_every):
                 self.report()
-            if (
-                last
-                or crossed(before, now, due.sample_every)
-                or any(before < x <= now for x in EARLY_SAMPLES)
-            ):
+            if due(training.sample_every) or any(before < x <= now for x in EARLY_SAMPLES):
                 self.sample()
                 self.warn()
-            if last or crossed(before, now, due.snapshot_every):
+            if due(training.snapshot_every):
                 self.snapshot()
             if last and self.writes:
                 write_report(self.run)
-            if last or crossed(
-                before, now, due.state_every
-            ):  # last of all: after a kill the rest is repeated
+            if due(training.state_every):  # last of all: after a kill the rest is repeated
                 self.save_state()
 
     def evaluate(self) -> None:
@@ -169,7 +125,7 @@ class Records:
     def judge(self) -> "Judge":
         from twofold.evaluation.heldout import Judge
 
-        chosen, a, b = self.plan.evaluation, self.images.held_out_a, self.images.held_out_b
+        chosen, a, b = self.config.evaluation, self.images.held_out_a, self.images.held_out_b
         sides = [self.largest_crop(store, range(min(chosen.images, len(store)))) for store in (a, b)]
         return Judge(chosen, a, b, min(sides), self.trainer.device)
 
@@ -180,8 +136,7 @@ class Records:
         if not self.writes:
             return
         images = self.trainer.images
-        epoch = round(images / self.plan.manifest.epoch, 4)
-        rate = self.plan.learning_rate(images)
+        epoch, rate = round(images / self.manifest.epoch, 4), self.schedule.rate(images)
         metrics = {"images": images, "epoch": epoch, "lr": rate, "losses": self.losses}
         append(self.run.metrics, metrics)
         now, waiting = time.perf_counter(), self.loader.waiting
@@ -193,8 +148,7 @@ class Records:
             "waiting": round((waiting - self.reported_waiting) / took, 4),
         }
         append(self.run.timing, timing)
-        for exporter in self.exporters:
-            exporter.report(exporters.flat(metrics, timing))
+        self.exporters.report(flat(metrics, timing))
         self.reported, self.reported_images, self.reported_waiting = now, images, waiting
 
     def check_finite(self) -> None:
@@ -218,21 +172,20 @@ class Records:
 
     def sample(self) -> None:
         """A grid of fixed images for each direction, and the report, which shows it."""
-        if not self.writes or not self.plan.training.samples:
+        if not self.writes or not self.config.training.samples:
             return
-        method, lab = self.trainer.method, self.plan.data.lab
+        method, lab = self.trainer.method, self.config.data.lab
         for direction in method.translators:
             back = direction[::-1]
             third = self.trainer.generator(back) if back in method.translators else None
-            if third is None and self.plan.manifest.paired:
+            if third is None and self.manifest.paired:
                 third = list(to_float(self.sample_images[back]))  # the ground truth
             sources = to_float(self.sample_images[direction].to(self.trainer.device))
             generator = self.trainer.generator(direction)
             with self.trainer.uncompiled():
                 grid = samples.grid(sources, generator, third, noise=method.noise, lab=lab)
             samples.write(grid, self.run.sample(self.trainer.images, direction))
-            for exporter in self.exporters:
-                exporter.picture(self.trainer.images, direction, grid)
+            self.exporters.picture(self.trainer.images, direction, grid)
         write_report(self.run)
 
     def warn(self) -> None:
@@ -245,7 +198,7 @@ class Records:
     @cached_property
     def sample_images(self) -> dict[str, Tensor]:
         """The images of every grid, uint8 (N, C, size, size), by direction; held-out ones where there are."""
-        count, found = self.plan.training.samples, {}
+        count, found = self.config.training.samples, {}
         stores = {
             "ab": self.images.held_out_a or self.images.a,
             "ba": self.images.held_out_b or self.images.b,
@@ -257,12 +210,11 @@ class Records:
 
     def largest_crop(self, store: ImageStore, numbers: range) -> int:
         """Side of the largest square in these images, up to the training size: whole images can be smaller."""
-        size, multiple = self.plan.data.size, self.plan.manifest.multiple_of
+        size, multiple = self.config.data.size, self.manifest.multiple_of
         least = min((min(store[i].shape[:2]) for i in numbers), default=size)
         return min(size, least // multiple * multiple)
 
     def snapshot(self) -> None:
-        """The generators as model files."""
         self.check_finite()
         if not self.writes:
             return
@@ -271,10 +223,9 @@ class Records:
             self.save_generator(generator, direction, self.run.snapshot(self.trainer.images, direction))
 
     def save_generator(self, generator: Generator, direction: str, path: Path) -> None:
-        """Write a model file."""
-        data = self.plan.data
+        data = self.config.data
         size = None if data.resize in ("crop", "none") else data.size
-        origin = {"method": self.plan.method, "images": self.trainer.images}
+        origin = {"method": self.config.method, "images": self.trainer.images}
         labels = data.labels_a if direction == "ab" else data.labels_b
         header = Header(
             describe(generator),
@@ -288,14 +239,12 @@ class Records:
         model_file.save(generator, header, path)
 
     def save_state(self) -> None:
-        """Everything that resuming needs."""
         self.check_finite()
-        for exporter in self.exporters:
-            exporter.flush()
-        progress = {f"{name}_bytes": durable_length(log) for name, log in self.logs.items()}
-        seconds = round(self.seconds(), 2)
+        self.exporters.flush()
+        progress: dict[str, Any] = {f"{name}_bytes": durable_length(log) for name, log in self.logs.items()}
+        progress |= {"best": self.best, "losses": self.losses, "seconds": round(self.seconds(), 2)}
         with explained_full_disk(self.run.path):
-            self._save_state(progress | {"best": self.best, "losses": self.losses, "seconds": seconds})
+            state.save(self.run, self.trainer, progress)
 
     def seconds(self) -> float:
         """Seconds of training, over all starts."""
@@ -309,11 +258,6 @@ class Records:
 def out_of_patience(best: dict[str, Any], patience: int | None) -> bool:
     """Whether a run ends early: so many evaluations have passed since the best one."""
     return patience is not None and best["since"] >= patience
-
-
-def crossed(before: int, now: int, every: int | None) -> bool:
-    """Whether a multiple of `every` is in (before, now]."""
-    return every is not None and before // every < now // every
 
 
 def cut(log: Path, size: int) -> None:
