@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from twofold.networks.blur import BlurDown
-from twofold.networks.layers import Discriminator, NormName, before_norm, has_bias, norm_layer
+from twofold.networks.layers import Discriminator, NormName, arguments, before_norm, has_bias, norm_layer
 
 
 class PatchDiscriminator(Discriminator):
@@ -30,13 +30,7 @@ class PatchDiscriminator(Discriminator):
         antialias: bool = False,
     ) -> None:
         super().__init__()
-        self.arguments = {
-            "in_channels": in_channels,
-            "width": width,
-            "layers": layers,
-            "norm": norm,
-            "antialias": antialias,
-        }
+        self.arguments = arguments(locals())
         self.minimum = 3 * 2**layers  # each of the two last convolutions takes one from the side
         levels = [width * min(2**level, 8) for level in range(layers + 1)]
         self.convs = nn.Sequential()
@@ -76,7 +70,7 @@ class PixelDiscriminator(Discriminator):
 
     def __init__(self, in_channels: int = 3, width: int = 64, norm: NormName = "instance") -> None:
         super().__init__()
-        self.arguments = {"in_channels": in_channels, "width": width, "norm": norm}
+        self.arguments = arguments(locals())
         self.minimum = 1 if norm == "none" else 2  # one pixel has no variance
         self.convs = nn.Sequential(
             nn.Conv2d(in_channels, width, 1),
@@ -104,7 +98,7 @@ class HalvingDiscriminator(Discriminator):
 
     def __init__(self, in_channels: int = 3, width: int = 64, norm: NormName = "instance") -> None:
         super().__init__()
-        self.arguments = {"in_channels": in_channels, "width": width, "norm": norm}
+        self.arguments = arguments(locals())
         levels = [width * 2**level for level in range(4)]
         self.convs = nn.Sequential(*stage(in_channels, width, True, None))
         for channels, to in pairwise(levels):

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -53,6 +53,11 @@ class Discriminator(nn.Module):
     multiple_of: int = 1
     minimum: int
     arguments: dict[str, Argument]
+
+
+def arguments(given: dict[str, Any]) -> dict[str, Argument]:
+    """A constructor's arguments by name, from its `locals()` before it has others."""
+    return {name: value for name, value in given.items() if name not in ("self", "__class__")}
 
 
 class BatchNorm(nn.BatchNorm2d):

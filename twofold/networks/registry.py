@@ -1,9 +1,10 @@
 """The networks by name, and generators to and from a description that fits in JSON."""
 
-import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from functools import partial
 from typing import Literal, get_args
+
+import torch
 
 from twofold.errors import TwofoldError, UsageError
 from twofold.networks.discriminators import (
@@ -55,8 +56,14 @@ DESCRIBED: dict[str, Callable[..., Generator]] = {"resnet": resnet, "unet": Unet
 LARGEST = 4096
 """The largest channel count in a description: a damaged one must not fill the memory."""
 
-DEEPEST = {"blocks": range(1, 65), "halvings": range(1, 6), "depth": range(2, 17)}
-"""The range of the other whole numbers in a description."""
+ALLOWED: dict[str, Container[object]] = {
+    "norm": get_args(NormName),
+    "upsample": get_args(UpsampleName),
+    "blocks": range(1, 65),
+    "halvings": range(1, 6),
+    "depth": range(2, 17),
+}
+"""The values of an argument in a description; others are switches or numbers of channels."""
 
 
 def build_generator(
@@ -199,26 +206,13 @@ def from_description(description: Mapping[str, object]) -> Generator:
         raise TwofoldError(
             f"Unknown network {network!r:.40}: the file may need a newer twofold, or is damaged."
         )
-    defaults = default_arguments(network)
+    with torch.device("meta"):
+        defaults = DESCRIBED[network]().arguments
     for name, value in arguments.items():
-        if name not in defaults or not is_valid(name, value, defaults[name]):
+        default = defaults.get(name)
+        channels_or_switch = (False, True) if isinstance(default, bool) else range(1, LARGEST + 1)
+        if type(value) is not type(default) or value not in ALLOWED.get(name, channels_or_switch):
             raise TwofoldError(
                 f"This twofold knows no {network} network with {name}={value!r:.40}: the file may need a newer twofold."
             )
     return DESCRIBED[network](**arguments)
-
-
-def default_arguments(network: str) -> Mapping[str, object]:
-    constructor = ResnetGenerator if network == "resnet" else DESCRIBED[network]
-    defaults = {name: each.default for name, each in inspect.signature(constructor).parameters.items()}
-    return defaults | {"skips": False} if network == "resnet" else defaults
-
-
-def is_valid(name: str, value: object, default: object) -> bool:
-    if name == "norm":
-        return value in get_args(NormName)
-    if name == "upsample":
-        return value in get_args(UpsampleName)
-    if type(value) is int and type(default) is int:
-        return value in DEEPEST.get(name, range(1, LARGEST + 1))
-    return type(value) is bool and type(default) is bool

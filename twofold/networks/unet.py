@@ -9,6 +9,7 @@ from twofold.networks.layers import (
     Generator,
     NormName,
     UpsampleName,
+    arguments,
     before_norm,
     has_bias,
     norm_layer,
@@ -44,16 +45,7 @@ class UnetGenerator(Generator):
         upsample: UpsampleName = "transposed",
     ) -> None:
         super().__init__()
-        self.arguments = {
-            "in_channels": in_channels,
-            "out_channels": out_channels,
-            "width": width,
-            "depth": depth,
-            "norm": norm,
-            "dropout": dropout,
-            "skips": skips,
-            "upsample": upsample,
-        }
+        self.arguments = arguments(locals())
         self.multiple_of = self.minimum = 2**depth
         self.per_image = norm != "batch"
         self.skips = skips
