@@ -42,9 +42,6 @@ class PatchDiscriminator(Discriminator):
                 self.convs.append(BlurDown(to))
         self.convs.append(nn.Conv2d(levels[-1], 1, 4, padding=1))
 
-    def forward(self, images: Tensor) -> Tensor:
-        return self.convs(images)
-
 
 class ImageDiscriminator(PatchDiscriminator):
     """One logit for the whole image, (N, 1, 1, 1): the mean over patches of 286×286 pixels, five layers deep."""
@@ -81,9 +78,6 @@ class PixelDiscriminator(Discriminator):
             nn.Conv2d(2 * width, 1, 1, bias=has_bias(norm)),
         )
 
-    def forward(self, images: Tensor) -> Tensor:
-        return self.convs(images)
-
 
 class HalvingDiscriminator(Discriminator):
     """A logit for each 16th of the side: the PatchGAN of PyTorch-GAN, four halvings and one convolution.
@@ -105,9 +99,6 @@ class HalvingDiscriminator(Discriminator):
             self.convs.extend(stage(channels, to, True, norm))
         self.convs.append(nn.ZeroPad2d((1, 0, 1, 0)))  # left and top: a 4×4 window then keeps the size
         self.convs.append(nn.Conv2d(levels[-1], 1, 4, padding=1))
-
-    def forward(self, images: Tensor) -> Tensor:
-        return self.convs(images)
 
 
 class MultiDiscriminator(Discriminator):

@@ -1,6 +1,6 @@
 """What the networks are built of: norms, convolutions, upsampling, initialisation."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, Literal, TypeVar
 
@@ -17,7 +17,6 @@ InitName = Literal["normal", "xavier", "kaiming", "orthogonal"]
 Statistics = Literal["image", "running"]
 
 Conv = TypeVar("Conv", bound=nn.Conv2d | nn.ConvTranspose2d)
-Network = TypeVar("Network", bound=nn.Module)
 
 Argument = str | int | bool
 """A constructor argument of a generator, plain enough for JSON."""
@@ -53,6 +52,10 @@ class Discriminator(nn.Module):
     multiple_of: int = 1
     minimum: int
     arguments: dict[str, Argument]
+    convs: nn.Sequential
+
+    def forward(self, images: Tensor) -> Tensor | tuple[Tensor, ...]:
+        return self.convs(images)
 
 
 def arguments(given: dict[str, Any]) -> dict[str, Argument]:
@@ -160,23 +163,28 @@ def upscale(
     (1, 3, 3, 1)², which is bilinear upsampling, then a 3×3 convolution.
     """
     bias = norm is None or has_bias(norm)
-    layers: dict[str, nn.Module]
-    match upsample:
-        case "transposed":
-            conv = nn.ConvTranspose2d(
-                channels, to, kernel, stride=2, padding=1, output_padding=4 - kernel, bias=bias
-            )
-            layers = {"conv": conv}
-        case "blur":
-            conv = nn.Conv2d(channels, to, 3, padding=1, bias=bias)
-            layers = {"blur": nn.Upsample(scale_factor=2, mode="bilinear"), "conv": conv}
-        case "resize" | "resize-zero":
-            edge = "reflect" if upsample == "resize" else "zeros"
-            conv = nn.Conv2d(channels, to, 3, padding=1, padding_mode=edge, bias=bias)
-            layers = {"repeat": nn.Upsample(scale_factor=2, mode="nearest"), "conv": conv}
+    if upsample == "transposed":
+        conv = nn.ConvTranspose2d(channels, to, kernel, 2, padding=1, output_padding=4 - kernel, bias=bias)
+    else:
+        edge = "reflect" if upsample == "resize" else "zeros"
+        conv = nn.Conv2d(channels, to, 3, padding=1, padding_mode=edge, bias=bias)
     if norm is not None:
         before_norm(conv, norm)
-    return layers
+    match upsample:
+        case "transposed":
+            return {"conv": conv}
+        case "blur":
+            return {"blur": nn.Upsample(scale_factor=2, mode="bilinear"), "conv": conv}
+        case "resize" | "resize-zero":
+            return {"repeat": nn.Upsample(scale_factor=2, mode="nearest"), "conv": conv}
+
+
+FILL: dict[InitName, Callable[[Tensor, float], Tensor]] = {
+    "normal": lambda weight, gain: fill.normal_(weight, 0.0, gain),
+    "xavier": fill.xavier_normal_,
+    "kaiming": lambda weight, _: fill.kaiming_normal_(weight),
+    "orthogonal": fill.orthogonal_,
+}
 
 
 def initialise(network: nn.Module, init: InitName = "normal", gain: float = 0.02) -> None:
@@ -187,7 +195,9 @@ def initialise(network: nn.Module, init: InitName = "normal", gain: float = 0.02
     """
     for module in network.modules():
         if isinstance(module, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
-            fill_weight(own_weight(module), init, gain)
+            normed = is_parametrized(module, "weight")
+            weight = module.parametrizations.weight.original if normed else module.weight
+            FILL[init](weight, gain)
             if module.bias is not None:
                 fill.zeros_(module.bias)
         elif isinstance(module, nn.BatchNorm2d):
@@ -195,14 +205,7 @@ def initialise(network: nn.Module, init: InitName = "normal", gain: float = 0.02
             fill.zeros_(module.bias)
 
 
-def own_weight(layer: nn.Conv2d | nn.ConvTranspose2d | nn.Linear) -> Tensor:
-    """The parameter of a layer: what its weight is computed from under spectral norm."""
-    if is_parametrized(layer, "weight"):
-        return layer.parametrizations.weight.original  # pyright: ignore[reportAttributeAccessIssue, reportReturnType]
-    return layer.weight
-
-
-def spectrally_normed(network: Network) -> Network:
+def spectrally_normed(network: Discriminator) -> Discriminator:
     """`network` with every convolution's weight divided by its largest singular value (Miyato et al. 2018).
 
     arXiv 1802.05957, algorithm 1: one step of power iteration in each forward pass in train mode.
@@ -211,15 +214,3 @@ def spectrally_normed(network: Network) -> Network:
         if isinstance(module, nn.Conv2d):
             spectral_norm(module)
     return network
-
-
-def fill_weight(weight: Tensor, init: InitName, gain: float) -> None:
-    match init:
-        case "normal":
-            fill.normal_(weight, 0.0, gain)
-        case "xavier":
-            fill.xavier_normal_(weight, gain)
-        case "kaiming":
-            fill.kaiming_normal_(weight)
-        case "orthogonal":
-            fill.orthogonal_(weight, gain)

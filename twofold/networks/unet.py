@@ -53,9 +53,9 @@ class UnetGenerator(Generator):
         fed = 2 if skips else 1
         self.down = nn.ModuleList(
             [
-                enter(in_channels, width, norm),
+                halve(in_channels, width, norm, normed=False),
                 *[halve(levels[i - 1], levels[i], norm) for i in range(1, depth - 1)],
-                bottom(levels[-2], levels[-1], norm),
+                halve(levels[-2], levels[-1], norm, normed=False, relu=False),
             ]
         )
         self.up = nn.ModuleList(
@@ -83,24 +83,15 @@ class UnetGenerator(Generator):
         return leave(x)
 
 
-def enter(in_channels: int, channels: int, norm: NormName) -> nn.Sequential:
-    conv = nn.Conv2d(in_channels, channels, 4, stride=2, padding=1, bias=has_bias(norm))
-    return nn.Sequential(OrderedDict(conv=conv, relu=nn.LeakyReLU(0.2, inplace=True)))
-
-
-def halve(channels: int, to: int, norm: NormName) -> nn.Sequential:
-    """(N, channels, H, W) to (N, to, H/2, W/2)."""
+def halve(channels: int, to: int, norm: NormName, *, normed: bool = True, relu: bool = True) -> nn.Sequential:
+    """(N, channels, H, W) to (N, to, H/2, W/2), with a norm and a ReLU after it or without."""
     conv = nn.Conv2d(channels, to, 4, stride=2, padding=1, bias=has_bias(norm))
-    return nn.Sequential(
-        OrderedDict(
-            conv=before_norm(conv, norm), norm=norm_layer(norm, to), relu=nn.LeakyReLU(0.2, inplace=True)
-        )
-    )
-
-
-def bottom(channels: int, to: int, norm: NormName) -> nn.Sequential:
-    conv = nn.Conv2d(channels, to, 4, stride=2, padding=1, bias=has_bias(norm))
-    return nn.Sequential(OrderedDict(conv=conv))
+    layers: dict[str, nn.Module] = {"conv": conv}
+    if normed:
+        layers |= {"conv": before_norm(conv, norm), "norm": norm_layer(norm, to)}
+    if relu:
+        layers["relu"] = nn.LeakyReLU(0.2, inplace=True)
+    return nn.Sequential(OrderedDict(layers))
 
 
 def double(channels: int, to: int, norm: NormName, upsample: UpsampleName, dropout: bool) -> nn.Sequential:
