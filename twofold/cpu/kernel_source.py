@@ -22,26 +22,22 @@ INLINE void {name}(const lanes *x, const int from, lanes *y, const int to) {{
 #define MATRIX {name}
 #define HIGH {high}
 #define WIDE {wide}
-#include "{direction}_tiles.h"
+#include "{way}_tiles.h"
 #undef MATRIX
 #undef HIGH
 #undef WIDE
 """
 
 
-def source() -> tuple[str, list[str]]:
-    """The program, which includes the files in FOLDER, and the names of its functions."""
-    parts, names = [INCLUDES], ["normed", "normed_back"]
+def source() -> str:
+    """The program, which includes the files in FOLDER."""
+    parts = [INCLUDES]
     for taps, tile in ((taps, tile) for taps, tiles in TILES.items() for tile in tiles):
         for role, matrix in transforms(taps, tile)._asdict().items():
-            direction = "to" if role in TO_TILES else "from"
+            way = "to" if role in TO_TILES else "from"
             high, wide = matrix.values.shape
-            function = FUNCTION.format(
-                name=matrix.name, rows=rows(matrix), high=high, wide=wide, direction=direction
-            )
-            parts.append(function)
-            names.append(f"{direction}_{matrix.name}")
-    return "".join(parts), names
+            parts.append(FUNCTION.format(name=matrix.name, rows=rows(matrix), high=high, wide=wide, way=way))
+    return "".join(parts)
 
 
 def included() -> str:
