@@ -9,23 +9,19 @@ import hashlib
 import os
 import platform
 import shutil
-import stat
 import subprocess
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import nullcontext
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from twofold.cpu import kernel_source
 from twofold.cpu.scratch import scratch
-from twofold.cpu.winograd_matrices import Matrix
-
-if TYPE_CHECKING:
-    from twofold.cpu.winograd_tiles import Grid
+from twofold.cpu.winograd_matrices import Grid, Matrix
 
 LANES = 8
 """Channels of a vector: the kernels take multiples of it."""
@@ -45,9 +41,6 @@ AMX = (*("-mavx512f", "-mavx512bw", "-mavx512vl", "-mavx512dq", "-mavx512bf16"),
 FAILURES = (OSError, RuntimeError, AttributeError, subprocess.SubprocessError)
 """No home, a full disk, another compiler, a library without the functions."""
 
-OTHERS_MAY_WRITE = stat.S_IWGRP | stat.S_IWOTH
-
-
 Numbers = ctypes.c_int64 * 11
 """The struct Work of c/common.h or the shorter Filter of c/filters.h, by position; what is not given is zero."""
 
@@ -63,10 +56,10 @@ class Kernels:
         self.library = library
         self.amx = bool(library.tiles_allowed())
 
-    def to_tiles(self, images: Tensor, matrix: Matrix, grid: "Grid", made: Tensor) -> None:
+    def to_tiles(self, images: Tensor, matrix: Matrix, grid: Grid, made: Tensor) -> None:
         self.call(f"to_{matrix.name}", (images, made), (*images.shape, *grid))
 
-    def from_tiles(self, values: Tensor, matrix: Matrix, grid: "Grid", images: Tensor, first: int) -> None:
+    def from_tiles(self, values: Tensor, matrix: Matrix, grid: Grid, images: Tensor, first: int) -> None:
         some = images[..., first : first + values.shape[2]]
         overlap = len(matrix.values) > grid.step
         self.call(f"from_{matrix.name}", (values, some), (*some.shape, *grid, overlap, images.shape[3]))
@@ -110,10 +103,11 @@ def kernels() -> Kernels | None:
     if compiler is None or platform.system() != "Linux":
         return None
     for features in processor_flags():
-        command = [compiler, *FLAGS, *features]
-        for load in (from_cache, from_temporary_folder):
+        # A cache may not be writable or trusted; what is loaded stays when a temporary folder is gone.
+        for place in (lambda: nullcontext(cache_folder()), tempfile.TemporaryDirectory):
             try:
-                return load(command)
+                with place() as folder:
+                    return from_folder(Path(folder), [compiler, *FLAGS, *features])
             except FAILURES:
                 continue
     return None
@@ -125,16 +119,6 @@ def processor_flags() -> Iterator[Sequence[str]]:
     if common and torch.cpu.get_capabilities().get("amx_bf16"):
         yield (*common, *AMX)
     yield common
-
-
-def from_cache(command: list[str]) -> Kernels:
-    return from_folder(cache_folder(), command)
-
-
-def from_temporary_folder(command: list[str]) -> Kernels:
-    """For a cache that cannot be written or trusted; what is loaded stays when the folder is gone."""
-    with tempfile.TemporaryDirectory() as folder:
-        return from_folder(Path(folder), command)
 
 
 def from_folder(folder: Path, command: list[str]) -> Kernels:
@@ -155,13 +139,9 @@ def cache_folder() -> Path:
 
 
 def is_ours(path: Path) -> bool:
-    """Whether a file or folder is this user's, and nobody else may write to it."""
+    """Whether a file or folder is this user's, and nobody else may write to it; false for links, whose mode is 0o777."""
     found = path.lstat()
-    return (
-        found.st_uid == os.getuid()
-        and not stat.S_ISLNK(found.st_mode)
-        and not found.st_mode & OTHERS_MAY_WRITE
-    )
+    return found.st_uid == os.getuid() and not found.st_mode & 0o022
 
 
 def is_whole(library: Path) -> bool:

@@ -18,8 +18,8 @@ from torch import Tensor
 from twofold.cpu.gradients import Grads, by_torch, pixels
 from twofold.cpu.native import Kernels
 from twofold.cpu.scratch import empty, scratch
-from twofold.cpu.winograd_matrices import TILES, Transforms, transforms
-from twofold.cpu.winograd_tiles import Grid, from_tiles, to_tiles
+from twofold.cpu.winograd_matrices import TILES, Grid, Transforms, transforms
+from twofold.cpu.winograd_tiles import from_tiles, to_tiles
 
 AT_ONCE = 2**22
 """Values of transformed images, 16 MiB in float32, up to which several images are convolved together."""

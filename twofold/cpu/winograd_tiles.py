@@ -4,29 +4,13 @@ By torch's operations, or by the C kernels of `native`, which read and write mem
 Images are (N, H, W, C) here, so that a pixel's channels lie side by side.
 """
 
-from typing import NamedTuple
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from twofold.cpu.native import Kernels
 from twofold.cpu.scratch import scratch
-from twofold.cpu.winograd_matrices import Matrix
-
-
-class Grid(NamedTuple):
-    """Where the tiles of an image are."""
-
-    step: int
-    """Pixels from one tile to the next; a tile is at most twice as wide."""
-    edge: int
-    """Pixels of the first tile that are outside the image: 0 or 1."""
-    reflect: bool
-    """Whether the edge is a reflection, or zeros; what is farther outside is zeros."""
-    down: int
-    right: int
-    """How many tiles there are."""
+from twofold.cpu.winograd_matrices import Grid, Matrix
 
 
 def to_tiles(
