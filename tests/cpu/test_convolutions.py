@@ -112,7 +112,7 @@ def test_only_the_gradients_that_are_needed(name):
 def test_winograd_in_float32_is_close(side, tile):
     """Its numbers grow by the transforms: a hundred times float32's rounding is what is allowed."""
     layer = accelerate(nn.Conv2d(64, 64, 3, padding=1, padding_mode="reflect"))
-    assert winograd.plan(side, side, 3, 1, True, torch.float32).output.step == tile
+    assert winograd.plan(side, side, 3, 1, True, torch.float32, None).output.step == tile
     x = torch.randn(1, 64, side, side)
     with torch.no_grad():
         right = reference(layer.double(), x.double())
@@ -140,7 +140,7 @@ def test_images_convolved_in_turn_are_those_convolved_together(monkeypatch):
     found = []
     for at_once in (2**30, 1):
         monkeypatch.setattr(winograd, "AT_ONCE", at_once)
-        plan = winograd.plan(12, 13, 3, 1, True, torch.float64)
+        plan = winograd.plan(12, 13, 3, 1, True, torch.float64, None)
         assert len(plan.divided(x, layer.weight)[0]) == (1 if at_once > 1 else 3)
         made = layer(x)
         found.append([made, *torch.autograd.grad((made**2).sum(), (x, layer.weight))])

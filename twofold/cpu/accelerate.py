@@ -144,30 +144,22 @@ class FastInstanceNorm(Accelerated, InstanceNorm):
 
     def forward(self, input: Tensor) -> Tensor:
         fits = is_rounded(input) and input.dim() == 4 and len(input) and input.shape[2:].numel() > 1
-        if not fits or not input.is_contiguous(memory_format=torch.channels_last):
-            return super().forward(input)
-        kernels = self.usable_kernels(input.shape[1])
-        if kernels is None:
-            return super().forward(input)
-        made = NativeNorm.apply(input, self.eps, kernels)
-        assert made is not None
+        fits = fits and input.is_contiguous(memory_format=torch.channels_last)
+        kernels = self.usable_kernels(input.shape[1]) if fits else None
+        made: Any = NativeNorm.apply(input, self.eps, kernels) if kernels else super().forward(input)
         return made
 
 
 FAST: dict[type[nn.Module], type[Accelerated]] = {
-    nn.Conv2d: FastConv2d,
-    nn.ConvTranspose2d: FastConvTranspose2d,
-    nn.ReflectionPad2d: FastReflectionPad2d,
-    InstanceNorm: FastInstanceNorm,
+    each.plain_class: each
+    for each in (FastConv2d, FastConvTranspose2d, FastReflectionPad2d, FastInstanceNorm)
 }
 
 
 def is_square(layer: nn.Conv2d | nn.ConvTranspose2d) -> bool:
     """Whether kernel, stride and padding are the same both ways, with neither groups nor dilation."""
-    same = all(
-        isinstance(pair, tuple) and pair[0] == pair[1]
-        for pair in (layer.kernel_size, layer.stride, layer.padding)
-    )
+    pairs = (layer.kernel_size, layer.stride, layer.padding)  # or the padding is "same" or "valid"
+    same = all(pair[0] == pair[1] for pair in pairs)
     return same and layer.groups == 1 and tuple(layer.dilation) == (1, 1)
 
 
@@ -211,8 +203,7 @@ def reflected(images: Tensor, edges: tuple[int, ...]) -> Tensor:
 
 def convolved(images: Tensor, layer: nn.Conv2d | nn.ConvTranspose2d, algorithm: Algorithm) -> Tensor:
     """With the layer's bias, unless a norm subtracts it again and nobody trains it; see `layers.before_norm`."""
-    made = Convolution.apply(images, layer.weight, algorithm)
-    assert made is not None
+    made: Any = Convolution.apply(images, layer.weight, algorithm)
     if layer.bias is None or (getattr(layer, "norm_follows", False) and not layer.bias.requires_grad):
         return made
     return made.add_(layer.bias.to(made.dtype)[:, None, None])

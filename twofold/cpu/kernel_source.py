@@ -49,11 +49,6 @@ def rows(matrix: Matrix) -> str:
     """Each row's product with the values at x, as a sum."""
     lines = []
     for place, row in enumerate(matrix.values.tolist()):
-        terms = [term(factor, at) for at, factor in enumerate(row) if factor]
+        terms = (f"{factor:+}f * x[{at} * from]" for at, factor in enumerate(row) if factor)
         lines.append(f"  y[{place} * to] = {' '.join(terms)};")
     return "\n".join(lines)
-
-
-def term(factor: float, at: int) -> str:
-    times = "" if abs(factor) == 1 else f"{abs(factor)!r}f * "
-    return f"{'-' if factor < 0 else '+'} {times}x[{at} * from]"

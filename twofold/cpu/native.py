@@ -15,6 +15,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import nullcontext
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -59,10 +60,11 @@ class Kernels:
     def to_tiles(self, images: Tensor, matrix: Matrix, grid: Grid, made: Tensor) -> None:
         self.call(f"to_{matrix.name}", (images, made), (*images.shape, *grid))
 
-    def from_tiles(self, values: Tensor, matrix: Matrix, grid: Grid, images: Tensor, first: int) -> None:
-        some = images[..., first : first + values.shape[2]]
+    def from_tiles(self, values: Tensor, matrix: Matrix, grid: Grid, images: Tensor) -> None:
+        """The images may be some channels of others."""
         overlap = len(matrix.values) > grid.step
-        self.call(f"from_{matrix.name}", (values, some), (*some.shape, *grid, overlap, images.shape[3]))
+        numbers = (*images.shape, *grid, overlap, images.stride(2))
+        self.call(f"from_{matrix.name}", (values, images), numbers)
 
     def normed(self, images: Tensor, made: Tensor, mean: Tensor, scale: Tensor, eps: float) -> None:
         """Instance norm of bf16 images; fills `made`, and mean and 1 / deviation in float32."""
@@ -84,9 +86,7 @@ class Kernels:
         numbers = (n, h, w, m, *large.shape[1:], kernel, stride)
         self.call("filter_gradient", (small, large, made, left, sums, places), numbers)
 
-    def call(
-        self, name: str, tensors: Iterable[Tensor], numbers: Iterable[int], *more: ctypes.c_float
-    ) -> None:
+    def call(self, name: str, tensors: Iterable[Tensor], numbers: Iterable[int], *more: Any) -> None:
         pointers = (ctypes.c_void_p(x.data_ptr()) for x in tensors)
         getattr(self.library, name)(*pointers, Numbers(*numbers), *more)
 

@@ -58,10 +58,8 @@ class WinogradConv(NamedTuple):
                 taps = self.filters(weight[block]) if whole is None else whole  # (s², O, C)
                 products = scratch("b", (*tiled.shape[:2], taps.shape[1]), images.dtype)
                 torch.bmm(tiled, taps.transpose(1, 2), out=products)
-                first, output = block.start or 0, pixels(made[part])
-                from_tiles(
-                    products, self.transforms.output, self.output, output, "c", "b", self.kernels, first
-                )
+                output = pixels(made[part, block])
+                from_tiles(products, self.transforms.output, self.output, output, "c", "b", self.kernels)
         return made
 
     def gradients(self, gradient: Tensor, images: Tensor, weight: Tensor, wanted: tuple[bool, bool]) -> Grads:
@@ -71,9 +69,8 @@ class WinogradConv(NamedTuple):
         parts, blocks = self.divided(images, weight)
         whole = self.filters(weight) if wanted[0] and len(blocks) == 1 else None
         for part in parts:
-            products = to_tiles(
-                pixels(gradient[part]), how.output_back, self.output, "b", "a", kernels
-            )  # in "a"
+            given = pixels(gradient[part])
+            products = to_tiles(given, how.output_back, self.output, "b", "a", kernels)  # in "a"
             if grad_weight is not None:
                 tiled = to_tiles(pixels(images[part]), how.input, self.input, "c", "b", kernels)
                 for block in blocks:
@@ -119,21 +116,15 @@ class WinogradConv(NamedTuple):
 
 @lru_cache(maxsize=1000)
 def plan(
-    height: int,
-    width: int,
-    taps: int,
-    padding: int,
-    reflect: bool,
-    dtype: torch.dtype,
-    kernels: Kernels | None = None,
+    height: int, width: int, taps: int, edge: int, reflect: bool, dtype: torch.dtype, kernels: Kernels | None
 ) -> WinogradConv:
     """For filters of `taps` by `taps` and a padding of 0 or 1, with the tile that takes the fewest multiplications."""
-    height, width = (side + 2 * padding - taps + 1 for side in (height, width))
+    height, width = (side + 2 * edge - taps + 1 for side in (height, width))
     tile = min(TILES[taps], key=lambda m: tiles(height, m) * tiles(width, m) * (m + taps - 1) ** 2)
     down, right = tiles(height, tile), tiles(width, tile)
     return WinogradConv(
         transforms(taps, tile, dtype),
-        Grid(tile, padding, reflect, down, right),
+        Grid(tile, edge, reflect, down, right),
         Grid(tile, 0, False, down, right),
         Grid(taps, 0, False, 1, 1),
         (height, width),

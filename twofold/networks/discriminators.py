@@ -53,7 +53,7 @@ class ImageDiscriminator(PatchDiscriminator):
         del self.arguments["layers"]
 
     def forward(self, images: Tensor) -> Tensor:
-        return super().forward(images).mean((2, 3), keepdim=True)
+        return self.convs(images).mean((2, 3), keepdim=True)
 
 
 class PixelDiscriminator(Discriminator):
