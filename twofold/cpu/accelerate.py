@@ -186,10 +186,10 @@ def is_rounded(input: Tensor) -> bool:
 
 def is_eager(*tensors: Tensor) -> bool:
     """Whether these are plain CPU tensors on which torch computes at once, and nothing else must see the operations."""
-    if torch.compiler.is_compiling() or torch.jit.is_tracing():  # pyright: ignore[reportPrivateImportUsage]
-        return False
     seen = (
-        torch._C._are_functorch_transforms_active()
+        torch.compiler.is_compiling()
+        or torch.jit.is_tracing()  # pyright: ignore[reportPrivateImportUsage]
+        or torch._C._are_functorch_transforms_active()
         or torch._C._len_torch_dispatch_stack()
         or forward_ad._current_level >= 0
     )

@@ -163,20 +163,15 @@ def upscale(
     (1, 3, 3, 1)², which is bilinear upsampling, then a 3×3 convolution.
     """
     bias = norm is None or has_bias(norm)
+    layers: dict[str, nn.Module] = {}
     if upsample == "transposed":
         conv = nn.ConvTranspose2d(channels, to, kernel, 2, padding=1, output_padding=4 - kernel, bias=bias)
     else:
+        name, mode = ("blur", "bilinear") if upsample == "blur" else ("repeat", "nearest")
+        layers[name] = nn.Upsample(scale_factor=2, mode=mode)
         edge = "reflect" if upsample == "resize" else "zeros"
         conv = nn.Conv2d(channels, to, 3, padding=1, padding_mode=edge, bias=bias)
-    if norm is not None:
-        before_norm(conv, norm)
-    match upsample:
-        case "transposed":
-            return {"conv": conv}
-        case "blur":
-            return {"blur": nn.Upsample(scale_factor=2, mode="bilinear"), "conv": conv}
-        case "resize" | "resize-zero":
-            return {"repeat": nn.Upsample(scale_factor=2, mode="nearest"), "conv": conv}
+    return layers | {"conv": conv if norm is None else before_norm(conv, norm)}
 
 
 FILL: dict[InitName, Callable[[Tensor, float], Tensor]] = {

@@ -170,11 +170,10 @@ def check_size(network: Generator | Discriminator, height: int, width: int) -> N
 def describe(generator: Generator) -> dict[str, Argument]:
     """The name and arguments of a generator, fit for JSON, from which `from_description` rebuilds it without weights."""
     names = {ResnetGenerator: "resnet", SkipResnetGenerator: "resnet", UnetGenerator: "unet"}
-    if type(generator) not in names:
-        raise TypeError(
-            f"{type(generator).__name__} has no description: it is not one of twofold's generators"
-        )
-    return {"network": names[type(generator)], **generator.arguments}
+    kind = type(generator)
+    if kind not in names:
+        raise TypeError(f"{kind.__name__} has no description: it is not one of twofold's generators")
+    return {"network": names[kind], **generator.arguments}
 
 
 def from_description(description: Mapping[str, object]) -> Generator:

@@ -51,23 +51,13 @@ class UnetGenerator(Generator):
         self.skips = skips
         levels = [width * min(2**level, 8) for level in range(depth)]  # channels after each halving
         fed = 2 if skips else 1
-        self.down = nn.ModuleList(
-            [
-                halve(in_channels, width, norm, normed=False),
-                *[halve(levels[i - 1], levels[i], norm) for i in range(1, depth - 1)],
-                halve(levels[-2], levels[-1], norm, normed=False, relu=False),
-            ]
-        )
-        self.up = nn.ModuleList(
-            [
-                double(levels[-1], levels[-2], norm, upsample, dropout=False),
-                *[
-                    double(fed * levels[i], levels[i - 1], norm, upsample, dropout and i > 3)
-                    for i in range(depth - 2, 0, -1)
-                ],
-                leave(fed * width, out_channels, upsample),
-            ]
-        )
+        self.down = nn.ModuleList([halve(in_channels, width, norm, normed=False)])
+        self.down.extend(halve(levels[i - 1], levels[i], norm) for i in range(1, depth - 1))
+        self.down.append(halve(levels[-2], levels[-1], norm, normed=False, relu=False))
+        self.up = nn.ModuleList([double(levels[-1], levels[-2], norm, upsample, dropout=False)])
+        for i in range(depth - 2, 0, -1):
+            self.up.append(double(fed * levels[i], levels[i - 1], norm, upsample, dropout and i > 3))
+        self.up.append(leave(fed * width, out_channels, upsample))
 
     def forward(self, images: Tensor) -> Tensor:
         *downs, bottom = self.down
