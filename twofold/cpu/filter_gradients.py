@@ -83,7 +83,7 @@ def by_patches(
     for place, one in enumerate(F.pad(large, (padding,) * 4).split(1)):
         squares = patches(one, weight.shape[2], 2)
         if grad_small is not None:
-            torch.mm(squares, flat(weight).T, out=rows(grad_small[place : place + 1]))
+            torch.mm(squares, pixels(weight).flatten(1).T, out=rows(grad_small[place : place + 1]))
         if taps is not None:
             before = 1.0 if place else 0.0  # times what was there
             torch.addmm(taps, rows(small[place : place + 1]).T, squares, beta=before, out=taps)
@@ -94,7 +94,7 @@ def conv_by_product(images: Tensor, weight: Tensor, stride: int, padding: int, s
     """The convolution as a product over patches: images (N, C, H, W) and a filter (O, C, k, k) to (N, O, *size)."""
     squares = patches(F.pad(images, (padding,) * 4), weight.shape[2], stride)
     made = empty((len(images), len(weight), *size), images.dtype)
-    torch.mm(squares, flat(weight).T, out=rows(made))
+    torch.mm(squares, pixels(weight).flatten(1).T, out=rows(made))
     return made
 
 
@@ -107,7 +107,7 @@ def transposed_by_product(
     """
     n, _, h, w = images.shape
     _, o, kernel, _ = weight.shape
-    shares = (rows(images) @ flat(weight)).view(n, h, w, kernel, kernel, o)
+    shares = (rows(images) @ pixels(weight).flatten(1)).view(n, h, w, kernel, kernel, o)
     total = images.new_zeros(n, size[0] + 2 * padding, size[1] + 2 * padding, o)
     reach_y, reach_x = (stride * (side - 1) + 1 for side in (h, w))
     for y in range(kernel):
@@ -117,13 +117,8 @@ def transposed_by_product(
     return inner.permute(0, 3, 1, 2).clone(memory_format=torch.channels_last)
 
 
-def flat(weight: Tensor) -> Tensor:
-    """A filter (O, C, k, k) as (O, k · k · C); the same memory if it is channels-last."""
-    return pixels(weight).reshape(len(weight), -1)
-
-
 def as_filter(taps: Tensor, weight: Tensor) -> Tensor:
-    """What `flat` gave as (O, C, k, k) again, with the strides of `weight`."""
+    """Taps (O, k · k · C) as (O, C, k, k), with the strides of `weight`."""
     o, c, kernel, _ = weight.shape
     made = taps.reshape(o, kernel, kernel, c).permute(0, 3, 1, 2)
     if made.stride() == weight.stride():

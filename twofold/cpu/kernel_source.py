@@ -1,7 +1,6 @@
 """The C program that `native` compiles: the files in c/, and a function for each of Winograd's matrices.
 
-Multiplying by a matrix is a line of additions for each of its rows, eight channels at a time, so that its zeros and ones
-cost nothing.
+Each row of a matrix is a line of additions, eight channels at a time, so that zeros and ones cost nothing.
 """
 
 from pathlib import Path

@@ -1,7 +1,6 @@
-"""C kernels for the transforms of Winograd's convolutions, bf16 norms and AMX filter gradients, compiled on first use.
+"""C kernels for Winograd's transforms, bf16 norms and AMX filter gradients, compiled on first use if there is a compiler.
 
-They are compiled by this machine's own compiler, where it has one, and kept in the user's cache. Results differ from
-torch's in the last bits. `kernel_source` has the code.
+They are kept in the user's cache. Results differ from torch's in the last bits.
 """
 
 import ctypes

@@ -8,6 +8,7 @@ a result is off by about 1e-5 of the largest, some four times as much as a direc
 Intermediate values are in the scratch memories "a", "b" and "c".
 """
 
+import math
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -32,10 +33,7 @@ ROWS = 64
 
 
 class WinogradConv(NamedTuple):
-    """The convolution of images (N, C, H, W) of one size with filters (O, C, r, r), padded by 0 or 1 pixels.
-
-    Only images and filter are kept for the gradient, neither padded nor transformed.
-    """
+    """The convolution of images (N, C, H, W) of one size with filters (O, C, r, r), padded by 0 or 1 pixels."""
 
     transforms: Transforms
     input: Grid
@@ -119,19 +117,14 @@ def plan(
     height: int, width: int, taps: int, edge: int, reflect: bool, dtype: torch.dtype, kernels: Kernels | None
 ) -> WinogradConv:
     """For filters of `taps` by `taps` and a padding of 0 or 1, with the tile that takes the fewest multiplications."""
-    height, width = (side + 2 * edge - taps + 1 for side in (height, width))
-    tile = min(TILES[taps], key=lambda m: tiles(height, m) * tiles(width, m) * (m + taps - 1) ** 2)
-    down, right = tiles(height, tile), tiles(width, tile)
+    size = height + 2 * edge - taps + 1, width + 2 * edge - taps + 1
+    tile = min(TILES[taps], key=lambda m: math.prod(-(-side // m) * (m + taps - 1) for side in size))
+    down, right = (-(-side // tile) for side in size)
     return WinogradConv(
         transforms(taps, tile, dtype),
         Grid(tile, edge, reflect, down, right),
         Grid(tile, 0, False, down, right),
         Grid(taps, 0, False, 1, 1),
-        (height, width),
+        size,
         kernels,
     )
-
-
-def tiles(side: int, tile: int) -> int:
-    """How many tiles cover a side."""
-    return -(-side // tile)
