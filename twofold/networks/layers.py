@@ -14,7 +14,6 @@ from torch.nn.utils.parametrize import is_parametrized
 NormName = Literal["instance", "batch", "none"]
 UpsampleName = Literal["transposed", "resize", "resize-zero", "blur"]
 InitName = Literal["normal", "xavier", "kaiming", "orthogonal"]
-Statistics = Literal["image", "running"]
 
 Conv = TypeVar("Conv", bound=nn.Conv2d | nn.ConvTranspose2d)
 
@@ -66,22 +65,17 @@ def arguments(given: dict[str, Any]) -> dict[str, Argument]:
 class BatchNorm(nn.BatchNorm2d):
     """BatchNorm whose output at test time depends on one image alone.
 
-    In train mode it is BatchNorm2d. In eval mode with statistics "image" each image is normalised by its own
-    mean and variance (pix2pix, arXiv 1611.07004, §3.4, at batch size 1), and no buffer is read or written;
-    with "running" the averages gathered in training are used, as is usual elsewhere.
+    In train mode it is BatchNorm2d. In eval mode each image is normalised by its own mean and variance (pix2pix,
+    arXiv 1611.07004, §3.4, at batch size 1), and no buffer is read or written.
     """
 
     parts = 1
     """Equal parts of a batch, each normalised by its own statistics in train mode; see `in_parts`."""
 
-    def __init__(self, channels: int, *, statistics: Statistics = "image") -> None:
-        super().__init__(channels)
-        self.statistics: Statistics = statistics
-
     def forward(self, input: Tensor) -> Tensor:
         if self.training and self.parts > 1:
             return torch.cat([super(BatchNorm, self).forward(part) for part in input.chunk(self.parts)])
-        if self.training or self.statistics == "running":
+        if self.training:
             return super().forward(input)
         return per_image_norm(input, self.weight, self.bias, self.eps)
 
@@ -123,13 +117,12 @@ def per_image_norm(images: Tensor, weight: Tensor | None, bias: Tensor | None, e
 
 def norm_layer(norm: NormName, channels: int) -> nn.Module:
     """The norm over (N, channels, H, W). Instance norm has neither weights nor buffers, so no keys."""
-    match norm:
-        case "instance":
-            return InstanceNorm(channels)
-        case "batch":
-            return BatchNorm(channels)
-        case "none":
-            return nn.Identity()
+    kinds: dict[NormName, type[nn.Module]] = {
+        "instance": InstanceNorm,
+        "batch": BatchNorm,
+        "none": nn.Identity,
+    }
+    return kinds[norm](channels)
 
 
 def has_bias(norm: NormName) -> bool:
