@@ -16,9 +16,11 @@ class Algorithm(Protocol):
 
     def gradients(self, gradient: Tensor, images: Tensor, weight: Tensor, wanted: tuple[bool, bool]) -> Grads:
         """Those of images and filter, from that of the result."""
+        ...
 
     def by_torch(self, images: Tensor, weight: Tensor) -> Tensor:
         """The same result by torch's own operations, whose gradients can be differentiated again."""
+        ...
 
 
 class Convolution(torch.autograd.Function):

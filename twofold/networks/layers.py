@@ -183,9 +183,8 @@ def initialise(network: nn.Module, init: InitName = "normal", gain: float = 0.02
     """
     for module in network.modules():
         if isinstance(module, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
-            normed = is_parametrized(module, "weight")
-            weight = module.parametrizations.weight.original if normed else module.weight
-            FILL[init](weight, gain)
+            normed: Any = module.parametrizations if is_parametrized(module, "weight") else None
+            FILL[init](normed.weight.original if normed else module.weight, gain)
             if module.bias is not None:
                 fill.zeros_(module.bias)
         elif isinstance(module, nn.BatchNorm2d):
