@@ -37,9 +37,11 @@ def used(monkeypatch):
     """The names of the fast convolutions that are used."""
     names = []
     for function in FUNCTIONS:
-        apply = function.apply
+        convolved = function.convolved
         monkeypatch.setattr(
-            function, "apply", lambda *args, f=function, a=apply: names.append(f.__name__) or a(*args)
+            function,
+            "convolved",
+            lambda *args, f=function, made=convolved: names.append(f.__name__) or made(*args),
         )
     return names
 
@@ -366,6 +368,6 @@ def test_whether_kernels_are_used_is_the_networks_own(available, monkeypatch):
 
 
 def test_small_layers_of_a_generator_are_torchs(monkeypatch):
-    monkeypatch.setattr(WinogradConv, "apply", None)
+    monkeypatch.setattr(WinogradConv, "convolved", None)
     assert acceleration.NATIVE_WINOGRAD_FROM > 4 * 4
     accelerate(ResnetGenerator(width=1, blocks=1))(torch.zeros(1, 3, 16, 16))

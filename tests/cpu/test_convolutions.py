@@ -79,8 +79,8 @@ def test_against_torch(name, layout, monkeypatch):
     nn.init.normal_(layer.bias)
     x = torch.randn(shape, dtype=torch.float64).contiguous(memory_format=layout).requires_grad_()
     taken = []
-    apply = algorithm.apply
-    monkeypatch.setattr(algorithm, "apply", lambda *args: taken.append(name) or apply(*args))
+    convolved = algorithm.convolved
+    monkeypatch.setattr(algorithm, "convolved", lambda *args: taken.append(name) or convolved(*args))
     mine, right = layer(x), reference(layer, x)
     assert taken == [name]
     torch.testing.assert_close(mine, right)
@@ -112,7 +112,7 @@ def test_only_the_gradients_that_are_needed(name):
 def test_winograd_in_float32_is_close(side, tile):
     """Its numbers grow by the transforms: a hundred times float32's rounding is what is allowed."""
     layer = accelerate(nn.Conv2d(64, 64, 3, padding=1, padding_mode="reflect"))
-    assert winograd.plan(side, side, 3, 1, True, torch.float32).output.step == tile
+    assert winograd.plan(side, side, 3, 1, True, torch.float32, None).output.step == tile
     x = torch.randn(1, 64, side, side)
     with torch.no_grad():
         right = reference(layer.double(), x.double())
@@ -140,8 +140,8 @@ def test_images_convolved_in_turn_are_those_convolved_together(monkeypatch):
     found = []
     for at_once in (2**30, 1):
         monkeypatch.setattr(winograd, "AT_ONCE", at_once)
-        plan = winograd.plan(12, 13, 3, 1, True, torch.float64)
-        assert len(winograd.divided(x, layer.weight, plan)[0]) == (1 if at_once > 1 else 3)
+        plan = winograd.plan(12, 13, 3, 1, True, torch.float64, None)
+        assert len(plan.divided(x, layer.weight)[0]) == (1 if at_once > 1 else 3)
         made = layer(x)
         found.append([made, *torch.autograd.grad((made**2).sum(), (x, layer.weight))])
     for one, other in zip(*found, strict=True):
@@ -150,7 +150,7 @@ def test_images_convolved_in_turn_are_those_convolved_together(monkeypatch):
 
 def test_autocast_and_other_devices_keep_torchs_own(monkeypatch):
     layer = accelerate(nn.Conv2d(8, 8, 3, padding=1))
-    monkeypatch.setattr(WinogradConv, "apply", None)
+    monkeypatch.setattr(WinogradConv, "convolved", None)
     with torch.autocast("cpu", torch.bfloat16):
         assert layer(torch.randn(1, 8, 8, 8)).dtype == torch.bfloat16
     assert layer.to("meta")(torch.empty(1, 8, 8, 8, device="meta")).shape == (1, 8, 8, 8)
@@ -173,7 +173,7 @@ def test_autocast_leaves_reflected_edges_in_bf16(layer, monkeypatch):
 @pytest.mark.parametrize(("inner", "outer", "compiled"), [(32, 96, False), (24, 40, True), (12, 96, True)])
 def test_small_convolutions_keep_torchs_own(monkeypatch, inner, outer, compiled):
     monkeypatch.setattr(acceleration, "WINOGRAD_FROM", 48 * 96)
-    monkeypatch.setattr(WinogradConv, "apply", None)
+    monkeypatch.setattr(WinogradConv, "convolved", None)
     layer = accelerate(nn.Conv2d(inner, outer, 3, padding=1), kernels=compiled)
     made = layer(torch.randn(1, inner, 8, 8))
     assert made.shape == (1, outer, 8, 8)

@@ -139,7 +139,7 @@ def test_only_where_they_fit_and_are_allowed(kernels, channels, dtype, used, cal
 @needs_compiler
 def test_what_was_compiled_is_kept(cache, monkeypatch):
     assert native.kernels() is not None
-    assert sorted(path.suffix for path in cache.iterdir()) == [".sha256", ".so"]
+    assert sorted(path.suffix for path in cache.iterdir()) == [".so"]
     monkeypatch.setattr(native, "build", None)
     assert native.kernels() is not None
 
@@ -174,8 +174,6 @@ DAMAGES = {
     "truncated": truncated,
     "altered": altered,
     "no library": lambda library: library.write_bytes(b"not a library"),
-    "no record": lambda library: native.record_of(library).unlink(),
-    "damaged record": lambda library: native.record_of(library).write_bytes(b"\xff" * 100),
     "others may write to it": lambda library: library.chmod(0o666),
     "a link": lambda library: (
         library.rename(library.with_suffix(".old")) and library.symlink_to(library.with_suffix(".old"))
@@ -190,19 +188,18 @@ def test_a_damaged_library_is_not_loaded_but_built_anew(cache, monkeypatch, dama
     folder = native.cache_folder()
     folder.mkdir(parents=True, mode=0o700)
     command = ["gcc", *native.FLAGS]
-    code, _ = native.kernel_source.source()
-    library = folder / "kernels-x.so"
-    native.build(library, command, code)
+    code = native.kernel_source.source()
+    library = native.build(folder, "kernels-x", command, code)
     whole = library.read_bytes()
     assert native.is_whole(library)
     DAMAGES[damage](library)
     assert not native.is_whole(library)
-    native.build(library, command, code)
+    assert native.build(folder, "kernels-x", command, code) == library
     assert native.is_whole(library) and library.read_bytes() == whole
 
 
 @needs_compiler
-@pytest.mark.parametrize("damage", ["truncated", "no record"])
+@pytest.mark.parametrize("damage", ["truncated", "no library"])
 def test_a_process_starts_with_a_damaged_library_in_the_cache(cache, damage, tmp_path, monkeypatch):
     assert native.kernels() is not None
     other = tmp_path / "other" / "twofold" / "kernels"
@@ -219,16 +216,16 @@ def test_a_process_starts_with_a_damaged_library_in_the_cache(cache, damage, tmp
 
 @needs_compiler
 def test_a_library_without_the_functions_is_not_used(cache, monkeypatch):
-    """As a foreign one that came with a record of its own."""
+    """As a foreign one whose name has its hash."""
     build, built = native.build, []
 
-    def empty_in_the_cache(library, command, code):
-        built.append(library)
-        build(library, command, "" if library.parent == cache else code)
+    def empty_in_the_cache(folder, name, command, code):
+        built.append(folder)
+        return build(folder, name, command, "" if folder == cache else code)
 
     monkeypatch.setattr(native, "build", empty_in_the_cache)
     assert native.kernels() is not None
-    assert [library.parent == cache for library in built] == [True, False]
+    assert [folder == cache for folder in built] == [True, False]
 
 
 @needs_compiler

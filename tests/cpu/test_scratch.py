@@ -43,7 +43,7 @@ def test_the_memory_of_all_threads_can_be_released():
         used = scratch("test, released", (5,), torch.float32).fill_(3)
         ready.set()
         end.wait(60)
-        sizes.append((used.tolist(), len(scratch_module._own.memory.tensors)))
+        sizes.append((used.tolist(), len(scratch_module._own.tensors)))
 
     other = threading.Thread(target=work)
     other.start()
@@ -53,5 +53,5 @@ def test_the_memory_of_all_threads_can_be_released():
     end.set()
     other.join()
     assert sizes == [([3.0] * 5, 0)], "what is in use stays until it is done with"
-    assert not scratch_module._own.memory.tensors
+    assert not scratch_module._own.tensors
     assert scratch("test, released", (4,), torch.float32).shape == (4,)

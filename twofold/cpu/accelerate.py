@@ -8,11 +8,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd import forward_ad
 
-from twofold.cpu import native
+from twofold.cpu import native, winograd
 from twofold.cpu.bf16 import NativeNorm, RoundedConv, RoundedTransposedConv
 from twofold.cpu.filter_gradients import StridedConv, TransposedConv
+from twofold.cpu.gradients import Algorithm, Convolution
 from twofold.cpu.native import LANES, Kernels
-from twofold.cpu.winograd import WinogradConv
 from twofold.cpu.winograd_matrices import TILES
 from twofold.networks.layers import InstanceNorm
 
@@ -98,15 +98,15 @@ class FastConv2d(Accelerated, nn.Conv2d):
             images = input.bfloat16()
             if reflect:
                 images, padding = reflected(images, (padding,) * 4), 0
-            made = RoundedConv.apply(images, self.weight, stride, padding, self.usable_kernels())
-            return with_bias(made, self)
+            return convolved(images, self, RoundedConv(stride, padding, self.usable_kernels()))
         kernels = self.usable_kernels(*self.weight.shape[:2]) if input.dtype == torch.float32 else None
         least = NATIVE_WINOGRAD_FROM if kernels else WINOGRAD_FROM
         large = self.in_channels * self.out_channels >= least
         if self.kernel_size[0] in TILES and stride == 1 and padding <= 1 and large:
-            return with_bias(WinogradConv.apply(input, self.weight, padding, reflect, kernels), self)
+            how = (*input.shape[2:], self.kernel_size[0], padding, reflect, input.dtype, kernels)
+            return convolved(input, self, winograd.plan(*how))
         if stride == 2 and not reflect:
-            return with_bias(StridedConv.apply(input, self.weight, padding), self)
+            return convolved(input, self, StridedConv(padding))
         return super().forward(input)
 
 
@@ -123,10 +123,9 @@ class FastConvTranspose2d(Accelerated, nn.ConvTranspose2d):
             return super().forward(input, output_size)
         padding, more = int(self.padding[0]), int(self.output_padding[0])
         if torch.is_autocast_enabled("cpu"):
-            images = input.bfloat16()
-            made = RoundedTransposedConv.apply(images, self.weight, padding, more, self.usable_kernels())
-            return with_bias(made, self)
-        return with_bias(TransposedConv.apply(input, self.weight, padding, more), self)
+            how = RoundedTransposedConv(padding, more, self.usable_kernels())
+            return convolved(input.bfloat16(), self, how)
+        return convolved(input, self, TransposedConv(padding, more))
 
 
 class FastReflectionPad2d(Accelerated, nn.ReflectionPad2d):
@@ -145,30 +144,22 @@ class FastInstanceNorm(Accelerated, InstanceNorm):
 
     def forward(self, input: Tensor) -> Tensor:
         fits = is_rounded(input) and input.dim() == 4 and len(input) and input.shape[2:].numel() > 1
-        if not fits or not input.is_contiguous(memory_format=torch.channels_last):
-            return super().forward(input)
-        kernels = self.usable_kernels(input.shape[1])
-        if kernels is None:
-            return super().forward(input)
-        made = NativeNorm.apply(input, self.eps, kernels)
-        assert made is not None
+        fits = fits and input.is_contiguous(memory_format=torch.channels_last)
+        kernels = self.usable_kernels(input.shape[1]) if fits else None
+        made: Any = NativeNorm.apply(input, self.eps, kernels) if kernels else super().forward(input)
         return made
 
 
 FAST: dict[type[nn.Module], type[Accelerated]] = {
-    nn.Conv2d: FastConv2d,
-    nn.ConvTranspose2d: FastConvTranspose2d,
-    nn.ReflectionPad2d: FastReflectionPad2d,
-    InstanceNorm: FastInstanceNorm,
+    each.plain_class: each
+    for each in (FastConv2d, FastConvTranspose2d, FastReflectionPad2d, FastInstanceNorm)
 }
 
 
 def is_square(layer: nn.Conv2d | nn.ConvTranspose2d) -> bool:
     """Whether kernel, stride and padding are the same both ways, with neither groups nor dilation."""
-    same = all(
-        isinstance(pair, tuple) and pair[0] == pair[1]
-        for pair in (layer.kernel_size, layer.stride, layer.padding)
-    )
+    pairs = (layer.kernel_size, layer.stride, layer.padding)  # or the padding is "same" or "valid"
+    same = all(pair[0] == pair[1] for pair in pairs)
     return same and layer.groups == 1 and tuple(layer.dilation) == (1, 1)
 
 
@@ -195,10 +186,10 @@ def is_rounded(input: Tensor) -> bool:
 
 def is_eager(*tensors: Tensor) -> bool:
     """Whether these are plain CPU tensors on which torch computes at once, and nothing else must see the operations."""
-    if torch.compiler.is_compiling() or torch.jit.is_tracing():  # pyright: ignore[reportPrivateImportUsage]
-        return False
     seen = (
-        torch._C._are_functorch_transforms_active()
+        torch.compiler.is_compiling()
+        or torch.jit.is_tracing()  # pyright: ignore[reportPrivateImportUsage]
+        or torch._C._are_functorch_transforms_active()
         or torch._C._len_torch_dispatch_stack()
         or forward_ad._current_level >= 0
     )
@@ -210,9 +201,9 @@ def reflected(images: Tensor, edges: tuple[int, ...]) -> Tensor:
         return F.pad(images, edges, "reflect")
 
 
-def with_bias(made: Tensor | None, layer: nn.Conv2d | nn.ConvTranspose2d) -> Tensor:
-    """Add the layer's bias in place, unless a norm subtracts it again and nobody trains it; see `layers.before_norm`."""
-    assert made is not None
+def convolved(images: Tensor, layer: nn.Conv2d | nn.ConvTranspose2d, algorithm: Algorithm) -> Tensor:
+    """With the layer's bias, unless a norm subtracts it again and nobody trains it; see `layers.before_norm`."""
+    made: Any = Convolution.apply(images, layer.weight, algorithm)
     if layer.bias is None or (getattr(layer, "norm_follows", False) and not layer.bias.requires_grad):
         return made
     return made.add_(layer.bias.to(made.dtype)[:, None, None])

@@ -7,8 +7,7 @@ processor has it, at one and a half times the library's rate.
 
 import math
 from collections.abc import Sequence
-from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -22,7 +21,7 @@ from twofold.cpu.filter_gradients import (
     transposed_by_product,
     transposed_size,
 )
-from twofold.cpu.gradients import by_torch, pixels
+from twofold.cpu.gradients import Grads, pixels
 from twofold.cpu.native import Kernels
 from twofold.cpu.scratch import empty
 
@@ -40,60 +39,50 @@ COUNTABLE = 2**30
 """Values of images from which the AMX kernel, which counts them in 32 bits, is not used; edges are not counted."""
 
 
-class RoundedConv(torch.autograd.Function):
+class RoundedConv(NamedTuple):
     """The convolution of bf16 images (N, C, H, W) with a float32 filter (O, C, k, k) that is rounded to bf16."""
 
-    @staticmethod
-    def forward(
-        ctx: Any, images: Tensor, weight: Tensor, stride: int, padding: int, kernels: Kernels | None
-    ) -> Tensor:
-        rounded = weight.to(images.dtype)
-        ctx.save_for_backward(images, weight, rounded)
-        ctx.how = stride, padding, kernels
-        return convolved(images, rounded, stride, padding)
+    stride: int
+    padding: int
+    kernels: Kernels | None
 
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
-        images, weight, rounded = ctx.saved_tensors
-        stride, padding, kernels = ctx.how
-        if torch.is_grad_enabled():
-            convolve = partial(rounded_conv2d, stride=stride, padding=padding)
-            return *by_torch(ctx, gradient, images, weight, convolve), None, None, None
-        of_images, of_weight, *_ = ctx.needs_input_grad
+    def convolved(self, images: Tensor, weight: Tensor) -> Tensor:
+        size = [(side + 2 * self.padding - weight.shape[2]) // self.stride + 1 for side in images.shape[2:]]
+        if is_product(len(images) * math.prod(size), weight):
+            return conv_by_product(images, weight, self.stride, self.padding, size)
+        return self.by_torch(images, weight)
+
+    def gradients(self, gradient: Tensor, images: Tensor, weight: Tensor, wanted: tuple[bool, bool]) -> Grads:
         size = images.shape[2:]
-        grad_images = transposed(gradient, rounded, stride, padding, size) if of_images else None
-        grad_weight = None
-        if of_weight:
-            grad_weight = filter_gradient(gradient, images, rounded, stride, padding, kernels)
-        return grad_images, grad_weight, None, None, None
+        return (
+            transposed(gradient, weight, self.stride, self.padding, size) if wanted[0] else None,
+            filter_gradient(gradient, images, weight, *self) if wanted[1] else None,
+        )
+
+    def by_torch(self, images: Tensor, weight: Tensor) -> Tensor:
+        return F.conv2d(images, weight, None, self.stride, self.padding)
 
 
-class RoundedTransposedConv(torch.autograd.Function):
+class RoundedTransposedConv(NamedTuple):
     """The transposed convolution of stride 2 of bf16 images (N, C, h, w) with a float32 filter (C, O, k, k)."""
 
-    @staticmethod
-    def forward(
-        ctx: Any, images: Tensor, weight: Tensor, padding: int, output_padding: int, kernels: Kernels | None
-    ) -> Tensor:
-        rounded = weight.to(images.dtype)
-        ctx.save_for_backward(images, weight, rounded)
-        ctx.how = padding, output_padding, kernels
-        size = transposed_size(images, weight, padding, output_padding)
-        return transposed(images, rounded, 2, padding, size)
+    padding: int
+    output_padding: int
+    kernels: Kernels | None
 
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
-        images, weight, rounded = ctx.saved_tensors
-        padding, output_padding, kernels = ctx.how
-        if torch.is_grad_enabled():
-            convolve = partial(rounded_conv_transpose2d, padding=padding, output_padding=output_padding)
-            return *by_torch(ctx, gradient, images, weight, convolve), None, None, None
-        of_images, of_weight, *_ = ctx.needs_input_grad
-        grad_images = convolved(gradient, rounded, 2, padding) if of_images else None
-        grad_weight = None
-        if of_weight:
-            grad_weight = filter_gradient(images, gradient, rounded, 2, padding, kernels)
-        return grad_images, grad_weight, None, None, None
+    def convolved(self, images: Tensor, weight: Tensor) -> Tensor:
+        size = transposed_size(images, weight, self.padding, self.output_padding)
+        return transposed(images, weight, 2, self.padding, size)
+
+    def gradients(self, gradient: Tensor, images: Tensor, weight: Tensor, wanted: tuple[bool, bool]) -> Grads:
+        back = RoundedConv(2, self.padding, self.kernels)
+        return (
+            back.convolved(gradient, weight) if wanted[0] else None,
+            filter_gradient(images, gradient, weight, *back) if wanted[1] else None,
+        )
+
+    def by_torch(self, images: Tensor, weight: Tensor) -> Tensor:
+        return F.conv_transpose2d(images, weight, None, 2, self.padding, self.output_padding)
 
 
 class NativeNorm(torch.autograd.Function):
@@ -125,22 +114,6 @@ def norm_as_formula(images: Tensor, eps: float) -> Tensor:
     x = images.float()
     variance, mean = torch.var_mean(x, (2, 3), correction=0, keepdim=True)
     return ((x - mean) * torch.rsqrt(variance + eps)).to(images.dtype)
-
-
-def rounded_conv2d(images: Tensor, weight: Tensor, *, stride: int, padding: int) -> Tensor:
-    return F.conv2d(images, weight.to(images.dtype), None, stride, padding)
-
-
-def rounded_conv_transpose2d(images: Tensor, weight: Tensor, *, padding: int, output_padding: int) -> Tensor:
-    return F.conv_transpose2d(images, weight.to(images.dtype), None, 2, padding, output_padding)
-
-
-def convolved(images: Tensor, weight: Tensor, stride: int, padding: int) -> Tensor:
-    """The convolution of images with a filter, both in bf16."""
-    size = [(side + 2 * padding - weight.shape[2]) // stride + 1 for side in images.shape[2:]]
-    if is_product(len(images) * math.prod(size), weight):
-        return conv_by_product(images, weight, stride, padding, size)
-    return F.conv2d(images, weight, None, stride, padding)
 
 
 def is_product(small_pixels: int, weight: Tensor) -> bool:

@@ -5,15 +5,14 @@ time on the layout of the filter; there the convolution itself is a product over
 """
 
 from collections.abc import Sequence
-from functools import partial
-from typing import Any
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torch.nn.grad import conv2d_input
 
-from twofold.cpu.gradients import by_torch, pixels
+from twofold.cpu.gradients import Grads, pixels
 from twofold.cpu.scratch import empty, scratch
 
 FEW_PIXELS = 16 * 16
@@ -23,64 +22,48 @@ VERY_FEW = 4 * 4
 """Pixels of the small side of a transposed convolution up to which it is faster as a product."""
 
 
-class StridedConv(torch.autograd.Function):
+class StridedConv(NamedTuple):
     """The convolution of stride 2 of images (N, C, H, W) with a filter (O, C, k, k)."""
 
-    @staticmethod
-    def forward(ctx: Any, images: Tensor, weight: Tensor, padding: int) -> Tensor:
-        ctx.save_for_backward(images, weight)
-        ctx.padding = padding
-        h, w = ((side + 2 * padding - weight.shape[2]) // 2 + 1 for side in images.shape[2:])
+    padding: int
+
+    def convolved(self, images: Tensor, weight: Tensor) -> Tensor:
+        h, w = ((side + 2 * self.padding - weight.shape[2]) // 2 + 1 for side in images.shape[2:])
         if h * w > FEW_PIXELS:
-            return F.conv2d(images, weight, None, 2, padding)
-        return conv_by_product(images, weight, 2, padding, (h, w))
+            return self.by_torch(images, weight)
+        return conv_by_product(images, weight, 2, self.padding, (h, w))
 
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None, None]:  # pyright: ignore[reportIncompatibleMethodOverride]
-        images, weight = ctx.saved_tensors
-        of_images, of_weight, _ = ctx.needs_input_grad
-        if torch.is_grad_enabled():
-            convolve = partial(F.conv2d, stride=2, padding=ctx.padding)
-            return *by_torch(ctx, gradient, images, weight, convolve), None
+    def gradients(self, gradient: Tensor, images: Tensor, weight: Tensor, wanted: tuple[bool, bool]) -> Grads:
         grad_images = grad_weight = None
-        if of_weight:
-            grad_weight = filter_gradient(gradient, images, weight, 2, ctx.padding)
-        if of_images and gradient.shape[2:].numel() > FEW_PIXELS:
-            grad_images = conv2d_input(images.shape, weight, gradient, 2, ctx.padding)
-        elif of_images:
-            grad_images = transposed_by_product(gradient, weight, 2, ctx.padding, images.shape[2:])
-        return grad_images, grad_weight, None
+        if wanted[1]:
+            _, grad_weight = by_patches(gradient, images, weight, self.padding, (False, True))
+        if wanted[0] and gradient.shape[2:].numel() > FEW_PIXELS:
+            grad_images = conv2d_input(images.shape, weight, gradient, 2, self.padding)
+        elif wanted[0]:
+            grad_images = transposed_by_product(gradient, weight, 2, self.padding, images.shape[2:])
+        return grad_images, grad_weight
+
+    def by_torch(self, images: Tensor, weight: Tensor) -> Tensor:
+        return F.conv2d(images, weight, None, 2, self.padding)
 
 
-class TransposedConv(torch.autograd.Function):
+class TransposedConv(NamedTuple):
     """The transposed convolution of stride 2 of images (N, C, h, w) with a filter (C, O, k, k)."""
 
-    @staticmethod
-    def forward(ctx: Any, images: Tensor, weight: Tensor, padding: int, output_padding: int) -> Tensor:
-        ctx.save_for_backward(images, weight)
-        ctx.padding, ctx.output_padding = padding, output_padding
-        if images.shape[2:].numel() > VERY_FEW:
-            return F.conv_transpose2d(images, weight, None, 2, padding, output_padding)
-        size = transposed_size(images, weight, padding, output_padding)
-        return transposed_by_product(images, weight, 2, padding, size)
+    padding: int
+    output_padding: int
 
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None, None, None]:  # pyright: ignore[reportIncompatibleMethodOverride]
-        images, weight = ctx.saved_tensors
-        if torch.is_grad_enabled():
-            more = {"padding": ctx.padding, "output_padding": ctx.output_padding}
-            convolve = partial(F.conv_transpose2d, stride=2, **more)
-            return *by_torch(ctx, gradient, images, weight, convolve), None, None
-        of_images, of_weight, *_ = ctx.needs_input_grad
-        grad_images = empty(images.shape, images.dtype) if of_images else None
-        taps = images.new_empty(len(weight), weight[0].numel()) if of_weight else None
-        for place, one in enumerate(F.pad(gradient, (ctx.padding,) * 4).split(1)):
-            squares = patches(one, weight.shape[2], 2)
-            if grad_images is not None:
-                torch.mm(squares, flat(weight).T, out=rows(grad_images[place : place + 1]))
-            if taps is not None:
-                add_product(taps, rows(images[place : place + 1]).T, squares, first=place == 0)
-        return grad_images, None if taps is None else as_filter(taps, weight), None, None
+    def convolved(self, images: Tensor, weight: Tensor) -> Tensor:
+        if images.shape[2:].numel() > VERY_FEW:
+            return self.by_torch(images, weight)
+        size = transposed_size(images, weight, *self)
+        return transposed_by_product(images, weight, 2, self.padding, size)
+
+    def gradients(self, gradient: Tensor, images: Tensor, weight: Tensor, wanted: tuple[bool, bool]) -> Grads:
+        return by_patches(images, gradient, weight, self.padding, wanted)
+
+    def by_torch(self, images: Tensor, weight: Tensor) -> Tensor:
+        return F.conv_transpose2d(images, weight, None, 2, *self)
 
 
 def transposed_size(images: Tensor, weight: Tensor, padding: int, output_padding: int) -> list[int]:
@@ -88,25 +71,30 @@ def transposed_size(images: Tensor, weight: Tensor, padding: int, output_padding
     return [2 * (side - 1) + weight.shape[2] - 2 * padding + output_padding for side in images.shape[2:]]
 
 
-def filter_gradient(small: Tensor, large: Tensor, weight: Tensor, stride: int, padding: int) -> Tensor:
-    """Of a convolution from `large` to `small`, or a transposed one from `small` to `large`; strides of `weight`."""
-    taps = small.new_empty(small.shape[1], weight[0].numel())
+def by_patches(
+    small: Tensor, large: Tensor, weight: Tensor, padding: int, wanted: tuple[bool, bool]
+) -> Grads:
+    """Of a transposed convolution: the gradients of `small` and the filter, from `large`, that of the result.
+
+    The filter's is also that of a convolution of `large`, if `small` is the gradient of the result.
+    """
+    grad_small = empty(small.shape, small.dtype) if wanted[0] else None
+    taps = small.new_empty(len(weight), weight[0].numel()) if wanted[1] else None
     for place, one in enumerate(F.pad(large, (padding,) * 4).split(1)):
-        squares = patches(one, weight.shape[2], stride)
-        add_product(taps, rows(small[place : place + 1]).T, squares, first=place == 0)
-    return as_filter(taps, weight)
-
-
-def add_product(total: Tensor, left: Tensor, right: Tensor, *, first: bool) -> None:
-    """Add left times right to `total`, whose previous content is ignored for the first product."""
-    torch.addmm(total, left, right, beta=0.0 if first else 1.0, out=total)
+        squares = patches(one, weight.shape[2], 2)
+        if grad_small is not None:
+            torch.mm(squares, pixels(weight).flatten(1).T, out=rows(grad_small[place : place + 1]))
+        if taps is not None:
+            before = 1.0 if place else 0.0  # times what was there
+            torch.addmm(taps, rows(small[place : place + 1]).T, squares, beta=before, out=taps)
+    return grad_small, None if taps is None else as_filter(taps, weight)
 
 
 def conv_by_product(images: Tensor, weight: Tensor, stride: int, padding: int, size: Sequence[int]) -> Tensor:
     """The convolution as a product over patches: images (N, C, H, W) and a filter (O, C, k, k) to (N, O, *size)."""
     squares = patches(F.pad(images, (padding,) * 4), weight.shape[2], stride)
     made = empty((len(images), len(weight), *size), images.dtype)
-    torch.mm(squares, flat(weight).T, out=rows(made))
+    torch.mm(squares, pixels(weight).flatten(1).T, out=rows(made))
     return made
 
 
@@ -119,7 +107,7 @@ def transposed_by_product(
     """
     n, _, h, w = images.shape
     _, o, kernel, _ = weight.shape
-    shares = (rows(images) @ flat(weight)).view(n, h, w, kernel, kernel, o)
+    shares = (rows(images) @ pixels(weight).flatten(1)).view(n, h, w, kernel, kernel, o)
     total = images.new_zeros(n, size[0] + 2 * padding, size[1] + 2 * padding, o)
     reach_y, reach_x = (stride * (side - 1) + 1 for side in (h, w))
     for y in range(kernel):
@@ -129,13 +117,8 @@ def transposed_by_product(
     return inner.permute(0, 3, 1, 2).clone(memory_format=torch.channels_last)
 
 
-def flat(weight: Tensor) -> Tensor:
-    """A filter (O, C, k, k) as (O, k · k · C); the same memory if it is channels-last."""
-    return pixels(weight).reshape(len(weight), -1)
-
-
 def as_filter(taps: Tensor, weight: Tensor) -> Tensor:
-    """What `flat` gave as (O, C, k, k) again, with the strides of `weight`."""
+    """Taps (O, k · k · C) as (O, C, k, k), with the strides of `weight`."""
     o, c, kernel, _ = weight.shape
     made = taps.reshape(o, kernel, kernel, c).permute(0, 3, 1, 2)
     if made.stride() == weight.stride():

@@ -1,7 +1,6 @@
 """The C program that `native` compiles: the files in c/, and a function for each of Winograd's matrices.
 
-Multiplying by a matrix is a line of additions for each of its rows, eight channels at a time, so that its zeros and ones
-cost nothing.
+Each row of a matrix is a line of additions, eight channels at a time, so that zeros and ones cost nothing.
 """
 
 from pathlib import Path
@@ -22,26 +21,22 @@ INLINE void {name}(const lanes *x, const int from, lanes *y, const int to) {{
 #define MATRIX {name}
 #define HIGH {high}
 #define WIDE {wide}
-#include "{direction}_tiles.h"
+#include "{way}_tiles.h"
 #undef MATRIX
 #undef HIGH
 #undef WIDE
 """
 
 
-def source() -> tuple[str, list[str]]:
-    """The program, which includes the files in FOLDER, and the names of its functions."""
-    parts, names = [INCLUDES], ["normed", "normed_back"]
+def source() -> str:
+    """The program, which includes the files in FOLDER."""
+    parts = [INCLUDES]
     for taps, tile in ((taps, tile) for taps, tiles in TILES.items() for tile in tiles):
         for role, matrix in transforms(taps, tile)._asdict().items():
-            direction = "to" if role in TO_TILES else "from"
+            way = "to" if role in TO_TILES else "from"
             high, wide = matrix.values.shape
-            function = FUNCTION.format(
-                name=matrix.name, rows=rows(matrix), high=high, wide=wide, direction=direction
-            )
-            parts.append(function)
-            names.append(f"{direction}_{matrix.name}")
-    return "".join(parts), names
+            parts.append(FUNCTION.format(name=matrix.name, rows=rows(matrix), high=high, wide=wide, way=way))
+    return "".join(parts)
 
 
 def included() -> str:
@@ -53,11 +48,6 @@ def rows(matrix: Matrix) -> str:
     """Each row's product with the values at x, as a sum."""
     lines = []
     for place, row in enumerate(matrix.values.tolist()):
-        terms = [term(factor, at) for at, factor in enumerate(row) if factor]
+        terms = (f"{factor:+}f * x[{at} * from]" for at, factor in enumerate(row) if factor)
         lines.append(f"  y[{place} * to] = {' '.join(terms)};")
     return "\n".join(lines)
-
-
-def term(factor: float, at: int) -> str:
-    times = "" if abs(factor) == 1 else f"{abs(factor)!r}f * "
-    return f"{'-' if factor < 0 else '+'} {times}x[{at} * from]"

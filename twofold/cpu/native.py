@@ -1,7 +1,6 @@
-"""C kernels for the transforms of Winograd's convolutions, bf16 norms and AMX filter gradients, compiled on first use.
+"""C kernels for Winograd's transforms, bf16 norms and AMX filter gradients, compiled on first use if there is a compiler.
 
-They are compiled by this machine's own compiler, where it has one, and kept in the user's cache. Results differ from
-torch's in the last bits. `kernel_source` has the code.
+They are kept in the user's cache. Results differ from torch's in the last bits.
 """
 
 import ctypes
@@ -9,23 +8,20 @@ import hashlib
 import os
 import platform
 import shutil
-import stat
 import subprocess
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import nullcontext
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from twofold.cpu import kernel_source
 from twofold.cpu.scratch import scratch
-from twofold.cpu.winograd_matrices import Matrix
-
-if TYPE_CHECKING:
-    from twofold.cpu.winograd_tiles import Grid
+from twofold.cpu.winograd_matrices import Grid, Matrix
 
 LANES = 8
 """Channels of a vector: the kernels take multiples of it."""
@@ -43,30 +39,10 @@ AMX = (*("-mavx512f", "-mavx512bw", "-mavx512vl", "-mavx512dq", "-mavx512bf16"),
 """In addition, where the processor multiplies tiles of bf16; GCC 11 is the first compiler that knows them."""
 
 FAILURES = (OSError, RuntimeError, AttributeError, subprocess.SubprocessError)
-"""No home, a full disk, another compiler, a library without one of the functions."""
+"""No home, a full disk, another compiler, a library without the functions."""
 
-OTHERS_MAY_WRITE = stat.S_IWGRP | stat.S_IWOTH
-
-
-class Work(ctypes.Structure):
-    """The struct of that name in c/common.h."""
-
-    _fields_ = tuple(
-        (name, ctypes.c_int64)
-        for name in (
-            *("n", "height", "width", "channels"),
-            *("step", "edge", "reflect", "down", "right"),
-            *("add", "of"),
-        )
-    )
-
-
-class Filter(ctypes.Structure):
-    """The struct of that name in c/filters.h."""
-
-    _fields_ = tuple(
-        (name, ctypes.c_int64) for name in ("n", "h", "w", "m", "height", "width", "c", "kernel", "stride")
-    )
+Numbers = ctypes.c_int64 * 11
+"""The struct Work of c/common.h or the shorter Filter of c/filters.h, by position; what is not given is zero."""
 
 
 class Kernels:
@@ -76,29 +52,27 @@ class Kernels:
         amx: `filter_gradient` is among them, and this process may use it.
     """
 
-    def __init__(self, library: ctypes.CDLL, names: Iterable[str]) -> None:
-        self.functions = {name: library[name] for name in names}
-        self.amx = hasattr(library, "tiles_allowed") and bool(library["tiles_allowed"]())
-        if self.amx:
-            self.functions["filter_gradient"] = library["filter_gradient"]
+    def __init__(self, library: ctypes.CDLL) -> None:
+        self.library = library
+        self.amx = bool(library.tiles_allowed())
 
-    def to_tiles(self, images: Tensor, matrix: Matrix, grid: "Grid", made: Tensor) -> None:
-        self.call(f"to_{matrix.name}", (images, made), Work(*images.shape, *grid))
+    def to_tiles(self, images: Tensor, matrix: Matrix, grid: Grid, made: Tensor) -> None:
+        self.call(f"to_{matrix.name}", (images, made), (*images.shape, *grid))
 
-    def from_tiles(self, values: Tensor, matrix: Matrix, grid: "Grid", images: Tensor, first: int) -> None:
-        some = images[..., first : first + values.shape[2]]
+    def from_tiles(self, values: Tensor, matrix: Matrix, grid: Grid, images: Tensor) -> None:
+        """The images may be some channels of others."""
         overlap = len(matrix.values) > grid.step
-        work = Work(*some.shape, *grid, overlap, images.shape[3])
-        self.call(f"from_{matrix.name}", (values, some), work)
+        numbers = (*images.shape, *grid, overlap, images.stride(2))
+        self.call(f"from_{matrix.name}", (values, images), numbers)
 
     def normed(self, images: Tensor, made: Tensor, mean: Tensor, scale: Tensor, eps: float) -> None:
         """Instance norm of bf16 images; fills `made`, and mean and 1 / deviation in float32."""
-        self.call("normed", (images, made, mean, scale), Work(*images.shape), ctypes.c_float(eps))
+        self.call("normed", (images, made, mean, scale), images.shape, ctypes.c_float(eps))
 
     def normed_back(
         self, gradient: Tensor, images: Tensor, mean: Tensor, scale: Tensor, made: Tensor
     ) -> None:
-        self.call("normed_back", (gradient, images, mean, scale, made), Work(*images.shape))
+        self.call("normed_back", (gradient, images, mean, scale, made), images.shape)
 
     def filter_gradient(self, small: Tensor, large: Tensor, stride: int, made: Tensor) -> None:
         """Of a convolution of `large`, (N, H, W, C), to `small`, (N, h, w, M), in bf16: float32 taps (M, k, k, C)."""
@@ -108,12 +82,12 @@ class Kernels:
         left = scratch("left", (rows, deep), small.dtype)
         sums = scratch("sums", (rows, kernel * wide), torch.float32)
         places = scratch("places", (pixels,), torch.int32)
-        how = Filter(n, h, w, m, *large.shape[1:], kernel, stride)
-        self.call("filter_gradient", (small, large, made, left, sums, places), how)
+        numbers = (n, h, w, m, *large.shape[1:], kernel, stride)
+        self.call("filter_gradient", (small, large, made, left, sums, places), numbers)
 
-    def call(self, name: str, tensors: Sequence[Tensor], work: Work | Filter, *more: ctypes.c_float) -> None:
+    def call(self, name: str, tensors: Iterable[Tensor], numbers: Iterable[int], *more: Any) -> None:
         pointers = (ctypes.c_void_p(x.data_ptr()) for x in tensors)
-        self.functions[name](*pointers, ctypes.byref(work), *more)
+        getattr(self.library, name)(*pointers, Numbers(*numbers), *more)
 
 
 def available() -> bool:
@@ -128,10 +102,11 @@ def kernels() -> Kernels | None:
     if compiler is None or platform.system() != "Linux":
         return None
     for features in processor_flags():
-        command = [compiler, *FLAGS, *features]
-        for load in (from_cache, from_temporary_folder):
+        # A cache may not be writable or trusted; what is loaded stays when a temporary folder is gone.
+        for place in (lambda: nullcontext(cache_folder()), tempfile.TemporaryDirectory):
             try:
-                return load(command)
+                with place() as folder:
+                    return from_folder(Path(folder), [compiler, *FLAGS, *features])
             except FAILURES:
                 continue
     return None
@@ -145,28 +120,17 @@ def processor_flags() -> Iterator[Sequence[str]]:
     yield common
 
 
-def from_cache(command: list[str]) -> Kernels:
-    code, names = kernel_source.source()
+def from_folder(folder: Path, command: list[str]) -> Kernels:
+    """The kernels in a folder of this user's alone, compiled by that command if they are not there yet."""
+    code = kernel_source.source()
     version = subprocess.run([command[0], "--version"], check=True, capture_output=True, timeout=60).stdout
     parts = (kernel_source.included(), code, platform.machine(), *command, version.decode(errors="replace"))
-    key = hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
-    folder = cache_folder()
+    name = "kernels-" + digest("\n".join(parts).encode())
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     if not is_ours(folder):
         raise OSError(f"{folder} belongs to another user or others may write to it")
-    library = folder / f"kernels-{key}.so"
-    if not is_whole(library):
-        build(library, command, code)
-    return Kernels(ctypes.CDLL(str(library)), names)
-
-
-def from_temporary_folder(command: list[str]) -> Kernels:
-    """For a cache that cannot be written or trusted; what is loaded stays when the folder is gone."""
-    code, names = kernel_source.source()
-    with tempfile.TemporaryDirectory() as folder:
-        library = Path(folder) / "kernels.so"
-        build(library, command, code)
-        return Kernels(ctypes.CDLL(str(library)), names)
+    library = next(filter(is_whole, folder.glob(f"{name}-*.so")), None) or build(folder, name, command, code)
+    return Kernels(ctypes.CDLL(str(library)))
 
 
 def cache_folder() -> Path:
@@ -174,42 +138,26 @@ def cache_folder() -> Path:
 
 
 def is_ours(path: Path) -> bool:
-    """Whether a file or folder is this user's, and nobody else may write to it."""
+    """Whether a file or folder is this user's, and nobody else may write to it; false for links, whose mode is 0o777."""
     found = path.lstat()
-    return (
-        found.st_uid == os.getuid()
-        and not stat.S_ISLNK(found.st_mode)
-        and not found.st_mode & OTHERS_MAY_WRITE
-    )
+    return found.st_uid == os.getuid() and not found.st_mode & 0o022
 
 
 def is_whole(library: Path) -> bool:
-    """Whether a library is there, ours, and the one that was built: loading a damaged one would end Python."""
-    record = record_of(library)
-    try:
-        trusted = is_ours(library) and is_ours(record)
-        return trusted and record.read_bytes() == measured(library.read_bytes())
-    except OSError:
-        return False
+    """Whether a library is ours, and the one that was built: loading a damaged one would end Python."""
+    return is_ours(library) and library.stem.endswith(f"-{digest(library.read_bytes())}")
 
 
-def record_of(library: Path) -> Path:
-    """The file beside a library that holds its size and hash."""
-    return library.with_suffix(".sha256")
+def digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()[:16]
 
 
-def measured(content: bytes) -> bytes:
-    return f"{len(content)} {hashlib.sha256(content).hexdigest()}\n".encode()
-
-
-def build(library: Path, command: list[str], code: str) -> None:
-    """Compile aside and rename, so that a library that is there is whole, whoever else compiles it now."""
-    with tempfile.TemporaryDirectory(dir=library.parent) as folder:
-        aside, record = Path(folder) / "kernels.so", Path(folder) / "kernels.sha256"
-        (Path(folder) / "kernels.c").write_text(code, encoding="utf-8")
-        compiling = [*command, f"-I{kernel_source.FOLDER}", "-o", aside.name, "kernels.c"]
-        subprocess.run(compiling, cwd=folder, check=True, capture_output=True, timeout=120)
-        record.write_bytes(measured(aside.read_bytes()))
-        for made, place in ((record, record_of(library)), (aside, library)):
-            made.chmod(0o600)
-            made.replace(place)
+def build(folder: Path, name: str, command: list[str], code: str) -> Path:
+    """Compile aside and rename to `name` and the library's own hash, so that it is whole, whoever else compiles it now."""
+    with tempfile.TemporaryDirectory(dir=folder) as aside:
+        made = Path(aside) / "kernels.so"
+        made.with_suffix(".c").write_text(code, encoding="utf-8")
+        compiling = [*command, f"-I{kernel_source.FOLDER}", "-o", made.name, "kernels.c"]
+        subprocess.run(compiling, cwd=aside, check=True, capture_output=True, timeout=120)
+        made.chmod(0o600)
+        return made.replace(folder / f"{name}-{digest(made.read_bytes())}.so")

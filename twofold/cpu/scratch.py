@@ -7,38 +7,32 @@ just used is also still in the processor's cache.
 
 import math
 import threading
+from collections import UserDict
 from collections.abc import Sequence
-from weakref import WeakSet
+from weakref import WeakValueDictionary
 
 import torch
 from torch import Tensor
 
 
-class Memory:
-    """The tensors of one thread, by name and type."""
+class Memory(threading.local):
+    """The tensors of one thread, by name and type, which live no longer than the thread."""
 
     def __init__(self) -> None:
-        self.tensors: dict[tuple[str, torch.dtype], Tensor] = {}
-
-
-class Own(threading.local):
-    """Each thread's memory, which lives no longer than the thread."""
-
-    def __init__(self) -> None:
-        self.memory = Memory()
+        self.tensors: UserDict[tuple[str, torch.dtype], Tensor] = UserDict()
         with _lock:
-            _all.add(self.memory)
+            _all[threading.get_ident()] = self.tensors
 
 
 _lock = threading.Lock()
-_all: WeakSet[Memory] = WeakSet()
-_own = Own()
+_all: WeakValueDictionary[int, UserDict[tuple[str, torch.dtype], Tensor]] = WeakValueDictionary()
+_own = Memory()
 
 
 def scratch(name: str, shape: Sequence[int], dtype: torch.dtype) -> Tensor:
     """A tensor of any content, in this thread's memory of that name, whose previous content is lost."""
     size = math.prod(shape)
-    tensors = _own.memory.tensors
+    tensors = _own.tensors
     tensor = tensors.get((name, dtype))
     if tensor is None or len(tensor) < size:
         with torch.inference_mode(False):  # an inference tensor could not be used in training later
@@ -49,8 +43,8 @@ def scratch(name: str, shape: Sequence[int], dtype: torch.dtype) -> Tensor:
 def release() -> None:
     """Free the scratch memory of all threads; what a running convolution still uses is freed when it ends."""
     with _lock:
-        for memory in _all:
-            memory.tensors.clear()
+        for tensors in _all.values():
+            tensors.clear()
 
 
 def empty(shape: Sequence[int], dtype: torch.dtype) -> Tensor:

@@ -8,18 +8,19 @@ a result is off by about 1e-5 of the largest, some four times as much as a direc
 Intermediate values are in the scratch memories "a", "b" and "c".
 """
 
-from functools import lru_cache, partial
-from typing import Any, NamedTuple
+import math
+from functools import lru_cache
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from twofold.cpu.gradients import Grads, by_torch, pixels
+from twofold.cpu.gradients import Grads, pixels
 from twofold.cpu.native import Kernels
 from twofold.cpu.scratch import empty, scratch
-from twofold.cpu.winograd_matrices import TILES, Transforms, transforms
-from twofold.cpu.winograd_tiles import Grid, from_tiles, to_tiles
+from twofold.cpu.winograd_matrices import TILES, Grid, Transforms, transforms
+from twofold.cpu.winograd_tiles import from_tiles, to_tiles
 
 AT_ONCE = 2**22
 """Values of transformed images, 16 MiB in float32, up to which several images are convolved together."""
@@ -31,8 +32,8 @@ still be in the cache; with many, larger products pay more."""
 ROWS = 64
 
 
-class Plan(NamedTuple):
-    """How images of one size are convolved with filters of one size."""
+class WinogradConv(NamedTuple):
+    """The convolution of images (N, C, H, W) of one size with filters (O, C, r, r), padded by 0 or 1 pixels."""
 
     transforms: Transforms
     input: Grid
@@ -45,127 +46,85 @@ class Plan(NamedTuple):
     kernels: Kernels | None
     """C code for the transforms; None for torch's operations."""
 
+    def convolved(self, images: Tensor, weight: Tensor) -> Tensor:
+        made = empty((len(images), len(weight), *self.size), images.dtype)
+        parts, blocks = self.divided(images, weight)
+        whole = self.filters(weight) if len(blocks) == 1 else None
+        for part in parts:
+            tiled = to_tiles(pixels(images[part]), self.transforms.input, self.input, "b", "a", self.kernels)
+            for block in blocks:
+                taps = self.filters(weight[block]) if whole is None else whole  # (s², O, C)
+                products = scratch("b", (*tiled.shape[:2], taps.shape[1]), images.dtype)
+                torch.bmm(tiled, taps.transpose(1, 2), out=products)
+                output = pixels(made[part, block])
+                from_tiles(products, self.transforms.output, self.output, output, "c", "b", self.kernels)
+        return made
+
+    def gradients(self, gradient: Tensor, images: Tensor, weight: Tensor, wanted: tuple[bool, bool]) -> Grads:
+        grad_images = empty(images.shape, images.dtype) if wanted[0] else None
+        grad_weight = torch.empty_like(weight) if wanted[1] else None
+        how, kernels = self.transforms, self.kernels
+        parts, blocks = self.divided(images, weight)
+        whole = self.filters(weight) if wanted[0] and len(blocks) == 1 else None
+        for part in parts:
+            given = pixels(gradient[part])
+            products = to_tiles(given, how.output_back, self.output, "b", "a", kernels)  # in "a"
+            if grad_weight is not None:
+                tiled = to_tiles(pixels(images[part]), how.input, self.input, "c", "b", kernels)
+                for block in blocks:
+                    its = products[:, :, block].transpose(1, 2)
+                    grad_taps = scratch("grad taps", (*its.shape[:2], tiled.shape[2]), images.dtype)
+                    before = 0.0 if len(blocks) > 1 or part is parts[0] else 1.0  # times what was there
+                    torch.baddbmm(grad_taps, its, tiled, beta=before, out=grad_taps)
+                    if len(blocks) > 1 or part is parts[-1]:
+                        self.filters_back(grad_taps, grad_weight[block])
+            if grad_images is not None:
+                back = scratch("b", (*products.shape[:2], images.shape[1]), images.dtype)
+                for block in blocks:
+                    taps = self.filters(weight[block]) if whole is None else whole
+                    before = 0.0 if block is blocks[0] else 1.0
+                    torch.baddbmm(back, products[:, :, block], taps, beta=before, out=back)
+                from_tiles(back, how.input_back, self.input, pixels(grad_images[part]), "c", "b", kernels)
+        return grad_images, grad_weight
+
+    def by_torch(self, images: Tensor, weight: Tensor) -> Tensor:
+        mode = "reflect" if self.input.reflect else "constant"
+        return F.conv2d(F.pad(images, (self.input.edge,) * 4, mode), weight)
+
+    def divided(self, images: Tensor, weight: Tensor) -> tuple[list[slice], list[slice]]:
+        """Slices of the images, or of the filter's output channels, whose intermediate values stay small; the other whole."""
+        o, c = weight.shape[:2]
+        places, each = len(self.transforms.input.values) ** 2, self.input.down * self.input.right
+        few = max(1, AT_ONCE // (each * places * max(o, c)))
+        if few < len(images):
+            return [slice(at, at + few) for at in range(0, len(images), few)], [slice(None)]
+        count = -(-places * c * o // (FILTERS_AT_ONCE * max(1, len(images) * each // ROWS)))
+        narrow = max(32, -(-o // count // 8) * 8)
+        return [slice(None)], [slice(at, at + narrow) for at in range(0, o, narrow)]
+
+    def filters(self, weight: Tensor) -> Tensor:
+        """G g Gᵀ: (O, C, r, r) to (s², O, C)."""
+        return to_tiles(pixels(weight), self.transforms.filter, self.taps, "half taps", "taps", self.kernels)
+
+    def filters_back(self, gradient: Tensor, weight: Tensor) -> None:
+        """Fill the gradient of the filter, (O, C, r, r), from that of `filters`."""
+        matrix = self.transforms.filter_back
+        from_tiles(gradient, matrix, self.taps, pixels(weight), "half taps", "more taps", self.kernels)
+
 
 @lru_cache(maxsize=1000)
 def plan(
-    height: int,
-    width: int,
-    taps: int,
-    padding: int,
-    reflect: bool,
-    dtype: torch.dtype,
-    kernels: Kernels | None = None,
-) -> Plan:
+    height: int, width: int, taps: int, edge: int, reflect: bool, dtype: torch.dtype, kernels: Kernels | None
+) -> WinogradConv:
     """For filters of `taps` by `taps` and a padding of 0 or 1, with the tile that takes the fewest multiplications."""
-    height, width = (side + 2 * padding - taps + 1 for side in (height, width))
-    tile = min(TILES[taps], key=lambda m: tiles(height, m) * tiles(width, m) * (m + taps - 1) ** 2)
-    down, right = tiles(height, tile), tiles(width, tile)
-    return Plan(
+    size = height + 2 * edge - taps + 1, width + 2 * edge - taps + 1
+    tile = min(TILES[taps], key=lambda m: math.prod(-(-side // m) * (m + taps - 1) for side in size))
+    down, right = (-(-side // tile) for side in size)
+    return WinogradConv(
         transforms(taps, tile, dtype),
-        Grid(tile, padding, reflect, down, right),
+        Grid(tile, edge, reflect, down, right),
         Grid(tile, 0, False, down, right),
         Grid(taps, 0, False, 1, 1),
-        (height, width),
+        size,
         kernels,
     )
-
-
-def tiles(side: int, tile: int) -> int:
-    """How many tiles cover a side."""
-    return -(-side // tile)
-
-
-class WinogradConv(torch.autograd.Function):
-    """The convolution of images (N, C, H, W) with a filter (O, C, r, r), padded by 0 or 1 pixels: reflected or zeros.
-
-    Only images and filter are kept for the gradient, neither padded nor transformed.
-    """
-
-    @staticmethod
-    def forward(
-        ctx: Any, images: Tensor, weight: Tensor, padding: int, reflect: bool, kernels: Kernels | None
-    ) -> Tensor:
-        ctx.save_for_backward(images, weight)
-        ctx.padding, ctx.reflect = padding, reflect
-        ctx.plan = plan(*images.shape[2:], weight.shape[2], padding, reflect, images.dtype, kernels)
-        return convolved(images, weight, ctx.plan)
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
-        images, weight = ctx.saved_tensors
-        if torch.is_grad_enabled():
-            convolve = partial(padded_conv2d, padding=ctx.padding, reflect=ctx.reflect)
-            return *by_torch(ctx, gradient, images, weight, convolve), None, None, None
-        return *gradients(gradient, images, weight, ctx.plan, *ctx.needs_input_grad[:2]), None, None, None
-
-
-def padded_conv2d(images: Tensor, weight: Tensor, padding: int, reflect: bool) -> Tensor:
-    return F.conv2d(F.pad(images, (padding,) * 4, "reflect" if reflect else "constant"), weight)
-
-
-def convolved(images: Tensor, weight: Tensor, plan: Plan) -> Tensor:
-    made = empty((len(images), len(weight), *plan.size), images.dtype)
-    parts, blocks = divided(images, weight, plan)
-    whole = filters(weight, plan) if len(blocks) == 1 else None
-    for part in parts:
-        tiled = to_tiles(pixels(images[part]), plan.transforms.input, plan.input, "b", "a", plan.kernels)
-        for block in blocks:
-            taps = filters(weight[block], plan) if whole is None else whole  # (s², O, C)
-            products = scratch("b", (*tiled.shape[:2], taps.shape[1]), images.dtype)
-            torch.bmm(tiled, taps.transpose(1, 2), out=products)
-            first, output = block.start or 0, pixels(made[part])
-            from_tiles(products, plan.transforms.output, plan.output, output, "c", "b", plan.kernels, first)
-    return made
-
-
-def gradients(
-    gradient: Tensor, images: Tensor, weight: Tensor, plan: Plan, of_images: bool, of_weight: bool
-) -> Grads:
-    """Those of images and weight that are wanted, from the gradient of `convolved(images, weight, plan)`."""
-    grad_images = empty(images.shape, images.dtype) if of_images else None
-    grad_weight = torch.empty_like(weight) if of_weight else None
-    how, kernels = plan.transforms, plan.kernels
-    parts, blocks = divided(images, weight, plan)
-    whole = filters(weight, plan) if of_images and len(blocks) == 1 else None
-    for part in parts:
-        products = to_tiles(pixels(gradient[part]), how.output_back, plan.output, "b", "a", kernels)  # in "a"
-        if grad_weight is not None:
-            tiled = to_tiles(pixels(images[part]), how.input, plan.input, "c", "b", kernels)
-            for block in blocks:
-                its = products[:, :, block].transpose(1, 2)
-                grad_taps = scratch("grad taps", (*its.shape[:2], tiled.shape[2]), images.dtype)
-                before = 0.0 if len(blocks) > 1 or part is parts[0] else 1.0  # times what was there
-                torch.baddbmm(grad_taps, its, tiled, beta=before, out=grad_taps)
-                if len(blocks) > 1 or part is parts[-1]:
-                    filters_back(grad_taps, grad_weight[block], plan)
-        if grad_images is not None:
-            back = scratch("b", (*products.shape[:2], images.shape[1]), images.dtype)
-            for block in blocks:
-                taps = filters(weight[block], plan) if whole is None else whole
-                before = 0.0 if block is blocks[0] else 1.0
-                torch.baddbmm(back, products[:, :, block], taps, beta=before, out=back)
-            from_tiles(back, how.input_back, plan.input, pixels(grad_images[part]), "c", "b", kernels)
-    return grad_images, grad_weight
-
-
-def divided(images: Tensor, weight: Tensor, plan: Plan) -> tuple[list[slice], list[slice]]:
-    """Slices of the images, or of the filter's output channels, whose intermediate values stay small; the other whole."""
-    o, c = weight.shape[:2]
-    places, each = len(plan.transforms.input.values) ** 2, plan.input.down * plan.input.right
-    few = max(1, AT_ONCE // (each * places * max(o, c)))
-    if few < len(images):
-        return [slice(at, at + few) for at in range(0, len(images), few)], [slice(None)]
-    count = -(-places * c * o // (FILTERS_AT_ONCE * max(1, len(images) * each // ROWS)))
-    narrow = max(32, -(-o // count // 8) * 8)
-    return [slice(None)], [slice(at, at + narrow) for at in range(0, o, narrow)]
-
-
-def filters(weight: Tensor, plan: Plan) -> Tensor:
-    """G g Gᵀ: (O, C, r, r) to (s², O, C)."""
-    return to_tiles(pixels(weight), plan.transforms.filter, plan.taps, "half taps", "taps", plan.kernels)
-
-
-def filters_back(gradient: Tensor, weight: Tensor, plan: Plan) -> None:
-    """Fill the gradient of the filter, (O, C, r, r), from that of `filters`."""
-    matrix = plan.transforms.filter_back
-    from_tiles(gradient, matrix, plan.taps, pixels(weight), "half taps", "more taps", plan.kernels)

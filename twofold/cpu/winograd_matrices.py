@@ -1,24 +1,39 @@
-"""The small matrices of Winograd's convolutions, from the points at which their polynomials are evaluated."""
+"""Where the tiles of Winograd's convolutions are, and their small matrices, from the points that evaluate polynomials."""
 
-from collections.abc import Sequence
-from fractions import Fraction
 from functools import cache
 from typing import NamedTuple
 
+import numpy as np
 import torch
+from numpy.polynomial.polynomial import polyfromroots
 from torch import Tensor
 
 TILES = {3: (4, 6), 4: (4, 5)}
 """Sides of the output tiles, by the taps of the filter's side."""
 
-POINTS = tuple(map(Fraction, (0, 1, -1, 2, -2, 1 / 2, -1 / 2)))
-"""Where the polynomials are evaluated, besides at infinity; the first m + r - 2 of them are used."""
+POINTS = np.array([0, 1, -1, 2, -2, 1 / 2, -1 / 2])
+"""Where the polynomials are evaluated, besides at infinity; the first m + r - 2 of them are used. All sums and products
+are exact in float64."""
 
 
 class Matrix(NamedTuple):
     name: str
     """Unique among all matrices."""
     values: Tensor
+
+
+class Grid(NamedTuple):
+    """Where the tiles of an image are."""
+
+    step: int
+    """Pixels from one tile to the next; a tile is at most twice as wide."""
+    edge: int
+    """Pixels of the first tile that are outside the image: 0 or 1."""
+    reflect: bool
+    """Whether the edge is a reflection, or zeros; what is farther outside is zeros."""
+    down: int
+    right: int
+    """How many tiles there are."""
 
 
 class Transforms(NamedTuple):
@@ -44,35 +59,18 @@ def transforms(taps: int, tile: int, dtype: torch.dtype = torch.float64) -> Tran
     polynomial that vanishes at all other points, and the factor by which it is too large at point k is in G.
     """
     points = POINTS[: tile + taps - 2]
-    others = [with_roots([q for q in points if q != p]) for p in points]
-    of_input = [*[[*row, Fraction(0)] for row in others], with_roots(points)]
-    of_filter = [
-        [p**power / evaluated(row, p) for power in range(taps)] for p, row in zip(points, others, strict=True)
-    ]
-    of_filter.append([Fraction(power == taps - 1) for power in range(taps)])  # at infinity: the leading one
-    of_output = [[*(p**power for p in points), Fraction(power == tile - 1)] for power in range(tile)]
-    made = {"input": of_input, "filter": of_filter, "output": of_output}
-    made |= {f"{name}_back": list(zip(*rows, strict=True)) for name, rows in made.items()}
+    others = [points[points != p] for p in points]
+    too_large = [[np.prod(p - roots)] for p, roots in zip(points, others, strict=True)]
+    made = {
+        "input": np.array([*([*polyfromroots(roots), 0] for roots in others), polyfromroots(points)]),
+        # At infinity a polynomial's value is its leading coefficient.
+        "filter": np.vstack([np.vander(points, taps, increasing=True) / too_large, np.eye(taps)[-1]]),
+        "output": np.vstack([np.vander(points, tile, increasing=True), np.eye(tile)[-1]]).T,
+    }
+    made |= {f"{name}_back": rows.T for name, rows in made.items()}
     return Transforms(
-        **{
-            name: Matrix(
-                f"{name}_{taps}_{tile}",
-                torch.tensor([[*map(float, row)] for row in rows], dtype=dtype, device="cpu"),
-            )
-            for name, rows in made.items()
-        }
+        *(
+            Matrix(f"{name}_{taps}_{tile}", torch.tensor((rows + 0.0).tolist(), dtype=dtype, device="cpu"))
+            for name, rows in made.items()  # + 0.0 leaves no -0.0
+        )
     )
-
-
-def with_roots(roots: Sequence[Fraction]) -> list[Fraction]:
-    """Coefficients, the constant's first, of the product of all x - root."""
-    product = [Fraction(1)]
-    for root in roots:
-        product = [
-            x - root * y for x, y in zip([Fraction(0), *product], [*product, Fraction(0)], strict=True)
-        ]
-    return product
-
-
-def evaluated(coefficients: Sequence[Fraction], x: Fraction) -> Fraction:
-    return sum((c * x**power for power, c in enumerate(coefficients)), Fraction(0))

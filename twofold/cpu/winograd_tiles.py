@@ -4,29 +4,13 @@ By torch's operations, or by the C kernels of `native`, which read and write mem
 Images are (N, H, W, C) here, so that a pixel's channels lie side by side.
 """
 
-from typing import NamedTuple
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from twofold.cpu.native import Kernels
 from twofold.cpu.scratch import scratch
-from twofold.cpu.winograd_matrices import Matrix
-
-
-class Grid(NamedTuple):
-    """Where the tiles of an image are."""
-
-    step: int
-    """Pixels from one tile to the next; a tile is at most twice as wide."""
-    edge: int
-    """Pixels of the first tile that are outside the image: 0 or 1."""
-    reflect: bool
-    """Whether the edge is a reflection, or zeros; what is farther outside is zeros."""
-    down: int
-    right: int
-    """How many tiles there are."""
+from twofold.cpu.winograd_matrices import Grid, Matrix
 
 
 def to_tiles(
@@ -49,25 +33,17 @@ def to_tiles(
 
 
 def from_tiles(
-    values: Tensor,
-    matrix: Matrix,
-    grid: Grid,
-    images: Tensor,
-    through: str,
-    to: str,
-    kernels: Kernels | None,
-    first: int = 0,
+    values: Tensor, matrix: Matrix, grid: Grid, images: Tensor, through: str, to: str, kernels: Kernels | None
 ) -> None:
     """The transpose of `to_tiles`: fill images with M v Mᵀ of (k², tiles, C), M (side, k); where tiles overlap, their sum.
 
-    C channels are filled, from the `first` on. Both scratch memories are overwritten; the values may be in `to`.
+    The images may be some channels of others. Both scratch memories are overwritten; the values may be in `to`.
     """
-    c = values.shape[2]
-    if kernels and images.is_contiguous():
-        kernels.from_tiles(values, matrix, grid, images, first)
+    n, height, width, c = images.shape
+    apart = images.stride(2)
+    if kernels and images.stride() == (height * width * apart, width * apart, apart, 1):
+        kernels.from_tiles(values, matrix, grid, images)
         return
-    images = images[..., first : first + c]
-    n, height, width, _ = images.shape
     side, k = matrix.values.shape
     made = from_both_sides(matrix.values, values.view(k, k, -1), through, to)
     made = made.view(side, side, n, grid.down, grid.right, c).permute(2, 3, 0, 4, 1, 5)

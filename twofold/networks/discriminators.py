@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from twofold.networks.blur import BlurDown
-from twofold.networks.layers import Discriminator, NormName, before_norm, has_bias, norm_layer
+from twofold.networks.layers import Discriminator, NormName, arguments, before_norm, has_bias, norm_layer
 
 
 class PatchDiscriminator(Discriminator):
@@ -30,13 +30,7 @@ class PatchDiscriminator(Discriminator):
         antialias: bool = False,
     ) -> None:
         super().__init__()
-        self.arguments = {
-            "in_channels": in_channels,
-            "width": width,
-            "layers": layers,
-            "norm": norm,
-            "antialias": antialias,
-        }
+        self.arguments = arguments(locals())
         self.minimum = 3 * 2**layers  # each of the two last convolutions takes one from the side
         levels = [width * min(2**level, 8) for level in range(layers + 1)]
         self.convs = nn.Sequential()
@@ -47,9 +41,6 @@ class PatchDiscriminator(Discriminator):
             if halves and antialias:
                 self.convs.append(BlurDown(to))
         self.convs.append(nn.Conv2d(levels[-1], 1, 4, padding=1))
-
-    def forward(self, images: Tensor) -> Tensor:
-        return self.convs(images)
 
 
 class ImageDiscriminator(PatchDiscriminator):
@@ -62,7 +53,7 @@ class ImageDiscriminator(PatchDiscriminator):
         del self.arguments["layers"]
 
     def forward(self, images: Tensor) -> Tensor:
-        return super().forward(images).mean((2, 3), keepdim=True)
+        return self.convs(images).mean((2, 3), keepdim=True)
 
 
 class PixelDiscriminator(Discriminator):
@@ -76,7 +67,7 @@ class PixelDiscriminator(Discriminator):
 
     def __init__(self, in_channels: int = 3, width: int = 64, norm: NormName = "instance") -> None:
         super().__init__()
-        self.arguments = {"in_channels": in_channels, "width": width, "norm": norm}
+        self.arguments = arguments(locals())
         self.minimum = 1 if norm == "none" else 2  # one pixel has no variance
         self.convs = nn.Sequential(
             nn.Conv2d(in_channels, width, 1),
@@ -86,9 +77,6 @@ class PixelDiscriminator(Discriminator):
             nn.LeakyReLU(0.2, inplace=True),
             nn.Conv2d(2 * width, 1, 1, bias=has_bias(norm)),
         )
-
-    def forward(self, images: Tensor) -> Tensor:
-        return self.convs(images)
 
 
 class HalvingDiscriminator(Discriminator):
@@ -104,16 +92,13 @@ class HalvingDiscriminator(Discriminator):
 
     def __init__(self, in_channels: int = 3, width: int = 64, norm: NormName = "instance") -> None:
         super().__init__()
-        self.arguments = {"in_channels": in_channels, "width": width, "norm": norm}
+        self.arguments = arguments(locals())
         levels = [width * 2**level for level in range(4)]
         self.convs = nn.Sequential(*stage(in_channels, width, True, None))
         for channels, to in pairwise(levels):
             self.convs.extend(stage(channels, to, True, norm))
         self.convs.append(nn.ZeroPad2d((1, 0, 1, 0)))  # left and top: a 4×4 window then keeps the size
         self.convs.append(nn.Conv2d(levels[-1], 1, 4, padding=1))
-
-    def forward(self, images: Tensor) -> Tensor:
-        return self.convs(images)
 
 
 class MultiDiscriminator(Discriminator):

@@ -1,8 +1,8 @@
 """What the networks are built of: norms, convolutions, upsampling, initialisation."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -14,10 +14,8 @@ from torch.nn.utils.parametrize import is_parametrized
 NormName = Literal["instance", "batch", "none"]
 UpsampleName = Literal["transposed", "resize", "resize-zero", "blur"]
 InitName = Literal["normal", "xavier", "kaiming", "orthogonal"]
-Statistics = Literal["image", "running"]
 
 Conv = TypeVar("Conv", bound=nn.Conv2d | nn.ConvTranspose2d)
-Network = TypeVar("Network", bound=nn.Module)
 
 Argument = str | int | bool
 """A constructor argument of a generator, plain enough for JSON."""
@@ -53,27 +51,31 @@ class Discriminator(nn.Module):
     multiple_of: int = 1
     minimum: int
     arguments: dict[str, Argument]
+    convs: nn.Sequential
+
+    def forward(self, images: Tensor) -> Tensor | tuple[Tensor, ...]:
+        return self.convs(images)
+
+
+def arguments(given: dict[str, Any]) -> dict[str, Argument]:
+    """A constructor's arguments by name, from its `locals()` before it has others."""
+    return {name: value for name, value in given.items() if name not in ("self", "__class__")}
 
 
 class BatchNorm(nn.BatchNorm2d):
     """BatchNorm whose output at test time depends on one image alone.
 
-    In train mode it is BatchNorm2d. In eval mode with statistics "image" each image is normalised by its own
-    mean and variance (pix2pix, arXiv 1611.07004, §3.4, at batch size 1), and no buffer is read or written;
-    with "running" the averages gathered in training are used, as is usual elsewhere.
+    In train mode it is BatchNorm2d. In eval mode each image is normalised by its own mean and variance (pix2pix,
+    arXiv 1611.07004, §3.4, at batch size 1), and no buffer is read or written.
     """
 
     parts = 1
     """Equal parts of a batch, each normalised by its own statistics in train mode; see `in_parts`."""
 
-    def __init__(self, channels: int, *, statistics: Statistics = "image") -> None:
-        super().__init__(channels)
-        self.statistics: Statistics = statistics
-
     def forward(self, input: Tensor) -> Tensor:
         if self.training and self.parts > 1:
             return torch.cat([super(BatchNorm, self).forward(part) for part in input.chunk(self.parts)])
-        if self.training or self.statistics == "running":
+        if self.training:
             return super().forward(input)
         return per_image_norm(input, self.weight, self.bias, self.eps)
 
@@ -115,13 +117,12 @@ def per_image_norm(images: Tensor, weight: Tensor | None, bias: Tensor | None, e
 
 def norm_layer(norm: NormName, channels: int) -> nn.Module:
     """The norm over (N, channels, H, W). Instance norm has neither weights nor buffers, so no keys."""
-    match norm:
-        case "instance":
-            return InstanceNorm(channels)
-        case "batch":
-            return BatchNorm(channels)
-        case "none":
-            return nn.Identity()
+    kinds: dict[NormName, type[nn.Module]] = {
+        "instance": InstanceNorm,
+        "batch": BatchNorm,
+        "none": nn.Identity,
+    }
+    return kinds[norm](channels)
 
 
 def has_bias(norm: NormName) -> bool:
@@ -155,23 +156,23 @@ def upscale(
     (1, 3, 3, 1)², which is bilinear upsampling, then a 3×3 convolution.
     """
     bias = norm is None or has_bias(norm)
-    layers: dict[str, nn.Module]
-    match upsample:
-        case "transposed":
-            conv = nn.ConvTranspose2d(
-                channels, to, kernel, stride=2, padding=1, output_padding=4 - kernel, bias=bias
-            )
-            layers = {"conv": conv}
-        case "blur":
-            conv = nn.Conv2d(channels, to, 3, padding=1, bias=bias)
-            layers = {"blur": nn.Upsample(scale_factor=2, mode="bilinear"), "conv": conv}
-        case "resize" | "resize-zero":
-            edge = "reflect" if upsample == "resize" else "zeros"
-            conv = nn.Conv2d(channels, to, 3, padding=1, padding_mode=edge, bias=bias)
-            layers = {"repeat": nn.Upsample(scale_factor=2, mode="nearest"), "conv": conv}
-    if norm is not None:
-        before_norm(conv, norm)
-    return layers
+    layers: dict[str, nn.Module] = {}
+    if upsample == "transposed":
+        conv = nn.ConvTranspose2d(channels, to, kernel, 2, padding=1, output_padding=4 - kernel, bias=bias)
+    else:
+        name, mode = ("blur", "bilinear") if upsample == "blur" else ("repeat", "nearest")
+        layers[name] = nn.Upsample(scale_factor=2, mode=mode)
+        edge = "reflect" if upsample == "resize" else "zeros"
+        conv = nn.Conv2d(channels, to, 3, padding=1, padding_mode=edge, bias=bias)
+    return layers | {"conv": conv if norm is None else before_norm(conv, norm)}
+
+
+FILL: dict[InitName, Callable[[Tensor, float], Tensor]] = {
+    "normal": lambda weight, gain: fill.normal_(weight, 0.0, gain),
+    "xavier": fill.xavier_normal_,
+    "kaiming": lambda weight, _: fill.kaiming_normal_(weight),
+    "orthogonal": fill.orthogonal_,
+}
 
 
 def initialise(network: nn.Module, init: InitName = "normal", gain: float = 0.02) -> None:
@@ -182,7 +183,8 @@ def initialise(network: nn.Module, init: InitName = "normal", gain: float = 0.02
     """
     for module in network.modules():
         if isinstance(module, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
-            fill_weight(own_weight(module), init, gain)
+            normed: Any = module.parametrizations if is_parametrized(module, "weight") else None
+            FILL[init](normed.weight.original if normed else module.weight, gain)
             if module.bias is not None:
                 fill.zeros_(module.bias)
         elif isinstance(module, nn.BatchNorm2d):
@@ -190,14 +192,7 @@ def initialise(network: nn.Module, init: InitName = "normal", gain: float = 0.02
             fill.zeros_(module.bias)
 
 
-def own_weight(layer: nn.Conv2d | nn.ConvTranspose2d | nn.Linear) -> Tensor:
-    """The parameter of a layer: what its weight is computed from under spectral norm."""
-    if is_parametrized(layer, "weight"):
-        return layer.parametrizations.weight.original  # pyright: ignore[reportAttributeAccessIssue, reportReturnType]
-    return layer.weight
-
-
-def spectrally_normed(network: Network) -> Network:
+def spectrally_normed(network: Discriminator) -> Discriminator:
     """`network` with every convolution's weight divided by its largest singular value (Miyato et al. 2018).
 
     arXiv 1802.05957, algorithm 1: one step of power iteration in each forward pass in train mode.
@@ -206,15 +201,3 @@ def spectrally_normed(network: Network) -> Network:
         if isinstance(module, nn.Conv2d):
             spectral_norm(module)
     return network
-
-
-def fill_weight(weight: Tensor, init: InitName, gain: float) -> None:
-    match init:
-        case "normal":
-            fill.normal_(weight, 0.0, gain)
-        case "xavier":
-            fill.xavier_normal_(weight, gain)
-        case "kaiming":
-            fill.kaiming_normal_(weight)
-        case "orthogonal":
-            fill.orthogonal_(weight, gain)

@@ -1,9 +1,10 @@
 """The networks by name, and generators to and from a description that fits in JSON."""
 
-import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from functools import partial
-from typing import Literal, get_args
+from typing import Any, get_args
+
+import torch
 
 from twofold.errors import TwofoldError, UsageError
 from twofold.networks.discriminators import (
@@ -25,12 +26,7 @@ from twofold.networks.resnet import ResnetGenerator
 from twofold.networks.resnet_skips import SkipResnetGenerator, resnet
 from twofold.networks.unet import UnetGenerator
 
-GeneratorName = Literal[
-    "resnet-9", "resnet-6", "unet", "unet-256", "unet-128", "encoder-decoder", "pytorch-gan"
-]
-DiscriminatorName = Literal["patch", "pixel", "image", "pytorch-gan"]
-
-GENERATORS: dict[GeneratorName, Callable[[int], Callable[..., Generator]]] = {
+GENERATORS: dict[str, Callable[[int], Callable[..., Generator]]] = {
     "resnet-9": lambda _: partial(resnet, blocks=9),
     "resnet-6": lambda _: partial(resnet, blocks=6),
     "unet": lambda size: partial(UnetGenerator, depth=unet_depth(size)),
@@ -41,7 +37,7 @@ GENERATORS: dict[GeneratorName, Callable[[int], Callable[..., Generator]]] = {
 }
 """Name to the constructor for a training size in pixels."""
 
-DISCRIMINATORS: dict[DiscriminatorName, Callable[[int], Callable[..., Discriminator]]] = {
+DISCRIMINATORS: dict[str, Callable[[int], Callable[..., Discriminator]]] = {
     "patch": lambda layers: partial(PatchDiscriminator, layers=layers),
     "pixel": lambda _: PixelDiscriminator,
     "image": lambda _: ImageDiscriminator,
@@ -55,24 +51,25 @@ DESCRIBED: dict[str, Callable[..., Generator]] = {"resnet": resnet, "unet": Unet
 LARGEST = 4096
 """The largest channel count in a description: a damaged one must not fill the memory."""
 
-DEEPEST = {"blocks": range(1, 65), "halvings": range(1, 6), "depth": range(2, 17)}
-"""The range of the other whole numbers in a description."""
+ALLOWED: dict[str, Container[object]] = {
+    "norm": get_args(NormName),
+    "upsample": get_args(UpsampleName),
+    "blocks": range(1, 65),
+    "halvings": range(1, 6),
+    "depth": range(2, 17),
+}
+"""The values of an argument in a description; others are switches or numbers of channels."""
 
 
 def build_generator(
-    name: GeneratorName,
+    name: str,
     *,
-    in_channels: int,
-    out_channels: int,
-    width: int,
-    norm: NormName,
-    dropout: bool,
-    upsample: UpsampleName,
-    skips: bool,
-    antialias: bool,
     size: int,
+    skips: bool = False,
+    antialias: bool = False,
     blocks: int | None = None,
     halvings: int = 2,
+    **others: Any,
 ) -> Generator:
     """A generator to train on squares of `size` pixels.
 
@@ -82,6 +79,7 @@ def build_generator(
         skips: gives a ResNet the skips that its paper does not; the U-Nets have theirs anyway.
         antialias: blurs before a ResNet's halvings.
         blocks, halvings: of a ResNet; None is as many blocks as its name says.
+        others: what all generators take: in_channels, out_channels, width, norm, dropout, upsample.
 
     Raises:
         UsageError: the network cannot take the size, or has no such option.
@@ -93,34 +91,27 @@ def build_generator(
         raise UsageError(
             f"generator.blocks and generator.halvings are for ResNets, not for {name}; leave them out."
         )
-    extra = {"skips": skips, "antialias": antialias, "halvings": halvings} if resnet else {}
+    if resnet:
+        others |= {"skips": skips, "antialias": antialias, "halvings": halvings}
     if blocks is not None:
-        extra["blocks"] = blocks
-    generator = GENERATORS[name](size)(
-        in_channels,
-        out_channels,
-        width=width,
-        norm=norm,
-        dropout=dropout,
-        upsample="resize-zero" if name == "pytorch-gan" else upsample,
-        **extra,
-    )
+        others["blocks"] = blocks
+    if name == "pytorch-gan":
+        others["upsample"] = "resize-zero"
+    generator = GENERATORS[name](size)(**others)
     check_size(generator, size, size)
     return generator
 
 
 def build_discriminator(
-    name: DiscriminatorName,
+    name: str,
     *,
-    in_channels: int,
-    width: int,
     layers: int,
-    norm: NormName,
     antialias: bool = False,
     spectral: bool = False,
     scales: int = 1,
     count: int = 1,
     extra_layers: Sequence[int] = (),
+    **others: Any,
 ) -> Discriminator:
     """A discriminator, or several as one.
 
@@ -130,6 +121,7 @@ def build_discriminator(
         spectral: divides every weight by its largest singular value.
         scales, count: how many image scales are judged, and by how many discriminators each.
         extra_layers: the depths of further "patch" discriminators, as many of each.
+        others: what all discriminators take: in_channels, width, norm.
 
     Raises:
         UsageError: it has no such option.
@@ -138,10 +130,11 @@ def build_discriminator(
         raise UsageError(f"discriminator.antialias is for patch and image, not for {name}; leave it out.")
     if extra_layers and name != "patch":
         raise UsageError(f"discriminator.extra_layers is for patch, not for {name}; leave it out.")
-    extra = {"antialias": True} if antialias else {}
+    if antialias:
+        others["antialias"] = True
 
     def one(depth: int) -> Discriminator:
-        discriminator = DISCRIMINATORS[name](depth)(in_channels, width=width, norm=norm, **extra)
+        discriminator = DISCRIMINATORS[name](depth)(**others)
         return spectrally_normed(discriminator) if spectral else discriminator
 
     depths = [depth for depth in (layers, *extra_layers) for _ in range(count)]
@@ -150,7 +143,7 @@ def build_discriminator(
     return MultiDiscriminator([[one(depth) for depth in depths] for _ in range(scales)])
 
 
-def automatic_generator(size: int) -> GeneratorName:
+def automatic_generator(size: int) -> str:
     """The generator of CycleGAN for a size (arXiv 1703.10593, appendix 7.2): nine blocks from 256 px, six below."""
     return "resnet-9" if size >= 256 else "resnet-6"
 
@@ -177,11 +170,10 @@ def check_size(network: Generator | Discriminator, height: int, width: int) -> N
 def describe(generator: Generator) -> dict[str, Argument]:
     """The name and arguments of a generator, fit for JSON, from which `from_description` rebuilds it without weights."""
     names = {ResnetGenerator: "resnet", SkipResnetGenerator: "resnet", UnetGenerator: "unet"}
-    if type(generator) not in names:
-        raise TypeError(
-            f"{type(generator).__name__} has no description: it is not one of twofold's generators"
-        )
-    return {"network": names[type(generator)], **generator.arguments}
+    kind = type(generator)
+    if kind not in names:
+        raise TypeError(f"{kind.__name__} has no description: it is not one of twofold's generators")
+    return {"network": names[kind], **generator.arguments}
 
 
 def from_description(description: Mapping[str, object]) -> Generator:
@@ -199,26 +191,13 @@ def from_description(description: Mapping[str, object]) -> Generator:
         raise TwofoldError(
             f"Unknown network {network!r:.40}: the file may need a newer twofold, or is damaged."
         )
-    defaults = default_arguments(network)
+    with torch.device("meta"):
+        defaults = DESCRIBED[network]().arguments
     for name, value in arguments.items():
-        if name not in defaults or not is_valid(name, value, defaults[name]):
+        default = defaults.get(name)
+        channels_or_switch = (False, True) if isinstance(default, bool) else range(1, LARGEST + 1)
+        if type(value) is not type(default) or value not in ALLOWED.get(name, channels_or_switch):
             raise TwofoldError(
                 f"This twofold knows no {network} network with {name}={value!r:.40}: the file may need a newer twofold."
             )
     return DESCRIBED[network](**arguments)
-
-
-def default_arguments(network: str) -> Mapping[str, object]:
-    constructor = ResnetGenerator if network == "resnet" else DESCRIBED[network]
-    defaults = {name: each.default for name, each in inspect.signature(constructor).parameters.items()}
-    return defaults | {"skips": False} if network == "resnet" else defaults
-
-
-def is_valid(name: str, value: object, default: object) -> bool:
-    if name == "norm":
-        return value in get_args(NormName)
-    if name == "upsample":
-        return value in get_args(UpsampleName)
-    if type(value) is int and type(default) is int:
-        return value in DEEPEST.get(name, range(1, LARGEST + 1))
-    return type(value) is bool and type(default) is bool

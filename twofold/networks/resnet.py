@@ -12,6 +12,7 @@ from twofold.networks.layers import (
     Generator,
     NormName,
     UpsampleName,
+    arguments,
     before_norm,
     has_bias,
     norm_layer,
@@ -49,18 +50,7 @@ class ResnetGenerator(Generator):
         halvings: int = 2,
     ) -> None:
         super().__init__()
-        self.arguments = {
-            "in_channels": in_channels,
-            "out_channels": out_channels,
-            "width": width,
-            "blocks": blocks,
-            "norm": norm,
-            "dropout": dropout,
-            "upsample": upsample,
-            "skips": self.skips,
-            "antialias": antialias,
-            "halvings": halvings,
-        }
+        self.arguments = arguments(locals()) | {"skips": self.skips}
         self.multiple_of = 2**halvings
         self.minimum = 2 * self.multiple_of  # the blocks' reflection needs two pixels
         self.per_image = norm != "batch"

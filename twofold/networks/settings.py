@@ -8,6 +8,10 @@ from twofold.losses.settings import separated
 
 Norm = Literal["instance", "batch", "none"]
 Init = Literal["normal", "xavier", "kaiming", "orthogonal"]
+Width = Annotated[
+    int, Field(ge=1, le=4096, description="Channels of the first layer; deeper ones are multiples.")
+]
+Halvings = Annotated[int, Field(ge=1, le=8)]
 
 
 class GeneratorSettings(BaseModel):
@@ -18,9 +22,7 @@ class GeneratorSettings(BaseModel):
     network: Literal[
         "auto", "resnet-9", "resnet-6", "unet", "unet-256", "unet-128", "encoder-decoder", "pytorch-gan"
     ] = Field(default="auto", description="Architecture; auto is resnet-9 from 256 px and resnet-6 below.")
-    width: int = Field(
-        default=64, ge=1, le=4096, description="Channels of the first layer; deeper ones are multiples."
-    )
+    width: Width = 64
     norm: Norm = Field(default="instance", description="Normalisation after the inner convolutions.")
     dropout: bool = Field(default=False, description="Drop half of the values in the innermost layers.")
     upsample: Literal["transposed", "resize", "resize-zero", "blur"] = Field(
@@ -54,21 +56,14 @@ class DiscriminatorSettings(BaseModel):
         default="patch",
         description="What is judged as one: a patch, a pixel, the image, or a patch as in PyTorch-GAN.",
     )
-    width: int = Field(
-        default=64, ge=1, le=4096, description="Channels of the first layer; deeper ones are multiples."
+    width: Width = 64
+    layers: Halvings = Field(
+        default=3, description="Halvings of the patch network; 3 judges patches of 70 by 70 pixels."
     )
-    layers: int = Field(
-        default=3,
-        ge=1,
-        le=8,
-        description="Halvings of the patch network; 3 judges patches of 70 by 70 pixels.",
-    )
-    extra_layers: Annotated[tuple[Annotated[int, Field(ge=1, le=8)], ...], BeforeValidator(separated)] = (
-        Field(
-            default=(),
-            max_length=4,
-            description="Halvings of further patch discriminators, whose losses are averaged: 1 judges 16 by 16 pixels.",
-        )
+    extra_layers: Annotated[tuple[Halvings, ...], BeforeValidator(separated)] = Field(
+        default=(),
+        max_length=4,
+        description="Halvings of further patch discriminators, whose losses are averaged: 1 judges 16 by 16 pixels.",
     )
     norm: Norm = Field(default="instance", description="Normalisation after the inner convolutions.")
     antialias: bool = Field(default=False, description="Blur before the halvings, as CUT does.")

@@ -9,6 +9,7 @@ from twofold.networks.layers import (
     Generator,
     NormName,
     UpsampleName,
+    arguments,
     before_norm,
     has_bias,
     norm_layer,
@@ -44,38 +45,19 @@ class UnetGenerator(Generator):
         upsample: UpsampleName = "transposed",
     ) -> None:
         super().__init__()
-        self.arguments = {
-            "in_channels": in_channels,
-            "out_channels": out_channels,
-            "width": width,
-            "depth": depth,
-            "norm": norm,
-            "dropout": dropout,
-            "skips": skips,
-            "upsample": upsample,
-        }
+        self.arguments = arguments(locals())
         self.multiple_of = self.minimum = 2**depth
         self.per_image = norm != "batch"
         self.skips = skips
         levels = [width * min(2**level, 8) for level in range(depth)]  # channels after each halving
         fed = 2 if skips else 1
-        self.down = nn.ModuleList(
-            [
-                enter(in_channels, width, norm),
-                *[halve(levels[i - 1], levels[i], norm) for i in range(1, depth - 1)],
-                bottom(levels[-2], levels[-1], norm),
-            ]
-        )
-        self.up = nn.ModuleList(
-            [
-                double(levels[-1], levels[-2], norm, upsample, dropout=False),
-                *[
-                    double(fed * levels[i], levels[i - 1], norm, upsample, dropout and i > 3)
-                    for i in range(depth - 2, 0, -1)
-                ],
-                leave(fed * width, out_channels, upsample),
-            ]
-        )
+        self.down = nn.ModuleList([halve(in_channels, width, norm, normed=False)])
+        self.down.extend(halve(levels[i - 1], levels[i], norm) for i in range(1, depth - 1))
+        self.down.append(halve(levels[-2], levels[-1], norm, normed=False, relu=False))
+        self.up = nn.ModuleList([double(levels[-1], levels[-2], norm, upsample, dropout=False)])
+        for i in range(depth - 2, 0, -1):
+            self.up.append(double(fed * levels[i], levels[i - 1], norm, upsample, dropout and i > 3))
+        self.up.append(leave(fed * width, out_channels, upsample))
 
     def forward(self, images: Tensor) -> Tensor:
         *downs, bottom = self.down
@@ -91,24 +73,15 @@ class UnetGenerator(Generator):
         return leave(x)
 
 
-def enter(in_channels: int, channels: int, norm: NormName) -> nn.Sequential:
-    conv = nn.Conv2d(in_channels, channels, 4, stride=2, padding=1, bias=has_bias(norm))
-    return nn.Sequential(OrderedDict(conv=conv, relu=nn.LeakyReLU(0.2, inplace=True)))
-
-
-def halve(channels: int, to: int, norm: NormName) -> nn.Sequential:
-    """(N, channels, H, W) to (N, to, H/2, W/2)."""
+def halve(channels: int, to: int, norm: NormName, *, normed: bool = True, relu: bool = True) -> nn.Sequential:
+    """(N, channels, H, W) to (N, to, H/2, W/2), with a norm and a ReLU after it or without."""
     conv = nn.Conv2d(channels, to, 4, stride=2, padding=1, bias=has_bias(norm))
-    return nn.Sequential(
-        OrderedDict(
-            conv=before_norm(conv, norm), norm=norm_layer(norm, to), relu=nn.LeakyReLU(0.2, inplace=True)
-        )
-    )
-
-
-def bottom(channels: int, to: int, norm: NormName) -> nn.Sequential:
-    conv = nn.Conv2d(channels, to, 4, stride=2, padding=1, bias=has_bias(norm))
-    return nn.Sequential(OrderedDict(conv=conv))
+    layers: dict[str, nn.Module] = {"conv": conv}
+    if normed:
+        layers |= {"conv": before_norm(conv, norm), "norm": norm_layer(norm, to)}
+    if relu:
+        layers["relu"] = nn.LeakyReLU(0.2, inplace=True)
+    return nn.Sequential(OrderedDict(layers))
 
 
 def double(channels: int, to: int, norm: NormName, upsample: UpsampleName, dropout: bool) -> nn.Sequential:

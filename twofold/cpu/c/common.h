@@ -15,7 +15,7 @@ enum { AT_ONCE = 32 };
 static const lanes nothing[AT_ONCE];
 
 /* The images, the grid of their tiles, whether tiles overlap and add up, and the channels of the whole image of which these
-   are some. Twin of native.Work. */
+   are some. See native.Numbers. */
 typedef struct {
   i64 n, height, width, channels;
   i64 step, edge, reflect, down, right;

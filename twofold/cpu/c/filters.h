@@ -15,7 +15,7 @@ enum {
   LEAST = 512       /* pixels of it, else the sums' way to memory and back takes as long as the products */
 };
 
-/* Images (n, height, width, c), padded, were convolved to (n, h, w, m). Twin of native.Filter. */
+/* Images (n, height, width, c), padded, were convolved to (n, h, w, m). See native.Numbers. */
 typedef struct {
   i64 n, h, w, m;
   i64 height, width, c;
@@ -149,4 +149,6 @@ void filter_gradient(
 
 /* Linux gives a process its tiles when it asks for them. */
 int tiles_allowed(void) { return syscall(SYS_arch_prctl, 0x1023 /* ARCH_REQ_XCOMP_PERM */, 18 /* tile data */) == 0; }
+#else
+int tiles_allowed(void) { return 0; }
 #endif

@@ -47,10 +47,7 @@ enum { CHUNK = 64, NEAR = 4 };
 #define AT(x) ((x) + (b * area + p) * c + first + 8 * (v + i))
 #define OF(x) (((lanes *)((x) + b * c + first))[v + i])
 
-INLINE lanes root(lanes x) {
-  FOR(i, 8) x[i] = __builtin_sqrtf(x[i]);
-  return x;
-}
+INLINE lanes root(lanes x) { FOR(i, 8) x[i] = __builtin_sqrtf(x[i]); return x; }
 
 /* Means and squared distances of each chunk, then of all so far (Chan et al. 1979, equation 2.1). */
 void normed(bf16 *in, bf16 *out, float *mean, float *scale, const Work *w, float eps) {
