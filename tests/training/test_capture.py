@@ -86,7 +86,7 @@ def steps_on_meta(settings, watched):
     with watched:
         for _ in range(3):
             trainer.step(Batch(a, b), 2e-4)
-    assert trainer.images == 6 and trainer.sums._rows
+    assert trainer.images == 6 and trainer.sums._names
     return trainer
 
 
@@ -104,7 +104,7 @@ def test_asking_is_noticed(ask):
     sums = LossSums(torch.device("meta"))
     sums.add({"x": torch.empty((), device="meta")}, 0)
     with NoAsking(), pytest.raises(AssertionError, match="asks the device"):
-        ask(sums._rows["x"][0])
+        ask(sums._sums[0])
 
 
 NOT_REPEATABLE = re.compile(

@@ -16,55 +16,61 @@ class LossSums:
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
-        self._rows: dict[str, Tensor] = {}
-        """(sum, steps, first image count at which it was not finite) of each loss."""
+        self._names: list[str] = []
+        self._sums: list[Tensor] = []
+        self._steps: list[Tensor] = []
+        self._first_bad: list[Tensor] = []
 
     def add(self, losses: dict[str, Tensor], images: Tensor | float) -> None:
         """Add one step's losses; `images` is the count at the step's start."""
         for name, loss in losses.items():
-            total, steps, first_bad = self._row(name)
-            value = loss.detach().to(total.dtype)
-            total += value
-            steps += 1
+            place = self._place(name)
+            value = loss.detach().to(self._sums[place].dtype)
+            self._sums[place] += value
+            self._steps[place] += 1
             bad = torch.where(value.isfinite(), math.inf, images)
-            torch.minimum(first_bad, bad, out=first_bad)
+            torch.minimum(self._first_bad[place], bad, out=self._first_bad[place])
 
-    def _row(self, name: str) -> Tensor:
-        if name not in self._rows:
-            self._rows[name] = torch.zeros(3, device=self._device, dtype=counting(self._device))
-            self._rows[name][2] = math.inf
-        return self._rows[name]
+    def _place(self, name: str) -> int:
+        if name not in self._names:
+            self._names.append(name)
+            for values, first in ((self._sums, 0.0), (self._steps, 0.0), (self._first_bad, math.inf)):
+                values.append(torch.full((), first, device=self._device, dtype=counting(self._device)))
+        return self._names.index(name)
 
     def report(self) -> dict[str, float]:
         """The mean of each loss since the last report, over all ranks; the sums start again."""
-        if not self._rows:
+        if not self._names:
             return {}
-        sums, steps, _ = torch.stack([*self._rows.values()], 1)
-        means = (distributed.average(sums) / steps.clamp(min=1)).tolist()
-        for row in self._rows.values():
-            row[:2].zero_()
-        return dict(zip(self._rows, means, strict=True))
+        sums = distributed.average(torch.stack(self._sums))
+        means = (sums / torch.stack(self._steps).clamp(min=1)).tolist()
+        for value in self._sums + self._steps:
+            value.zero_()
+        return dict(zip(self._names, means, strict=True))
 
     def broken(self) -> tuple[int, list[str]] | None:
         """The first image count at which a loss was not finite, and which were not then; else None."""
-        if not self._rows:
+        if not self._names:
             return None
-        each = distributed.minimum(torch.stack([row[2] for row in self._rows.values()])).tolist()
+        each = distributed.minimum(torch.stack(self._first_bad)).tolist()
         first = min(each)
-        bad = [name for name, images in zip(self._rows, each, strict=True) if images == first]
+        bad = [name for name, images in zip(self._names, each, strict=True) if images == first]
         return (int(first), bad) if first < math.inf else None
 
     def state(self) -> dict[str, Tensor]:
         """Unreported sums, by place and loss, as (sum, steps) in float64, so that a resumed report is the same."""
         return {
-            f"{place:03d}/{name}": row[:2].cpu().double()
-            for place, (name, row) in enumerate(self._rows.items())
+            f"{place:03d}/{name}": torch.stack((self._sums[place], self._steps[place])).cpu().double()
+            for place, name in enumerate(self._names)
         }
 
     def restore(self, state: dict[str, Tensor]) -> None:
         """Load what `state` gave, in the order of the places; a file has another order."""
         for key in sorted(state):
-            self._row(key.split("/")[-1])[:2] = state[key]
+            place = self._place(key.split("/")[-1])
+            both = state[key].to(self._sums[place].dtype)
+            self._sums[place].copy_(both[0])
+            self._steps[place].copy_(both[1])
 
 
 def counting(device: torch.device) -> torch.dtype:
