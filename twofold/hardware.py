@@ -58,6 +58,11 @@ def free_memory(device: torch.device) -> int | None:
     return None if available is None else int(available.split()[0]) * 1024
 
 
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that a device, or torch on a CPU, found no memory."""
+    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
+
+
 def proc(name: str) -> dict[str, str]:
     """The rows "name: value" of a file in /proc; none where the system has no such file."""
     try:

@@ -93,8 +93,14 @@ class Run:
         found = self.snapshots(direction)
         if not found:
             other = [d for d in DIRECTIONS if self.snapshots(d)]
-            hint = f"it has --direction {other[0]}" if other else "train it first, or let it reach a snapshot"
-            raise UsageError(f"{self.path} holds no {direction} snapshot; {hint}")
+            hint = (
+                f"use --direction {other[0]}"
+                if other
+                else f"train it first: twofold train --resume {self.path}"
+            )
+            if not self.exists and not other:
+                hint = "give a run folder or a .safetensors model file"
+            raise UsageError(f"{self.path} has no snapshot of direction {direction}; {hint}")
         return found[-1][1]
 
     def best_snapshot(self, direction: str) -> Path:

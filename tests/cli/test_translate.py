@@ -93,8 +93,10 @@ def test_translate_refuses_in_one_line(noise, refuses, model):
     Path("empty").mkdir()
     assert "give images to translate" in refuses("translate", model, "-o", "out")
     assert "there is no nowhere" in refuses("translate", model, "nowhere", "-o", "out")
-    assert "there is no model nowhere" in refuses("translate", "nowhere", "in", "-o", "out")
-    assert "holds no ab snapshot" in refuses("translate", "in", "in", "-o", "out")
+    assert "nowhere does not exist" in refuses("translate", "nowhere", "in", "-o", "out")
+    assert "in has no snapshot of direction ab; give a run folder" in refuses(
+        "translate", "in", "in", "-o", "out"
+    )
     assert "holds no images" in refuses("translate", model, "empty", "-o", "out")
     assert "would be overwritten" in refuses("translate", model, "in", "-o", "in")
     assert "translates ab, not ba" in refuses("translate", model, "in", "-o", "out", "--direction", "ba")

@@ -433,7 +433,7 @@ def test_a_port_in_use_is_one_line_with_what_to_do(serve, run, notify):
     ("tokens", "words"),
     [
         ([], "RUNS is missing"),
-        (["nowhere"], "there is no folder nowhere"),
+        (["nowhere"], "the folder nowhere does not exist"),
         ([".", "--port", "70000"], "--port is 70000; give 0 to 65535"),
         ([".", "--port", "x"], "--port must be a whole number, not x"),
         ([".", "--host", "no such host"], "--host no such host is not an address of this machine"),

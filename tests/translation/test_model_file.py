@@ -208,7 +208,7 @@ def test_checkpoints_are_referred_to_import(network, tmp_path, name):
 
 
 def test_a_missing_file_is_named(tmp_path):
-    with pytest.raises(UsageError, match="there is no model"):
+    with pytest.raises(UsageError, match="does not exist"):
         model_file.load(tmp_path / "x.safetensors")
-    with pytest.raises(UsageError, match="there is no model"):
+    with pytest.raises(UsageError, match="does not exist"):
         model_file.load(tmp_path)

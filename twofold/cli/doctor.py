@@ -19,7 +19,7 @@ def doctor(run: Path, /, *, json: Flag = False) -> int:
     from twofold.evaluation.doctor.examine import examine, no_problem
 
     if not run.is_dir():
-        raise UsageError(f"there is no run in {run}")
+        raise UsageError(f"{run} is not a run folder; give the --out folder of a run")
     findings = examine(Run(run), models=True)
     if json:
         emit(dumps([finding._asdict() for finding in findings]))

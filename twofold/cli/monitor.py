@@ -25,7 +25,7 @@ def monitor(*runs: Path, host: str = "127.0.0.1", port: Whole = 8707, open: bool
         raise UsageError("RUNS is missing: give a run folder or a folder of runs")
     for folder in runs:
         if not folder.is_dir():
-            raise UsageError(f"there is no folder {folder}: give a run folder or a folder of runs")
+            raise UsageError(f"the folder {folder} does not exist; give a run folder or a folder of runs")
 
     def ready(address: str, count: int) -> None:
         emit(f"{address}  {count:,} {'run' if count == 1 else 'runs'}; Ctrl-C ends it")

@@ -16,5 +16,5 @@ def report(run: Path, /) -> None:
     from twofold.reporting.report import write_report
 
     if not Run(run).exists:
-        raise UsageError(f"there is no run in {run}")
+        raise UsageError(f"{run} is not a run folder; give the --out folder of a run")
     emit(str(write_report(Run(run))))

@@ -106,7 +106,7 @@ def check_run_options(a: Path | None, out: Path | None, resume: Path | None) -> 
     if resume is not None and out is not None:
         raise UsageError(f"--resume {resume} names the run folder already; leave out --out")
     if resume is not None and not Run(resume).exists:
-        raise UsageError(f"there is no run in {resume}; start one with `twofold train A B --out {resume}`")
+        raise UsageError(f"{resume} is not a run folder; start a run with `twofold train A B --out {resume}`")
     if resume is None and a is None:
         raise UsageError("give two folders: `twofold train A B`; to resume: `twofold train --resume RUN`")
 

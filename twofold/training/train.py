@@ -258,8 +258,8 @@ def explained_out_of_memory(config: Config) -> Iterator[None]:
     """Turn a device's out-of-memory error into one line that names the settings to lower."""
     try:
         yield
-    except (torch.OutOfMemoryError, RuntimeError) as error:
-        if not isinstance(error, torch.OutOfMemoryError) and "can't allocate memory" not in str(error):
+    except RuntimeError as error:
+        if not hardware.is_out_of_memory(error):
             raise
         raise TwofoldError(
             f"{config.machine.device} ran out of memory at --size {config.data.size} --batch"

@@ -66,7 +66,7 @@ def read_header(path: Path) -> Header:
         TwofoldError: the file is damaged, not a twofold model, or of a newer format.
     """
     if not path.is_file():
-        raise UsageError(f"there is no model {path}; give a .safetensors file or a run folder")
+        raise UsageError(f"{path} does not exist; give a .safetensors model file or a run folder")
     if path.suffix in (".pth", ".pt", ".ckpt"):
         raise UsageError(
             f"{path} is a PyTorch checkpoint; first run `twofold import {path.name} -o model.safetensors`"

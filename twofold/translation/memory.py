@@ -50,8 +50,8 @@ def explain_out_of_memory(height: int, width: int) -> Iterator[None]:
     """Turn an allocator's error into one line that names a smaller size."""
     try:
         yield
-    except (torch.OutOfMemoryError, RuntimeError) as error:
-        if not isinstance(error, torch.OutOfMemoryError) and "can't allocate memory" not in str(error):
+    except RuntimeError as error:
+        if not hardware.is_out_of_memory(error):
             raise
         raise TwofoldError(
             f"{width}×{height} pixels do not fit into memory; use --at {max(height, width) // 2} or less"
