@@ -368,7 +368,7 @@ def test_an_empty_folder_and_none(tmp_path, capsys):
     assert found.name == "no run" and "twofold train A B --out" in found.advice
     assert names(Run(tmp_path / "nowhere")) == ["no run"]
     assert cli.run(["doctor", str(tmp_path / "nowhere")]) == 2
-    assert "there is no run" in capsys.readouterr().err
+    assert "is not a run folder" in capsys.readouterr().err
 
 
 def test_a_run_that_has_just_started(clinic):
