@@ -6,8 +6,11 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator
 
-ResizeName = Literal["resize-and-crop", "scale-width-and-crop", "crop", "none"]
+ResizeName = Literal["shortest", "resize-and-crop", "scale-width-and-crop", "scale-width", "crop", "none"]
 DirectionName = Literal["ab", "ba"]
+AugmentName = Literal["vertical", "turns"]
+
+Range = tuple[float, float] | Literal["per-channel"] | None
 
 AbsolutePath = Annotated[Path, AfterValidator(Path.absolute)]
 """A file or folder; stays the same if the run is resumed from another folder."""
@@ -22,10 +25,12 @@ class DataSettings(BaseModel):
     """Height and width of the training crops, in pixels."""
     load_size: int | None = Field(default=None, ge=1)
     """Size to load at before the crop, in pixels. Default: 286/256 of size."""
-    resize: ResizeName = "resize-and-crop"
-    """Squash to a square and crop, scale the width and crop, crop only, or use whole images."""
+    resize: ResizeName = "shortest"
+    """Scale the shorter side, squash to a square, or scale the width, and crop; crop only; or whole images."""
     flip: bool = True
     """Mirror half of the training crops left to right."""
+    augment: tuple[AugmentName, ...] = ()
+    """Further changes of half of the crops: vertical flips, quarter turns."""
     jitter: float = Field(default=0.0, ge=0, le=1)
     """Strength of random brightness, contrast and saturation, 0 to 1."""
     paired: bool = False
@@ -34,12 +39,26 @@ class DataSettings(BaseModel):
     """Pairs in one folder: `halves`, or two suffixes such as jpg:png, the input first. Default: detected."""
     direction: DirectionName = "ab"
     """ba exchanges A and B, so the input and the output of pairs."""
+    range_a: Range = None
+    """Values of A that become -1 and 1: LOW HIGH, or per-channel. Default: found in the training set."""
+    range_b: Range = None
+    """Values of B, as for A."""
+    layout: Literal["hwc", "chw"] = "hwc"
+    """Axes of arrays in .npy and .npz files."""
+    icc: Literal["srgb", "keep"] = "srgb"
+    """Convert pictures with a colour profile to sRGB, or keep their values and their profile."""
+    show_a: tuple[int, ...] = ()
+    """Channels of A that sample grids show, 1 or 3. Default: the first."""
+    show_b: tuple[int, ...] = ()
+    """Channels of B that sample grids show."""
     lab: bool = False
     """Colourisation: A is the lightness of its images, B the colour (Lab)."""
     labels_a: bool | None = None
-    """A is label maps, resized without mixing colours. Default: detected."""
+    """A is label maps: resized without mixing classes, and written with known classes only."""
     labels_b: bool | None = None
-    """B is label maps. Default: detected, as for A."""
+    """B is label maps, as for A."""
+    onehot: bool = False
+    """Give the network one channel for each class of a label map, in place of spread ids."""
     masks_a: AbsolutePath | None = None
     """Folder of grey masks named as the images of A; pixels over 127 are kept as they are."""
     masks_b: AbsolutePath | None = None
@@ -62,6 +81,8 @@ class DataSettings(BaseModel):
     """Largest size of the cache folder, in GB; the least used caches are removed."""
     workers: int = Field(default=2, ge=1)
     """Threads that prepare the next batches."""
+    verify: Literal["hash", "size"] = "hash"
+    """How a resumed run recognises its images: by content, or by size alone, for slow network disks."""
 
     @property
     def loaded(self) -> int:

@@ -1,0 +1,117 @@
+"""The contract of a domain: what its stored pixels are, and which of them the network's range [-1, 1] stands for."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+Pixels = NDArray[Any]
+"""Pixels as they are stored, (H, W, C) in any of `DTYPES`."""
+
+DTYPES = (
+    *("uint8", "uint16", "uint32", "int8", "int16", "int32"),
+    *("float16", "float32", "float64"),
+)
+"""The types of values that a domain may have."""
+
+Found = Literal["dtype", "bits", "percentiles", "settings", "labels"]
+"""How a range was found: all values of the type; the least number of bits that holds every value; the 0.05 and 99.95
+percentiles of the training set; given by the user; the classes of a label map."""
+
+IccName = Literal["srgb", "keep"]
+
+
+@dataclass(frozen=True)
+class Labels:
+    """The classes of a domain of label maps.
+
+    Attributes:
+        values: the stored value of each class, in ascending order: one number for ids, three for colours.
+        names: of the classes, in that order; empty if unknown.
+        palette: for ids that were indices into a palette, the colour of each index from 0; else empty.
+        onehot: whether the network has a channel for each class, in place of ids spread over [-1, 1].
+    """
+
+    values: tuple[tuple[int, ...], ...]
+    names: tuple[str, ...] = ()
+    palette: tuple[tuple[int, int, int], ...] = ()
+    onehot: bool = False
+
+
+@dataclass(frozen=True)
+class Contract:
+    """What the pixels of a domain are.
+
+    Attributes:
+        dtype: of the stored values, one of `DTYPES`.
+        channels: of the stored pixels.
+        low, high: the stored values that become -1 and 1 in the network: one number for all channels, or one for
+            each channel.
+        found: how the range was found.
+        labels: the classes, if the images are label maps.
+        icc: "srgb": pictures with a colour profile are converted to sRGB; "keep": they are not.
+    """
+
+    dtype: str = "uint8"
+    channels: int = 3
+    low: tuple[float, ...] = (0.0,)
+    high: tuple[float, ...] = (255.0,)
+    found: Found = "dtype"
+    labels: Labels | None = None
+    icc: IccName = "keep"
+
+    def __post_init__(self) -> None:
+        if self.dtype not in DTYPES:
+            raise ValueError(f"dtype must be one of {', '.join(DTYPES)}, not {self.dtype}")
+        if self.channels < 1:
+            raise ValueError(f"channels must be at least 1, not {self.channels}")
+        if len(self.low) != len(self.high) or len(self.low) not in (1, self.channels):
+            raise ValueError("low and high must be one number each, or one for each channel")
+        if not all(low < high for low, high in zip(self.low, self.high, strict=True)):
+            raise ValueError(f"low must be below high, not {self.low} and {self.high}")
+
+    @property
+    def network_channels(self) -> int:
+        """Channels that the network sees: one for each class of one-hot labels, else those of the pixels."""
+        return len(self.labels.values) if self.labels and self.labels.onehot else self.channels
+
+    @property
+    def is_deep(self) -> bool:
+        """Whether the values need more than 8 bits, and so float32 in the last layer and the losses."""
+        return self.dtype not in ("uint8", "int8") and self.labels is None
+
+    @property
+    def span(self) -> float:
+        """The distance from the lowest to the highest value of the range; what a PSNR is relative to."""
+        return max(self.high) - min(self.low)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, content: Mapping[str, Any]) -> "Contract":
+        """Read what `to_dict` gave.
+
+        Raises:
+            ValueError, TypeError, KeyError: a key, a type or a value is wrong.
+        """
+        labels = content.get("labels")
+        low, high = (tuple(float(value) for value in content[name]) for name in ("low", "high"))
+        return cls(**dict(content) | {"low": low, "high": high, "labels": labels and _labels(labels)})
+
+
+def _labels(content: Mapping[str, Any]) -> Labels:
+    values, palette = (
+        tuple(tuple(int(part) for part in row) for row in content[name]) for name in ("values", "palette")
+    )
+    names = tuple(str(name) for name in content["names"])
+    return Labels(values, names, palette, bool(content["onehot"]))  # pyright: ignore[reportArgumentType]
+
+
+def whole_range(dtype: str) -> tuple[float, float]:
+    """The lowest and highest value of an integer type."""
+    limits = np.iinfo(dtype)
+    return float(limits.min), float(limits.max)
