@@ -6,6 +6,7 @@ from torch import nn
 
 from twofold.cpu import bf16, native
 from twofold.cpu.accelerate import accelerate
+from twofold.networks.blur import BlurDown
 
 EPSILON = torch.finfo(torch.bfloat16).eps
 
@@ -108,6 +109,32 @@ def test_second_gradients(name):
         mine, torch.autograd.grad(sum((y**2).sum() for y in first), (x, weight)), strict=True
     ):
         near(one, other, 8)
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize("shape", [(2, 8, 12, 10), (1, 5, 7, 9), (1, 8, 2, 3), (0, 8, 4, 4)])
+def test_antialiased_halving(shape, layout):
+    """Values equal the plain module's; its gradient and second gradient are those in float64."""
+    torch.manual_seed(0)
+    plain, fast = BlurDown(shape[1]), accelerate(BlurDown(shape[1]))
+    x = torch.randn(shape).bfloat16().contiguous(memory_format=layout).requires_grad_()
+    made = rough(fast, x)
+    assert type(made.grad_fn).__name__ == "HalvedByBlurBackward"
+    assert torch.equal(made, rough(plain, x))
+    gradient = torch.randn(made.shape).bfloat16()
+    mine = derivatives(made, x, gradient)
+    precise = x.detach().double().requires_grad_()
+    right = derivatives(plain.double()(precise), precise, gradient.double())
+    for one, other in zip(mine, right, strict=True):
+        assert one.dtype == torch.bfloat16
+        if len(x):
+            near(one, other, 4)  # its edges are added in bf16
+
+
+def derivatives(made, x, gradient):
+    (first,) = torch.autograd.grad(made, x, gradient, retain_graph=True)
+    (curved,) = torch.autograd.grad(made, x, 2 * made, create_graph=True)
+    return first, torch.autograd.grad(curved, x, torch.ones_like(curved))[0]
 
 
 AMX = pytest.mark.skipif(

@@ -9,11 +9,12 @@ from torch import Tensor, nn
 from torch.autograd import forward_ad
 
 from twofold.cpu import native, winograd
-from twofold.cpu.bf16 import NativeNorm, RoundedConv, RoundedTransposedConv
+from twofold.cpu.bf16 import HalvedByBlur, NativeNorm, RoundedConv, RoundedTransposedConv
 from twofold.cpu.filter_gradients import StridedConv, TransposedConv
 from twofold.cpu.gradients import Algorithm, Convolution
 from twofold.cpu.native import LANES, Kernels
 from twofold.cpu.winograd_matrices import TILES
+from twofold.networks.blur import BlurDown
 from twofold.networks.layers import InstanceNorm
 
 Network = TypeVar("Network", bound=nn.Module)
@@ -27,9 +28,9 @@ def accelerate(network: Network, kernels: bool = True) -> Network:
     """Give suitable layers of a network, in place, a class whose `forward` is faster on a CPU; returns the network.
 
     Suitable are `nn.Conv2d` and `nn.ConvTranspose2d` with square kernels and without groups or dilation,
-    `nn.ReflectionPad2d` and `InstanceNorm`; subclasses and parametrized layers (spectral norm) are left as they are.
-    Any network may be given. Weights, state dict keys, hooks, deepcopy, `.to()` and gradients stay as they are, and
-    outputs are equal within rounding. A pickle holds torch's own layers. `plain` undoes it.
+    `nn.ReflectionPad2d`, `InstanceNorm` and `BlurDown`; subclasses and parametrized layers (spectral norm) are left as
+    they are. Any network may be given. Weights, state dict keys, hooks, deepcopy, `.to()` and gradients stay as they
+    are, and outputs are equal within rounding. A pickle holds torch's own layers. `plain` undoes it.
 
     A layer computes as torch does, by its own class's `forward`, for everything but float32, float64 and bf16 autocast
     on a CPU, and where something else must see torch's operations: a trace, an export, a compiler, function transforms
@@ -150,9 +151,21 @@ class FastInstanceNorm(Accelerated, InstanceNorm):
         return made
 
 
+class FastBlurDown(Accelerated, BlurDown):
+    """Has a faster gradient for bf16 images under autocast."""
+
+    plain_class = BlurDown
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not is_rounded(x) or x.dim() != 4:
+            return super().forward(x)
+        made: Any = HalvedByBlur.apply(self.pad(x), self.kernel.to(x.dtype))
+        return made
+
+
 FAST: dict[type[nn.Module], type[Accelerated]] = {
     each.plain_class: each
-    for each in (FastConv2d, FastConvTranspose2d, FastReflectionPad2d, FastInstanceNorm)
+    for each in (FastConv2d, FastConvTranspose2d, FastReflectionPad2d, FastInstanceNorm, FastBlurDown)
 }
 
 
