@@ -52,7 +52,9 @@ def test_a_png_is_turned(tmp_path, values):
 def test_jpeg_2000(tmp_path, values, suffix, bits, channels):
     pixels = values("uint16", (9, 14, channels)) >> (16 - bits)
     pixels = pixels.astype(np.uint8 if bits == 8 else np.uint16)
-    content = imagecodecs.jpeg2k_encode(plain(pixels), level=0, reversible=True, codecformat=suffix, bitspersample=bits)
+    content = imagecodecs.jpeg2k_encode(
+        plain(pixels), level=0, reversible=True, codecformat=suffix, bitspersample=bits
+    )
     (tmp_path / f"x.{suffix}").write_bytes(content)
     check(tmp_path / f"x.{suffix}", pixels, bits)
 
@@ -60,7 +62,9 @@ def test_jpeg_2000(tmp_path, values, suffix, bits, channels):
 @pytest.mark.parametrize("bits", [8, 10, 12])
 @pytest.mark.parametrize("channels", [1, 3, 4])
 def test_avif(tmp_path, values, bits, channels):
-    pixels = (values("uint16", (16, 24, channels)) >> (16 - bits)).astype(np.uint8 if bits == 8 else np.uint16)
+    pixels = (values("uint16", (16, 24, channels)) >> (16 - bits)).astype(
+        np.uint8 if bits == 8 else np.uint16
+    )
     layout = "400" if channels == 1 else "444"
     content = imagecodecs.avif_encode(plain(pixels), level=100, bitspersample=bits, pixelformat=layout)
     (tmp_path / "x.avif").write_bytes(content)
@@ -74,7 +78,11 @@ def test_pnm(tmp_path, most, channels, text):
     pixels = np.random.default_rng(0).integers(0, most, (9, 14, channels), endpoint=True).astype(np.uint16)
     magic = {(1, False): 5, (3, False): 6, (1, True): 2, (3, True): 3}[channels, text]
     header = b"P%d # a comment\n14\n# another\n9 %d\n" % (magic, most)
-    data = b" ".join(b"%d" % value for value in pixels.ravel().tolist()) if text else pixels.astype(">u2").tobytes()
+    data = (
+        b" ".join(b"%d" % value for value in pixels.ravel().tolist())
+        if text
+        else pixels.astype(">u2").tobytes()
+    )
     (tmp_path / "x.pnm").write_bytes(header + data)
     check(tmp_path / "x.pnm", pixels, most.bit_length())
     (tmp_path / "x.pnm").write_bytes(header + data[: len(data) // 2])

@@ -33,10 +33,6 @@ class Metadata(NamedTuple):
     exif: bytes = b""
     icc: bytes = b""
 
-    def in_srgb(self) -> "Metadata":
-        """The same for pixels that were converted to sRGB: its profile takes the place of another one."""
-        return self._replace(icc=srgb_profile() if self.icc else b"")
-
 
 @cache
 def srgb_profile() -> bytes:

@@ -11,6 +11,7 @@ from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 import tifffile
+from PIL import UnidentifiedImageError
 
 from twofold.formats import metadata, npy, pictures
 from twofold.formats.contract import Pixels
@@ -49,8 +50,8 @@ def read(file: BinaryIO, suffix: str, indices: bool) -> Stored:
             pixels = _finished(_hwc(page.asarray(squeeze=False, maxworkers=1)), page, kind, facts)
             return Stored(pictures.upright(pixels, _orientation(page)), facts, _metadata(page, file))
         about = _metadata(page, file)
-    file.seek(0)
-    stored = pictures.read(file, suffix, indices)
+    with _by_pillow(file):
+        stored = pictures.read(file, suffix, indices)
     return Stored(stored.pixels, stored.facts._replace(frames=frames), about)
 
 
@@ -60,8 +61,8 @@ def inspect(file: BinaryIO, suffix: str) -> Facts:
         kind = _kind(page)
         if not kind.by_pillow:
             return _facts(page, kind, frames)
-    file.seek(0)
-    return pictures.inspect(file, suffix)._replace(frames=frames)
+    with _by_pillow(file):
+        return pictures.inspect(file, suffix)._replace(frames=frames)
 
 
 def read_window(file: BinaryIO, rows: slice, columns: slice) -> Pixels | None:
@@ -84,6 +85,15 @@ def _first_page(file: BinaryIO) -> Iterator[tuple[Any, int]]:
             yield page, len(tiff.pages)
     except tifffile.TiffFileError as error:
         raise ImageError(f"damaged ({error}); remove it or replace it") from error
+
+
+@contextmanager
+def _by_pillow(file: BinaryIO) -> Iterator[None]:
+    file.seek(0)
+    try:
+        yield
+    except UnidentifiedImageError:
+        raise ImageError("it is of a kind of TIFF that is not read; save it as grey or RGB") from None
 
 
 # ---- tags
