@@ -1,5 +1,7 @@
 """Which format holds which pixels, and that what is written is what is read back, metadata included."""
 
+import warnings
+
 import numpy as np
 import pytest
 from PIL import Image, ImageCms
@@ -169,3 +171,13 @@ def test_profiles_of_other_colours_are_not_written(tmp_path):
     lab = ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB")).tobytes()
     images.write(np.zeros((4, 4, 3), np.uint8), tmp_path / "x.png", Metadata(icc=lab))
     assert images.read_stored(tmp_path / "x.png").metadata.icc == b""
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".png", ".webp", ".avif", ".tif"])
+def test_broken_metadata_does_not_keep_a_picture_from_being_written(tmp_path, values, suffix):
+    whole = about().exif
+    for exif in (whole[:40], whole[:14], b"Exif\0\0rubbish", whole[:30] + bytes([255] * 90)):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            images.write(values("uint8", (5, 6, 3)), tmp_path / f"x{suffix}", Metadata(exif=exif))
+            assert images.read_stored(tmp_path / f"x{suffix}").pixels.shape == (5, 6, 3)

@@ -118,10 +118,8 @@ def _kind(page: Any) -> _Kind:
         extra = (_UNASSOCIATED,)  # as other readers take it
     single = samples - _COLOURS[photometric] == 1
     alpha = single and extra[-1:] in ((_ASSOCIATED,), (_UNASSOCIATED,))
-    apart = photometric in _GREY and page.planarconfig == 2
-    plain = (
-        photometric in (0, 1, 2) and (int(page.compression) not in _JPEG or apart) and page.bitspersample >= 8
-    )
+    lossy_colours = int(page.compression) in _JPEG and not (photometric in _GREY and page.planarconfig == 2)
+    plain = photometric in (0, 1, 2) and not lossy_colours and page.bitspersample >= 8
     narrow = page.bitspersample <= 8 and page.dtype.kind in "ub"
     if not plain and samples - _COLOURS[photometric] > alpha:
         raise ImageError(
@@ -132,13 +130,9 @@ def _kind(page: Any) -> _Kind:
             f"it stores {page.bitspersample} bits as {page.photometric.name} with {page.compression.name}, which is not "
             "read; save it as grey or RGB"
         )
-    return _Kind(
-        page.bitspersample,
-        samples,
-        alpha,
-        alpha and extra[-1] == _ASSOCIATED,
-        not plain or (narrow and alpha and samples == 4),
-    )
+    premultiplied = alpha and extra[-1] == _ASSOCIATED
+    by_pillow = not plain or (narrow and premultiplied and samples == 4)
+    return _Kind(page.bitspersample, samples, alpha, premultiplied, by_pillow)
 
 
 def _facts(page: Any, kind: _Kind, frames: int) -> Facts:
