@@ -57,7 +57,7 @@ def test_best_suffix():
 
 def about():
     exif = Image.Exif()
-    exif[271], exif[272], exif[306] = "Maker", "Model 1", "2024:01:02 03:04:05"
+    exif[271], exif[272], exif[306], exif[315] = "Maker", "Model 1", "2024:01:02 03:04:05", "José"
     exif[0x8769] = {0x829A: 0.5, 0x9003: "2023:01:02 03:04:05", 0x8827: 400}
     exif[0x8825] = {1: "N", 2: (52.0, 30.0, 0.5)}
     return Metadata((300.0, 150.0), exif.tobytes(), srgb_profile())
@@ -68,7 +68,7 @@ def parsed(block):
     exif.load(block)
     exposure, place = exif.get_ifd(0x8769), exif.get_ifd(0x8825)
     return (
-        [exif.get(tag) for tag in (271, 272, 306)],
+        [exif.get(tag) for tag in (271, 272, 306, 315)],
         {tag: float(value) if tag == 0x829A else value for tag, value in exposure.items()},
         {tag: tuple(map(float, value)) if tag == 2 else value for tag, value in place.items()},
     )

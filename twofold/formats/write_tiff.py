@@ -75,7 +75,8 @@ def _exif(
             for number, value in values.items():
                 parts[part][number] = value
             parts[part].tobytes(0)
-        tags = [(int(tag), "s", 0, str(exif[tag]), True) for tag in KEPT if tag in exif]
+        texts = {int(tag): str(exif[tag]).encode("latin-1", "replace") for tag in KEPT if tag in exif}
+        tags: list[tuple[Any, ...]] = [(tag, "s", 0, text, True) for tag, text in texts.items()]
     except Exception:  # cameras write many kinds of broken EXIF
         return [], {}
     return tags + [(_PLACES[part], "I", 1, 0, True) for part in parts], parts
