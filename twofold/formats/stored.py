@@ -38,27 +38,33 @@ def fit(stored: Stored, contract: Contract) -> Pixels:
         ImageError: the channels differ, a value does not fit, or the scale of the values is unknown.
     """
     pixels = _to_srgb(stored) if contract.icc == "srgb" and _is_converted(stored) else stored.pixels
-    return _with_type(_with_channels(pixels, contract.channels, stored.facts), stored.facts, contract)
+    pixels = _with_fewer_channels(pixels, contract.channels, stored.facts)
+    return _with_more_channels(_with_type(pixels, stored.facts, contract), contract.channels, stored.facts)
 
 
 # ---- channels
 
 
-def _with_channels(pixels: Pixels, channels: int, facts: Facts) -> Pixels:
+def _with_fewer_channels(pixels: Pixels, channels: int, facts: Facts) -> Pixels:
+    """Alpha laid over white and colour as luma, where `channels` asks for it. The other counts are checked."""
     count = pixels.shape[2]
     if count == channels:
         return pixels
     if channels not in (1, 3, 4) or not (count in (1, 3) or (count == 4 and facts.alpha)):
         raise ImageError(f"it has {count} channels, not {channels}; give files with {channels} channels")
-    top = highest(pixels.dtype, facts.bits)
     if count == 4:
-        pixels = over_white(pixels, top)
-    if channels == 1:
-        return _luma(pixels)
-    if pixels.shape[2] == 1:
+        pixels = over_white(pixels, highest(pixels.dtype, facts.bits))
+    return _luma(pixels) if channels == 1 else pixels
+
+
+def _with_more_channels(pixels: Pixels, channels: int, facts: Facts) -> Pixels:
+    """Grey as three equal channels, and an opaque alpha."""
+    if pixels.shape[2] == 1 < channels:
         pixels = pixels.repeat(3, axis=2)
-    if channels == 4:
-        return np.concatenate([pixels, np.full_like(pixels[..., :1], top)], axis=2)
+    if pixels.shape[2] == 3 < channels:
+        bits = facts.bits if pixels.dtype == facts.dtype else pixels.itemsize * 8
+        opaque = np.full_like(pixels[..., :1], highest(pixels.dtype, bits))
+        pixels = np.concatenate([pixels, opaque], axis=2)
     return pixels
 
 
