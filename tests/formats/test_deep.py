@@ -1,5 +1,8 @@
 """Pictures of over 8 bits outside TIFF keep every level, or are refused by name."""
 
+import struct
+import zlib
+
 import imagecodecs
 import numpy as np
 import pytest
@@ -35,6 +38,18 @@ def test_png(tmp_path, values, channels):
     check(tmp_path / "x.png", pixels, 16)
     expected = [round(value / 257) for value in beside_three(pixels).ravel().tolist()]
     assert images.read(tmp_path / "x.png").ravel().tolist() == expected
+
+
+def test_a_transparent_colour_of_16_bits_is_alpha(tmp_path, values):
+    pixels = values("uint16", (5, 6, 3))
+    content = imagecodecs.png_encode(pixels)
+    data = content.index(b"IDAT") - 4
+    chunk = b"tRNS" + pixels[0, 0].astype(">u2").tobytes()
+    chunk = struct.pack(">I", 6) + chunk + struct.pack(">I", zlib.crc32(chunk))
+    (tmp_path / "x.png").write_bytes(content[:data] + chunk + content[data:])
+    alpha = np.full((5, 6, 1), 65535, np.uint16)
+    alpha[0, 0] = 0
+    check(tmp_path / "x.png", np.concatenate([pixels, alpha], 2), 16)
 
 
 def test_a_png_is_turned(tmp_path, values):

@@ -130,7 +130,9 @@ def test_added_channels_are_of_the_new_type():
     for source in (np.array([[[257]]], np.int32), np.array([[[257]]], np.uint16)):
         assert fit(stored(source), contract("uint8", 4)).tolist() == [[[1, 1, 1, 255]]]
     byte = np.array([[[10, 20, 30, 0], [10, 20, 30, 255]]], np.uint8)
-    assert fit(stored(byte, alpha=True), contract("float32", 3)).tolist() == [[[255.0] * 3, [10.0, 20.0, 30.0]]]
+    assert fit(stored(byte, alpha=True), contract("float32", 3)).tolist() == [
+        [[255.0] * 3, [10.0, 20.0, 30.0]]
+    ]
     per_channel = Contract("uint16", 3, (0.0, 255.0, 0.0), (255.0, 510.0, 2550.0))
     assert fit(stored(byte[:, :1, :1].copy()), per_channel).tolist() == [[[10, 265, 100]]]
 
