@@ -3,23 +3,24 @@
 import torch
 from torch import Tensor
 
-from twofold.formats.images import to_float
+from twofold.formats.contract import Contract
+from twofold.formats.values import UINT8, to_network
 
 _LUMA = (0.299, 0.587, 0.114)
 
 
-def augment(crops: Tensor, flips: Tensor | None, jitter: Tensor | None) -> Tensor:
+def augment(crops: Tensor, flips: Tensor | None, jitter: Tensor | None, contract: Contract = UINT8) -> Tensor:
     """Flip and jitter crops, and bring them to the values of the networks.
 
     Args:
-        crops: uint8 (N, C, H, W).
+        crops: (N, C, H, W) in the dtype of `contract`.
         flips: bool (N,), which crops to mirror left to right; None: none.
         jitter: float32 (N, 3), the change of brightness, contrast and saturation, in [-1, 1]; None: no change.
 
     Returns:
-        float32 (N, C, H, W) in [-1, 1].
+        float32 (N, network channels, H, W) in [-1, 1].
     """
-    floats = to_float(crops)
+    floats = to_network(crops, contract)
     if flips is not None:
         floats = torch.where(flips[:, None, None, None], floats.flip(3), floats)
     return floats if jitter is None else _jittered(floats, jitter)

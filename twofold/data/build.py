@@ -13,6 +13,8 @@ from twofold.data.sampler import DomainName
 from twofold.data.scan import choose_channels, choose_labels, list_files, scan, stat_file
 from twofold.data.settings import DataSettings
 from twofold.errors import UsageError
+from twofold.formats.contract import Contract
+from twofold.formats.scale import Geometry
 from twofold.randomness import generator
 
 Folders = dict[str, list[Folder]]
@@ -51,7 +53,8 @@ def build_manifest(
     if paired:
         files = zip(a.folder.files, b.folder.files, strict=True)
         b = replace(b, drawn=frozenset(other.name for one, other in files if one.name in a.drawn))
-    return Manifest(a, b, multiple_of, paired, tuple(caches))
+    geometry = Geometry(settings.resize, settings.loaded, settings.size)
+    return Manifest(a, b, multiple_of, paired, geometry, tuple(caches))
 
 
 def _make_domain(name: DomainName, found: Found, settings: DataSettings, seed: int) -> Domain:
@@ -59,7 +62,7 @@ def _make_domain(name: DomainName, found: Found, settings: DataSettings, seed: i
     (folder, rule), *held_out = found[label]
     drawn = draw_held_out(folder.good, seed, name) if settings.hold_out and not held_out else frozenset()
     val, masks = (own[0][0] if own else None for own in (held_out, found.get(masks_of(label))))
-    return Domain(folder, rule.channels, drawn, val, rule.labels, masks)
+    return Domain(folder, rule.contract, drawn, val, rule.labels, masks)
 
 
 def draw_held_out(files: Sequence[File], seed: int, domain: DomainName) -> frozenset[str]:
@@ -145,7 +148,7 @@ def _load_rule(
     labels = choose_labels(folder, wanted)
     if labels and wanted is None:
         rules.warn_of_labels(label, report)
-    return LoadRule(settings, channels, multiple_of, labels, folder.part)
+    return LoadRule(settings, Contract(channels=channels), multiple_of, folder.part, labels)
 
 
 def _as_read(job: Job, found: FolderCache) -> Job:

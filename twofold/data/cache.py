@@ -24,10 +24,11 @@ from twofold.data.manifest import File, Folder, FolderCache, Place
 from twofold.data.settings import DataSettings
 from twofold.errors import TwofoldError
 from twofold.files import lock, replacing
-from twofold.formats.images import ImageError, Uint8
+from twofold.formats.contract import Pixels
+from twofold.formats.images import ImageError
 from twofold.prefetch import prefetch
 
-FORMAT = 2
+FORMAT = 3
 """Raised whenever the same files would be decoded or laid out differently."""
 
 THREADS = min(16, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
@@ -96,7 +97,8 @@ def _decoded_bytes(job: Job) -> int:
     """The bytes of a folder's images at load size, as far as their sizes are known."""
     folder, rule = job
     shapes = (rule.shape(file.width, file.height) for file in folder.files if file.width)
-    return rule.channels * sum(height * width for height, width in shapes)
+    value = np.dtype(rule.contract.dtype).itemsize
+    return rule.contract.channels * value * sum(height * width for height, width in shapes)
 
 
 def _gb(count: float) -> str:
@@ -114,7 +116,7 @@ def _open(path: Path, job: Job, verify: bool) -> FolderCache | None:
             length = int.from_bytes(file.read(8), "little")
             size = file.seek(-8 - length, os.SEEK_END)
             index = json.loads(file.read(length))
-        if index["format"] != FORMAT or index["bytes"] != size:
+        if (index["format"], index["dtype"], index["bytes"]) != (FORMAT, job[1].contract.dtype, size):
             return None
         files = tuple(File(*row) for row in index["files"])
         places = {name: (offset, height, width) for name, (offset, height, width) in index["places"].items()}
@@ -143,7 +145,8 @@ def _build(path: Path, job: Job, notify: Notify, verify: bool) -> FolderCache:
                 return standing
             with replacing(path, durable=True) as aside, aside.open("wb") as file:
                 files, places = _read_files(job, file)
-                index = {"format": FORMAT, "bytes": file.tell(), "files": files, "places": places}
+                index = {"format": FORMAT, "dtype": job[1].contract.dtype, "bytes": file.tell()}
+                index |= {"files": files, "places": places}
                 text = json.dumps(index).encode()
                 file.write(text + len(text).to_bytes(8, "little"))
             if built := _open(path, job, verify=False):
@@ -198,11 +201,11 @@ def _read_files(job: Job, pixels: BinaryIO | None) -> tuple[tuple[File, ...], di
         files.append(file)
         if pixels is not None and image is not None:
             places[file.name] = pixels.tell(), image.shape[0], image.shape[1]
-            pixels.write(np.ascontiguousarray(image).data)
+            pixels.write(np.ascontiguousarray(image).view(np.uint8).data)
     return tuple(files), places
 
 
-def _read(job: Job, file: File, keep: bool) -> tuple[File, Uint8 | None]:
+def _read(job: Job, file: File, keep: bool) -> tuple[File, Pixels | None]:
     """Hash and decode one file; `keep`: with its image at load size."""
     folder, rule = job
     path, digest = folder.path / file.name, ""

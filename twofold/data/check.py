@@ -67,7 +67,7 @@ def figures(folder: Folder, rule: LoadRule) -> dict[str, Any]:
         "good": len(good),
         "bad": len(folder.files) - len(good),
         "labels": rule.labels,
-        "channels": rule.channels,
+        "channels": rule.contract.channels,
         "stored_channels": dict(sorted(Counter(facts.channels for facts in folder.facts.values()).items())),
         "smallest": sizes[0],
         "median": sizes[(len(sizes) - 1) // 2],

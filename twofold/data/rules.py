@@ -110,7 +110,7 @@ def check_headers(label: str, folder: Folder, rule: LoadRule, report: Report) ->
     of_kind: tuple[tuple[str, Callable[[Facts], bool], str], ...] = (
         ("sixteen_bit", lambda facts: facts.sixteen_bit, "of 16 bits: their values are divided by 257"),
         ("animated", lambda facts: facts.frames > 1, "with several frames: only the first is used"),
-        ("alpha", lambda facts: facts.channels == 4 and rule.channels in (1, 3), alpha),
+        ("alpha", lambda facts: facts.channels == 4 and rule.contract.channels in (1, 3), alpha),
     )
     for kind, test, words in of_kind:
         if names := [name for name, facts in folder.facts.items() if test(facts)]:
@@ -193,8 +193,9 @@ def check_tested(label: str, folder: Folder, tested: Mapping[str, Path], report:
 
 def check_channels(a: LoadRule, b: LoadRule, report: Report) -> None:
     """Domains that differ in channels."""
-    if a.channels != b.channels:
-        what = f"A has {a.channels} channels and B {b.channels}: cyclegan trains without the identity loss"
+    in_a, in_b = a.contract.channels, b.contract.channels
+    if in_a != in_b:
+        what = f"A has {in_a} channels and B {in_b}: cyclegan trains without the identity loss"
         report(Problem("advice", "channels", "", what, []))
 
 

@@ -11,6 +11,7 @@ from twofold.data.manifest import File, Folder
 from twofold.data.settings import DataSettings
 from twofold.errors import UsageError
 from twofold.formats import images
+from twofold.formats.contract import Contract
 from twofold.prefetch import prefetch
 
 SAMPLED, MOST_COLOURS = 12, 64
@@ -101,7 +102,7 @@ def _colours(folder: Folder, name: str) -> int | None:
     if name not in folder.facts:
         return 1
     try:
-        rule = LoadRule(DataSettings(), folder.facts[name].channels, 1, part=folder.part)
+        rule = LoadRule(DataSettings(), Contract(channels=folder.facts[name].channels), 1, folder.part)
         image = read_part(folder.path / name, rule)
     except images.ImageError:
         return 1

@@ -89,6 +89,11 @@ class DataSettings(BaseModel):
         """The load size in pixels, as set or derived from the crop."""
         return self.load_size or round(self.size * 286 / 256)
 
+    @property
+    def crops(self) -> bool:
+        """Whether training cuts squares of `size`; else it sees whole images."""
+        return self.resize not in ("none", "scale-width")
+
     @field_validator("pairs")
     @classmethod
     def _known_kind(cls, pairs: str | None) -> str | None:
@@ -103,7 +108,8 @@ class DataSettings(BaseModel):
 
         Called for a whole config only: a command line has a part of the settings.
         """
-        if self.loaded < self.size and self.resize in ("resize-and-crop", "scale-width-and-crop"):
+        scaled = ("shortest", "resize-and-crop", "scale-width-and-crop")
+        if self.loaded < self.size and self.resize in scaled:
             raise ValueError(
                 f"load_size {self.loaded} is under the crop, {self.size}; make it at least as large"
             )
