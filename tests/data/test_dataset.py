@@ -14,8 +14,13 @@ sides = st.integers(1, 3000)
 
 @given(width=sides, height=sides)
 def test_resize_and_crop_squashes(width, height):
-    assert LoadRule(DataSettings(size=128, resize="resize-and-crop"), Contract(), 4).shape(width, height) == (143, 143)
-    assert LoadRule(DataSettings(size=128, load_size=150, resize="resize-and-crop"), Contract(), 4).shape(width, height) == (150, 150)
+    assert LoadRule(DataSettings(size=128, resize="resize-and-crop"), Contract(), 4).shape(width, height) == (
+        143,
+        143,
+    )
+    assert LoadRule(DataSettings(size=128, load_size=150, resize="resize-and-crop"), Contract(), 4).shape(
+        width, height
+    ) == (150, 150)
 
 
 @given(width=sides, height=sides, size=st.integers(1, 300), room=st.integers(0, 50))

@@ -40,7 +40,13 @@ class LoadRule(NamedTuple):
         multiple = 1 if self.settings.crops else self.multiple_of
         read = [self.contract.dtype, self.contract.channels, self.contract.icc, self.settings.layout]
         key = [resize, *sizes, multiple, *read]
-        return key + ["labels"] * self.labels + [self.part] * (self.part != "whole")
+        summarised = ["range"] * (self.summarised and self.contract.dtype == "uint8")
+        return key + ["labels"] * self.labels + [self.part] * (self.part != "whole") + summarised
+
+    @property
+    def summarised(self) -> bool:
+        """Whether the values of each file are summarised, for the range."""
+        return self.contract.dtype != "uint8" or self.contract.found == "settings"
 
     def shape(self, width: int, height: int) -> tuple[int, int]:
         """(height, width) in pixels at which an image of `width` x `height` is loaded.

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from twofold.data.augment import augment
+from twofold.data.augment import Moves, augment, moved
 from twofold.data.dataset import ImageStore
 from twofold.data.sampler import DomainName, offset, pick, placement
 from twofold.data.settings import DataSettings
@@ -24,7 +24,7 @@ class _Crops(NamedTuple):
     """The images of one store in a batch, before they go to the device."""
 
     pixels: Tensor  # (N, C, H, W) in the stored dtype; on the device already if the images are
-    flips: Tensor  # bool (N,)
+    moves: Tensor  # bool (4, N), as the fields of Moves
     jitter: Tensor  # float32 (N, 3)
 
 
@@ -42,7 +42,7 @@ class TrainingBatch(NamedTuple):
 class Loader(Iterator[TrainingBatch]):
     """Batches of both domains as a function of the position in the stream.
 
-    Without pairs the domains are drawn independently. Both images of a pair get the same crop, flip and jitter.
+    Without pairs the domains are drawn independently. Both images of a pair get the same crop, flips, turns and jitter.
     Iterating yields `TrainingBatch` forever: float32 (batch, network channels, size, size) in [-1, 1] on the device.
     With ``resize`` "none" or "scale-width" the images are whole, of any size. At step k, rank r sees the global positions from
     ``start + k * batch * world + r * batch``. Use it as a context manager, or call `close`.
@@ -78,7 +78,9 @@ class Loader(Iterator[TrainingBatch]):
     def __post_init__(self) -> None:
         if not self.settings.crops and self.batch > 1:
             resize = self.settings.resize
-            raise UsageError(f"whole images (data.resize {resize}) cannot be batched; set training.batch to 1")
+            raise UsageError(
+                f"whole images (data.resize {resize}) cannot be batched; set training.batch to 1"
+            )
         self.stores = self.store_a, self.store_b
         firsts, workers = (
             count(self.start + self.rank * self.batch, self.world * self.batch),
@@ -117,15 +119,15 @@ class Loader(Iterator[TrainingBatch]):
     def _crops(self, domain: DomainName, stores: Sequence[ImageStore], positions: range) -> list[_Crops]:
         """The same crops of the same images from each store; `domain` is the key of the random numbers."""
         size = self.settings.size if self.settings.crops else None
-        pixels, flips, jitter = [], [], []
+        pixels, moves, jitter = [], [], []
         for position in positions:
             place = placement(self.seed, domain, position)
             number = pick(self.seed, domain, len(stores[0]), position)
             pixels.append(same_crop([store[number] for store in stores], size, place.y, place.x))
-            flips.append(place.flip)
+            moves.append((place.flip, place.upside_down, place.turns >= 2, place.turns % 2 == 1))
             jitter.append(place.jitter)
         planes = [_planes(crops) for crops in zip(*pixels, strict=True)]
-        drawn = torch.tensor(flips), torch.tensor(jitter, dtype=torch.float32)
+        drawn = torch.tensor(moves).T.contiguous(), torch.tensor(jitter, dtype=torch.float32)
         return [_Crops(*(self._pinned(part) for part in (plane, *drawn))) for plane in planes]
 
     def _pinned(self, part: Tensor) -> Tensor:
@@ -137,15 +139,19 @@ class Loader(Iterator[TrainingBatch]):
         return part.to(self.device, non_blocking=self.device.type == "cuda")
 
     def _mask(self, crops: _Crops) -> Tensor:
-        pixels, flips = (self._on_device(part) for part in crops[:2])
-        kept = (pixels > KEPT).float()
-        return torch.where(flips[:, None, None, None], kept.flip(3), kept) if self.settings.flip else kept
+        pixels, moves = (self._on_device(part) for part in crops[:2])
+        return moved((pixels > KEPT).float(), self._wanted(moves))
+
+    def _wanted(self, moves: Tensor) -> Moves:
+        """The moves that the settings have."""
+        turns = "turns" in self.settings.augment
+        wanted = self.settings.flip, "vertical" in self.settings.augment, turns, turns
+        return Moves(*(chosen if on else None for chosen, on in zip(moves.unbind(0), wanted, strict=True)))
 
     def _finish(self, crops: _Crops, store: ImageStore) -> Tensor:
-        pixels, flips, jitter = (self._on_device(part) for part in crops)
+        pixels, moves, jitter = (self._on_device(part) for part in crops)
         strength = 0 if store.rule.labels else self.settings.jitter
-        flips, jitter = flips if self.settings.flip else None, jitter * strength if strength else None
-        return augment(pixels, flips, jitter, store.contract)
+        return augment(pixels, self._wanted(moves), jitter * strength if strength else None, store.contract)
 
 
 def load_plain(store: ImageStore, i: int, size: int | None) -> Tensor:

@@ -11,7 +11,7 @@ from torch import Tensor
 from twofold.data.geometry import LoadRule, Part
 from twofold.data.settings import DataSettings
 from twofold.errors import TwofoldError
-from twofold.formats.contract import Contract
+from twofold.formats.contract import Contract, Pixels
 from twofold.formats.images import Facts
 from twofold.formats.scale import Geometry
 
@@ -75,6 +75,8 @@ class FolderCache(NamedTuple):
     pixels: Tensor | None
     """The bytes of all images, uint8 (bytes,), a read-only memory map; None: no cache, so decode each when needed."""
     places: dict[str, Place]
+    stats: Pixels | None = None
+    """A row of `ranges.summarise` for each file, zeros for a bad one; None: the range needs none, or nothing was read."""
 
 
 @dataclass(frozen=True)
