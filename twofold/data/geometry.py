@@ -72,7 +72,11 @@ def read_part(path: Path, rule: LoadRule, content: bytes | None = None) -> Pixel
     """
     in_lab = rule.part in ("lightness", "colour")
     contract = replace(rule.contract, channels=3) if in_lab else rule.contract
-    image = images.fit(images.read_stored(path, content, layout=rule.settings.layout), contract)
+    stored = images.read_stored(path, content, layout=rule.settings.layout)
+    try:
+        image = images.fit(stored, contract)
+    except images.ImageError as error:
+        raise images.ImageError(f"{path}: {error}") from None
     middle = image.shape[1] // 2
     if rule.part == "left":
         return image[:, :middle]
