@@ -143,6 +143,15 @@ def test_the_check_finds_the_same(folder, small):
     assert b == "5 images, 1 channel, int16 of -1,024…3,071 (as set), all 24 × 20 px"
 
 
+def test_the_check_of_a_folder_without_a_readable_file(folder, small):
+    a = folder("float", 2)
+    for path in a.iterdir():
+        broken = draw("float", 0)
+        broken[0] = np.inf
+        tifffile.imwrite(path, broken[..., 0])
+    assert [problem.kind for problem in check(a, None, small()).problems][0] == "unreadable"
+
+
 def test_the_check_names_a_set_without_a_range(folder, small, tmp_path):
     (tmp_path / "flat").mkdir()
     tifffile.imwrite(tmp_path / "flat" / "0.tif", np.full((HEIGHT, WIDTH), 9, np.int16))
