@@ -109,8 +109,10 @@ class Header:
         _ = self.scale  # raises ValueError if a field is wrong
         for contract, end in ((self.source_contract, "in"), (self.target_contract, "out")):
             channels = self.network.get(f"{end}_channels", 3)
-            if not self.lab and channels != contract.network_channels:
+            if channels != contract.network_channels and not self.lab:
                 raise ValueError(f"the network has {channels} channels, its contract another number")
+            if self.lab and (contract.dtype, contract.channels) != ("uint8", 3):
+                raise ValueError("the images of a Lab network are uint8 with 3 channels")
 
     @cached_property
     def source_contract(self) -> Contract:
