@@ -44,8 +44,8 @@ def translate_folder(
     quality: int | None,
     skip_existing: bool,
     *,
-    notify: Notify,
-    track: Callable[[Iterator[Job], int], Iterable[Job]],
+    notify: Notify | None,
+    track: Callable[[Iterator[Job], int], Iterable[Job]] | None,
 ) -> Results:
     """See `Translator.folder`."""
     jobs = plan(given, out, suffixes(translator.target, format), format)
@@ -57,10 +57,12 @@ def translate_folder(
     if not jobs:
         return results
     jobs[0].target.parent.mkdir(parents=True, exist_ok=True)
-    for job in track(translate_files(translator, jobs, at, quality=quality, notify=notify), len(jobs)):
+    finished = translate_files(translator, jobs, at, quality=quality, notify=notify)
+    for job in track(finished, len(jobs)) if track else finished:
         if job.problem:
             results.problems[job.source] = job.problem
-            notify(f"skipped {job.source}: {job.problem}")
+            if notify:
+                notify(f"skipped {job.source}: {job.problem}")
         else:
             results.written.append(job.target)
     return results
@@ -72,7 +74,7 @@ def translate_files(
     at: "At" = "trained",
     *,
     quality: int | None = None,
-    notify: Notify = lambda line: None,
+    notify: Notify | None = None,
 ) -> Iterator[Job]:
     """Translate files to files and yield each job, in order, once its file is written.
 
@@ -110,7 +112,7 @@ def translate_files(
 
     most = translator.batch_size(at)
     decoded = prefetch(read, jobs, threads=DECODERS, depth=DECODERS + most)
-    if at == "trained":
+    if at == "trained" and notify:
         decoded = with_scale_note(translator, decoded, notify)
     translated = (job for batch in batches(decoded, most) for job in translate_batch(translator, batch, at))
     try:

@@ -63,14 +63,17 @@ def plan(
     """
     if not inputs:
         raise UsageError("give images to translate: files or folders")
-    suffix_of = suffix if callable(suffix) else lambda source: suffix
+
+    def suffix_of(source: Path) -> str:
+        return suffix(source) if callable(suffix) else suffix
+
     if out.suffix.lower() in images.SUFFIXES | NOT_WRITTEN and not out.is_dir():
         if len(inputs) != 1 or inputs[0].is_dir():
             raise UsageError(
                 f"-o {out} is a file name, for one image; name a folder: -o {out.with_suffix('')}"
             )
         jobs = [Job(source, out) for source in relative_names(inputs[0])]
-        if format and suffix_of(inputs[0]).lower() != out.suffix.lower():
+        if format and usual(suffix_of(inputs[0])) != usual(out.suffix):
             raise UsageError(f"--format {format} and -o {out} name two formats; leave out --format")
     else:
         jobs = list(jobs_in_folder(inputs, out, suffix_of))
@@ -81,11 +84,16 @@ def plan(
     return jobs
 
 
+def usual(suffix: str) -> str:
+    """The usual suffix of a format that has several, in lower case."""
+    return {".jpeg": ".jpg", ".jfif": ".jpg", ".tiff": ".tif"}.get(suffix.lower(), suffix.lower())
+
+
 def suffixes(target: Contract, format: str | None) -> Suffix:
     """The suffix of each result: that of `format`, the source's own for "same", the best that holds it for None."""
     if format is None:
         return lambda source: images.best_suffix(target.dtype, target.channels, source.suffix.lower())
-    return lambda source: source.suffix if format == "same" else f".{format}"
+    return lambda source: source.suffix if format == "same" else f".{format.removeprefix('.')}"
 
 
 def check_targets(jobs: Sequence[Job], target: Contract) -> None:

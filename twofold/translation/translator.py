@@ -221,8 +221,8 @@ class Translator:
         format: str | None = None,
         quality: int | None = None,
         skip_existing: bool = False,
-        notify: Callable[[str], None] = lambda line: None,
-        track: Callable[[Iterator["Job"], int], Iterable["Job"]] = lambda jobs, total: jobs,
+        notify: Callable[[str], None] | None = None,
+        track: Callable[[Iterator["Job"], int], Iterable["Job"]] | None = None,
     ) -> "Results":
         """Translate files and folders to files, as `twofold translate` does.
 
