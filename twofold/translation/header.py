@@ -95,8 +95,19 @@ class Header:
             ValueError: a contract or the geometry is not one that a header may hold.
         """
         contracts = (json.loads(json.dumps(contract.to_dict())) for contract in (source, target))  # no tuples
-        common = (network, direction, None, origin or {}, noise, lab, labels, *_OF_FORMAT_1)
-        return cls(*common, *contracts, geometry._asdict(), format=2)
+        first, second = contracts
+        return cls(
+            network,
+            direction,
+            origin=origin or {},
+            noise=noise,
+            lab=lab,
+            labels=labels,
+            source=first,
+            target=second,
+            geometry=geometry._asdict(),
+            format=2,
+        )
 
     def __post_init__(self) -> None:
         if self.lab and {self.network.get(f"{end}_channels") for end in ("in", "out")} != {1, 2}:

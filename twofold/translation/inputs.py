@@ -81,12 +81,11 @@ def alpha_of(stored: Stored, target: Contract) -> Pixels | None:
 
 
 def metadata_of(stored: Stored, source: Contract, target: Contract) -> Metadata:
-    """The metadata of a source for its translation; a profile for colour is not for grey, nor for bands."""
-    metadata = stored.metadata
-    colours = stored.facts.channels - stored.facts.alpha
-    if target.labels or colours != target.channels - (target.channels == 4):
-        return metadata._replace(icc=b"")
-    return metadata.in_srgb() if source.icc == "srgb" and colours == 3 else metadata
+    """The metadata of a source for its translation. `images.fit` converts 8-bit pictures to sRGB, and no others."""
+    if target.labels:
+        return stored.metadata._replace(icc=b"")
+    is_srgb = source.icc == "srgb" and stored.pixels.dtype == np.uint8
+    return stored.metadata.in_srgb() if is_srgb else stored.metadata
 
 
 # ---- arrays and tensors
@@ -114,7 +113,12 @@ def of_tensor(image: Tensor, source: Contract, target: Contract, values: Values)
             f"this model takes {source.dtype} tensors ({source.channels}, H, W) or (N, {source.channels}, H, W), "
             f"not {image.dtype} {tuple(image.shape)}"
         )
-    arrays = (batch.float() if batch.dtype == torch.bfloat16 else batch).permute(0, 2, 3, 1).numpy()
+    numpy_has_it = not batch.is_floating_point() or batch.dtype in (
+        torch.float16,
+        torch.float32,
+        torch.float64,
+    )
+    arrays = (batch if numpy_has_it else batch.float()).permute(0, 2, 3, 1).numpy()
 
     def give(outputs: list[Pixels]) -> Tensor:
         array = np.stack([from_stored(output, target, values) for output in outputs])
@@ -139,10 +143,12 @@ def to_stored(image: NDArray[Any], source: Contract, target: Contract, values: V
     if values == "unit":
         planes = torch.from_numpy(np.moveaxis(image, 2, 0).astype(np.float64))
         return _last(from_network(planes * 2 - 1, source).numpy())
+    units = image.astype(np.float64)
     if np.dtype(source.dtype).kind == "f":
-        return image.astype(source.dtype)
-    limits = np.iinfo(source.dtype)
-    return image.astype(np.float64).round().clip(limits.min, limits.max).astype(source.dtype)
+        limits = np.finfo(source.dtype)
+    else:
+        limits, units = np.iinfo(source.dtype), units.round()
+    return units.clip(float(limits.min), float(limits.max)).astype(source.dtype)
 
 
 def same_type(image: NDArray[Any], source: Contract) -> Pixels:
@@ -185,8 +191,7 @@ _PIL = {("uint8", 1), ("uint8", 3), ("uint8", 4), ("uint16", 1), ("int32", 1), (
 def check_pil(target: Contract) -> None:
     """Raise UsageError where PIL cannot hold what the model gives."""
     if (target.dtype, target.channels) not in _PIL:
-        what = target.dtype if (target.dtype, 1) not in _PIL else f"{target.channels} channels"
-        what = f"{target.channels} channels" if target.dtype == "uint8" else what
+        what = f"{target.channels} channels" if (target.dtype, 1) in _PIL else target.dtype
         raise UsageError(
             f"the model gives {what}, which PIL cannot hold; use translator.array to get an array"
         )
