@@ -1,6 +1,6 @@
 """`twofold info`: the facts of a run or a model."""
 
-from json import dumps
+from json import dumps, loads
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +34,20 @@ def run_facts(run: Run) -> dict[str, Any]:
     stored = configs.from_file(run.config)
     facts = {key: stored.get(key) for key in ("method", "preset", "a", "b")}
     states = [images for images, _ in run.states()]
-    return facts | {"states": states, "metrics": (read_lines(run.metrics) or [{}])[-1]}
+    return facts | images_facts(run) | {"states": states, "metrics": (read_lines(run.metrics) or [{}])[-1]}
+
+
+def images_facts(run: Run) -> dict[str, str]:
+    """What the images of both domains are, in words; nothing for a run that 0.1 started."""
+    from twofold.formats.contract import Contract
+    from twofold.translation.header import contract_in_words
+
+    domains = loads(run.data.read_text(encoding="utf-8")) if run.data.is_file() else {}
+    contracts = {name: domains[name]["contract"] for name in "ab" if "contract" in domains.get(name, {})}
+    return {
+        f"{name.upper()} is": contract_in_words(Contract.from_dict(contract))
+        for name, contract in contracts.items()
+    }
 
 
 def model_facts(file: Path, in_short: bool) -> dict[str, Any]:

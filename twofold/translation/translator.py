@@ -70,7 +70,10 @@ class Translator:
         self.backend: Backend = backend
         self.noise, self.seed = header.noise if noise is None else noise, seed
         self.forward = make_forward(backend, self.generator, precision, self.noise)
-        self.max_batch = 1 if self.noise else MAX_BATCH.get(self.device.type, 1)
+        alone = (
+            self.noise or self.target.is_deep
+        )  # in a batch, sums are rounded otherwise: a level of 12 bits
+        self.max_batch = 1 if alone else MAX_BATCH.get(self.device.type, 1)
 
     @classmethod
     def load(
