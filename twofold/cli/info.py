@@ -7,6 +7,7 @@ from typing import Any
 from twofold import config as configs
 from twofold.cli.options import Direction, Flag
 from twofold.cli.terminal import emit, in_words, paragraph
+from twofold.errors import TwofoldError
 from twofold.runs import Run, read_lines
 
 
@@ -42,12 +43,17 @@ def images_facts(run: Run) -> dict[str, str]:
     from twofold.formats.contract import Contract
     from twofold.translation.header import contract_in_words
 
-    domains = loads(run.data.read_text(encoding="utf-8")) if run.data.is_file() else {}
-    contracts = {name: domains[name]["contract"] for name in "ab" if "contract" in domains.get(name, {})}
-    return {
-        f"{name.upper()} is": contract_in_words(Contract.from_dict(contract))
-        for name, contract in contracts.items()
-    }
+    if not run.data.is_file():
+        return {}
+    try:
+        domains = loads(run.data.read_text(encoding="utf-8"))
+        return {
+            f"images_{name}": contract_in_words(Contract.from_dict(domains[name]["contract"]))
+            for name in "ab"
+            if domains["format"] > 1
+        }
+    except (ValueError, KeyError, TypeError, OSError) as error:
+        raise TwofoldError(f"{run.data} is damaged; restore it, or start a new run") from error
 
 
 def model_facts(file: Path, in_short: bool) -> dict[str, Any]:

@@ -237,8 +237,18 @@ class Records:
             return Header(network, direction, size, origin, noise=noise, lab=lab, labels=source.labels)
         a, b = (Contract(icc=each.contract.icc) if lab else each.contract for each in (source, target))
         unknown = source.labels and source.contract.labels is None
-        geometry = manifest.geometry
-        return Header.of(network, direction, a, b, geometry, origin, noise=noise, lab=lab, labels=unknown)
+        return Header.of(
+            network,
+            direction,
+            a,
+            b,
+            manifest.geometry,
+            origin,
+            noise=noise,
+            lab=lab,
+            labels=unknown,
+            layout=data.layout,
+        )
 
     def save_state(self) -> None:
         self.check_finite()

@@ -17,6 +17,7 @@ from twofold.formats.contract import DTYPES, Contract, Pixels
 from twofold.formats.facts import Facts
 from twofold.formats.images import Stored
 from twofold.formats.metadata import Metadata
+from twofold.formats.npy import Layout
 from twofold.formats.stored import highest
 from twofold.formats.values import from_network, to_network
 from twofold.translation.header import contract_in_words
@@ -40,7 +41,9 @@ class Given(NamedTuple):
     give: Give
 
 
-def accept(image: object, source: Contract, target: Contract, values: Values = "stored") -> Given:
+def accept(
+    image: object, source: Contract, target: Contract, values: Values = "stored", layout: Layout = "hwc"
+) -> Given:
     """Turn any input into stored pixels of `source`; a file gives the same pixels as its array.
 
     Floats of `values` "unit" and "contract" are rounded to the type of `source` first, as in a file.
@@ -60,18 +63,18 @@ def accept(image: object, source: Contract, target: Contract, values: Values = "
         raise UsageError(f"an image must be a path, a PIL image, an array or a tensor, not a {kind}")
     if values != "stored":
         raise UsageError(f"values={values!r} is for arrays and tensors of floats")
-    stored = read(image, source)
+    stored = read(image, source, layout)
     pixels, alpha = images.fit(stored, source), alpha_of(stored, target)
     check_pil(target)
     return Given([pixels], lambda outputs: to_pil(outputs[0], target, alpha))
 
 
-def read(image: str | Path | Image.Image, source: Contract) -> Stored:
+def read(image: str | Path | Image.Image, source: Contract, layout: Layout) -> Stored:
     """A file or a PIL image as it is stored; of a label map of ids with a palette, the indices."""
     indices = source.labels is not None and source.channels == 1
     if isinstance(image, Image.Image):
         return pictures.of_picture(image, indices)
-    return images.read_stored(image, indices=indices)
+    return images.read_stored(image, layout=layout, indices=indices)
 
 
 def alpha_of(stored: Stored, target: Contract) -> Pixels | None:

@@ -163,7 +163,7 @@ class Translator:
                 PIL cannot hold the result.
             TwofoldError: the file cannot be read, or the memory did not suffice.
         """
-        given = accept(self._in_colour(image), self.source, self.target, values)
+        given = accept(self._in_colour(image), self.source, self.target, values, self.header.layout)
         most = self.batch_size(at)
         parts = (given.batch[start : start + most] for start in range(0, len(given.batch), most))
         return given.give([output for part in parts for output in self.arrays(part, at)])
@@ -181,7 +181,7 @@ class Translator:
     def array(self, image: str | Path | Image.Image | Pixels, at: At = "trained") -> Pixels:
         """Translate one image to an array (H, W, out_channels) in the dtype of `target`; see `__call__`."""
         if isinstance(image, str | Path | Image.Image):
-            pixels = images.fit(read(image, self.source), self.source)
+            pixels = images.fit(read(image, self.source, self.header.layout), self.source)
         else:
             (pixels,) = accept(self._in_colour(image), self.source, self.target).batch
         return self.arrays([pixels], at)[0]
@@ -305,7 +305,8 @@ class Translator:
         with memory.explain_out_of_memory(rows, columns), at_test_time(self.generator, self.noise, self.seed):
             outputs = self.forward(self._to_network(inputs, source))[:, :, :rows, :columns]
             if not target.is_deep:
-                stored = last_axis(from_network(outputs, target))
+                on_device = target.dtype == "uint8"  # some devices lack wider types
+                stored = last_axis(from_network(outputs if on_device else outputs.cpu(), target))
                 nearest = target.labels is not None
                 return [images.resize(array, height, width, nearest=nearest) for array in stored]
             sized = [images.resize(array, height, width) for array in last_axis(outputs)]
