@@ -11,10 +11,9 @@ from pydantic import BaseModel, ConfigDict, Field, Strict, TypeAdapter
 from pydantic.dataclasses import dataclass
 from safetensors import SafetensorError, safe_open
 
-from twofold.data.settings import ResizeName
 from twofold.errors import TwofoldError, UsageError
 from twofold.formats.contract import Contract, Labels
-from twofold.formats.scale import Geometry
+from twofold.formats.scale import Geometry, ResizeName
 
 FORMAT = 2
 """The newest version of the header: the one that runs write, and the newest that this package reads.
