@@ -14,6 +14,7 @@ from twofold.data.manifest import Domain, File, Folder, Manifest, Place
 from twofold.data.rules import some
 from twofold.data.settings import DataSettings
 from twofold.errors import TwofoldError
+from twofold.formats.contract import Contract
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,6 +40,11 @@ class ImageStore:
         offset, height, width = self.places[i]
         flat = self.pixels[offset : offset + height * width * self.rule.channels]
         return flat.view(height, width, self.rule.channels)
+
+    @property
+    def contract(self) -> Contract:
+        """What the stored pixels are."""
+        return Contract(channels=self.rule.channels)
 
     @property
     def nbytes(self) -> int:

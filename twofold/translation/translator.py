@@ -13,6 +13,7 @@ from twofold import hardware
 from twofold.cpu.accelerate import accelerate
 from twofold.errors import UsageError
 from twofold.formats import images
+from twofold.formats.contract import Contract
 from twofold.formats.lab import from_lab, to_lab
 from twofold.formats.values import Uint8
 from twofold.networks.layers import Generator
@@ -160,6 +161,16 @@ class Translator:
     def out_channels(self) -> int:
         """Channels of a translation."""
         return 3 if self.header.lab else int(self.generator.arguments["out_channels"])
+
+    @property
+    def source(self) -> Contract:
+        """What an input image is."""
+        return Contract(channels=self.channels)
+
+    @property
+    def target(self) -> Contract:
+        """What a translation is."""
+        return Contract(channels=self.out_channels)
 
     def array(self, image: Uint8, at: At = "trained") -> Uint8:
         """Translate a uint8 array (H, W, channels) or (H, W) to (H, W, out_channels); see `arrays`."""
