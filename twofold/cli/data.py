@@ -58,7 +58,14 @@ def check(
 
 
 def make(
-    what: Literal["seasons"], out: Path, /, *, count: Whole = 400, size: Whole = 128, seed: Whole = 0
+    what: Literal["seasons"],
+    out: Path,
+    /,
+    *,
+    count: Whole = 400,
+    size: Whole = 128,
+    seed: Whole = 0,
+    bits: Whole = 8,
 ) -> None:
     """Draw the built-in images: summer and winter landscapes, with known answers in val and test.
 
@@ -68,11 +75,12 @@ def make(
         count: Images in each of trainA and trainB.
         size: Height and width of each image in pixels.
         seed: Another seed gives other images.
+        bits: Bits of a value, 8 to 16.
     """
     from twofold.seasons.dataset import make as make_seasons
 
     assert what == "seasons"
-    make_seasons(out, count, size, seed, emit)
+    make_seasons(out, count, size, seed, emit, bits=bits)
 
 
 def download(
