@@ -33,6 +33,10 @@ SET_BY_VAL = ("data.val_a", "data.val_b", "data.hold_out")
 """Settings that help shows as --val."""
 
 
+SEVERAL = ("training.log", "data.show_a", "data.show_b")
+"""Settings that take several values after one option."""
+
+
 def as_options(model: type[BaseModel], prefix: str = "", panel: Group | None = None) -> type[BaseModel]:
     """The model with the option names and the help panel of each field, nested models included."""
     fields: dict[str, Any] = {}
@@ -49,7 +53,7 @@ def as_options(model: type[BaseModel], prefix: str = "", panel: Group | None = N
                 name=[*names],
                 group=COMMON.get(setting, panel),
                 show=setting not in SET_BY_VAL,
-                consume_multiple=setting == "training.log",
+                consume_multiple=setting in SEVERAL,
             )
             fields[name] = (Annotated[(inner, *field.metadata, parameter)], field)
     described = {"use_attribute_docstrings": False}  # the fields have their descriptions already

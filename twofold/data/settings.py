@@ -48,9 +48,9 @@ class DataSettings(BaseModel):
     icc: Literal["srgb", "keep"] = "srgb"
     """Convert pictures with a colour profile to sRGB, or keep their values and their profile."""
     show_a: tuple[int, ...] = ()
-    """Channels of A that sample grids show, 1 or 3. Default: the first."""
+    """Channels of A that pictures show, one or three, counted from 0. Default: the first three, or the first."""
     show_b: tuple[int, ...] = ()
-    """Channels of B that sample grids show."""
+    """Channels of B that pictures show, as for A."""
     lab: bool = False
     """Colourisation: A is the lightness of its images, B the colour (Lab)."""
     labels_a: bool | None = None
@@ -97,6 +97,14 @@ class DataSettings(BaseModel):
                 f"{pairs!r} is neither `halves` nor two suffixes, the input first, such as jpg:png"
             )
         return pairs
+
+    @field_validator("show_a", "show_b")
+    @classmethod
+    def _one_or_three(cls, channels: tuple[int, ...]) -> tuple[int, ...]:
+        if len(channels) not in (0, 1, 3) or min(channels, default=0) < 0:
+            given = " ".join(map(str, channels))
+            raise ValueError(f"name one or three channels, counted from 0, such as 3 2 1, not {given}")
+        return channels
 
     def agree(self) -> None:
         """Raise ValueError where two settings contradict each other.
