@@ -13,7 +13,7 @@ from twofold.data.loader import load_plain
 from twofold.evaluation.features import features, own_network
 from twofold.evaluation.settings import EvaluationSettings
 from twofold.formats.contract import Pixels
-from twofold.formats.display import to_display
+from twofold.formats.display import View
 from twofold.formats.values import from_network, to_network
 from twofold.metrics.distribution import kid
 from twofold.metrics.image import limits_of, psnr, ssim
@@ -68,7 +68,7 @@ class Judge:
         return {name: float(f"{value:.6g}") for name, value in found.items()}
 
     def _features(self, images: Sequence[Pixels]) -> NDArray[np.float64]:
-        pictures = (to_display(image, self.target, self.shown) for image in images)
+        pictures = map(View(self.target, self.shown).show, images)
         return features(self.network, pictures, self.device).astype(np.float64)
 
     def better(self, value: float, than: float | None) -> bool:

@@ -10,25 +10,27 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from twofold.evaluation.cycle import eight_bits, jpeg, no_damage, noise, translator_cycle
+from twofold.evaluation.cycle import Damage, holds_jpeg, jpeg, no_damage, noise, stored_as, translator_cycle
 from twofold.evaluation.features import Network, features, features_of_files, planes, stacked
 from twofold.evaluation.inputs import Inputs
 from twofold.evaluation.table import Column, Row, Table, six_digits
 from twofold.formats import images
-from twofold.formats.values import Uint8
+from twofold.formats.contract import Contract, Pixels
+from twofold.formats.display import View, scaled
+from twofold.formats.values import UINT8
 from twofold.metrics import labels, lpips
 from twofold.metrics.distribution import Estimate, bootstrap, fid, kid, mean_estimate
-from twofold.metrics.image import ms_ssim, psnr, ssim
+from twofold.metrics.image import limits_of, mae, ms_ssim, psnr, ssim
 from twofold.metrics.structure import hides_source, structure_kept
 
 
 class Sample(NamedTuple):
-    """One test image, each array (H, W, C)."""
+    """One test image, each array (H, W, C) as stored."""
 
     number: int
-    source: Uint8
-    output: Uint8
-    answer: Uint8 | None
+    source: Pixels
+    output: Pixels
+    answer: Pixels | None
 
 
 @dataclass
@@ -65,7 +67,7 @@ class Measure:
 # ---- against the answers
 
 
-def answer_measure(column: Column, metric: Callable[[Uint8, Uint8], float]) -> Measure:
+def answer_measure(column: Column, metric: Callable[[Pixels, Pixels], float]) -> Measure:
     """A metric of a translation and its answer."""
 
     def value(sample: Sample) -> list[float]:
@@ -75,10 +77,23 @@ def answer_measure(column: Column, metric: Callable[[Uint8, Uint8], float]) -> M
     return Measure([column], value, for_sources=lambda: answer_measure(column, metric))
 
 
+def ranged_measure(column: Column, metric: Callable[..., float], contract: Contract = UINT8) -> Measure:
+    """A metric that is relative to the range of the contract."""
+    return answer_measure(column, partial(metric, limits=limits_of(contract)))
+
+
 PSNR, SSIM, MS_SSIM = (
-    partial(answer_measure, Column(name, "higher"), metric)
+    partial(ranged_measure, Column(name, "higher"), metric)
     for name, metric in (("PSNR (dB)", psnr), ("SSIM", ssim), ("MS-SSIM", ms_ssim))
 )
+
+
+def mae_measure(contract: Contract) -> Measure:
+    measure = answer_measure(Column("MAE", "lower"), mae)
+    measure.notes = [
+        f"MAE: mean absolute error in the units of the stored {contract.dtype} values; of CT, Hounsfield units."
+    ]
+    return measure
 
 
 def lpips_measure(inputs: Inputs) -> Measure:
@@ -86,8 +101,9 @@ def lpips_measure(inputs: Inputs) -> Measure:
     network = lpips.load(inputs.lpips).to(inputs.device)
 
     @torch.inference_mode()
-    def distance(output: Uint8, answer: Uint8) -> float:
-        return float(network(*(images.to_float(planes(x).to(inputs.device)) for x in (output, answer))))
+    def distance(*pair: Pixels) -> float:
+        pictures = (planes(inputs.target.show(image)).to(inputs.device) for image in pair)
+        return float(network(*map(images.to_float, pictures)))
 
     return answer_measure(Column("LPIPS", "lower"), distance)
 
@@ -95,7 +111,9 @@ def lpips_measure(inputs: Inputs) -> Measure:
 def label_measure(inputs: Inputs) -> Measure:
     """Label maps as answers: each pixel has the class of the nearest colour."""
     paths = [item.answer for item in inputs.items if item.answer is not None]
-    palette = labels.find_palette(labels.to_rgb(images.read(path, inputs.channels[1])) for path in paths)
+    palette = labels.find_palette(
+        labels.to_rgb(images.read(path, inputs.target.contract.channels)) for path in paths
+    )
     columns = [Column(name, "higher") for name in ("pixel accuracy", "class accuracy", "class IoU")]
 
     def value(sample: Sample) -> labels.Counts:
@@ -145,10 +163,10 @@ def feature_measure(network: Network, names: Sequence[str], inputs: Inputs) -> M
     """
 
     def of_files(paths: Sequence[Path]) -> NDArray[np.float32]:
-        return features_of_files(network, paths, inputs.channels[1], inputs.device)
+        return features_of_files(network, paths, inputs.target, inputs.layout, inputs.device)
 
     def value(sample: Sample) -> NDArray[np.float32]:
-        return features(network, [sample.output], inputs.device)
+        return features(network, [inputs.target.show(sample.output)], inputs.device)
 
     def summarise(values: Sequence[NDArray[np.float32]]) -> list[Estimate]:
         real = of_files(inputs.references)
@@ -167,44 +185,67 @@ def feature_measure(network: Network, names: Sequence[str], inputs: Inputs) -> M
 # ---- against the source
 
 
-def structure_measure() -> Measure:
-    columns = [Column("luminance kept", ""), Column("edges kept", "")]
-    return Measure(columns, lambda sample: structure_kept(sample.source, sample.output))
+def structure_measure(inputs: Inputs) -> Measure:
+    def value(sample: Sample) -> tuple[float, float]:
+        pairs = ((inputs.source, sample.source), (inputs.target, sample.output))
+        return structure_kept(*(levels(image, view) for view, image in pairs))
+
+    return Measure([Column("luminance kept", ""), Column("edges kept", "")], value)
+
+
+def levels(image: Pixels, view: View) -> Pixels:
+    """An image with its range as 0..255, all channels; of label maps the colours that are shown."""
+    return view.show(image) if view.contract.labels else scaled(image, view.contract)
 
 
 QUALITY, SIGMA = 75, 2.0
 """Of the JPEG, and of the noise in levels of 255, that a translation should survive."""
 
-DAMAGES = {
-    Column("cycle error (of 255)", "lower"): no_damage,
-    Column("cycle error, 8 bits", ""): eight_bits,
-    Column(f"cycle error, JPEG {QUALITY}", ""): jpeg(QUALITY, "4:2:0"),
-    Column(f"cycle error, noise of {SIGMA:g}", ""): noise(SIGMA),
-}
-"""What happens to a translation before it is translated back."""
+
+def damages(contract: Contract = UINT8) -> dict[Column, Damage]:
+    """What happens to a translation of a domain before it is translated back; noise alone where no JPEG holds it."""
+    bits = "8 bits" if contract.dtype == "uint8" else f"stored as {contract.dtype}"
+    found = {
+        Column("cycle error (of 255)", "lower"): no_damage,
+        Column(f"cycle error, {bits}", ""): stored_as(contract),
+    }
+    if holds_jpeg(contract):
+        found[Column(f"cycle error, JPEG {QUALITY}", "")] = jpeg(QUALITY, "4:2:0")
+    return found | {Column(f"cycle error, noise of {SIGMA:g}", ""): noise(SIGMA)}
 
 
 def cycle_measure(inputs: Inputs) -> Measure:
     """The cycle's error, as computed and after the translation was stored as an image or took faint noise."""
     there, back = inputs.there, inputs.back
     assert there is not None and back is not None
-    damages = [*DAMAGES.values()]
+    chosen = damages(there.target)
+    in_jpeg = holds_jpeg(there.target)
+    judged = 2  # JPEG, or noise where there is no JPEG
     sizes: list[float] = []
 
     def value(sample: Sample) -> list[float]:
-        found = translator_cycle(sample.source, there, back, damages, sample.number)
-        sizes.append(found[2].damage)
+        found = translator_cycle(sample.source, there, back, [*chosen.values()], sample.number)
+        sizes.append(found[judged].damage)
         return [each.error for each in found]
 
     def complete(table: Table, values: list[list[float]]) -> None:
-        clean, _, stored, _ = np.mean(values, 0)
-        sentence = "The cycle survives JPEG: the translation shows what it is rebuilt from."
-        if hides_source(clean, stored, float(np.mean(sizes))):
-            sentence = (
-                f"The cycle's error rises from {clean:.3g} to {stored:.3g} levels once the translation is stored as a"
-                " JPEG: the networks hide the source in an invisible signal."
-            )
+        means = np.mean(values, 0)
+        clean, damaged = means[0], means[judged]
+        survives = "The cycle survives {}: the translation shows what it is rebuilt from."
+        hides = (
+            "The cycle's error rises from {:.3g} to {:.3g} levels once the translation {}: the networks hide the source"
+            " in an invisible signal."
+        )
+        sentence = survives.format("JPEG" if in_jpeg else "faint noise")
+        if hides_source(clean, damaged, float(np.mean(sizes))):
+            how = "is stored as a JPEG" if in_jpeg else "has faint noise"
+            sentence = hides.format(clean, damaged, how)
         table.summary = f"{table.summary} {sentence}".strip()
 
-    note = "Cycle errors with 8 bits, JPEG and noise: the translation was changed like this before it was translated back."
-    return Measure([*DAMAGES], value, complete=complete, notes=[note])
+    note = (
+        "Cycle errors with 8 bits, JPEG and noise: the translation was changed like this before it was translated back."
+        if in_jpeg
+        else f"Cycle errors stored as {there.target.dtype} and with noise: the translation was changed like this before"
+        " it was translated back. 255 levels are the whole range of the values."
+    )
+    return Measure([*chosen], value, complete=complete, notes=[note])

@@ -1,13 +1,26 @@
 """Stored pixels as 8-bit pictures to look at: sample grids, contact sheets, and networks that were trained on pictures."""
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from twofold.formats.contract import Contract, Labels, Pixels
-from twofold.formats.values import Uint8, class_of
+from twofold.formats.values import UINT8, Uint8, class_of
+
+
+class View(NamedTuple):
+    """How the images of a domain are shown."""
+
+    contract: Contract = UINT8
+    channels: Sequence[int] = ()
+    """The channels that the user chose; by default as `shown_channels`."""
+
+    def show(self, pixels: Pixels) -> Uint8:
+        """Stored pixels (H, W, C) as a picture (H, W, 1 or 3)."""
+        return to_display(pixels, self.contract, self.channels)
 
 
 def to_display(pixels: Pixels, contract: Contract, channels: Sequence[int] = ()) -> Uint8:

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -10,22 +9,13 @@ from PIL import Image
 from torch import Tensor, nn
 
 from twofold.files import replacing
-from twofold.formats.contract import Contract
-from twofold.formats.display import shown_channels, to_display
+from twofold.formats.display import View, shown_channels
 from twofold.formats.lab import from_lab
-from twofold.formats.values import UINT8, from_network, to_float, to_uint8
+from twofold.formats.values import from_network, to_float, to_uint8
 from twofold.translation.noise import at_test_time
 
 Third = nn.Module | Sequence[Tensor] | None
 """The third column: a network that translates back, the ground truth, or None for the difference."""
-
-
-class View(NamedTuple):
-    """How the images of a domain are shown."""
-
-    contract: Contract = UINT8
-    channels: Sequence[int] = ()
-    """The channels that the user chose; by default as `shown_channels`."""
 
 
 @torch.inference_mode()
@@ -84,7 +74,7 @@ def as_rgb(image: Tensor, view: View) -> Tensor:
     """The network's values (1, C, H, W) as three channels in [-1, 1]; grey is repeated, label maps get their colours."""
     if view.contract.labels:
         stored = from_network(image, view.contract)[0].permute(1, 2, 0)
-        picture = torch.from_numpy(to_display(stored.cpu().numpy(), view.contract, view.channels))
+        picture = torch.from_numpy(view.show(stored.cpu().numpy()))
         image = to_float(picture.permute(2, 0, 1)[None].to(image.device))
     else:
         image = image[:, shown_channels(image.shape[1], view.channels)]

@@ -15,6 +15,7 @@ from twofold.data.loader import Loader, load_plain_batch
 from twofold.errors import TwofoldError
 from twofold.evaluation.doctor.examine import data_findings, examine
 from twofold.files import explained_full_disk, sync
+from twofold.formats.display import View
 from twofold.formats.values import to_network
 from twofold.networks.layers import Generator
 from twofold.networks.registry import describe
@@ -127,7 +128,7 @@ class Records:
 
         chosen, a, b = self.config.evaluation, self.images.held_out_a, self.images.held_out_b
         sides = [self.largest_crop(store, range(min(chosen.images, len(store)))) for store in (a, b)]
-        return Judge(chosen, a, b, min(sides), self.trainer.device, self.config.data.show_b)
+        return Judge(chosen, a, b, min(sides), self.trainer.device, shown=self.config.data.show_b)
 
     def report(self) -> None:
         """Append one line of metrics and one of timing; waits for the device."""
@@ -175,8 +176,7 @@ class Records:
         if not self.writes or not self.config.training.samples:
             return
         method, data = self.trainer.method, self.config.data
-        a = samples.View(self.images.a.contract, data.show_a)
-        b = samples.View(self.images.b.contract, data.show_b)
+        a, b = View(self.images.a.contract, data.show_a), View(self.images.b.contract, data.show_b)
         for direction in method.translators:
             back, views = direction[::-1], (a, b) if direction == "ab" else (b, a)
             third = self.trainer.generator(back) if back in method.translators else None
@@ -185,9 +185,7 @@ class Records:
             sources = to_network(self.sample_images[direction].to(self.trainer.device), views[0].contract)
             generator = self.trainer.generator(direction)
             with self.trainer.uncompiled():
-                grid = samples.grid(
-                    sources, generator, third, noise=method.noise, lab=data.lab, views=views
-                )
+                grid = samples.grid(sources, generator, third, noise=method.noise, lab=data.lab, views=views)
             samples.write(grid, self.run.sample(self.trainer.images, direction))
             self.exporters.picture(self.trainer.images, direction, grid)
         write_report(self.run)

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from twofold.formats.contract import Contract
 from twofold.read_untrusted import as_dict, as_list, room
 
 
@@ -44,6 +45,19 @@ def readable_files(content: dict[Any, Any]) -> list[File]:
         for name, key in named
         if isinstance(name, str) and isinstance(key, str)
     ]
+
+
+def contract_of(document: dict[Any, Any], side: str) -> Contract:
+    """The contract of domain "a" or "b" in data.json's content; 8 bits where it has none."""
+    here = room(document, side)
+    try:
+        return (
+            Contract.from_dict(here["contract"])
+            if "contract" in here
+            else Contract(channels=here["channels"])
+        )
+    except (LookupError, TypeError, ValueError):
+        return Contract()
 
 
 def grid_columns(path: Path) -> list[NDArray[np.float32]]:
