@@ -52,7 +52,7 @@ def scaled(pixels: Pixels, contract: Contract) -> Pixels:
     if (*contract.low, *contract.high) == (0.0, 255.0):
         return pixels
     low, high = np.array(contract.low), np.array(contract.high)
-    return (pixels - low) * (255 / (high - low))
+    return (pixels - low) / (high - low) * 255
 
 
 def colours(labels: Labels) -> NDArray[np.uint8]:
