@@ -9,7 +9,13 @@ from twofold.formats.display import View, shown_channels, to_display
 
 @pytest.mark.parametrize(
     ("dtype", "low", "high"),
-    [("uint16", 0, 4095), ("int16", -1024, 3071), ("float32", -0.5, 2), ("uint8", 10, 200), ("int32", -(2**31), 2**31 - 1)],
+    [
+        ("uint16", 0, 4095),
+        ("int16", -1024, 3071),
+        ("float32", -0.5, 2),
+        ("uint8", 10, 200),
+        ("int32", -(2**31), 2**31 - 1),
+    ],
 )
 def test_the_range_becomes_0_to_255(dtype, low, high):
     contract = Contract(dtype, 1, (float(low),), (float(high),))
@@ -22,7 +28,11 @@ def test_the_range_becomes_0_to_255(dtype, low, high):
 
 def test_values_outside_are_clipped():
     contract = Contract("float32", 1, (0.0,), (1.0,))
-    assert to_display(np.array([[[-5.0], [0.5], [9.0]]], np.float32), contract).ravel().tolist() == [0, 128, 255]
+    assert to_display(np.array([[[-5.0], [0.5], [9.0]]], np.float32), contract).ravel().tolist() == [
+        0,
+        128,
+        255,
+    ]
 
 
 def test_each_channel_has_its_own_range():

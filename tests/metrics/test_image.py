@@ -131,7 +131,9 @@ def test_ms_ssim_equals_its_twin(shades, shape):
     assert ms_ssim(x, y) == pytest.approx(ms_ssim_twin(x, y), rel=1e-5)
 
 
-@pytest.mark.parametrize(("factor", "shift", "dtype"), [(257, 0, "uint16"), (16, -1024, "int16"), (0.5, -3, "float32")])
+@pytest.mark.parametrize(
+    ("factor", "shift", "dtype"), [(257, 0, "uint16"), (16, -1024, "int16"), (0.5, -3, "float32")]
+)
 def test_the_same_image_in_other_units_has_the_same_figures(shades, factor, shift, dtype):
     x, y = shades(MS_SSIM_SIDE, MS_SSIM_SIDE, 1)
     deep = [(image * float(factor) + shift).astype(dtype) for image in (x, y)]

@@ -69,7 +69,9 @@ def test_grids_of_pictures_are_those_of_0_1(a, b):
     assert np.array_equal(picture, by_0_1(sources, Mean(b), Mean(a)))
 
 
-BANDS = Contract("uint16", 13, tuple(float(i) for i in range(13)), tuple(1000.0 + 100 * i for i in range(13)), "bits")
+BANDS = Contract(
+    "uint16", 13, tuple(float(i) for i in range(13)), tuple(1000.0 + 100 * i for i in range(13)), "bits"
+)
 CT = Contract("int16", 1, (-1024.0,), (3071.0,), "percentiles")
 
 

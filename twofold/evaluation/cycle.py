@@ -34,8 +34,7 @@ def translator_cycle(
     rows, columns = there.working_size(image.shape[0], image.shape[1], "trained")
     image = np.require(image, requirements=["C", "W"])  # torch warns of read-only memory
     padded = there.pad(back.pad(images.resize(image, rows, columns, nearest=there.header.labels)))
-    stored = torch.from_numpy(padded).permute(2, 0, 1)[None].to(there.device)
-    source = to_network(stored, there.source)
+    source = to_network(torch.from_numpy(padded).permute(2, 0, 1)[None], there.source).to(there.device)
     with torch.inference_mode():
         return cycle_errors(source, there.generator(source), back.generator, damages, number)
 
@@ -63,7 +62,7 @@ def stored_as(contract: Contract) -> Damage:
     """The rounding of a translation that is written to a file."""
 
     def damage(translation: Tensor, number: int) -> Tensor:  # noqa: ARG001
-        return to_network(from_network(translation, contract), contract)
+        return to_network(from_network(translation.cpu(), contract), contract).to(translation.device)
 
     return damage
 

@@ -57,7 +57,7 @@ class Judge:
         outputs = []
         for source in self.sources:
             with at_test_time(generator, noise):
-                values = generator(to_network(source[None].to(self.device), self.source))
+                values = generator(to_network(source[None], self.source).to(self.device)).cpu()
             outputs.append(to_array(from_network(values, self.target)[0]))
         if self.metric == "kid":
             found = {"kid": kid(self._features(outputs), self.reference).value}

@@ -127,6 +127,9 @@ def lpips_weights(inputs: Inputs) -> str:
 
 def label_maps(inputs: Inputs) -> str:
     """Answers; by default only if the first one looks like a label map."""
+    contract = inputs.target.contract
+    if contract.labels is None and (contract.dtype != "uint8" or contract.channels not in (1, 3, 4)):
+        return "the answers are not label maps: they are not pictures of 8 bits"
     if not inputs.answered or inputs.metrics:
         return answers(inputs)
     assert inputs.items[0].answer is not None

@@ -79,7 +79,12 @@ def _labels_from_network(values: Tensor, labels: Labels, dtype: str) -> Tensor:
         classes = values.argmax(-3)
     elif stored.shape[1] == 1:
         steps = max(1, len(labels.values) - 1)
-        classes = ((values.squeeze(-3).to(torch.float32) + 1) * (steps / 2)).round().clamp(0, len(stored) - 1).long()
+        classes = (
+            ((values.squeeze(-3).to(torch.float32) + 1) * (steps / 2))
+            .round()
+            .clamp(0, len(stored) - 1)
+            .long()
+        )
     else:
         classes = class_of(to_uint8(values), labels)
     return stored[classes].movedim(-1, -3).to(getattr(torch, dtype))

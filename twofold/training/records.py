@@ -182,7 +182,7 @@ class Records:
             third = self.trainer.generator(back) if back in method.translators else None
             if third is None and self.manifest.paired:
                 third = list(to_network(self.sample_images[back], views[1].contract))  # the ground truth
-            sources = to_network(self.sample_images[direction].to(self.trainer.device), views[0].contract)
+            sources = to_network(self.sample_images[direction], views[0].contract).to(self.trainer.device)
             generator = self.trainer.generator(direction)
             with self.trainer.uncompiled():
                 grid = samples.grid(sources, generator, third, noise=method.noise, lab=data.lab, views=views)
