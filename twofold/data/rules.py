@@ -108,7 +108,7 @@ def check_headers(label: str, folder: Folder, rule: LoadRule, report: Report) ->
         report(Problem("error", "small", label, what, [file.name for file in small]))
     alpha = f"with alpha: laid over white (data.channels_{label.lower()} 4 keeps alpha)"
     of_kind: tuple[tuple[str, Callable[[Facts], bool], str], ...] = (
-        ("sixteen_bit", lambda facts: facts.sixteen_bit, "of 16 bits: their values are divided by 257"),
+        ("sixteen_bit", lambda facts: facts.dtype != "uint8", "of 16 bits: their values are divided by 257"),
         ("animated", lambda facts: facts.frames > 1, "with several frames: only the first is used"),
         ("alpha", lambda facts: facts.channels == 4 and rule.channels in (1, 3), alpha),
     )
