@@ -41,8 +41,8 @@ def ssim(result: Pixels, answer: Pixels, limits: Limits = (0.0, 255.0)) -> float
     """
     from torchmetrics.functional.image import structural_similarity_index_measure  # takes a second to import
 
-    images = (batch(image, limits[0]) for image in (result, answer))
-    value = structural_similarity_index_measure(*images, data_range=float(limits[1] - limits[0]))
+    x, y = batch(result, limits[0]), batch(answer, limits[0])
+    value = structural_similarity_index_measure(x, y, data_range=float(limits[1] - limits[0]))
     assert isinstance(value, Tensor)  # the other return types are of other options
     return float(value)
 
@@ -51,8 +51,8 @@ def ms_ssim(result: Pixels, answer: Pixels, limits: Limits = (0.0, 255.0)) -> fl
     """SSIM over five scales (Wang et al. 2003, §3.2); a negative factor counts as 0. Values as for `ssim`."""
     from torchmetrics.functional.image import multiscale_structural_similarity_index_measure as multiscale
 
-    images = (batch(image, limits[0]) for image in (result, answer))
-    return float(multiscale(*images, data_range=float(limits[1] - limits[0]), normalize="relu"))
+    x, y = batch(result, limits[0]), batch(answer, limits[0])
+    return float(multiscale(x, y, data_range=float(limits[1] - limits[0]), normalize="relu"))
 
 
 def batch(image: Pixels, low: float = 0.0) -> Tensor:
