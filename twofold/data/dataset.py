@@ -49,11 +49,6 @@ class ImageStore:
         return self.pixels[offset : offset + prod(shape) * dtype.itemsize].view(dtype).view(shape)
 
     @property
-    def contract(self) -> Contract:
-        """What the stored pixels are."""
-        return Contract(channels=self.rule.channels)
-
-    @property
     def nbytes(self) -> int:
         """The size of its cache and of its masks' cache, in bytes."""
         own = 0 if self.pixels is None else self.pixels.nbytes
