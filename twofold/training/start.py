@@ -151,8 +151,8 @@ def refuse_shown(config: Config, a: int, b: int) -> None:
     for side, chosen, channels in (("a", config.data.show_a, a), ("b", config.data.show_b, b)):
         if chosen and max(chosen) >= channels:
             raise UsageError(
-                f"--data.show-{side} names channel {max(chosen)}, and {side.upper()} has {channels}, numbered from 0"
-                f" to {channels - 1}"
+                f"--data.show-{side} names channel {max(chosen)}, but the channels of {side.upper()} are numbered"
+                f" from 0 to {channels - 1}"
             )
 
 
