@@ -95,8 +95,9 @@ def lpips_weights(inputs: Inputs) -> str:
 
 
 def label_maps(inputs: Inputs) -> str:
-    """Answers; by default only if the first one looks like a label map."""
-    if not inputs.answered or inputs.metrics:
+    """Answers; by default only for a model of label maps, or if the first answer looks like a label map."""
+    known = inputs.there and inputs.there.target.labels
+    if not inputs.answered or inputs.metrics or known:
         return answers(inputs)
     assert inputs.items[0].answer is not None
     first = labels.to_rgb(images.read(inputs.items[0].answer))

@@ -34,7 +34,7 @@ def to_network(pixels: Tensor, contract: Contract) -> Tensor:
     stay colours.
     """
     labels = contract.labels
-    if labels and (labels.onehot or len(labels.values[0]) == 1):
+    if labels and (labels.onehot or labels.ids is not None):
         return _labels_to_network(pixels, labels)
     if contract.dtype == "uint8" and contract.low + contract.high == (0.0, 255.0):
         return to_float(pixels)
@@ -73,7 +73,7 @@ def _per_channel(limits: tuple[float, ...], device: torch.device, dtype: torch.d
 
 def class_of(pixels: Tensor, labels: Labels) -> Tensor:
     """The class of each pixel of (..., C, H, W): int64 (..., H, W), the nearest value, the first of equally near ones."""
-    if len(labels.values[0]) == 1:
+    if labels.ids is not None:
         return torch.bucketize(pixels.squeeze(-3).to(torch.int64), _borders(labels, pixels.device))
     return _nearest_colour(pixels, labels)
 
@@ -126,5 +126,5 @@ def _stored(labels: Labels, device: torch.device) -> Tensor:
 def _borders(labels: Labels, device: torch.device) -> Tensor:
     """The largest value (K - 1,) that belongs to each id but the last."""
     with torch.inference_mode(mode=False):
-        (ids,) = zip(*labels.values, strict=True)
-        return torch.tensor([(low + high) // 2 for low, high in pairwise(ids)], device=device, dtype=torch.int64)
+        borders = [(low + high) // 2 for low, high in pairwise(labels.ids or ())]
+        return torch.tensor(borders, device=device, dtype=torch.int64)

@@ -1,13 +1,14 @@
 """Label maps as answers: which class each pixel of a translation shows, and how often that class is right."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from twofold.errors import UsageError
-from twofold.formats.contract import Pixels
-from twofold.formats.values import Uint8
+from twofold.formats.contract import Labels, Pixels
+from twofold.formats.values import Uint8, class_of
 
 Counts = NDArray[np.int64]
 
@@ -84,6 +85,11 @@ def unpacked(colours: NDArray[np.uint32]) -> Uint8:
     return np.stack([colours >> 16, colours >> 8 & 255, colours & 255], -1).astype(np.uint8)
 
 
+def hexadecimal(colour: Sequence[int]) -> str:
+    """A colour as "#ff0080"."""
+    return "#{:02x}{:02x}{:02x}".format(*colour)
+
+
 def flat_parts(image: Pixels, within: int = FLAT) -> NDArray[np.bool_]:
     """Where (H, W) a pixel is within so many levels of all four neighbours."""
     padded = np.pad(image.astype(np.int32), [(1, 1), (1, 1), (0, 0)], "edge")
@@ -120,9 +126,17 @@ def labels_of(image: Uint8, palette: Uint8) -> Counts:
     return labels
 
 
+def classes_of(image: Pixels, known: Labels) -> Counts:
+    """The class (H, W) of each pixel of (H, W, C): that of its id, -1 for an id that is none; of the nearest colour."""
+    planes = torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))
+    classes = class_of(planes, known).numpy()
+    return classes if known.ids is None else np.where(np.array(known.ids)[classes] == image[..., 0], classes, -1)
+
+
 def confusion(truth: Counts, found: Counts, classes: int) -> Counts:
-    """(classes, classes): how many pixels of class i of the truth were given class j."""
-    pairs = truth.ravel() * classes + found.ravel()
+    """(classes, classes): how many pixels of class i of the truth were given class j; pixels of -1 are left out."""
+    known = (truth >= 0) & (found >= 0)
+    pairs = truth[known] * classes + found[known]
     return np.bincount(pairs, minlength=classes * classes).reshape(classes, classes)
 
 
