@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from twofold.data.augment import augment
+from twofold.data.augment import Moves, augment
 
 crops = torch.randint(0, 256, (3, 3, 4, 5), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
 
@@ -21,12 +21,12 @@ def jittered_by_hand(pixels, brightness, contrast, saturation):
 
 
 def test_nothing_asked_nothing_done():
-    assert torch.allclose(augment(crops, None, None), crops / 127.5 - 1, atol=1e-6)
+    assert torch.allclose(augment(crops, Moves(), None), crops / 127.5 - 1, atol=1e-6)
 
 
 def test_flips_mirror_the_images_they_name():
-    plain = augment(crops, None, None)
-    flipped = augment(crops, torch.tensor([True, False, True]), None)
+    plain = augment(crops, Moves(), None)
+    flipped = augment(crops, Moves(torch.tensor([True, False, True])), None)
     assert torch.equal(flipped[0], plain[0].flip(2))
     assert torch.equal(flipped[1], plain[1])
     assert torch.equal(flipped[2], plain[2].flip(2))
@@ -36,7 +36,7 @@ def test_flips_mirror_the_images_they_name():
 def test_jitter_is_what_it_is_by_hand(channels):
     images = crops.repeat(1, 2, 1, 1)[:, :channels]
     amounts = [[0.5, -0.3, 0.8], [-0.9, 0.2, -0.5], [0.0, 0.0, 0.0]]
-    result = augment(images, None, torch.tensor(amounts))
+    result = augment(images, Moves(), torch.tensor(amounts))
     for image, amount, got in zip(images, amounts, result, strict=True):
         expected = jittered_by_hand((image / 255).permute(1, 2, 0).tolist(), *amount)
         assert torch.allclose((got.permute(1, 2, 0) + 1) / 2, torch.tensor(expected), atol=1e-5)
@@ -45,6 +45,6 @@ def test_jitter_is_what_it_is_by_hand(channels):
 def test_alpha_is_neither_jittered_nor_mixed_in():
     alpha = torch.cat([crops, crops[:, :1]], dim=1)
     amounts = torch.tensor([[0.5, -0.3, 0.8]] * 3)
-    result = augment(alpha, None, amounts)
-    assert torch.equal(result[:, 3:], augment(crops, None, None)[:, :1])
-    assert torch.equal(result[:, :3], augment(crops, None, amounts))
+    result = augment(alpha, Moves(), amounts)
+    assert torch.equal(result[:, 3:], augment(crops, Moves(), None)[:, :1])
+    assert torch.equal(result[:, :3], augment(crops, Moves(), amounts))

@@ -10,6 +10,7 @@ from twofold.data.loader import Loader, load_plain, load_plain_batch
 from twofold.data.sampler import offset, pick, placement
 from twofold.errors import TwofoldError, UsageError
 from twofold.formats import images
+from twofold.formats.contract import Contract
 from twofold.prefetch import prefetch
 
 CPU = torch.device("cpu")
@@ -19,7 +20,7 @@ CPU = torch.device("cpu")
 def stores(fill, small):
     def store(name, count):
         folder = fill(name, count)
-        return ImageStore(images.find(folder), LoadRule(small(), 3, 4))
+        return ImageStore(images.find(folder), LoadRule(small(), Contract(), 4))
 
     return store("A", 5), store("B", 3)
 
@@ -78,7 +79,7 @@ def test_whole_images_come_one_by_one(fill, small):
     settings = small(resize="none")
     folder = fill("A", 2)
     fill("A", 1, size=(31, 17), first=2)
-    store = ImageStore(images.find(folder), LoadRule(settings, 3, 4))
+    store = ImageStore(images.find(folder), LoadRule(settings, Contract(), 4))
     shapes = {tuple(a.shape) for a, _ in stream((store, store), settings, 3)}
     assert shapes == {(1, 3, 16, 20), (1, 3, 16, 28)}
     with pytest.raises(UsageError, match=r"cannot be batched; set training\.batch to 1"):

@@ -6,6 +6,7 @@ JSON index, then the length of the index in 8 bytes.
 
 import hashlib
 import json
+import math
 import os
 import shutil
 import warnings
@@ -19,15 +20,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from twofold.data import ranges
 from twofold.data.geometry import LoadRule, read_part, to_load_size
 from twofold.data.manifest import File, Folder, FolderCache, Place
 from twofold.data.settings import DataSettings
 from twofold.errors import TwofoldError
 from twofold.files import lock, replacing
-from twofold.formats.images import ImageError, Uint8
+from twofold.formats.contract import Pixels
+from twofold.formats.images import ImageError
 from twofold.prefetch import prefetch
 
-FORMAT = 2
+FORMAT = 3
 """Raised whenever the same files would be decoded or laid out differently."""
 
 THREADS = min(16, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
@@ -96,7 +99,8 @@ def _decoded_bytes(job: Job) -> int:
     """The bytes of a folder's images at load size, as far as their sizes are known."""
     folder, rule = job
     shapes = (rule.shape(file.width, file.height) for file in folder.files if file.width)
-    return rule.channels * sum(height * width for height, width in shapes)
+    value = np.dtype(rule.contract.dtype).itemsize
+    return rule.contract.channels * value * sum(height * width for height, width in shapes)
 
 
 def _gb(count: float) -> str:
@@ -114,17 +118,27 @@ def _open(path: Path, job: Job, verify: bool) -> FolderCache | None:
             length = int.from_bytes(file.read(8), "little")
             size = file.seek(-8 - length, os.SEEK_END)
             index = json.loads(file.read(length))
-        if index["format"] != FORMAT or index["bytes"] != size:
+        if (index["format"], index["dtype"], index["bytes"]) != (FORMAT, job[1].contract.dtype, size):
             return None
         files = tuple(File(*row) for row in index["files"])
         places = {name: (offset, height, width) for name, (offset, height, width) in index["places"].items()}
         pixels = _map(path, size)
+        stats = _stats_at_end(pixels, len(files), job[1])
         with suppress(OSError):  # a shared cache may be read-only
             os.utime(path)  # the least recently used is removed first
     except (OSError, ValueError, LookupError, TypeError, AttributeError, OverflowError):
         return None
     repaired = verify and any(not _read(job, file, keep=False)[0].error for file in files if file.error)
-    return None if repaired else FolderCache(files, pixels, places)
+    return None if repaired else FolderCache(files, pixels, places, stats)
+
+
+def _stats_at_end(pixels: Tensor, count: int, rule: LoadRule) -> Pixels | None:
+    """The summaries that follow the images in a cache."""
+    if not rule.summarised:
+        return None
+    shape = (count, rule.contract.channels, ranges.COLUMNS)
+    size = math.prod(shape) * np.dtype(rule.contract.dtype).itemsize
+    return pixels[len(pixels) - size :].numpy().view(rule.contract.dtype).reshape(shape)
 
 
 def _map(path: Path, size: int) -> Tensor:
@@ -142,8 +156,10 @@ def _build(path: Path, job: Job, notify: Notify, verify: bool) -> FolderCache:
             if standing := _open(path, job, verify):
                 return standing
             with replacing(path, durable=True) as aside, aside.open("wb") as file:
-                files, places = _read_files(job, file)
-                index = {"format": FORMAT, "bytes": file.tell(), "files": files, "places": places}
+                files, places, stats = _read_files(job, file)
+                file.write(b"" if stats is None else stats.tobytes())
+                index = {"format": FORMAT, "dtype": job[1].contract.dtype, "bytes": file.tell()}
+                index |= {"files": files, "places": places}
                 text = json.dumps(index).encode()
                 file.write(text + len(text).to_bytes(8, "little"))
             if built := _open(path, job, verify=False):
@@ -160,7 +176,8 @@ def _lock_of(path: Path) -> Path:
 
 
 def _read_uncached(job: Job, verify: bool) -> FolderCache:
-    return FolderCache(_read_files(job, None)[0] if verify else (), None, {})
+    files, _, stats = _read_files(job, None) if verify else ((), {}, None)
+    return FolderCache(files, None, {}, stats)
 
 
 def _make_room(folder: Path, wanted: set[Path], excess: float) -> None:
@@ -189,32 +206,47 @@ def _make_room(folder: Path, wanted: set[Path], excess: float) -> None:
 # ---- the pass over the files
 
 
-def _read_files(job: Job, pixels: BinaryIO | None) -> tuple[tuple[File, ...], dict[str, Place]]:
-    """Decode every file once, in order; with `pixels`, append each good image at load size."""
+def _read_files(
+    job: Job, pixels: BinaryIO | None
+) -> tuple[tuple[File, ...], dict[str, Place], Pixels | None]:
+    """Decode every file once, in order; with `pixels`, append each good image at load size; see `FolderCache`."""
     files: list[File] = []
     places: dict[str, Place] = {}
+    contract = job[1].contract
+    none = np.zeros((contract.channels, ranges.COLUMNS), contract.dtype)
+    stats: list[Pixels] = []
     read = partial(_read, job, keep=pixels is not None)
-    for file, image in prefetch(read, job[0].files, THREADS, depth=2 * THREADS):
+    for file, image, summary in prefetch(read, job[0].files, THREADS, depth=2 * THREADS):
         files.append(file)
+        stats.append(none if summary is None else summary)
         if pixels is not None and image is not None:
             places[file.name] = pixels.tell(), image.shape[0], image.shape[1]
-            pixels.write(np.ascontiguousarray(image).data)
-    return tuple(files), places
+            pixels.write(np.ascontiguousarray(image).view(np.uint8).data)
+    return tuple(files), places, np.stack(stats) if job[1].summarised else None
 
 
-def _read(job: Job, file: File, keep: bool) -> tuple[File, Uint8 | None]:
-    """Hash and decode one file; `keep`: with its image at load size."""
+def _read(job: Job, file: File, keep: bool) -> tuple[File, Pixels | None, Pixels | None]:
+    """Hash and decode one file; with its image at load size if `keep`, and the summary of its values if wanted."""
     folder, rule = job
     path, digest = folder.path / file.name, ""
     try:
         content = path.read_bytes()
         digest = hashlib.blake2b(content, digest_size=16).hexdigest()
         image = read_part(path, rule, content)
+        refuse_not_finite(path, image)
     except (ImageError, OSError) as error:
         reason = str(error).removeprefix(f"{path}: ")
-        return file._replace(hash=digest, width=0, height=0, error=reason), None
+        return file._replace(hash=digest, width=0, height=0, error=reason), None, None
     read = file._replace(hash=digest, width=image.shape[1], height=image.shape[0], error="")
-    return read, to_load_size(image, rule) if keep else None
+    summary = ranges.summarise(image) if rule.summarised else None
+    return read, to_load_size(image, rule) if keep else None, summary
+
+
+def refuse_not_finite(path: Path, image: Pixels) -> None:
+    """Raise ImageError for NaN and infinite values."""
+    if image.dtype.kind == "f" and not np.isfinite(image).all():
+        bad = np.count_nonzero(~np.isfinite(image).all(axis=2))
+        raise ImageError(f"{path}: {bad:,} pixels are NaN or infinite; replace them by numbers")
 
 
 def hash_file(path: Path) -> str:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from twofold.data import rules
-from twofold.data.build import read_folders
+from twofold.data.build import find_range, read_folders
 from twofold.data.cache import hash_file
 from twofold.data.geometry import LoadRule
 from twofold.data.manifest import Folder
@@ -49,7 +49,9 @@ def check(
     }
     uncached = settings.model_copy(update={"cache": False})
     problems: list[Problem] = []
-    found, _ = read_folders(folder_a, folder_b, uncached, 1, problems.append, paired=settings.paired)
+    found, caches = read_folders(folder_a, folder_b, uncached, 1, problems.append, paired=settings.paired)
+    for label in (label for label in "AB" if label in found):
+        find_range(label, found, caches, frozenset(), settings, problems.append)
     for label, own in found.items():
         rules.check_tested(label, own[0][0], tested, problems.append)
     folders = {label: figures(*own[0]) for label, own in found.items()}
@@ -67,7 +69,7 @@ def figures(folder: Folder, rule: LoadRule) -> dict[str, Any]:
         "good": len(good),
         "bad": len(folder.files) - len(good),
         "labels": rule.labels,
-        "channels": rule.channels,
+        "channels": rule.contract.channels,
         "stored_channels": dict(sorted(Counter(facts.channels for facts in folder.facts.values()).items())),
         "smallest": sizes[0],
         "median": sizes[(len(sizes) - 1) // 2],

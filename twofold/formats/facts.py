@@ -22,8 +22,15 @@ class Facts(NamedTuple):
     """As `images.read` without `channels` would return: 1, 3, 4, or any number in a `.npy` file."""
     grey: bool
     """No colour is stored; also True of grey with alpha."""
-    sixteen_bit: bool
-    frames: int
+    dtype: str = "uint8"
+    """Of the stored values."""
+    bits: int = 8
+    """Significant bits that the format declares."""
+    alpha: bool = False
+    """Whether the last channel is alpha."""
+    frames: int = 1
+    palette: tuple[tuple[int, int, int], ...] = ()
+    """Colours of an indexed picture."""
 
 
 def check_size(width: int, height: int) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -19,6 +19,7 @@ from PIL import Image, UnidentifiedImageError
 from twofold.errors import UsageError
 from twofold.files import replacing
 from twofold.formats import npy, pictures
+from twofold.formats.contract import Contract, Pixels
 from twofold.formats.facts import Facts, ImageError
 from twofold.formats.pictures import from_picture  # noqa: F401 - other rooms take it from here
 from twofold.formats.values import Uint8, to_float, to_uint8  # noqa: F401 - other rooms take both from here
@@ -114,6 +115,35 @@ def inspect(path: Path | str) -> Facts:
             return npy.inspect(path)
         with path.open("rb") as file:
             return pictures.inspect(file)
+
+
+class Stored(NamedTuple):
+    """An image as its file stores it."""
+
+    pixels: Pixels
+    """(H, W, C), upright, in the stored dtype."""
+
+
+def read_stored(path: Path | str, content: bytes | None = None, *, layout: str = "hwc") -> Stored:
+    """Everything as stored. A first version, of arrays alone: see the branch `formats`."""
+    path = Path(path)
+    if path.suffix.lower() != ".npy":
+        return Stored(read(path, None, content))
+    with _named_errors(path), path.open("rb") if content is None else BytesIO(content) as file:
+        array = np.atleast_3d(np.load(file, allow_pickle=False))
+        return Stored(np.ascontiguousarray(array.transpose(1, 2, 0) if layout == "chw" else array))
+
+
+def fit(stored: Stored, contract: Contract) -> Pixels:
+    """To the contract's channels and dtype. A first version: see the branch `formats`."""
+    pixels = stored.pixels
+    if pixels.dtype != contract.dtype:
+        raise ImageError(f"it holds {pixels.dtype}, not {contract.dtype}")
+    if pixels.shape[2] in (1, 3, 4) and contract.dtype == "uint8":
+        return pictures.convert(pixels, contract.channels)
+    if pixels.shape[2] != contract.channels:
+        raise ImageError(f"it has {pixels.shape[2]} channels, not {contract.channels}")
+    return pixels
 
 
 @contextmanager

@@ -23,8 +23,9 @@ def inspect(path: Path) -> Facts:
     """The shape, without reading the pixels."""
     if path.stat().st_size == 0:
         raise ImageError("the file is empty; remove it or replace it")
-    height, width, channels = _checked(np.load(path, mmap_mode="r", allow_pickle=False)).shape
-    return Facts(width, height, channels, channels == 1, False, 1)
+    array = np.atleast_3d(np.load(path, mmap_mode="r", allow_pickle=False))
+    height, width, channels = array.shape
+    return Facts(width, height, channels, channels == 1, str(array.dtype), 8 * array.itemsize)
 
 
 def _checked(array: object) -> Uint8:

@@ -45,7 +45,10 @@ def inspect(file: BinaryIO) -> Facts:
         grey = deep or picture.mode in ("1", "L", "LA", "La", "F")
         channels = 4 if picture.has_transparency_data and not deep else 1 if grey else 3
         deep = deep or ";16" in tiff.raw_modes(picture)
-        return Facts(width, height, channels, grey, deep, getattr(picture, "n_frames", 1))
+        dtype, bits = ("uint16", 16) if deep else ("uint8", 8)
+        return Facts(
+            width, height, channels, grey, dtype, bits, channels == 4, getattr(picture, "n_frames", 1)
+        )
 
 
 def open_picture(file: BinaryIO) -> ImageFile:
