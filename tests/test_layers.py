@@ -49,6 +49,8 @@ OWNERS = {
     "yaml": {"config", "read_untrusted", "cli"},
     "pydantic": {"config", "cli", "translation"},
     "PIL": {"formats", "data", "seasons", "translation", "reporting", "evaluation", "demo"},
+    "tifffile": {"formats"},
+    "imagecodecs": {"formats"},
     "safetensors": {"translation", "training", "evaluation", "metrics"},
     "filelock": {"files"},
     "jinja2": {"pages"},

@@ -2,6 +2,7 @@
 
 import errno
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -10,7 +11,6 @@ import yaml
 from PIL import Image
 
 import twofold
-from twofold.formats import images
 from twofold.runs import Run
 
 
@@ -124,7 +124,7 @@ def test_a_folder_that_may_not_be_read(tiny, refuses, folders, monkeypatch):
         onerror(PermissionError(errno.EACCES, "Permission denied", str(root)))
         yield str(root), [], []
 
-    monkeypatch.setattr(images.os, "walk", walk)
+    monkeypatch.setattr(os, "walk", walk)
     assert "cannot read the folder" in refuses("train", "A", "B", *tiny())
 
 
