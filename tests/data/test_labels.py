@@ -114,9 +114,9 @@ def test_one_value_alone_is_refused():
 
 
 def test_a_palette_counts_if_all_files_have_it():
-    voc = [(0, 0, 0), (128, 0, 0), (0, 128, 0)]
-    assert common_palette([voc, voc[:2], voc]) == tuple(voc)
-    assert common_palette([voc, [(0, 0, 0), (9, 9, 9)]]) == ()
+    voc = ((0, 0, 0), (128, 0, 0), (0, 128, 0))
+    assert common_palette([voc, voc[:2], voc]) == voc
+    assert common_palette([voc, ((0, 0, 0), (9, 9, 9))]) == ()
     assert common_palette([voc, ()]) == common_palette([]) == ()
 
 

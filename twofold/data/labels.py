@@ -1,16 +1,16 @@
 """Label maps: the classes of a training set, and whether images that were not called label maps look like some."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from twofold.errors import UsageError
-from twofold.formats.contract import Labels, Pixels
+from twofold.formats.contract import Contract, Labels, Pixels
 from twofold.formats.values import Uint8
-from twofold.metrics.labels import MAX_CLASSES, clear_colours, flat_parts, packed, to_rgb, unpacked
+from twofold.metrics.labels import MAX_CLASSES, clear_colours, flat_parts, hexadecimal, packed, to_rgb, unpacked
 
 LOSSY = (".jpg", ".jpeg", ".jfif")
 """Suffixes of formats that change the values of label maps, so that their classes are searched for."""
@@ -54,6 +54,12 @@ def look_at(pixels: Pixels) -> Seen:
     return Seen(
         len(values), int(flat.sum()), tuple(map(tuple, rows.tolist())), tuple(map(int, counts[kept]))
     )
+
+
+def from_json(row: Sequence[Any]) -> Seen:
+    """What JSON made of a `Seen`."""
+    distinct, flat, values, counts = row
+    return Seen(distinct, flat, tuple(map(tuple, values)), tuple(counts))
 
 
 def find_classes(domain: str, seen: Mapping[str, Seen]) -> tuple[Value, ...]:
@@ -104,14 +110,17 @@ def _not_labels(domain: str, seen: Mapping[str, Seen]) -> UsageError:
     )
 
 
-def common_palette(palettes: Sequence[Sequence[tuple[int, int, int]]]) -> tuple[tuple[int, int, int], ...]:
+Palette = tuple[tuple[int, int, int], ...]
+"""The colour of each index from 0."""
+
+
+def common_palette(palettes: Sequence[Palette]) -> Palette:
     """The palette of label maps that are all indexed by one palette, else (): then their colours are the classes.
 
     A shorter palette may be the beginning of a longer one.
     """
     longest = max(palettes, key=len, default=())
-    same = all(len(each) and list(each) == list(longest[: len(each)]) for each in palettes)
-    return tuple(longest) if same else ()
+    return longest if all(each and each == longest[: len(each)] for each in palettes) else ()
 
 
 def held_out_only(seen: Mapping[str, Seen], labels: Labels) -> dict[str, list[int]]:
@@ -119,6 +128,14 @@ def held_out_only(seen: Mapping[str, Seen], labels: Labels) -> dict[str, list[in
     known = set(labels.values)
     unknown = {name: sorted(v for v, *rest in set(each.values) - known if not rest) for name, each in seen.items()}
     return {name: ids for name, ids in unknown.items() if ids}
+
+
+def sentence(contract: Contract, labels: Labels) -> str:
+    """One line: "uint8, label maps of 19 classes: 0, 1, 2, … 18"."""
+    values = [str(each[0]) if len(each) == 1 else hexadecimal(each) for each in labels.values]
+    listed = ", ".join(values if len(values) <= 8 else [*values[:3], f"… {values[-1]}"])
+    onehot = ", a channel for each in the network" if labels.onehot else ""
+    return f"{contract.dtype}, label maps of {len(values)} classes: {listed}{onehot}"
 
 
 # ---- a suggestion for `data check`
@@ -133,14 +150,17 @@ MOST_IDS, SKIPPING = 64, 0.02
 borders is between ids that do not follow each other."""
 
 
-def look_like_labels(samples: Sequence[Uint8]) -> bool:
+def look_like_labels(samples: Iterable[Pixels]) -> bool:
     """Whether each image (H, W, C), of some from one set, has few colours in flat regions, as a label map has.
 
     Images of one colour do not count. Black and white alone may be anything, and so say nothing.
     """
     every: set[int] = set()
     jumps = False
-    for image in map(to_rgb, samples):
+    for sample in samples:
+        if sample.dtype.kind not in "iu" or sample.shape[2] > 4 or sample.min() < 0 or sample.max() > 255:
+            return False
+        image = to_rgb(sample.astype(np.uint8))
         numbers = packed(image)
         if len(np.unique(numbers[:1024])) > MOST_COLOURS:  # most photographs show it in their first pixels
             return False

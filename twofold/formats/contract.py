@@ -96,9 +96,14 @@ class Contract:
         return len(self.labels.values) if self.labels and self.labels.onehot else self.channels
 
     @property
+    def is_labels(self) -> bool:
+        """Whether the values are classes, of which no others may be made; they are in `labels` once they are known."""
+        return self.found == "labels"
+
+    @property
     def is_deep(self) -> bool:
         """Whether the values need more than 8 bits, and so float32 in the last layer and the losses."""
-        return self.dtype not in ("uint8", "int8") and self.labels is None
+        return self.dtype not in ("uint8", "int8") and not self.is_labels
 
     @property
     def span(self) -> float:
