@@ -235,12 +235,15 @@ def test_names_on_the_command_line_are_those_of_the_package():
     from twofold.formats import images
     from twofold.runs import DIRECTIONS
     from twofold.translation.backends import Backend
+    from twofold.translation.sources import FORMATS
 
     assert get_args(Direction) == DIRECTIONS
     formats = {name for each in get_args(translate.__annotations__["format"]) for name in get_args(each)}
     assert get_args(translate.__annotations__["backend"]) == get_args(Backend)
-    assert {f".{name}" for name in formats} <= images.SUFFIXES
-    assert {f".{name}" for name in formats} >= {".png", ".jpg", ".webp", ".npy"}
+    assert formats == {"same", *FORMATS}
+    assert {f".{name}" for name in FORMATS} <= images.SUFFIXES
+    for name in FORMATS:
+        assert any(images.holds(f".{name}", "uint8", channels) for channels in (1, 3)), name
 
 
 # ---- the package as a whole

@@ -50,8 +50,11 @@ def test_every_kind_of_picture_comes_back_at_its_size(noise, call, model):
     found = {path.relative_to("out").as_posix(): opened(path) for path in images.find("out")}
     assert {name: found[f"{name}.png"].size for name in sizes} == {n: (w, h) for n, (h, w) in sizes.items()}
     assert found["deep/one.png"].size == (12, 9)
-    rest = ("grey", "alpha", "cmyk", "deep16", "array")
-    assert all((found[f"{name}.png"].size, found[f"{name}.png"].mode) == ((11, 10), "RGB") for name in rest)
+    rest = {"grey": "RGB", "alpha": "RGBA", "cmyk": "RGB", "deep16": "RGB", "array": "RGB"}
+    assert all(
+        (found[f"{name}.png"].size, found[f"{name}.png"].mode) == ((11, 10), rest[name]) for name in rest
+    )
+    assert np.array_equal(np.array(found["alpha.png"])[..., 3], np.array(opened("in/alpha.png"))[..., 3])
 
 
 def test_formats_scales_and_a_named_result(noise, call, model):
@@ -107,7 +110,14 @@ def test_translate_refuses_in_one_line(noise, refuses, model):
     assert "there is no device" in refuses("translate", model, "in", "-o", "out", "--device", "gpu")
     assert "file" in refuses("translate", model, "in", "-o", "file", code=1)
     assert "file" in refuses("translate", model, "in", "-o", "file/deep", code=1)
-    assert "end its name" in refuses("translate", model, "in/a.png", "-o", "x.bmp")
+    assert "end its name" in refuses("translate", model, "in/a.png", "-o", "x.heic")
+    assert "end its name" in refuses("translate", model, "in/a.png", "-o", "x.gif")
+    assert "--quality must be 1 to 100, not 0" in refuses(
+        "translate", model, "in", "-o", "out", "--format", "jpg", "--quality", "0"
+    )
+    assert "--quality is for jpg" in refuses("translate", model, "in", "-o", "out", "--quality", "80")
+    assert "name two formats" in refuses("translate", model, "in/a.png", "-o", "x.jpg", "--format", "png")
+    assert not Path("out").exists() and not Path("x.heic").exists()
 
 
 def test_a_full_disk_stops_at_once_and_leaves_nothing(noise, call, model, monkeypatch):

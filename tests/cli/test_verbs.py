@@ -10,8 +10,10 @@ def test_info_of_a_run_and_of_a_model(made, call):
     text = call("info", made.run).out
     assert "000000005-ab.safetensors" in text and "network resnet" in text and "origin:" in text
     assert max(map(len, (line for line in text.splitlines() if "/" not in line))) <= 80
+    assert "gives:      uint8, 3 channels, 0…255\n" in text and "shorter side is 36 px" in text
     facts = json.loads(call("info", made.run, "--direction", "ba", "--json").out)
-    assert (facts["direction"], facts["size"], facts["method"]) == ("ba", 32, "cyclegan")
+    assert (facts["direction"], facts["geometry"]["size"], facts["method"]) == ("ba", 32, "cyclegan")
+    assert facts["source"]["dtype"] == facts["target"]["dtype"] == "uint8"
     assert facts["states"] == [5] and facts["metrics"]["images"] == 5
     file = Run(made.run).newest_snapshot("ab")
     facts = json.loads(call("info", file, "--json").out)

@@ -117,8 +117,10 @@ def test_a_header_may_leave_out_arguments_with_a_default(network, tmp_path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"format": 2}, "update twofold"),
-        ({"format": 2, "network": "unheard of"}, "update twofold"),
+        ({"format": 3}, "update twofold"),
+        ({"format": 3, "network": "unheard of"}, "update twofold"),
+        ({"format": 2}, "not a model that twofold wrote"),
+        ({"source": {}}, "not a model that twofold wrote"),
         ({"dtype": "uint16"}, "update twofold"),
         ({"range": [0, 1]}, "update twofold"),
         ({"format": "1"}, "not a model that twofold wrote"),

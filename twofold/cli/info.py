@@ -11,7 +11,7 @@ from twofold.runs import Run, read_lines
 
 
 def info(model: Path, /, *, direction: Direction | None = None, json: Flag = False) -> None:
-    """Print the facts of a run or a model: network, direction, size, origin.
+    """Print the facts of a run or a model: network, direction, images in and out, scale, origin.
 
     Args:
         model: A run folder, or a .safetensors model.
@@ -22,7 +22,7 @@ def info(model: Path, /, *, direction: Direction | None = None, json: Flag = Fal
     facts = run_facts(run) if run.exists else {}
     if not run.exists or run.snapshots(direction or "ab"):
         file = run.newest_snapshot(direction or "ab") if model.is_dir() else model
-        facts = model_facts(file) | facts
+        facts = model_facts(file, in_short=not json) | facts
     if json:
         emit(dumps(facts, default=str))
         return
@@ -37,12 +37,17 @@ def run_facts(run: Run) -> dict[str, Any]:
     return facts | {"states": states, "metrics": (read_lines(run.metrics) or [{}])[-1]}
 
 
-def model_facts(file: Path) -> dict[str, Any]:
-    from dataclasses import asdict
-
-    from twofold.translation.header import read_header
+def model_facts(file: Path, in_short: bool) -> dict[str, Any]:
+    """The header of a model and its size; `in_short` with the contracts and the geometry in words."""
+    from twofold.translation.header import contract_in_words, read_header, scale_in_words
 
     megabytes = round(file.stat().st_size / 1e6, 1) if file.is_file() else 0
-    header = asdict(read_header(file))
-    header["network"] = {"network": header["network"].get("network"), **header["network"]}  # the name first
-    return {"model": str(file), **header, "megabytes": megabytes}
+    header = read_header(file)
+    fields = header.fields()
+    fields["network"] = {"network": header.network.get("network"), **header.network}  # the name first
+    if in_short:
+        takes, gives = (contract_in_words(each) for each in (header.source_contract, header.target_contract))
+        long = ("source", "target", "geometry", "size", "dtype", "range")
+        fields = {name: value for name, value in fields.items() if name not in long}
+        fields |= {"takes": f"{takes}; {scale_in_words(header)}", "gives": gives}
+    return {"model": str(file), **fields, "megabytes": megabytes}

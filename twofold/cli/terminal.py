@@ -19,6 +19,9 @@ from rich.text import Text
 
 T = TypeVar("T")
 
+PLAIN_EVERY = 10.0
+"""Seconds between the progress lines of a verb that is not shown on a terminal."""
+
 
 class Plain:
     """A line for each message, and a progress line every half minute."""
@@ -142,10 +145,24 @@ def in_words(value: Any) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
-def tracked(items: Sequence[T] | Iterator[T], total: int | None, what: str) -> Iterator[T]:
-    """The same items, with a progress bar on a terminal."""
+def tracked(
+    items: Sequence[T] | Iterator[T],
+    total: int | None,
+    what: str,
+    clock: Callable[[], float] = time.monotonic,
+) -> Iterator[T]:
+    """The same items, with a progress bar on a terminal and a plain line every 10 s elsewhere, on standard error."""
     console = Console(stderr=True)
-    yield from track(items, what, total, console=console, transient=True) if console.is_terminal else items
+    if console.is_terminal:
+        yield from track(items, what, total, console=console, transient=True)
+        return
+    last = clock()
+    for number, item in enumerate(items, 1):
+        yield item
+        if clock() - last >= PLAIN_EVERY and number != total:
+            last = clock()
+            sys.stderr.write(printable(f"{what}: {number:,}{f' of {total:,}' if total else ''}\n"))
+            sys.stderr.flush()
 
 
 def speed(rate: float) -> str:

@@ -17,7 +17,10 @@ def translate(
     out: Annotated[Path, Parameter(name=["--out", "-o"])],
     direction: Direction | None = None,
     at: Scale = "trained",
-    format: Literal["png", "jpg", "webp", "npy"] | None = None,
+    format: Literal["same", "png", "jpg", "webp", "bmp", "tif", "npy", "npz", "ppm", "pgm", "jp2", "avif"]
+    | None = None,
+    quality: Whole | None = None,
+    skip_existing: Flag = False,
     noise: Annotated[bool | None, Parameter(negative="--no-noise")] = None,
     seed: Whole = 0,
     best: Flag = False,
@@ -34,19 +37,21 @@ def translate(
         direction: ab or ba; ab if not given. A model file has its own.
         at: The scale of the network's input: `trained` as in training, `native` for the image's own pixels,
             or the mean side in pixels.
-        format: The file format of the results; png if not given, npy for channel counts that no picture has.
+        format: The file format of the results; `same` as the source. If not given: png where it holds the model's
+            depth and channels, else as the source if that holds them, else tif.
+        quality: Quality of jpg, webp and avif results, 1 to 100.
+        skip_existing: Leave results that exist as they are, and do not translate their sources.
         noise: Whether the network's dropout is on; on for pix2pix models if not given.
         seed: Seed of that noise.
         best: Use the run's best snapshot on held-out images, not the newest.
         device: auto, cpu, cuda, cuda:1, mps.
-        precision: auto is bf16 where the machine computes it fast (a few levels of difference), else float32.
+        precision: auto is bf16 where the machine computes it fast (a few levels of difference), else float32;
+            always float32 for models of more than 8 bits.
         backend: The library that runs the network: openvino and onnxruntime run on a CPU, where installed.
     """
     if not inputs:
         raise UsageError(f"give images to translate: `twofold translate {model} IMAGES -o {out}`")
     from twofold.hardware import keep_freed_memory
-    from twofold.translation.folder import translate_files
-    from twofold.translation.sources import plan
     from twofold.translation.translator import Translator
 
     keep_freed_memory()
@@ -60,16 +65,21 @@ def translate(
         precision=precision,
         backend=backend,
     )
-    suffix = format or ("png" if translator.out_channels in (1, 3, 4) else "npy")
-    jobs = plan(inputs, out, f".{suffix}")
-    jobs[0].target.parent.mkdir(parents=True, exist_ok=True)
-    skipped = 0
-    for job in tracked(translate_files(translator, jobs, at), len(jobs), "translating"):
-        if job.problem:
-            skipped += 1
-            complain(f"skipped {job.source}: {job.problem}")
-    place = jobs[0].target if len(jobs) == 1 else out
-    emit(f"{len(jobs) - skipped} of {len(jobs)} images translated to {place}")
-    if skipped:
-        return SOME_FAILED if skipped < len(jobs) else FAILED
+    results = translator.folder(
+        inputs,
+        out,
+        at=at,
+        format=format,
+        quality=quality,
+        skip_existing=skip_existing,
+        notify=complain,
+        track=lambda jobs, total: tracked(jobs, total, "translating"),
+    )
+    done, failed = len(results.written), len(results.problems)
+    total = done + failed + len(results.existing)
+    place = results.written[0] if total == done == 1 else out
+    existing = f"; {len(results.existing)} existed already" if results.existing else ""
+    emit(f"{done} of {total} images translated to {place}{existing}")
+    if failed:
+        return FAILED if failed == total else SOME_FAILED
     return 0

@@ -15,6 +15,7 @@ from twofold.data.loader import Loader, load_plain_batch
 from twofold.errors import TwofoldError
 from twofold.evaluation.doctor.examine import data_findings, examine
 from twofold.files import explained_full_disk, sync
+from twofold.formats.contract import Contract
 from twofold.formats.images import to_float
 from twofold.networks.layers import Generator
 from twofold.networks.registry import describe
@@ -223,20 +224,22 @@ class Records:
             self.save_generator(generator, direction, self.run.snapshot(self.trainer.images, direction))
 
     def save_generator(self, generator: Generator, direction: str, path: Path) -> None:
-        data = self.config.data
-        size = None if data.resize in ("crop", "none") else data.size
+        model_file.save(generator, self.header(generator, direction), path)
+
+    def header(self, generator: Generator, direction: str) -> Header:
+        """The header of a model file, in format 1 for a run that 0.1 started, so that all its models work alike."""
+        data, manifest = self.config.data, self.manifest
+        source, target = (manifest.a, manifest.b) if direction == "ab" else (manifest.b, manifest.a)
         origin = {"method": self.config.method, "images": self.trainer.images}
-        labels = data.labels_a if direction == "ab" else data.labels_b
-        header = Header(
-            describe(generator),
-            direction,
-            size,
-            origin,
-            noise=self.trainer.method.noise,
-            lab=data.lab,
-            labels=bool(labels),
+        network, noise, lab = describe(generator), self.trainer.method.noise, data.lab
+        if manifest.geometry is None:
+            size = None if data.resize in ("crop", "none") else data.size
+            return Header(network, direction, size, origin, noise=noise, lab=lab, labels=source.labels)
+        contracts = [Contract(icc=each.contract.icc) if lab else each.contract for each in (source, target)]
+        unknown = source.labels and source.contract.labels is None
+        return Header.of(
+            network, direction, *contracts, manifest.geometry, origin, noise=noise, lab=lab, labels=unknown
         )
-        model_file.save(generator, header, path)
 
     def save_state(self) -> None:
         self.check_finite()

@@ -1,20 +1,81 @@
 """Translate files: threads decode and encode images while the network runs in the calling thread."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import groupby, islice
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
 
 from twofold.cpu import scratch
 from twofold.errors import TwofoldError
 from twofold.formats import images
 from twofold.prefetch import prefetch
-from twofold.translation.sources import Job
-from twofold.translation.translator import At, Translator
+from twofold.translation import inputs
+from twofold.translation.sources import Job, check_quality, check_targets, plan, suffixes
+
+if TYPE_CHECKING:
+    from twofold.translation.translator import At, Translator
 
 DECODERS = 2
 """Threads that read images; one thread writes them."""
 
+Notify = Callable[[str], None]
 
-def translate_files(translator: Translator, jobs: Iterable[Job], at: At = "trained") -> Iterator[Job]:
+
+class Results(NamedTuple):
+    """The outcome for each image of a folder.
+
+    Attributes:
+        written: the files of the translations.
+        existing: files that existed and were left as they are.
+        problems: why each of the other sources was not translated.
+    """
+
+    written: list[Path]
+    existing: list[Path]
+    problems: dict[Path, str]
+
+
+def translate_folder(
+    translator: "Translator",
+    given: Sequence[Path],
+    out: Path,
+    at: "At",
+    format: str | None,
+    quality: int | None,
+    skip_existing: bool,
+    *,
+    notify: Notify | None,
+    track: Callable[[Iterator[Job], int], Iterable[Job]] | None,
+) -> Results:
+    """See `Translator.folder`."""
+    jobs = plan(given, out, suffixes(translator.target, format), format)
+    check_targets(jobs, translator.target)
+    check_quality(jobs, quality)
+    existing = [job.target for job in jobs if job.target.is_file()] if skip_existing else []
+    jobs = [job for job in jobs if job.target not in existing] if existing else jobs
+    results = Results([], existing, {})
+    if not jobs:
+        return results
+    jobs[0].target.parent.mkdir(parents=True, exist_ok=True)
+    finished = translate_files(translator, jobs, at, quality=quality, notify=notify)
+    for job in track(finished, len(jobs)) if track else finished:
+        if job.problem:
+            results.problems[job.source] = job.problem
+            if notify:
+                notify(f"skipped {job.source}: {job.problem}")
+        else:
+            results.written.append(job.target)
+    return results
+
+
+def translate_files(
+    translator: "Translator",
+    jobs: Iterable[Job],
+    at: "At" = "trained",
+    *,
+    quality: int | None = None,
+    notify: Notify | None = None,
+) -> Iterator[Job]:
     """Translate files to files and yield each job, in order, once its file is written.
 
     A file that cannot be read or translated is a job with a problem; the others go on.
@@ -22,29 +83,57 @@ def translate_files(translator: Translator, jobs: Iterable[Job], at: At = "train
     Args:
         jobs: sources and targets, as `sources.plan` makes them.
         at: the scale to translate at, as for `Translator.__call__`.
+        quality: of jpg, webp and avif, 1 to 100.
+        notify: gets a line at the first image of which the network sees less than half of a side.
 
     Raises:
         TwofoldError: a result cannot be written. Files written before are complete.
     """
+    source, target = translator.source, translator.target
+    palette = target.labels.palette if target.labels else ()
 
     def read(job: Job) -> Job:
         try:
-            return job._replace(image=images.read(job.source, translator.channels))
+            stored = inputs.read(job.source, source)
+            pixels = images.fit(stored, source)
         except TwofoldError as error:
             return job._replace(problem=str(error).removeprefix(f"{job.source}: "))
+        alpha, metadata = inputs.alpha_of(stored, target), inputs.metadata_of(stored, source, target)
+        return job._replace(image=pixels, alpha=alpha, metadata=metadata)
 
     def write(job: Job) -> Job:
         if job.image is not None:
-            images.write(job.image, job.target)
+            images.write(
+                job.image, job.target, job.metadata, alpha=job.alpha, palette=palette, quality=quality
+            )
         return job
 
     most = translator.batch_size(at)
     decoded = prefetch(read, jobs, threads=DECODERS, depth=DECODERS + most)
+    if at == "trained" and notify:
+        decoded = with_scale_note(translator, decoded, notify)
     translated = (job for batch in batches(decoded, most) for job in translate_batch(translator, batch, at))
     try:
         yield from prefetch(write, translated, threads=1, depth=1 + most)
     finally:
         scratch.release()
+
+
+def with_scale_note(translator: "Translator", jobs: Iterable[Job], notify: Notify) -> Iterator[Job]:
+    """The same jobs; one line for the first image that is scaled to less than half of a side."""
+    noted = False
+    for job in jobs:
+        if job.image is not None and not noted:
+            height, width = job.image.shape[:2]
+            rows, columns = translator.working_size(height, width)
+            factor = max(height / rows, width / columns)
+            if factor > 2:
+                noted = True
+                notify(
+                    f"{job.source}: the network sees {columns}×{rows} of {width}×{height} pixels, as in training, and "
+                    f"its output is enlarged {factor:.1f} times; --at native uses every pixel"
+                )
+        yield job
 
 
 def batches(jobs: Iterable[Job], most: int) -> Iterator[list[Job]]:
@@ -54,7 +143,7 @@ def batches(jobs: Iterable[Job], most: int) -> Iterator[list[Job]]:
             yield batch
 
 
-def translate_batch(translator: Translator, batch: list[Job], at: At) -> list[Job]:
+def translate_batch(translator: "Translator", batch: list[Job], at: "At") -> list[Job]:
     """Translate images of one size together, or one by one where together they do not fit into memory."""
     given = [job.image for job in batch if job.image is not None]
     if not given:

@@ -1,21 +1,44 @@
 """The header of a model file: which network the weights belong to, and how to feed it. Read without torch."""
 
 import json
+import math
 from dataclasses import asdict
+from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import Field, Strict
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, Strict, TypeAdapter
 from pydantic.dataclasses import dataclass
 from safetensors import SafetensorError, safe_open
 
+from twofold.data.settings import ResizeName
 from twofold.errors import TwofoldError, UsageError
+from twofold.formats.contract import Contract, Labels
+from twofold.formats.scale import Geometry
 
-FORMAT = 1
-"""Version of the header that this package writes, and the newest that it reads."""
+FORMAT = 2
+"""The newest version of the header: the one that runs write, and the newest that this package reads.
+
+Format 1 is that of twofold 0.1 and of imported checkpoints: 8-bit images, and `size` in place of a geometry.
+"""
 
 MAX_SIZE = 2**14
 """Largest size in pixels that a header may name: a damaged one must not make the translator take all memory."""
+
+MAX_CLASSES = 2**16
+"""Most classes of label maps that a header may name: as many as 16 bits have values."""
+
+Side = Annotated[int, Field(ge=1, le=MAX_SIZE)]
+
+
+class GeometryFields(BaseModel):
+    """`Geometry` as the header stores it."""
+
+    model_config = ConfigDict(strict=True, extra="forbid")
+    resize: ResizeName
+    load_size: Side
+    size: Side
 
 
 @dataclass(frozen=True, config={"strict": True, "extra": "forbid"})
@@ -25,37 +48,140 @@ class Header:
     Attributes:
         network: the generator's name and constructor arguments, from `networks.registry.describe`.
         direction: "ab" or "ba".
-        size: side in pixels of the square that training scaled whole images to; None if training cut squares out
-            of images at their own scale.
+        size: format 1: side in pixels of the square that training scaled whole images to; None if training cut squares
+            out of images at their own scale, and in format 2.
         origin: the method and the image count of the run that made it, or the file it was imported from.
         noise: whether dropout stays on at test time, as the noise z of pix2pix.
         lab: whether the network predicts colour from lightness or lightness from colour, in Lab
-            (`twofold.formats.lab`). Written only if true.
-        labels: whether the inputs are label maps, which are resized to the nearest pixel. Written only if true.
-        dtype, range: the stored values that the network's range stands for.
+            (`twofold.formats.lab`). The contracts are then those of the RGB images. Written only if true.
+        labels: whether the inputs are label maps of unknown classes, which are resized to the nearest pixel. Written
+            only if true.
+        dtype, range: format 1: the stored values that the network's range stands for.
+        source, target: format 2: the contracts of the inputs and of the outputs, as `Contract.to_dict` gives them.
+        geometry: format 2: the scale that training saw.
     """
 
     network: dict[str, Any]
     direction: Annotated[str, Field(pattern="^(ab|ba)$")]
-    size: Annotated[int, Field(ge=1, le=MAX_SIZE)] | None
+    size: Side | None = None
     origin: dict[str, Any] = Field(default_factory=dict)
     noise: bool = False
     lab: bool = False
     labels: bool = False
     dtype: str = "uint8"
     range: Annotated[tuple[float, float], Strict(False)] = (-1.0, 1.0)  # JSON has lists
-    format: int = FORMAT
+    source: dict[str, Any] | None = None
+    target: dict[str, Any] | None = None
+    geometry: dict[str, Any] | None = None
+    format: int = 1
+
+    @classmethod
+    def of(
+        cls,
+        network: dict[str, Any],
+        direction: str,
+        source: Contract,
+        target: Contract,
+        geometry: Geometry,
+        origin: dict[str, Any] | None = None,
+        *,
+        noise: bool = False,
+        lab: bool = False,
+        labels: bool = False,
+    ) -> "Header":
+        """A header of format 2.
+
+        Raises:
+            ValueError: a contract or the geometry is not one that a header may hold.
+        """
+        contracts = (json.loads(json.dumps(contract.to_dict())) for contract in (source, target))  # no tuples
+        common = (network, direction, None, origin or {}, noise, lab, labels, *_OF_FORMAT_1)
+        return cls(*common, *contracts, geometry._asdict(), format=2)
 
     def __post_init__(self) -> None:
         if self.lab and {self.network.get(f"{end}_channels") for end in ("in", "out")} != {1, 2}:
             raise ValueError("a Lab network has one lightness channel at one end, two of colour at the other")
+        ours = (self.source, self.target, self.geometry)
+        if any((given is not None) != (self.format == 2) for given in ours):
+            raise ValueError("format 2 has the fields source, target and geometry, and format 1 none of them")
+        if self.format == 2 and (self.size, self.dtype, self.range) != (None, *_OF_FORMAT_1):
+            raise ValueError("size, dtype and range are fields of format 1")
+        _ = self.scale  # raises ValueError if a field is wrong
+        for contract, end in ((self.source_contract, "in"), (self.target_contract, "out")):
+            channels = self.network.get(f"{end}_channels", 3)
+            if channels != contract.network_channels and not self.lab:
+                raise ValueError(f"the network has {channels} channels, its contract another number")
+            if self.lab and (contract.dtype, contract.channels) != ("uint8", 3):
+                raise ValueError("the images of a Lab network are uint8 with 3 channels")
 
-    def to_json(self) -> str:
-        """The header as the file stores it: sorted keys; no time, host or path."""
+    @cached_property
+    def source_contract(self) -> Contract:
+        """What the inputs are."""
+        return self._format_1("in") if self.source is None else _contract(self.source)
+
+    @cached_property
+    def target_contract(self) -> Contract:
+        """What the outputs are."""
+        return self._format_1("out") if self.target is None else _contract(self.target)
+
+    def _format_1(self, end: str) -> Contract:
+        return Contract(channels=3 if self.lab else self.network.get(f"{end}_channels", 3))
+
+    @cached_property
+    def scale(self) -> Geometry | None:
+        """The geometry of training; None in format 1."""
+        if self.geometry is None:
+            return None
+        return Geometry(**GeometryFields(**self.geometry).model_dump())
+
+    @property
+    def nearest(self) -> bool:
+        """Whether inputs are resized to the nearest pixel, so that no classes mix."""
+        return self.labels or self.source_contract.labels is not None
+
+    def fields(self) -> dict[str, Any]:
+        """What the file stores: the fields of the header's format."""
         fields = {
             name: value for name, value in asdict(self).items() if value or name not in ("lab", "labels")
         }
-        return json.dumps(fields, sort_keys=True)
+        unused = ("source", "target", "geometry") if self.format == 1 else ("size", "dtype", "range")
+        return {name: value for name, value in fields.items() if name not in unused}
+
+    def to_json(self) -> str:
+        """The header as the file stores it: sorted keys; no time, host or path."""
+        return json.dumps(self.fields(), sort_keys=True)
+
+
+_OF_FORMAT_1 = (Header.dtype, Header.range)
+
+_CONTRACT = TypeAdapter(Contract)
+
+
+def _contract(content: dict[str, Any]) -> Contract:
+    """The contract in a header, checked for what would fail, or fill the memory, only in use.
+
+    Raises:
+        ValueError: a type, a value or a key is wrong.
+    """
+    if content.keys() - Contract.__dataclass_fields__.keys():
+        raise ValueError(f"a contract has the keys {', '.join(Contract.__dataclass_fields__)}")
+    contract = _CONTRACT.validate_json(json.dumps(content), strict=True)
+    limits = (np.iinfo if np.dtype(contract.dtype).kind in "iu" else np.finfo)(contract.dtype)
+    spans = [high - low for low, high in zip(contract.low, contract.high, strict=True)]
+    if not all(map(math.isfinite, spans)) or not max(spans) <= 2 * (float(limits.max) - float(limits.min)):
+        raise ValueError(f"{contract.dtype} does not have the range {contract.low} to {contract.high}")
+    if contract.labels:
+        _check_labels(contract.labels, contract, limits)
+    return contract
+
+
+def _check_labels(labels: Labels, contract: Contract, limits: np.iinfo[Any] | np.finfo[Any]) -> None:
+    if not 1 <= len(labels.values) <= MAX_CLASSES or len(labels.palette) > MAX_CLASSES:
+        raise ValueError(f"label maps have 1 to {MAX_CLASSES:,} classes")
+    if {len(value) for value in labels.values} != {contract.channels}:
+        raise ValueError(f"a class has {contract.channels} numbers, one for each channel")
+    if not all(limits.min <= part <= limits.max for value in labels.values for part in value):
+        raise ValueError(f"{contract.dtype} does not hold every class")
 
 
 def read_header(path: Path) -> Header:
@@ -81,10 +207,41 @@ def read_header(path: Path) -> Header:
         header = Header(**content)
     except SafetensorError as error:
         raise TwofoldError(f"{path} is incomplete or damaged ({error!s:.80}); copy it again") from error
-    except (KeyError, TypeError, ValueError, RecursionError) as error:
+    except (KeyError, TypeError, ValueError, RecursionError, OverflowError) as error:
         raise TwofoldError(
             f"{path} is not a model that twofold wrote; convert checkpoints with `twofold import`"
         ) from error
-    if (header.dtype, header.range) != (Header.dtype, Header.range):
+    if (header.dtype, header.range) != _OF_FORMAT_1:
         raise TwofoldError(f"{path} takes {header.dtype} images, which needs a newer twofold: update twofold")
     return header
+
+
+# ---- in words
+
+
+def contract_in_words(contract: Contract) -> str:
+    """Such as "uint16, 1 channel, 0…4,095" or "uint8, 1 channel, label map of 19 classes"."""
+    channels = f"{contract.channels} channel{'' if contract.channels == 1 else 's'}"
+    if contract.labels:
+        onehot = ", one-hot" if contract.labels.onehot else ""
+        values = f"label map of {len(contract.labels.values)} classes{onehot}"
+    else:
+        each = [f"{low:,.6g}…{high:,.6g}" for low, high in zip(contract.low, contract.high, strict=True)]
+        values = "; ".join(each[:4]) + ("; …" if len(each) > 4 else "") + " by channel" * (len(each) > 1)
+    return f"{contract.dtype}, {channels}, {values}"
+
+
+def scale_in_words(header: Header) -> str:
+    """How an image is scaled for the network, such as "scaled so that the shorter side is 286 px"."""
+    scale = header.scale
+    if scale is None:
+        return f"scaled to about {header.size}² pixels" if header.size else "at its own scale"
+    match scale.resize:
+        case "shortest":
+            return f"scaled so that the shorter side is {scale.load_size} px"
+        case "resize-and-crop":
+            return f"squashed to {scale.load_size} × {scale.load_size} px"
+        case "scale-width" | "scale-width-and-crop":
+            return f"scaled so that the width is {scale.load_size} px"
+        case "crop" | "none":
+            return "at its own scale"

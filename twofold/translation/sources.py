@@ -1,30 +1,52 @@
 """Which images to translate, and the file that each result goes to."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import count
 from pathlib import Path
 from typing import NamedTuple
 
 from twofold.errors import UsageError
 from twofold.formats import images
-from twofold.formats.values import Uint8
+from twofold.formats.contract import Contract, Pixels
+from twofold.formats.metadata import Metadata
+
+FORMATS = ("png", "npy", "tif", "jpg", "webp", "bmp", "npz", "ppm", "pgm", "jp2", "avif")
+"""Formats that results can have; a message names the first ones that hold them."""
+
+LOSSY = (".jpg", ".jpeg", ".jfif", ".webp", ".avif")
+"""Suffixes of the formats that have a quality."""
+
+NOT_WRITTEN = frozenset(
+    [".heic", ".heif", ".jxl", ".gif", ".tga", ".exr", ".hdr", ".psd", ".svg", ".pdf", ".ico", ".dcm", ".nii"]
+)
+"""Endings of a file name, not of a folder, whose formats are not written."""
+
+Suffix = Callable[[Path], str]
+"""From a source to the suffix of its result, with the dot."""
 
 
 class Job(NamedTuple):
     """One image to translate.
 
     Attributes:
-        image: (H, W, channels) once read, then its translation; None before, and where there is a problem.
+        image: (H, W, channels) once read, in the dtype of the source domain, then its translation, in that of the
+            target; None before, and where there is a problem.
+        alpha: (H, W, 1), of the source, for the result; None if there is none.
+        metadata: for the result.
         problem: why this file was not translated; empty if it was.
     """
 
     source: Path
     target: Path
-    image: Uint8 | None = None
+    image: Pixels | None = None
+    alpha: Pixels | None = None
+    metadata: Metadata = Metadata()
     problem: str = ""
 
 
-def plan(inputs: Sequence[Path], out: Path, suffix: str = ".png") -> list[Job]:
+def plan(
+    inputs: Sequence[Path], out: Path, suffix: str | Suffix = ".png", format: str | None = None
+) -> list[Job]:
     """List every image under `inputs` once, each with a target of its own.
 
     A folder's images keep their relative names, with the ending `suffix`. If two input folders contain an image of the
@@ -34,18 +56,27 @@ def plan(inputs: Sequence[Path], out: Path, suffix: str = ".png") -> list[Job]:
     Args:
         inputs: image files and folders.
         out: the folder for the results; with one input file also a file name.
+        format: what the user asked for, which the file name `out` must not contradict.
 
     Raises:
         UsageError: an input is missing, a target is one of the inputs, or `out` names a file where a folder is needed.
     """
-    if out.suffix.lower() in images.SUFFIXES and not out.is_dir():
+    if not inputs:
+        raise UsageError("give images to translate: files or folders")
+
+    def suffix_of(source: Path) -> str:
+        return suffix(source) if callable(suffix) else suffix
+
+    if out.suffix.lower() in images.SUFFIXES | NOT_WRITTEN and not out.is_dir():
         if len(inputs) != 1 or inputs[0].is_dir():
             raise UsageError(
                 f"-o {out} is a file name, for one image; name a folder: -o {out.with_suffix('')}"
             )
         jobs = [Job(source, out) for source in relative_names(inputs[0])]
+        if format and usual(suffix_of(inputs[0])) != usual(out.suffix):
+            raise UsageError(f"--format {format} and -o {out} name two formats; leave out --format")
     else:
-        jobs = list(jobs_in_folder(inputs, out, suffix))
+        jobs = list(jobs_in_folder(inputs, out, suffix_of))
     sources = {job.source.resolve() for job in jobs}
     for job in jobs:
         if job.target.resolve() in sources:
@@ -53,7 +84,47 @@ def plan(inputs: Sequence[Path], out: Path, suffix: str = ".png") -> list[Job]:
     return jobs
 
 
-def jobs_in_folder(inputs: Sequence[Path], out: Path, suffix: str) -> Iterator[Job]:
+def usual(suffix: str) -> str:
+    """The usual suffix of a format that has several, in lower case."""
+    return {".jpeg": ".jpg", ".jfif": ".jpg", ".tiff": ".tif"}.get(suffix.lower(), suffix.lower())
+
+
+def suffixes(target: Contract, format: str | None) -> Suffix:
+    """The suffix of each result: that of `format`, the source's own for "same", the best that holds it for None."""
+    if format is None:
+        return lambda source: images.best_suffix(target.dtype, target.channels, source.suffix.lower())
+    return lambda source: source.suffix if format == "same" else f".{format.removeprefix('.')}"
+
+
+def check_targets(jobs: Sequence[Job], target: Contract) -> None:
+    """Raise UsageError for the first target whose format does not hold what the model gives."""
+    for suffix, path in {job.target.suffix.lower(): job.target for job in reversed(jobs)}.items():
+        if not images.holds(suffix, target.dtype, target.channels):
+            raise UsageError(f"cannot write {path}: {why_not(suffix, target)}")
+
+
+def why_not(suffix: str, target: Contract) -> str:
+    fitting = [f".{name}" for name in FORMATS if images.holds(f".{name}", target.dtype, target.channels)]
+    if not any(images.holds(suffix, "uint8", channels) for channels in (1, 3)):
+        return f"end its name with {', '.join(fitting)}"
+    wrong_type = not any(images.holds(suffix, target.dtype, channels) for channels in (1, 3))
+    what = f"{target.dtype} values" if wrong_type else f"{target.channels} channels"
+    return f"{suffix} does not hold {what}; use {' or '.join(fitting[:2])}"
+
+
+def check_quality(jobs: Sequence[Job], quality: int | None) -> None:
+    """Raise UsageError for a quality outside 1 to 100, or where no result has one."""
+    if quality is None:
+        return
+    if not 1 <= quality <= 100:
+        raise UsageError(f"--quality must be 1 to 100, not {quality}")
+    if not any(job.target.suffix.lower() in LOSSY for job in jobs):
+        raise UsageError(
+            f"--quality is for jpg, webp and avif, not for {jobs[0].target.suffix}; add --format jpg"
+        )
+
+
+def jobs_in_folder(inputs: Sequence[Path], out: Path, suffix_of: Suffix) -> Iterator[Job]:
     groups = {given: relative_names(given) for given in inputs}
     folders = [names.values() for given, names in groups.items() if given.is_dir()]
     stems = [{str(name.with_suffix("")).lower() for name in names} for names in folders]
@@ -65,7 +136,7 @@ def jobs_in_folder(inputs: Sequence[Path], out: Path, suffix: str) -> Iterator[J
         for source, relative in names.items():
             if source.resolve() not in seen:
                 seen.add(source.resolve())
-                possible = possible_names(parent / relative, suffix)
+                possible = possible_names(parent / relative, suffix_of(source))
                 name = next(name for name in possible if str(name).lower() not in taken)
                 taken.add(str(name).lower())
                 yield Job(source, out / name)

@@ -1,11 +1,12 @@
 """The translator: a trained generator that takes an image of any size and returns its translation at that size."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Literal, overload
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
@@ -13,14 +14,20 @@ from twofold import hardware
 from twofold.cpu.accelerate import accelerate
 from twofold.errors import UsageError
 from twofold.formats import images
+from twofold.formats.contract import Contract, Pixels
 from twofold.formats.lab import from_lab, to_lab
-from twofold.formats.values import Uint8
+from twofold.formats.values import UINT8, from_network, to_network
 from twofold.networks.layers import Generator
 from twofold.runs import Run
 from twofold.translation import memory, model_file
 from twofold.translation.backends import Backend, make_forward
 from twofold.translation.header import Header
+from twofold.translation.inputs import Values, accept, read
 from twofold.translation.noise import at_test_time
+
+if TYPE_CHECKING:
+    from twofold.translation.folder import Results
+    from twofold.translation.sources import Job
 
 MAX_BATCH = {"cuda": 8, "cpu": 4}
 """Images of one size in a batch, at most."""
@@ -39,6 +46,9 @@ class Translator:
 
     >>> translator = Translator.load("runs/h2z")
     >>> zebra = translator("horse.jpg")  # a PIL image in the size of horse.jpg
+
+    Attributes:
+        source, target: what the pixels of the inputs and of the translations are: dtype, channels, range.
     """
 
     def __init__(
@@ -57,6 +67,7 @@ class Translator:
         if self.device.type == "cpu" and backend == "torch":
             accelerate(self.generator)
         self.header = header
+        self.source, self.target = header.source_contract, header.target_contract
         self.backend: Backend = backend
         self.noise, self.seed = header.noise if noise is None else noise, seed
         self.forward = make_forward(backend, self.generator, precision, self.noise)
@@ -85,7 +96,7 @@ class Translator:
             seed: of the dropout masks, which are the same for every image of one size.
             best: of a run, load the snapshot that was best on held-out images instead of the newest.
             precision: "float32", "bf16" (results differ by a few of 255 levels), or "auto": bf16 where the device
-                computes it fast.
+                computes it fast, and float32 where a domain is deeper than 8 bits: bf16 keeps too few of its levels.
             backend: "torch"; on a CPU also "openvino" or "onnxruntime", if installed.
 
         Raises:
@@ -102,7 +113,8 @@ class Translator:
         if direction not in (None, header.direction):
             raise UsageError(f"{file} translates {header.direction}, not {direction}; load the other model")
         if precision == "auto":
-            precision = "bf16" if hardware.fast_bf16(place) else "float32"
+            deep = header.source_contract.is_deep or header.target_contract.is_deep
+            precision = "bf16" if hardware.fast_bf16(place) and not deep else "float32"
         if place.type == "cpu" or precision == "bf16":
             generator = generator.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
         return cls(generator, header, place, noise=noise, seed=seed, precision=precision, backend=backend)
@@ -114,68 +126,76 @@ class Translator:
     @overload
     def __call__(self, image: str | Path | Image.Image, *, at: At = "trained") -> Image.Image: ...
     @overload
-    def __call__(self, image: Uint8, *, at: At = "trained") -> Uint8: ...
+    def __call__(self, image: Pixels, *, at: At = "trained", values: Values = "stored") -> Pixels: ...
     @overload
-    def __call__(self, image: Tensor, *, at: At = "trained") -> Tensor: ...
+    def __call__(self, image: Tensor, *, at: At = "trained", values: Values = "stored") -> Tensor: ...
     def __call__(
-        self, image: str | Path | Image.Image | Uint8 | Tensor, *, at: At = "trained"
-    ) -> Image.Image | Uint8 | Tensor:
-        """Translate one image of any size.
+        self,
+        image: str | Path | Image.Image | Pixels | Tensor,
+        *,
+        at: At = "trained",
+        values: Values = "stored",
+    ) -> Image.Image | Pixels | Tensor:
+        """Translate one image of any size, or a batch of images as a tensor.
+
+        The same image gives the same pixels as a path, a PIL image, an array or a tensor, and on the command line.
 
         Args:
-            image: a path, a PIL image, a uint8 array (H, W, C) or (H, W), or a uint8 tensor (C, H, W); 0 to 255. Paths
-                and PIL images are converted to the model's channels.
-            at: the scale at which the network sees the image. "trained": as many pixels as in training; the result is
-                resized to the image's size. "native": the image's own pixels. A number n: about n² pixels.
+            image: a path, a PIL image, an array (H, W, C) or (H, W), or a tensor (C, H, W) or (N, C, H, W). Paths and
+                PIL images are converted to the channels of `source`. Arrays and tensors have them, in any memory
+                layout; other types than that of `source` are converted as those of files are.
+            at: the scale at which the network sees the image. "trained": as in training; the result is resized to the
+                image's size. "native": the image's own pixels. A number n: about n² pixels.
+            values: what the numbers of an array or a tensor are. "stored": as files store them. "unit": floats from
+                0 to 1 for the range of the contract. "contract": floats in the units of the contract. Floats are
+                rounded to the type of `source` first, and clipped to its range.
 
         Returns:
-            The translation, with the image's height and width: a PIL image for a path or a PIL image, an array
-            (H, W, C) or (H, W) for an array, a tensor (C, H, W) on the same device for a tensor.
+            The translation, with the image's height and width, in the dtype of `target` or, unless `values` is
+            "stored", as float32: a PIL image for a path or a PIL image (with the alpha of the image if `target` has 3
+            channels), an array (H, W, C) or (H, W) for an array, a tensor (C, H, W) or (N, C, H, W) on the same device
+            for a tensor.
 
         Raises:
-            UsageError: the image has another type, shape or number of channels, or needs more memory than is free.
+            UsageError: the image has another type, shape or number of channels, or needs more memory than is free, or
+                PIL cannot hold the result.
             TwofoldError: the file cannot be read, or the memory did not suffice.
         """
-        if isinstance(image, str | Path):
-            return to_pil(self.array(images.read(image, self.channels), at))
-        if isinstance(image, Image.Image):
-            return to_pil(self.array(images.from_picture(image, self.channels), at))
-        if isinstance(image, Tensor):
-            if image.dtype != torch.uint8 or image.dim() != 3:
-                raise UsageError(f"a tensor must be uint8 (C, H, W), not {image.dtype} {tuple(image.shape)}")
-            output = torch.from_numpy(self.array(image.detach().cpu().permute(1, 2, 0).numpy(), at))
-            return output.permute(2, 0, 1).contiguous().to(image.device)
-        if not isinstance(image, np.ndarray):
-            kind = type(image).__name__
-            raise UsageError(f"an image must be a path, a PIL image, a uint8 array or tensor, not a {kind}")
-        output = self.array(image, at)
-        return output[..., 0] if image.ndim == 2 and self.out_channels == 1 else output
+        given = accept(self._in_colour(image), self.source, self.target, values)
+        most = self.batch_size(at)
+        parts = (given.batch[start : start + most] for start in range(0, len(given.batch), most))
+        return given.give([output for part in parts for output in self.arrays(part, at)])
 
     @property
     def channels(self) -> int:
         """Channels of an input image."""
-        return 3 if self.header.lab else int(self.generator.arguments["in_channels"])
+        return self.source.channels
 
     @property
     def out_channels(self) -> int:
         """Channels of a translation."""
-        return 3 if self.header.lab else int(self.generator.arguments["out_channels"])
+        return self.target.channels
 
-    def array(self, image: Uint8, at: At = "trained") -> Uint8:
-        """Translate a uint8 array (H, W, channels) or (H, W) to (H, W, out_channels); see `arrays`."""
-        return self.arrays([image], at)[0]
+    def array(self, image: str | Path | Image.Image | Pixels, at: At = "trained") -> Pixels:
+        """Translate one image to an array (H, W, out_channels) in the dtype of `target`; see `__call__`."""
+        if isinstance(image, str | Path | Image.Image):
+            pixels = images.fit(read(image, self.source), self.source)
+        else:
+            (pixels,) = accept(self._in_colour(image), self.source, self.target).batch
+        return self.arrays([pixels], at)[0]
 
-    def arrays(self, batch: Sequence[Uint8], at: At = "trained") -> list[Uint8]:
+    def arrays(self, batch: Sequence[Pixels], at: At = "trained") -> list[Pixels]:
         """Translate arrays of one size together, which is faster than one by one; none depends on the others.
 
         A network in Lab predicts lightness or colour. The image, RGB or grey, keeps its other part pixel by pixel.
 
         Args:
-            batch: uint8 arrays (H, W, channels) or (H, W), 0 to 255, of one H and W; best `batch_size(at)` of them.
+            batch: arrays (H, W, channels) or (H, W) in the dtype of `source`, of one H and W; best `batch_size(at)` of
+                them.
             at: the scale, as in `__call__`.
 
         Returns:
-            uint8 arrays (H, W, out_channels).
+            arrays (H, W, out_channels) in the dtype of `target`.
 
         Raises:
             UsageError: an array has another type or number of channels, or the batch needs more memory than is free.
@@ -183,19 +203,62 @@ class Translator:
         """
         batch = [self._checked(image) for image in batch]
         if not self.header.lab:
-            return self._translate(batch, at)
+            return self._translate(batch, at, self.source, self.target)
         sees_lightness = self.generator.arguments["in_channels"] == 1
         given, predicted = (LIGHTNESS, COLOUR) if sees_lightness else (COLOUR, LIGHTNESS)
         labs = [to_lab(image) for image in batch]
-        for lab, output in zip(labs, self._translate([lab[..., given] for lab in labs], at), strict=True):
+        outputs = self._translate([lab[..., given] for lab in labs], at, UINT8, UINT8)
+        for lab, output in zip(labs, outputs, strict=True):
             lab[..., predicted] = output
         return [from_lab(lab) for lab in labs]
+
+    def folder(
+        self,
+        inputs: str | Path | Sequence[str | Path],
+        out: str | Path,
+        *,
+        at: At = "trained",
+        format: str | None = None,
+        quality: int | None = None,
+        skip_existing: bool = False,
+        notify: Callable[[str], None] | None = None,
+        track: Callable[[Iterator["Job"], int], Iterable["Job"]] | None = None,
+    ) -> "Results":
+        """Translate files and folders to files, as `twofold translate` does.
+
+        Args:
+            inputs: image files, and folders with their subfolders.
+            out: the folder for the results; for one image also a file name.
+            at: the scale, as in `__call__`.
+            format: of the results: "png", "tif" and so on, or "same" as the source. None: PNG where it holds the dtype
+                and the channels, else as the source if that holds them, else TIFF.
+            quality: of jpg, webp and avif, 1 to 100.
+            skip_existing: leave results that exist as they are, and do not translate their sources.
+            notify: gets one line for each file that could not be translated, and one where the network sees less
+                than half of an image's side.
+            track: gets the finished jobs and their number, and yields them again, to show progress.
+
+        Returns:
+            The files written, those that existed, and the problem of each file that could not be translated.
+
+        Raises:
+            UsageError: an input is missing, or a format does not hold the results; nothing was written.
+            TwofoldError: a result cannot be written. Files written before are complete.
+        """
+        from twofold.translation.folder import translate_folder
+
+        given = [inputs] if isinstance(inputs, str | Path) else inputs
+        paths = [Path(each) for each in given]
+        return translate_folder(
+            self, paths, Path(out), at, format, quality, skip_existing, notify=notify, track=track
+        )
 
     def batch_size(self, at: At = "trained") -> int:
         """Images of one size that are best translated together when there are many."""
         if self.device.type != "cpu":
             return self.max_batch
-        side = self._side(at)
+        scale = self.header.scale if at == "trained" else None
+        side = scale.load_size if scale and scale.resize not in ("crop", "none") else self._side(at)
         if self.backend != "torch" or side is None or side > MAX_BATCHED_SIDE:
             return 1
         fitting = memory.batch_that_fits(self.generator, self.device, side)
@@ -203,13 +266,15 @@ class Translator:
 
     def working_size(self, height: int, width: int, at: At = "trained") -> tuple[int, int]:
         """Height and width in pixels at which the network sees an image, before padding."""
+        if at == "trained" and self.header.scale is not None:
+            return self.header.scale.loaded(width, height)
         side, multiple = self._side(at), self.generator.multiple_of
         if side is None or side * side == height * width:
             return height, width
         steps = side / (height * width) ** 0.5 / multiple
         return max(1, round(height * steps)) * multiple, max(1, round(width * steps)) * multiple
 
-    def pad(self, image: Uint8) -> Uint8:
+    def pad(self, image: Pixels) -> Pixels:
         """Mirror (H, W, C) at its lower and right edge up to a size that the network takes."""
         multiple, minimum = self.generator.multiple_of, self.generator.minimum
         added = [max(-(-pixels // multiple) * multiple, minimum) - pixels for pixels in image.shape[:2]]
@@ -225,37 +290,52 @@ class Translator:
             raise UsageError(f'at must be "trained", "native" or a number of pixels, 1 or more, not {at!r}')
         return at
 
-    def _checked(self, image: Uint8) -> Uint8:
+    def _in_colour(self, image: Any) -> Any:
+        """The input, a grey array repeated to three channels for a Lab model."""
+        if self.header.lab and isinstance(image, np.ndarray) and (image.ndim == 2 or image.shape[2:] == (1,)):
+            return np.atleast_3d(image).repeat(3, axis=2)
+        return image
+
+    def _checked(self, image: Pixels) -> Pixels:
         """The image as (H, W, channels), or UsageError."""
-        image = image[..., None] if image.ndim == 2 else image
-        if self.header.lab and image.ndim == 3 and image.shape[2] == 1:
-            image = image.repeat(3, axis=2)
-        if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != self.channels or not image.size:
+        image = self._in_colour(image[..., None] if image.ndim == 2 else image)
+        given, wanted = (image.dtype, image.shape[2:], image.ndim), (self.source.dtype, (self.channels,), 3)
+        if given != wanted or not image.size:
             raise UsageError(
-                f"this model takes uint8 images (H, W, {self.channels}), not {image.dtype} {image.shape}"
+                f"this model takes {self.source.dtype} images (H, W, {self.channels}), not {image.dtype} {image.shape}"
             )
         return image
 
     @torch.inference_mode()
-    def _translate(self, batch: Sequence[Uint8], at: At) -> list[Uint8]:
-        """Run the network on images (H, W, its in_channels) of one size; the outputs have the images' size."""
+    def _translate(self, batch: Sequence[Pixels], at: At, source: Contract, target: Contract) -> list[Pixels]:
+        """Run the network on stored images of one size; the outputs have the images' size.
+
+        Deep outputs are resized as floats, so that they are rounded once.
+        """
         height, width = batch[0].shape[:2]
         rows, columns = self.working_size(height, width, at)
         memory.check_memory(self.generator, self.device, rows, columns, len(batch))
         contiguous = (np.require(image, requirements=["C", "W"]) for image in batch)  # torch warns otherwise
-        resized = (images.resize(image, rows, columns, nearest=self.header.labels) for image in contiguous)
+        resized = (images.resize(image, rows, columns, nearest=self.header.nearest) for image in contiguous)
         padded = np.stack([self.pad(image) for image in resized])
-        inputs = torch.from_numpy(padded).permute(0, 3, 1, 2).to(self.device)  # (N, C, H, W)
+        inputs = torch.from_numpy(padded).permute(0, 3, 1, 2)  # (N, C, H, W)
         with memory.explain_out_of_memory(rows, columns), at_test_time(self.generator, self.noise, self.seed):
-            outputs = images.to_uint8(self.forward(images.to_float(inputs)))[:, :, :rows, :columns]
-        arrays = np.ascontiguousarray(outputs.permute(0, 2, 3, 1).cpu().numpy())
-        return [images.resize(array, height, width) for array in arrays]
+            outputs = self.forward(self._to_network(inputs, source))[:, :, :rows, :columns]
+            if not target.is_deep:
+                stored = last_axis(from_network(outputs, target))
+                nearest = target.labels is not None
+                return [images.resize(array, height, width, nearest=nearest) for array in stored]
+            sized = [images.resize(array, height, width) for array in last_axis(outputs)]
+        planes = (torch.from_numpy(array).permute(2, 0, 1) for array in sized)
+        return [last_axis(from_network(each[None], target))[0] for each in planes]
+
+    def _to_network(self, inputs: Tensor, source: Contract) -> Tensor:
+        """Float32 on the device; only 8-bit values are converted there, since some devices lack wider types."""
+        if inputs.dtype == torch.uint8:
+            return to_network(inputs.to(self.device), source)
+        return to_network(inputs, source).to(self.device)
 
 
-def to_pil(image: Uint8) -> Image.Image:
-    """A PIL image of a uint8 array (H, W, 1, 3 or 4)."""
-    if image.shape[2] not in (1, 3, 4):
-        raise UsageError(
-            f"the model gives {image.shape[2]} channels, which PIL cannot hold; pass an array to get an array"
-        )
-    return Image.fromarray(image[..., 0] if image.shape[2] == 1 else image)
+def last_axis(planes: Tensor) -> NDArray[Any]:
+    """(N, C, H, W) on any device to an array (N, H, W, C)."""
+    return np.ascontiguousarray(planes.permute(0, 2, 3, 1).cpu().numpy())
