@@ -80,7 +80,7 @@ class DataSettings(BaseModel):
     lab: bool = False
     """Colourisation: A is the lightness of its images, B the colour (Lab)."""
     labels_a: bool | None = None
-    """A is label maps: resized without mixing classes, and written with known classes only."""
+    """A is label maps: resized without mixing classes, and written with the classes of the training set alone."""
     labels_b: bool | None = None
     """B is label maps, as for A."""
     onehot: bool = False
@@ -154,6 +154,10 @@ class DataSettings(BaseModel):
             )
         if self.pairs and self.lab:
             raise ValueError("lab pairs the lightness and the colour of each image; leave out pairs")
+        if self.onehot and not (self.labels_a or self.labels_b):
+            raise ValueError("onehot is for label maps; give labels_a or labels_b too")
+        if self.lab and (self.labels_a or self.labels_b):
+            raise ValueError("lab images are no label maps; leave out labels_a and labels_b")
         if self.lab and self.direction == "ba":
             raise ValueError(
                 "lab goes from lightness to colour; leave out direction, or exchange the folders"

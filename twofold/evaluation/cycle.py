@@ -33,7 +33,7 @@ def translator_cycle(
     """The cycle of one image (H, W, C) as stored, at the size that the networks work at."""
     rows, columns = there.working_size(image.shape[0], image.shape[1], "trained")
     image = np.require(image, requirements=["C", "W"])  # torch warns of read-only memory
-    padded = there.pad(back.pad(images.resize(image, rows, columns, nearest=there.header.labels)))
+    padded = there.pad(back.pad(images.resize(image, rows, columns, nearest=there.header.nearest)))
     source = to_network(torch.from_numpy(padded).permute(2, 0, 1)[None], there.source).to(there.device)
     with torch.inference_mode():
         return cycle_errors(source, there.generator(source), back.generator, damages, number)

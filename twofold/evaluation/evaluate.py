@@ -75,14 +75,14 @@ def evaluate(
     measures, notes = choose(inputs := replace(inputs, metrics=tuple(metrics or ()), **paths))
 
     floors = [measure.for_sources() for measure in measures if inputs.comparable and measure.for_sources]
-    shown: list[Sample] = []
+    shown: list[list[Uint8]] = []
     for sample in track(translations(inputs, at), len(inputs.items), "evaluating"):
         for measure in measures:
             measure.add(sample)
         for floor in floors:
             floor.add(sample._replace(output=sample.source))
         if len(shown) < SHOWN:
-            shown.append(sample)
+            shown.append(pictures(sample, inputs))
     rows = [to_row("translated", measures), *([to_row("untouched", floors)] if floors else [])]
 
     source, target = inputs.direction.upper()
@@ -92,7 +92,7 @@ def evaluate(
     table.details = {"direction": inputs.direction, "images": len(inputs.items)}
     for measure in measures:
         measure.complete(table, measure.values)
-    table.sheet = contact_sheet([pictures(sample, inputs) for sample in shown])
+    table.sheet = contact_sheet(shown)
     table.caption = ", ".join(["source", "translated", *["answer"] * inputs.answered])
     return table
 

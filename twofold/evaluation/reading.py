@@ -21,8 +21,7 @@ def read_as(path: Path, contract: Contract, layout: Layout = "hwc") -> Pixels:
     Raises:
         ImageError: it cannot be read, does not fit the contract, or has values that are not finite.
     """
-    labels = contract.labels
-    ids = labels is not None and len(labels.values[0]) == 1
+    ids = contract.labels is not None and contract.labels.ids is not None
     stored = images.read_stored(path, layout=layout, indices=ids)
     try:
         pixels = images.fit(stored, contract)

@@ -90,7 +90,7 @@ def answers(inputs: Inputs) -> str:
 def values(inputs: Inputs) -> str:
     """Answers whose values are levels, not the numbers of classes."""
     labels = inputs.target.contract.labels
-    if labels and len(labels.values[0]) == 1:
+    if labels and labels.ids:
         return "the values of label maps are classes, which have no distance (--metrics labels counts right pixels)"
     return answers(inputs)
 
@@ -126,11 +126,11 @@ def lpips_weights(inputs: Inputs) -> str:
 
 
 def label_maps(inputs: Inputs) -> str:
-    """Answers; by default only if the first one looks like a label map."""
+    """Answers; by default only for a model of label maps, or if the first answer looks like a label map."""
     contract = inputs.target.contract
     if contract.labels is None and (contract.dtype != "uint8" or contract.channels not in (1, 3, 4)):
         return "the answers are not label maps: they are not pictures of 8 bits"
-    if not inputs.answered or inputs.metrics:
+    if not inputs.answered or inputs.metrics or contract.labels:
         return answers(inputs)
     assert inputs.items[0].answer is not None
     first = labels.to_rgb(images.read(inputs.items[0].answer))

@@ -32,7 +32,7 @@ def to_display(pixels: Pixels, contract: Contract, channels: Sequence[int] = ())
     Args:
         channels: those to show, one or three; by default as `shown_channels`.
     """
-    if contract.labels and len(contract.labels.values[0]) == 1:
+    if contract.labels and contract.labels.ids:
         classes = class_of(torch.from_numpy(np.array(pixels.transpose(2, 0, 1))), contract.labels)
         return colours(contract.labels)[classes.numpy()]
     chosen = shown_channels(pixels.shape[2], channels)
@@ -59,6 +59,6 @@ def colours(labels: Labels) -> NDArray[np.uint8]:
     """The colour of each class of a map of ids: (K, 3) from the palette, or (K, 1) greys where there is none."""
     if not labels.palette:
         return np.linspace(0, 255, len(labels.values)).round().astype(np.uint8)[:, None]
-    ids = [value for (value,) in labels.values]
-    known = [labels.palette[value] if 0 <= value < len(labels.palette) else (0, 0, 0) for value in ids]
+    ids, palette = labels.ids or (), labels.palette
+    known = [palette[value] if 0 <= value < len(palette) else (0, 0, 0) for value in ids]
     return np.array(known, np.uint8)

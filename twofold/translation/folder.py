@@ -95,13 +95,11 @@ def translate_files(
     def read(job: Job) -> Job:
         try:
             stored = inputs.read(job.source, source)
-            job = job._replace(
-                image=images.fit(stored, source), metadata=inputs.metadata_of(stored, source, target)
-            )
+            pixels = images.fit(stored, source)
         except TwofoldError as error:
             return job._replace(problem=str(error).removeprefix(f"{job.source}: "))
-        has_place = images.holds(job.target.suffix.lower(), target.dtype, 4)
-        return job._replace(alpha=inputs.alpha_of(stored, target) if has_place else None)
+        alpha, metadata = inputs.alpha_of(stored, target), inputs.metadata_of(stored, source, target)
+        return job._replace(image=pixels, alpha=alpha, metadata=metadata)
 
     def write(job: Job) -> Job:
         if job.image is not None:

@@ -130,7 +130,9 @@ class Header:
     @cached_property
     def scale(self) -> Geometry | None:
         """The geometry of training; None in format 1."""
-        return self.geometry and Geometry(**GeometryFields(**self.geometry).model_dump())
+        if self.geometry is None:
+            return None
+        return Geometry(**GeometryFields(**self.geometry).model_dump())
 
     @property
     def nearest(self) -> bool:

@@ -17,6 +17,7 @@ from twofold.formats.contract import DTYPES, Contract, Pixels
 from twofold.formats.facts import Facts
 from twofold.formats.images import Stored
 from twofold.formats.metadata import Metadata
+from twofold.formats.stored import highest
 from twofold.formats.values import from_network, to_network
 from twofold.translation.header import contract_in_words
 
@@ -59,10 +60,10 @@ def accept(image: object, source: Contract, target: Contract, values: Values = "
         raise UsageError(f"an image must be a path, a PIL image, an array or a tensor, not a {kind}")
     if values != "stored":
         raise UsageError(f"values={values!r} is for arrays and tensors of floats")
-    check_pil(target)
     stored = read(image, source)
-    alpha = alpha_of(stored, target)
-    return Given([images.fit(stored, source)], lambda outputs: to_pil(outputs[0], target, alpha))
+    pixels, alpha = images.fit(stored, source), alpha_of(stored, target)
+    check_pil(target)
+    return Given([pixels], lambda outputs: to_pil(outputs[0], target, alpha))
 
 
 def read(image: str | Path | Image.Image, source: Contract) -> Stored:
@@ -74,17 +75,9 @@ def read(image: str | Path | Image.Image, source: Contract) -> Stored:
 
 
 def alpha_of(stored: Stored, target: Contract) -> Pixels | None:
-    """The alpha (H, W, 1) of a source in the type of `target`; None where there is none, or no place for one."""
-    if not stored.facts.alpha or target.channels != 3 or target.labels or target.dtype not in UNSIGNED:
-        return None
-    alpha, opaque = stored.pixels[..., -1:], np.iinfo(target.dtype).max
-    if alpha.dtype == target.dtype:
-        return alpha
-    most = np.iinfo(alpha.dtype).max if alpha.dtype.kind in "iu" else 1.0
-    return (alpha.astype(np.float64) * (opaque / most)).round().clip(0, opaque).astype(target.dtype)
-
-
-UNSIGNED = ("uint8", "uint16", "uint32")
+    """The alpha (H, W, 1) of a source, for a translation of 3 channels; None where there is none."""
+    wanted = stored.facts.alpha and target.channels == 3 and target.labels is None
+    return stored.pixels[..., -1:] if wanted else None
 
 
 def metadata_of(stored: Stored, source: Contract, target: Contract) -> Metadata:
@@ -202,7 +195,8 @@ def check_pil(target: Contract) -> None:
 def to_pil(image: Pixels, target: Contract, alpha: Pixels | None = None) -> Image.Image:
     """A PIL image of pixels (H, W, C) of the contract, with alpha (H, W, 1) if given."""
     if alpha is not None:
-        image = np.concatenate([image, alpha], 2)
+        opaque = highest(alpha.dtype, 8 * alpha.itemsize)
+        image = np.concatenate([image, np.rint(alpha * (255 / opaque)).astype(np.uint8)], 2)
     picture = Image.fromarray(image[..., 0] if image.shape[2] == 1 else image)
     if target.labels and target.labels.palette and picture.mode == "L":
         picture.putpalette([part for colour in target.labels.palette for part in colour])

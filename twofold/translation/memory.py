@@ -13,6 +13,10 @@ BYTES_PER_PIXEL = 100
 BYTES_PER_PIXEL_AND_WIDTH = {"transposed": 20, "resize": 40, "resize-zero": 40, "blur": 40}
 """Measured peak memory: the image in several forms, and some feature maps of the generator's width."""
 
+BYTES_PER_FURTHER_CHANNEL = 24
+"""Memory per pixel for each channel of the input and of the output beyond three, counted and not measured: the stored
+and the padded values, and their floats before and after a resize."""
+
 BATCH_SHARE = 0.5
 """Share of the free memory that a batch may take."""
 
@@ -20,7 +24,9 @@ BATCH_SHARE = 0.5
 def bytes_per_pixel(generator: Generator) -> int:
     """Peak memory of a translation, in bytes per pixel that the network sees."""
     arguments = generator.arguments
-    return BYTES_PER_PIXEL + BYTES_PER_PIXEL_AND_WIDTH[str(arguments["upsample"])] * int(arguments["width"])
+    further = sum(max(0, int(arguments[f"{end}_channels"]) - 3) for end in ("in", "out"))
+    image = BYTES_PER_PIXEL + BYTES_PER_FURTHER_CHANNEL * further
+    return image + BYTES_PER_PIXEL_AND_WIDTH[str(arguments["upsample"])] * int(arguments["width"])
 
 
 def batch_that_fits(generator: Generator, device: torch.device, side: int) -> int | None:
