@@ -123,7 +123,8 @@ def label_measure(inputs: Inputs) -> Measure:
         table.rows.append(Row("one label", {x.name: y for x, y in zip(columns, floor, strict=True)}))
         scores = zip(scale.classes, *labels.per_class(np.sum(values, 0)), strict=True)
         table.details["classes"] = [
-            each | {"accuracy": six_digits(accuracy), "iou": six_digits(iou)} for each, accuracy, iou in scores
+            each | {"accuracy": six_digits(accuracy), "iou": six_digits(iou)}
+            for each, accuracy, iou in scores
         ]
 
     return Measure(columns, value, label_estimates, complete=complete, notes=[scale.note])
@@ -156,7 +157,9 @@ def known_classes(known: Labels) -> Classes:
 def classes_of_answers(inputs: Inputs) -> Classes:
     """The colours of the answers: each pixel has the class of the nearest."""
     paths = [item.answer for item in inputs.items if item.answer is not None]
-    palette = labels.find_palette(labels.to_rgb(images.read(path, inputs.target.contract.channels)) for path in paths)
+    palette = labels.find_palette(
+        labels.to_rgb(images.read(path, inputs.target.contract.channels)) for path in paths
+    )
     classes = [{"name": labels.hexadecimal(colour), "colour": colour} for colour in palette.tolist()]
     note = f"Each pixel's label is the nearest of {len(palette)} colours of the answers; one label: the commonest everywhere."
     return Classes(classes, lambda image: labels.labels_of(labels.to_rgb(image), palette), note)

@@ -47,17 +47,14 @@ def readable_files(content: dict[Any, Any]) -> list[File]:
     ]
 
 
-def contract_of(document: dict[Any, Any], side: str) -> Contract:
-    """The contract of domain "a" or "b" in data.json's content; 8 bits where it has none."""
-    here = room(document, side)
+def contract_of(domain: dict[Any, Any]) -> Contract:
+    """The contract of a domain in data.json's content; 8 bits where it has none."""
     try:
-        return (
-            Contract.from_dict(here["contract"])
-            if "contract" in here
-            else Contract(channels=here["channels"])
-        )
-    except (LookupError, TypeError, ValueError):
+        stored = domain.get("contract")
+        found = Contract.from_dict(stored) if stored else Contract(channels=domain.get("channels", 3))
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError):
         return Contract()
+    return found if type(found.channels) is int else Contract()
 
 
 def grid_columns(path: Path) -> list[NDArray[np.float32]]:

@@ -44,7 +44,7 @@ def model_findings(run: Run, config: dict[Any, Any]) -> list[Finding]:
         return []  # discriminators of pairs take two images at once, and halves of files are not read here
     generators = newest_generators(run)
     listed = {side: files(document, side) for side in "ab"}
-    contracts = {side: contract_of(document, side) for side in "ab"}
+    contracts = {side: contract_of(room(document, side)) for side in "ab"}
     unseen = {side: read_evenly(listed[side].held_out, data, contracts[side]) for side in "ab"}
     found: list[Finding | None] = []
     for way, generator in generators.items():
