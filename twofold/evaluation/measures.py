@@ -89,10 +89,10 @@ PSNR, SSIM, MS_SSIM = (
 
 
 def mae_measure(contract: Contract) -> Measure:
-    measure = answer_measure(Column("MAE", "lower"), mae)
-    measure.notes = [
-        f"MAE: mean absolute error in the units of the stored {contract.dtype} values; of CT, Hounsfield units."
-    ]
+    """The error in the stored values' own units, which only the user knows."""
+    measure, signed = answer_measure(Column("MAE", "lower"), mae), not contract.dtype.startswith("u")
+    units = f"the units of the stored {contract.dtype} values" + "; of CT, in Hounsfield units" * signed
+    measure.notes = [f"MAE: mean absolute error in {units}."]
     return measure
 
 
@@ -244,9 +244,11 @@ def cycle_measure(inputs: Inputs) -> Measure:
     """The cycle's error, as computed and after the translation was stored as an image or took faint noise."""
     there, back = inputs.there, inputs.back
     assert there is not None and back is not None
-    chosen = damages(there.target)
-    in_jpeg = holds_jpeg(there.target)
-    judged = 2  # JPEG, or noise where there is no JPEG
+    chosen, in_jpeg = damages(there.target), holds_jpeg(there.target)
+    judged, kept, harmed = (
+        2,
+        *(("JPEG", "is stored as a JPEG") if in_jpeg else ("faint noise", "has faint noise")),
+    )
     sizes: list[float] = []
 
     def value(sample: Sample) -> list[float]:
@@ -255,23 +257,17 @@ def cycle_measure(inputs: Inputs) -> Measure:
         return [each.error for each in found]
 
     def complete(table: Table, values: list[list[float]]) -> None:
-        means = np.mean(values, 0)
-        clean, damaged = means[0], means[judged]
-        survives = "The cycle survives {}: the translation shows what it is rebuilt from."
-        hides = (
-            "The cycle's error rises from {:.3g} to {:.3g} levels once the translation {}: the networks hide the source"
-            " in an invisible signal."
-        )
-        sentence = survives.format("JPEG" if in_jpeg else "faint noise")
+        clean, damaged = np.mean(values, 0)[[0, judged]]
+        sentence = f"The cycle survives {kept}: the translation shows what it is rebuilt from."
         if hides_source(clean, damaged, float(np.mean(sizes))):
-            how = "is stored as a JPEG" if in_jpeg else "has faint noise"
-            sentence = hides.format(clean, damaged, how)
+            sentence = (
+                f"The cycle's error rises from {clean:.3g} to {damaged:.3g} levels once the translation {harmed}: the"
+                " networks hide the source in an invisible signal."
+            )
         table.summary = f"{table.summary} {sentence}".strip()
 
-    note = (
-        "Cycle errors with 8 bits, JPEG and noise: the translation was changed like this before it was translated back."
-        if in_jpeg
-        else f"Cycle errors stored as {there.target.dtype} and with noise: the translation was changed like this before"
-        " it was translated back. 255 levels are the whole range of the values."
-    )
+    changes = "with 8 bits, JPEG and noise" if in_jpeg else f"stored as {there.target.dtype} and with noise"
+    note = f"Cycle errors {changes}: the translation was changed like this before it was translated back."
+    if not in_jpeg:
+        note += " 255 levels are the whole range of the values."
     return Measure([*chosen], value, complete=complete, notes=[note])
