@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tifffile
+import yaml
 from PIL import Image
 
 from twofold.cli import app as cli
@@ -149,7 +150,10 @@ def test_bands_to_ct_show_the_channels_that_the_user_chose(tmp_path):
     assert red > 235 and 110 < green < 145 and blue < 20
     grey = picture[:, 20:28]
     assert np.abs(grey - grey.mean(2, keepdims=True)).max() < 12  # one channel, as WebP stores it
-    assert cli.run(words("--data.show-a", 1)) == 0  # the run is finished, and may show other channels
+    assert cli.run(words("--data.show-a", 13)) == 2
+    assert cli.run(words("--data.show-a", 1)) == 0  # a finished run may show other channels
+    config = yaml.safe_load((tmp_path / "run" / "config.yaml").read_text())["data"]
+    assert (config["show_a"], config["show_b"], config["channels_a"]) == ([1], [], 13)
 
 
 @pytest.mark.slow
