@@ -135,7 +135,7 @@ def test_values_in_words():
 
 
 def test_verbs_off_a_terminal_print_a_line_every_ten_seconds(capsys):
-    times = iter([0.0, 4.0, 11.0, 12.0, 20.0, 21.5, 60.0])
+    times = iter([0.0, 4.0, 11.0, 12.0, 20.5, 21.5, 60.0])
     images = terminal.tracked(iter(range(6)), 6, "translating", clock=lambda: next(times))
     assert list(images) == list(range(6))
     captured = capsys.readouterr()

@@ -71,13 +71,23 @@ class Identity(Generator):
 def by_contract(resnet):
     """A translator of format 2: by_contract(source, target, resize="shortest", load_size=36, identity=True)."""
 
-    def make(source, target=None, *, resize="crop", load_size=36, size=32, identity=False, **arguments):
+    def make(
+        source,
+        target=None,
+        *,
+        resize="crop",
+        load_size=36,
+        size=32,
+        identity=False,
+        layout="hwc",
+        **arguments,
+    ):
         target = target or source
         channels = {"in_channels": source.network_channels, "out_channels": target.network_channels}
         network = Identity(**channels) if identity else resnet(**channels, **arguments)
         description = {"network": "identity", **channels} if identity else describe(network)
         geometry = Geometry(resize, load_size, size)
-        return Translator(network, Header.of(description, "ab", source, target, geometry))
+        return Translator(network, Header.of(description, "ab", source, target, geometry, layout=layout))
 
     return make
 

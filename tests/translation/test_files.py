@@ -194,6 +194,17 @@ def test_a_small_working_size_is_noted_once(by_contract):
         made.folder("in", "out", notify=pytest.fail, at=at)
 
 
+def test_arrays_with_channels_first(by_contract, bands):
+    pixels = RNG.integers(0, 4096, (6, 40, 52), np.uint16)
+    np.save("x.npy", pixels)
+    made = by_contract(bands, identity=True, layout="chw")
+    assert np.array_equal(np.load(made.folder("x.npy", "out").written[0]), pixels)
+    assert np.array_equal(made.array("x.npy"), pixels.transpose(1, 2, 0))
+    (tiff,) = made.folder("x.npy", "out", format="tif").written
+    assert np.array_equal(stored(tiff), pixels.transpose(1, 2, 0))
+    assert '"layout": "chw"' in made.header.to_json()
+
+
 # ---- what travels with the pixels
 
 

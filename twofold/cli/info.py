@@ -1,12 +1,13 @@
 """`twofold info`: the facts of a run or a model."""
 
-from json import dumps
+from json import dumps, loads
 from pathlib import Path
 from typing import Any
 
 from twofold import config as configs
 from twofold.cli.options import Direction, Flag
 from twofold.cli.terminal import emit, in_words, paragraph
+from twofold.errors import TwofoldError
 from twofold.runs import Run, read_lines
 
 
@@ -34,7 +35,25 @@ def run_facts(run: Run) -> dict[str, Any]:
     stored = configs.from_file(run.config)
     facts = {key: stored.get(key) for key in ("method", "preset", "a", "b")}
     states = [images for images, _ in run.states()]
-    return facts | {"states": states, "metrics": (read_lines(run.metrics) or [{}])[-1]}
+    return facts | images_facts(run) | {"states": states, "metrics": (read_lines(run.metrics) or [{}])[-1]}
+
+
+def images_facts(run: Run) -> dict[str, str]:
+    """What the images of both domains are, in words; nothing for a run that 0.1 started."""
+    from twofold.formats.contract import Contract
+    from twofold.translation.header import contract_in_words
+
+    if not run.data.is_file():
+        return {}
+    try:
+        domains = loads(run.data.read_text(encoding="utf-8"))
+        return {
+            f"images_{name}": contract_in_words(Contract.from_dict(domains[name]["contract"]))
+            for name in "ab"
+            if domains["format"] > 1
+        }
+    except (ValueError, KeyError, TypeError, OSError) as error:
+        raise TwofoldError(f"{run.data} is damaged; restore it, or start a new run") from error
 
 
 def model_facts(file: Path, in_short: bool) -> dict[str, Any]:

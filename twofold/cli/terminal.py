@@ -159,8 +159,8 @@ def tracked(
     last = clock()
     for number, item in enumerate(items, 1):
         yield item
-        if clock() - last >= PLAIN_EVERY and number != total:
-            last = clock()
+        if (now := clock()) - last >= PLAIN_EVERY and number != total:
+            last = now
             sys.stderr.write(printable(f"{what}: {number:,}{f' of {total:,}' if total else ''}\n"))
             sys.stderr.flush()
 

@@ -237,10 +237,19 @@ class Records:
         if manifest.geometry is None:
             size = None if data.resize in ("crop", "none") else data.size
             return Header(network, direction, size, origin, noise=noise, lab=lab, labels=source.labels)
-        contracts = [Contract(icc=each.contract.icc) if lab else each.contract for each in (source, target)]
+        a, b = (Contract(icc=each.contract.icc) if lab else each.contract for each in (source, target))
         unknown = source.labels and source.contract.labels is None
         return Header.of(
-            network, direction, *contracts, manifest.geometry, origin, noise=noise, lab=lab, labels=unknown
+            network,
+            direction,
+            a,
+            b,
+            manifest.geometry,
+            origin,
+            noise=noise,
+            lab=lab,
+            labels=unknown,
+            layout=data.layout,
         )
 
     def save_state(self) -> None:

@@ -5,6 +5,8 @@ from itertools import groupby, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+import numpy as np
+
 from twofold.cpu import scratch
 from twofold.errors import TwofoldError
 from twofold.formats import images
@@ -89,12 +91,12 @@ def translate_files(
     Raises:
         TwofoldError: a result cannot be written. Files written before are complete.
     """
-    source, target = translator.source, translator.target
+    source, target, layout = translator.source, translator.target, translator.header.layout
     palette = target.labels.palette if target.labels else ()
 
     def read(job: Job) -> Job:
         try:
-            stored = inputs.read(job.source, source)
+            stored = inputs.read(job.source, source, layout)
             pixels = images.fit(stored, source)
         except TwofoldError as error:
             return job._replace(problem=str(error).removeprefix(f"{job.source}: "))
@@ -103,9 +105,9 @@ def translate_files(
 
     def write(job: Job) -> Job:
         if job.image is not None:
-            images.write(
-                job.image, job.target, job.metadata, alpha=job.alpha, palette=palette, quality=quality
-            )
+            is_array = job.target.suffix.lower() in (".npy", ".npz")
+            pixels = np.moveaxis(job.image, 2, 0) if is_array and layout == "chw" else job.image
+            images.write(pixels, job.target, job.metadata, alpha=job.alpha, palette=palette, quality=quality)
         return job
 
     most = translator.batch_size(at)

@@ -5,7 +5,7 @@ import math
 from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, Strict, TypeAdapter
@@ -59,6 +59,7 @@ class Header:
         dtype, range: format 1: the stored values that the network's range stands for.
         source, target: format 2: the contracts of the inputs and of the outputs, as `Contract.to_dict` gives them.
         geometry: format 2: the scale that training saw.
+        layout: the order of the axes of arrays in .npy and .npz files. Written only if "chw".
     """
 
     network: dict[str, Any]
@@ -73,6 +74,7 @@ class Header:
     source: dict[str, Any] | None = None
     target: dict[str, Any] | None = None
     geometry: dict[str, Any] | None = None
+    layout: Literal["hwc", "chw"] = "hwc"
     format: int = 1
 
     @classmethod
@@ -88,6 +90,7 @@ class Header:
         noise: bool = False,
         lab: bool = False,
         labels: bool = False,
+        layout: Literal["hwc", "chw"] = "hwc",
     ) -> "Header":
         """A header of format 2.
 
@@ -95,8 +98,20 @@ class Header:
             ValueError: a contract or the geometry is not one that a header may hold.
         """
         contracts = (json.loads(json.dumps(contract.to_dict())) for contract in (source, target))  # no tuples
-        common = (network, direction, None, origin or {}, noise, lab, labels, *_OF_FORMAT_1)
-        return cls(*common, *contracts, geometry._asdict(), format=2)
+        first, second = contracts
+        return cls(
+            network,
+            direction,
+            origin=origin or {},
+            noise=noise,
+            lab=lab,
+            labels=labels,
+            source=first,
+            target=second,
+            geometry=geometry._asdict(),
+            layout=layout,
+            format=2,
+        )
 
     def __post_init__(self) -> None:
         if self.lab and {self.network.get(f"{end}_channels") for end in ("in", "out")} != {1, 2}:
@@ -141,11 +156,11 @@ class Header:
 
     def fields(self) -> dict[str, Any]:
         """What the file stores: the fields of the header's format."""
-        fields = {
-            name: value for name, value in asdict(self).items() if value or name not in ("lab", "labels")
+        unused = {"source", "target", "geometry"} if self.format == 1 else {"size", "dtype", "range"}
+        unused |= {
+            name for name in ("lab", "labels", "layout") if getattr(self, name) == getattr(Header, name)
         }
-        unused = ("source", "target", "geometry") if self.format == 1 else ("size", "dtype", "range")
-        return {name: value for name, value in fields.items() if name not in unused}
+        return {name: value for name, value in asdict(self).items() if name not in unused}
 
     def to_json(self) -> str:
         """The header as the file stores it: sorted keys; no time, host or path."""

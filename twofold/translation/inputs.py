@@ -17,6 +17,7 @@ from twofold.formats.contract import DTYPES, Contract, Pixels
 from twofold.formats.facts import Facts
 from twofold.formats.images import Stored
 from twofold.formats.metadata import Metadata
+from twofold.formats.npy import Layout
 from twofold.formats.stored import highest
 from twofold.formats.values import from_network, to_network
 from twofold.translation.header import contract_in_words
@@ -40,7 +41,9 @@ class Given(NamedTuple):
     give: Give
 
 
-def accept(image: object, source: Contract, target: Contract, values: Values = "stored") -> Given:
+def accept(
+    image: object, source: Contract, target: Contract, values: Values = "stored", layout: Layout = "hwc"
+) -> Given:
     """Turn any input into stored pixels of `source`; a file gives the same pixels as its array.
 
     Floats of `values` "unit" and "contract" are rounded to the type of `source` first, as in a file.
@@ -60,18 +63,18 @@ def accept(image: object, source: Contract, target: Contract, values: Values = "
         raise UsageError(f"an image must be a path, a PIL image, an array or a tensor, not a {kind}")
     if values != "stored":
         raise UsageError(f"values={values!r} is for arrays and tensors of floats")
-    stored = read(image, source)
+    stored = read(image, source, layout)
     pixels, alpha = images.fit(stored, source), alpha_of(stored, target)
     check_pil(target)
     return Given([pixels], lambda outputs: to_pil(outputs[0], target, alpha))
 
 
-def read(image: str | Path | Image.Image, source: Contract) -> Stored:
+def read(image: str | Path | Image.Image, source: Contract, layout: Layout) -> Stored:
     """A file or a PIL image as it is stored; of a label map of ids with a palette, the indices."""
     indices = source.labels is not None and source.channels == 1
     if isinstance(image, Image.Image):
         return pictures.of_picture(image, indices)
-    return images.read_stored(image, indices=indices)
+    return images.read_stored(image, layout=layout, indices=indices)
 
 
 def alpha_of(stored: Stored, target: Contract) -> Pixels | None:
@@ -81,12 +84,11 @@ def alpha_of(stored: Stored, target: Contract) -> Pixels | None:
 
 
 def metadata_of(stored: Stored, source: Contract, target: Contract) -> Metadata:
-    """The metadata of a source for its translation; a profile for colour is not for grey, nor for bands."""
-    metadata = stored.metadata
-    colours = stored.facts.channels - stored.facts.alpha
-    if target.labels or colours != target.channels - (target.channels == 4):
-        return metadata._replace(icc=b"")
-    return metadata.in_srgb() if source.icc == "srgb" and colours == 3 else metadata
+    """The metadata of a source for its translation. `images.fit` converts 8-bit pictures to sRGB, and no others."""
+    if target.labels:
+        return stored.metadata._replace(icc=b"")
+    is_srgb = source.icc == "srgb" and stored.pixels.dtype == np.uint8
+    return stored.metadata.in_srgb() if is_srgb else stored.metadata
 
 
 # ---- arrays and tensors
@@ -114,7 +116,12 @@ def of_tensor(image: Tensor, source: Contract, target: Contract, values: Values)
             f"this model takes {source.dtype} tensors ({source.channels}, H, W) or (N, {source.channels}, H, W), "
             f"not {image.dtype} {tuple(image.shape)}"
         )
-    arrays = (batch.float() if batch.dtype == torch.bfloat16 else batch).permute(0, 2, 3, 1).numpy()
+    numpy_has_it = not batch.is_floating_point() or batch.dtype in (
+        torch.float16,
+        torch.float32,
+        torch.float64,
+    )
+    arrays = (batch if numpy_has_it else batch.float()).permute(0, 2, 3, 1).numpy()
 
     def give(outputs: list[Pixels]) -> Tensor:
         array = np.stack([from_stored(output, target, values) for output in outputs])
@@ -139,10 +146,12 @@ def to_stored(image: NDArray[Any], source: Contract, target: Contract, values: V
     if values == "unit":
         planes = torch.from_numpy(np.moveaxis(image, 2, 0).astype(np.float64))
         return _last(from_network(planes * 2 - 1, source).numpy())
+    units = image.astype(np.float64)
     if np.dtype(source.dtype).kind == "f":
-        return image.astype(source.dtype)
-    limits = np.iinfo(source.dtype)
-    return image.astype(np.float64).round().clip(limits.min, limits.max).astype(source.dtype)
+        limits = np.finfo(source.dtype)
+    else:
+        limits, units = np.iinfo(source.dtype), units.round()
+    return units.clip(float(limits.min), float(limits.max)).astype(source.dtype)
 
 
 def same_type(image: NDArray[Any], source: Contract) -> Pixels:
@@ -185,8 +194,7 @@ _PIL = {("uint8", 1), ("uint8", 3), ("uint8", 4), ("uint16", 1), ("int32", 1), (
 def check_pil(target: Contract) -> None:
     """Raise UsageError where PIL cannot hold what the model gives."""
     if (target.dtype, target.channels) not in _PIL:
-        what = target.dtype if (target.dtype, 1) not in _PIL else f"{target.channels} channels"
-        what = f"{target.channels} channels" if target.dtype == "uint8" else what
+        what = f"{target.channels} channels" if (target.dtype, 1) in _PIL else target.dtype
         raise UsageError(
             f"the model gives {what}, which PIL cannot hold; use translator.array to get an array"
         )

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, overload
+from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 import torch
@@ -19,11 +19,12 @@ from twofold.formats.lab import from_lab, to_lab
 from twofold.formats.values import UINT8, from_network, to_network
 from twofold.networks.layers import Generator
 from twofold.runs import Run
-from twofold.translation import memory, model_file
+from twofold.translation import memory, model_file, sizes
 from twofold.translation.backends import Backend, make_forward
 from twofold.translation.header import Header
 from twofold.translation.inputs import Values, accept, read
 from twofold.translation.noise import at_test_time
+from twofold.translation.sizes import At
 
 if TYPE_CHECKING:
     from twofold.translation.folder import Results
@@ -37,8 +38,6 @@ MAX_BATCHED_SIDE = 512
 
 LIGHTNESS, COLOUR = slice(0, 1), slice(1, 3)
 """Channels of a Lab image."""
-
-At = int | Literal["trained", "native"]
 
 
 class Translator:
@@ -71,7 +70,10 @@ class Translator:
         self.backend: Backend = backend
         self.noise, self.seed = header.noise if noise is None else noise, seed
         self.forward = make_forward(backend, self.generator, precision, self.noise)
-        self.max_batch = 1 if self.noise else MAX_BATCH.get(self.device.type, 1)
+        alone = (
+            self.noise or self.target.is_deep
+        )  # in a batch, sums are rounded otherwise: a level of 12 bits
+        self.max_batch = 1 if alone else MAX_BATCH.get(self.device.type, 1)
 
     @classmethod
     def load(
@@ -161,7 +163,7 @@ class Translator:
                 PIL cannot hold the result.
             TwofoldError: the file cannot be read, or the memory did not suffice.
         """
-        given = accept(self._in_colour(image), self.source, self.target, values)
+        given = accept(self._in_colour(image), self.source, self.target, values, self.header.layout)
         most = self.batch_size(at)
         parts = (given.batch[start : start + most] for start in range(0, len(given.batch), most))
         return given.give([output for part in parts for output in self.arrays(part, at)])
@@ -179,7 +181,7 @@ class Translator:
     def array(self, image: str | Path | Image.Image | Pixels, at: At = "trained") -> Pixels:
         """Translate one image to an array (H, W, out_channels) in the dtype of `target`; see `__call__`."""
         if isinstance(image, str | Path | Image.Image):
-            pixels = images.fit(read(image, self.source), self.source)
+            pixels = images.fit(read(image, self.source, self.header.layout), self.source)
         else:
             (pixels,) = accept(self._in_colour(image), self.source, self.target).batch
         return self.arrays([pixels], at)[0]
@@ -257,8 +259,7 @@ class Translator:
         """Images of one size that are best translated together when there are many."""
         if self.device.type != "cpu":
             return self.max_batch
-        scale = self.header.scale if at == "trained" else None
-        side = scale.load_size if scale and scale.resize not in ("crop", "none") else self._side(at)
+        side = sizes.mean_side(self.header, at)
         if self.backend != "torch" or side is None or side > MAX_BATCHED_SIDE:
             return 1
         fitting = memory.batch_that_fits(self.generator, self.device, side)
@@ -266,29 +267,11 @@ class Translator:
 
     def working_size(self, height: int, width: int, at: At = "trained") -> tuple[int, int]:
         """Height and width in pixels at which the network sees an image, before padding."""
-        if at == "trained" and self.header.scale is not None:
-            return self.header.scale.loaded(width, height)
-        side, multiple = self._side(at), self.generator.multiple_of
-        if side is None or side * side == height * width:
-            return height, width
-        steps = side / (height * width) ** 0.5 / multiple
-        return max(1, round(height * steps)) * multiple, max(1, round(width * steps)) * multiple
+        return sizes.working_size(self.header, self.generator.multiple_of, height, width, at)
 
     def pad(self, image: Pixels) -> Pixels:
         """Mirror (H, W, C) at its lower and right edge up to a size that the network takes."""
-        multiple, minimum = self.generator.multiple_of, self.generator.minimum
-        added = [max(-(-pixels // multiple) * multiple, minimum) - pixels for pixels in image.shape[:2]]
-        return np.pad(image, [(0, added[0]), (0, added[1]), (0, 0)], "symmetric") if any(added) else image
-
-    def _side(self, at: At) -> int | None:
-        """The network sees about side² pixels, in the image's proportions; None: the image's own pixels."""
-        if at == "trained":
-            return self.header.size
-        if at == "native":
-            return None
-        if isinstance(at, str) or at < 1:
-            raise UsageError(f'at must be "trained", "native" or a number of pixels, 1 or more, not {at!r}')
-        return at
+        return sizes.pad(image, self.generator)
 
     def _in_colour(self, image: Any) -> Any:
         """The input, a grey array repeated to three channels for a Lab model."""
@@ -322,7 +305,8 @@ class Translator:
         with memory.explain_out_of_memory(rows, columns), at_test_time(self.generator, self.noise, self.seed):
             outputs = self.forward(self._to_network(inputs, source))[:, :, :rows, :columns]
             if not target.is_deep:
-                stored = last_axis(from_network(outputs, target))
+                on_device = target.dtype == "uint8"  # some devices lack wider types
+                stored = last_axis(from_network(outputs if on_device else outputs.cpu(), target))
                 nearest = target.labels is not None
                 return [images.resize(array, height, width, nearest=nearest) for array in stored]
             sized = [images.resize(array, height, width) for array in last_axis(outputs)]
