@@ -11,10 +11,8 @@ from PIL.ImageFile import ImageFile
 from twofold.formats.contract import Pixels
 from twofold.formats.facts import ImageError, check_size
 
-_NOT_READ = {
-    b"heic heix hevc hevx heim heis mif1 msf1": "HEIC, which is not read; convert it: magick FILE.heic FILE.png",
-    b"jxl ": "JPEG XL, which is not read; convert it: djxl FILE.jxl FILE.png",
-}
+_HEIC = (b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"msf1")
+_PNG_CHANNELS = {"LA;16B": 2, "RGB;16B": 3, "RGBA;16B": 4}
 _PNM = re.compile(rb"P([2356])" + 3 * rb"(?:\s|#[^\n\r]*[\n\r])+([0-9]{1,9})" + rb"\s")
 _SIZ = b"\xff\x4f\xff\x51"
 
@@ -37,7 +35,7 @@ def depth_of(picture: ImageFile, file: BinaryIO) -> Depth | None:
     match picture.format:
         case "PNG":
             mode = str(picture.tile[0][3]) if picture.tile else ""
-            return Depth(16, {"LA;16B": 2, "RGB;16B": 3, "RGBA;16B": 4}[mode]) if mode in _PNG else None
+            return Depth(16, _PNG_CHANNELS[mode]) if mode in _PNG_CHANNELS else None
         case "PPM":
             return _depth_of_pnm(_start(file, 4096))
         case "JPEG2000":
@@ -45,9 +43,6 @@ def depth_of(picture: ImageFile, file: BinaryIO) -> Depth | None:
         case "AVIF":
             return _depth_of_avif(_start(file), picture)
     return None
-
-
-_PNG = ("LA;16B", "RGB;16B", "RGBA;16B")
 
 
 def read(picture: ImageFile, file: BinaryIO, depth: Depth) -> Pixels:
@@ -135,9 +130,10 @@ def _depth_of_avif(content: bytes, picture: ImageFile) -> Depth | None:
 def refuse_by_name(file: BinaryIO) -> None:
     """Raise ImageError for a known format that is not read, with the way to convert it."""
     content = _start(file, 2**16)
-    for brands, what in _NOT_READ.items():
-        if content[4:12] in {b"ftyp" + brand for brand in brands.split()} or content[4:8] in brands.split():
-            raise ImageError(f"it is {what}")
+    if content[4:8] == b"ftyp" and content[8:12] in _HEIC:
+        raise ImageError("it is HEIC, which is not read; convert it: magick FILE.heic FILE.png")
+    if content[:12] == b"\0\0\0\x0cJXL \r\n\x87\n" or content[:2] == b"\xff\x0a":
+        raise ImageError("it is JPEG XL, which is not read; convert it: djxl FILE.jxl FILE.png")
     if content[:3] == b"\xff\xd8\xff" and (bits := _jpeg_bits(content)) > 8:
         raise ImageError(f"it is a JPEG of {bits} bits, which is not read; convert it to TIFF or 16-bit PNG")
     if content[:4] == b"\x76\x2f\x31\x01" or content[:10] == b"#?RADIANCE":

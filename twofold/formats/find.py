@@ -30,6 +30,14 @@ SUFFIXES = frozenset(
 )
 """The suffixes of image files in a folder, in lower case; other files are ignored."""
 
+CONVERT = {
+    ".heic": "magick FILE.heic FILE.png",
+    ".heif": "magick FILE.heif FILE.png",
+    ".jxl": "djxl FILE.jxl FILE.png",
+    ".exr": "oiiotool FILE.exr -o FILE.tif",
+}
+"""How to convert pictures of kinds that are not read, by suffix."""
+
 _JUNK = frozenset(["__macosx", "@eadir", "thumbs.db", "desktop.ini"])
 """Names, in lower case, of what operating systems and network disks leave beside images."""
 
@@ -43,6 +51,16 @@ class Found(NamedTuple):
     """How many other files there are of each suffix, in lower case."""
     junk: int
     """Hidden files and folders, and what operating systems leave; a folder counts once."""
+
+    def left_out(self) -> str:
+        """What is not read, in words: "3 .heic, 1 .txt (convert .heic: ...)"; empty if every file is read."""
+        counts = [
+            f"{count:,} {suffix or 'without a suffix'}" for suffix, count in sorted(self.ignored.items())
+        ]
+        counts += [f"{self.junk:,} hidden or system files"] * bool(self.junk)
+        known = [suffix for suffix in CONVERT if self.ignored[suffix]]
+        hints = "; ".join(f"convert {suffix}: {CONVERT[suffix]}" for suffix in known)
+        return ", ".join(counts) + f" ({hints})" * bool(hints)
 
 
 def find(folder: Path | str) -> list[Path]:

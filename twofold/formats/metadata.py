@@ -52,7 +52,14 @@ def is_srgb(icc: bytes) -> bool:
 
 def of_picture(picture: Image.Image) -> Metadata:
     """The metadata of a loaded Pillow picture; what is broken in them is left out."""
-    return Metadata(checked_dpi(picture.info.get("dpi")), _exif(picture), _icc(picture))
+    dpi = checked_dpi(picture.info.get("dpi"))
+    if dpi and picture.format in ("PNG", "BMP"):  # they count whole pixels per metre
+        dpi = (_whole(dpi[0]), _whole(dpi[1]))
+    return Metadata(dpi, _exif(picture), _icc(picture))
+
+
+def _whole(dpi: float) -> float:
+    return float(round(dpi)) if abs(dpi - round(dpi)) < 0.0128 else dpi
 
 
 def orientation(picture: Image.Image) -> int:

@@ -108,8 +108,11 @@ def _kind(page: Any) -> _Kind:
         extra = (_UNASSOCIATED,)  # as other readers take it
     single = samples - _COLOURS[photometric] == 1
     alpha = single and extra[-1:] in ((_ASSOCIATED,), (_UNASSOCIATED,))
-    plain = photometric in (0, 1, 2) and int(page.compression) not in _JPEG and page.bitspersample >= 8
-    narrow = page.bitspersample <= 8 and page.dtype.kind == "u"
+    apart = photometric in _GREY and page.planarconfig == 2
+    plain = (
+        photometric in (0, 1, 2) and (int(page.compression) not in _JPEG or apart) and page.bitspersample >= 8
+    )
+    narrow = page.bitspersample <= 8 and page.dtype.kind in "ub"
     if not plain and samples - _COLOURS[photometric] > alpha:
         raise ImageError(
             f"it has {samples} bands in a form that is not read; save it without JPEG, as grey or RGB"
@@ -124,7 +127,7 @@ def _kind(page: Any) -> _Kind:
         samples,
         alpha,
         alpha and extra[-1] == _ASSOCIATED,
-        not plain or (narrow and alpha),
+        not plain or (narrow and alpha and samples == 4),
     )
 
 
@@ -148,7 +151,7 @@ def _orientation(page: Any) -> int:
 def _metadata(page: Any, file: BinaryIO) -> Metadata:
     """Resolution, profile and EXIF of a page; what is broken is left out."""
     icc = page.tags.valueof(34675)
-    space = b"GRAY" if int(page.photometric) in _GREY else b"RGB "
+    space = b"GRAY" if int(page.photometric) in _GREY and page.samplesperpixel <= 2 else b"RGB "
     fits = isinstance(icc, bytes) and icc[16:20] == space
     return Metadata(_dpi(page), metadata.of_tiff(file, page.offset), icc if fits else b"")
 

@@ -22,11 +22,11 @@ _Kinds = Mapping[str, Sequence[int]]
 """The channels that a format holds, for each type of values."""
 
 _ANY = dict.fromkeys(DTYPES, range(1, 2**16))
-_BYTES, _WORDS = {"uint8": (1, 3, 4)}, {"uint8": (1, 3, 4), "uint16": (1, 3, 4)}
+_PLAIN, _BYTES, _WORDS = {"uint8": (1, 3)}, {"uint8": (1, 3, 4)}, {"uint8": (1, 3, 4), "uint16": (1, 3, 4)}
 
-_HELD: dict[str, _Kinds] = {
+HELD: dict[str, _Kinds] = {
     ".png": _WORDS,
-    **dict.fromkeys((".jpg", ".jpeg", ".jfif", ".bmp"), {"uint8": (1, 3)}),
+    **dict.fromkeys((".jpg", ".jpeg", ".jfif", ".bmp"), _PLAIN),
     **dict.fromkeys((".webp", ".avif", ".tga"), _BYTES),
     **dict.fromkeys((".jp2", ".j2k"), _WORDS),
     **dict.fromkeys((".tif", ".tiff", ".npy", ".npz"), _ANY),
@@ -35,9 +35,10 @@ _HELD: dict[str, _Kinds] = {
     ".pnm": {"uint8": (1, 3), "uint16": (1, 3)},
 }
 
+_JPEG = {"format": "JPEG", "quality": 95, "subsampling": "4:4:4"}
 _PILLOW: dict[str, dict[str, Any]] = {
     ".png": {"format": "PNG"},
-    **dict.fromkeys((".jpg", ".jpeg", ".jfif"), {"format": "JPEG", "quality": 95, "subsampling": "4:4:4"}),
+    **dict.fromkeys((".jpg", ".jpeg", ".jfif"), _JPEG),
     ".webp": {"format": "WEBP", "quality": 90},
     ".avif": {"format": "AVIF", "quality": 90},
     ".bmp": {"format": "BMP"},
@@ -49,7 +50,7 @@ _LONGEST_JPEG_EXIF = 65_000
 
 def holds(suffix: str, dtype: str, channels: int) -> bool:
     """Whether `write` can save so many channels of this type in the format that the suffix names."""
-    return channels in _HELD.get(suffix.lower(), {}).get(dtype, ())
+    return channels in HELD.get(suffix.lower(), {}).get(dtype, ())
 
 
 def best_suffix(dtype: str, channels: int, source_suffix: str = "") -> str:
@@ -82,8 +83,8 @@ def write(
     """
     path = Path(path)
     suffix, dtype, channels = path.suffix.lower(), pixels.dtype.name, pixels.shape[2]
-    if suffix not in _HELD:
-        raise UsageError(f"cannot write {path}: end its name with {', '.join(sorted(_HELD))}")
+    if suffix not in HELD:
+        raise UsageError(f"cannot write {path}: end its name with {', '.join(sorted(HELD))}")
     if not holds(suffix, dtype, channels):
         if not holds(".npy", dtype, channels):
             raise UsageError(f"cannot write {path}: no format holds {dtype}; use {', '.join(DTYPES)}")

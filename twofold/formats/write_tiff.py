@@ -1,5 +1,6 @@
 """Pixels of any type to TIFF files: Deflate, with resolution, colour profile and EXIF."""
 
+import struct
 from collections.abc import Sequence
 from io import BytesIO
 from typing import Any, BinaryIO
@@ -11,7 +12,8 @@ from PIL import ExifTags, Image, TiffImagePlugin
 from twofold.formats.contract import Pixels
 from twofold.formats.metadata import KEPT, Metadata
 
-_PARTS = (ExifTags.IFD.Exif, ExifTags.IFD.GPSInfo)
+_PLACES = {ExifTags.IFD.Exif: 34664, ExifTags.IFD.GPSInfo: 34852}
+"""For each EXIF directory the number of an unused tag that keeps its place free, as tifffile does not write it itself."""
 
 
 def write(
@@ -28,7 +30,7 @@ def write(
     """
     channels = pixels.shape[2]
     colours = channels - has_alpha
-    rgb = pixels.dtype in (np.uint8, np.uint16) and colours in (3, 4)
+    rgb = colours in (3, 4) and (pixels.dtype in (np.uint8, np.uint16) or has_alpha)
     extra = channels - (3 if rgb else 1)
     how: dict[str, Any] = {"photometric": "rgb" if rgb else "minisblack"}
     if palette:
@@ -43,9 +45,9 @@ def write(
         how |= {"resolution": metadata.dpi, "resolutionunit": "inch"}
     exif = Image.Exif()
     exif.load(metadata.exif)
-    directories = {part: found for part in _PARTS if (found := exif.get_ifd(part))}
+    directories = {part: found for part in _PLACES if (found := exif.get_ifd(part))}
     tags = [(int(tag), "s", 0, str(exif[tag]), True) for tag in KEPT if tag in exif]
-    tags += [(int(part), "I", 1, 0, True) for part in directories]
+    tags += [(_PLACES[part], "I", 1, 0, True) for part in directories]
     made = BytesIO()
     tifffile.imwrite(
         made,
@@ -61,17 +63,21 @@ def write(
         **how,
     )
     for part, found in directories.items():
-        _append_directory(made, int(part), found)
+        _append_directory(made, part, found)
     file.write(made.getbuffer())
 
 
-def _append_directory(made: BytesIO, tag: int, values: dict[int, Any]) -> None:
-    """Write an EXIF directory to the end of the file and its place into `tag` of the first page."""
-    place = made.seek(0, 2)
-    place += made.write(bytes(place % 2))
-    directory = TiffImagePlugin.ImageFileDirectory_v2(b"II*\0\0\0\0\0", group=tag)
+def _append_directory(made: BytesIO, part: ExifTags.IFD, values: dict[int, Any]) -> None:
+    """Write an EXIF directory to the end of the file, and where it is into the tag that keeps its place."""
+    start = made.seek(0, 2)
+    start += made.write(bytes(start % 2))
+    directory = TiffImagePlugin.ImageFileDirectory_v2(b"II*\0\0\0\0\0", group=part)
     for number, value in values.items():
         directory[number] = value
-    made.write(directory.tobytes(place))
-    with tifffile.TiffFile(made, mode="r+") as tiff:
-        tiff.pages.first.tags[tag].overwrite(place)
+    made.write(directory.tobytes(start))
+    made.seek(0)
+    with tifffile.TiffFile(made) as tiff:
+        tag: Any = tiff.pages.first.tags[_PLACES[part]]  # pyright: ignore[reportAttributeAccessIssue]
+        entry = struct.pack("<HHQQ" if tiff.is_bigtiff else "<HHII", part, 4, 1, start)
+    made.seek(tag.offset)
+    made.write(entry)
