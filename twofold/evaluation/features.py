@@ -18,10 +18,11 @@ from torch import Tensor
 from twofold.data import cache
 from twofold.data.settings import DataSettings
 from twofold.errors import TwofoldError, UsageError
-from twofold.evaluation.reading import Layout, read_as
+from twofold.evaluation.reading import read_as
 from twofold.files import replacing
 from twofold.formats import images
 from twofold.formats.display import View
+from twofold.formats.npy import Layout
 from twofold.formats.values import Uint8
 from twofold.metrics import inception
 from twofold.metrics.labels import to_rgb

@@ -12,10 +12,11 @@ from twofold.data.pairs import find_pairs
 from twofold.data.rules import listed
 from twofold.data.settings import DataSettings
 from twofold.errors import UsageError
-from twofold.evaluation.reading import Layout, contract_of
+from twofold.evaluation.reading import contract_of
 from twofold.formats import images
 from twofold.formats.contract import Contract
 from twofold.formats.display import View
+from twofold.formats.npy import Layout
 from twofold.read_untrusted import as_list, mapping, room
 from twofold.runs import DIRECTIONS, Run
 from twofold.translation.translator import Translator
@@ -97,7 +98,7 @@ def find_inputs(
     chosen, line = with_answers(items, references, paired)
     where = there.device if there else hardware.pick_device(device)
     data = {} if isinstance(model, Translator) else room(mapping(Run(Path(model)).config), "data")
-    layout: Layout = "chw" if data.get("layout") == "chw" else "hwc"
+    layout: Layout = there.header.layout if there else "hwc"
     if there is None:
         target = contract_of([*references.values()], layout)
         known = [item.source for item in chosen if item.source is not None]

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 
@@ -10,9 +9,9 @@ from twofold.data.ranges import Summary, find_range, summarise
 from twofold.formats import images
 from twofold.formats.contract import Contract, Pixels
 from twofold.formats.facts import ImageError
+from twofold.formats.npy import Layout
 from twofold.formats.values import UINT8
-
-Layout = Literal["hwc", "chw"]
+from twofold.translation.inputs import read
 
 
 def read_as(path: Path, contract: Contract, layout: Layout = "hwc") -> Pixels:
@@ -21,12 +20,11 @@ def read_as(path: Path, contract: Contract, layout: Layout = "hwc") -> Pixels:
     Raises:
         ImageError: it cannot be read, does not fit the contract, or has values that are not finite.
     """
-    ids = contract.labels is not None and contract.labels.ids is not None
-    stored = images.read_stored(path, layout=layout, indices=ids)
+    stored = read(path, contract, layout)
     try:
         pixels = images.fit(stored, contract)
     except ImageError as error:
-        raise error if str(path) in str(error) else ImageError(f"{path}: {error}") from None
+        raise ImageError(f"{path}: {error}") from None
     if pixels.dtype.kind == "f" and not np.isfinite(pixels).all():
         raise ImageError(f"{path}: has NaN or infinite values; replace them or leave the file out")
     return pixels
