@@ -58,9 +58,12 @@ class Found(NamedTuple):
             f"{count:,} {suffix or 'without a suffix'}" for suffix, count in sorted(self.ignored.items())
         ]
         counts += [f"{self.junk:,} hidden or system files"] * bool(self.junk)
-        known = [suffix for suffix in CONVERT if self.ignored[suffix]]
-        hints = "; ".join(f"convert {suffix}: {CONVERT[suffix]}" for suffix in known)
+        hints = "; ".join(_hints(self))
         return ", ".join(counts) + f" ({hints})" * bool(hints)
+
+
+def _hints(found: Found) -> list[str]:
+    return [f"convert {suffix}: {how}" for suffix, how in CONVERT.items() if found.ignored[suffix]]
 
 
 def find(folder: Path | str) -> list[Path]:
@@ -75,8 +78,9 @@ def find(folder: Path | str) -> list[Path]:
     if not found.images:
         count = found.ignored.total()
         seen = f"{count:,} other file{'' if count == 1 else 's'}"
+        known = " ".join(sorted(SUFFIXES))
         raise UsageError(
-            f"{Path(folder)} holds no images ({seen}); known suffixes: {' '.join(sorted(SUFFIXES))}"
+            f"{Path(folder)} holds no images ({seen}); known suffixes: {known}" + "".join(f"; {hint}" for hint in _hints(found))
         )
     return found.images
 

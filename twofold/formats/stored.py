@@ -11,8 +11,8 @@ from twofold.formats.contract import Contract, Pixels
 from twofold.formats.facts import Facts, ImageError
 from twofold.formats.metadata import Metadata, is_srgb, srgb_profile
 
-_LUMA = np.array([19595, 38470, 7471]) / 65536
-"""ITU-R BT.601, as Pillow rounds it."""
+_LUMA = np.array([0.299, 0.587, 0.114])
+"""ITU-R BT.601, which Pillow uses for uint8."""
 
 
 class Stored(NamedTuple):
@@ -120,7 +120,7 @@ def _to_uint8(pixels: Pixels, bits: int) -> Pixels:
 
 
 def _with_same_values(pixels: Pixels, dtype: np.dtype[Any]) -> Pixels:
-    low, high = pixels.min(), pixels.max()
+    low, high = pixels.min().item(), pixels.max().item()
     if dtype.kind == "f":
         with np.errstate(over="ignore"):
             converted = pixels.astype(dtype)
@@ -154,6 +154,6 @@ def to_srgb(stored: Stored) -> Pixels:
         picture = Image.fromarray(pixels[..., 0] if grey else np.ascontiguousarray(pixels[..., :3]))
         profiles = (BytesIO(icc), BytesIO(srgb_profile()))
         converted = ImageCms.profileToProfile(picture, *profiles, outputMode="RGB")
-    except ImageCms.PyCMSError:  # a broken profile leaves a good picture
+    except (ImageCms.PyCMSError, OSError):  # a broken profile leaves a good picture
         return pixels
     return np.concatenate([np.asarray(converted)[..., :count], pixels[..., count:]], axis=2)

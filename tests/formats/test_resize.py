@@ -1,0 +1,61 @@
+"""Resizing of every type, against uint8 and against one band at a time."""
+
+import numpy as np
+import pytest
+
+from twofold.formats import images
+from twofold.formats.contract import DTYPES
+
+
+def smooth(dtype, channels, low, high):
+    y, x, c = np.mgrid[:40, :56, :channels]
+    waves = np.sin(x / 7 + c) * np.cos(y / 5 + c)
+    values = (waves - waves.min()) / (waves.max() - waves.min()) * (high - low) + low
+    return (values if np.dtype(dtype).kind == "f" else values.round()).astype(dtype)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("channels", [1, 3, 6])
+@pytest.mark.parametrize("size", [(17, 23), (80, 100), (40, 1)])
+def test_every_type_is_resized_as_float64_is(dtype, channels, size):
+    limits = (-5, 5) if np.dtype(dtype).kind == "f" else (np.iinfo(dtype).min, np.iinfo(dtype).max)
+    pixels = smooth(dtype, channels, *limits)
+    twin = images.resize(pixels.astype(np.float64), *size)
+    made = images.resize(pixels, *size)
+    assert made.dtype == dtype and made.shape == (*size, channels) and made.flags.c_contiguous
+    step = 2**-8 if dtype == "float16" else 1e-5 if dtype == "float32" else 1.01  # two passes, a level each for uint8
+    assert np.abs(made - twin).max() <= (2 if dtype == "uint8" else step)
+    assert (made.min((0, 1)) >= pixels.min((0, 1))).all() and (made.max((0, 1)) <= pixels.max((0, 1))).all()
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_nearest_takes_the_same_pixels_for_every_type(values, dtype):
+    places = np.arange(13 * 19, dtype=np.uint8).reshape(13, 19, 1)
+    pixels = values(dtype, (13, 19, 3))
+    for size in ((5, 7), (30, 41), (13, 40)):
+        chosen = images.resize(places, *size, nearest=True)[..., 0]
+        expected = pixels.reshape(-1, 3)[chosen]
+        assert np.array_equal(images.resize(pixels, *size, nearest=True), expected)
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "uint16", "float32"])
+def test_what_is_transparent_does_not_bleed(dtype):
+    top = 1 if dtype == "float32" else np.iinfo(dtype).max
+    pixels = np.zeros((40, 40, 4), dtype)
+    pixels[:, :20] = (top, 0, 0, top)  # red and opaque beside green and transparent
+    pixels[:, 20:] = (0, top, 0, 0)
+    for size in ((10, 10), (17, 23), (80, 80)):
+        made = images.resize(pixels, *size, alpha=True)
+        seen = made[made[..., 3] > 0.02 * top].astype(float)
+        assert (seen[:, 0] >= 0.98 * top).all() and (seen[:, 1] <= 0.02 * top).all()
+        plain = images.resize(pixels, *size)
+        assert np.abs(made[..., 3].astype(float) - plain[..., 3]).max() <= 0.01 * top
+    opaque = smooth(dtype, 4, 0, top)
+    opaque[..., 3] = top
+    error = np.abs(images.resize(opaque, 17, 23, alpha=True).astype(float) - images.resize(opaque, 17, 23))
+    assert error.max() <= (1e-5 if dtype == "float32" else 2)
+
+
+def test_the_same_size_is_the_same_array(values):
+    pixels = values("uint16", (5, 6, 3))
+    assert images.resize(pixels, 5, 6) is pixels
