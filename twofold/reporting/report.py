@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from twofold.evaluation.doctor.folder import contract_of
 from twofold.files import write_atomically
 from twofold.pages import run_folder
 from twofold.pages.charts import LOSSES, evenly, losses_by_kind, run_charts
@@ -17,7 +16,6 @@ from twofold.pages.html import data_uri, render
 from twofold.pages.run_folder import ROWS, RunFolder
 from twofold.read_untrusted import as_dict, as_list, number, parse_file
 from twofold.runs import DIRECTIONS, Run
-from twofold.translation.header import contract_in_words
 
 FRAMES, FRAME_BYTES = 24, 4_000_000
 """Most sample grids of each direction and their most bytes; as base64 they take a third more."""
@@ -109,11 +107,19 @@ def _domain(side: str, domain: dict[Any, Any]) -> dict[str, Any]:
         ("images", f"{len(files) - len(skipped):,} ({megabytes:,.1f} MB)"),
         ("held out", f"{len(held_out):,}"),
         ("skipped", f"{len(skipped):,}"),
-        ("values", contract_in_words(contract_of(domain))),
+        ("values", _values(domain)),
     ]
     reasons = [(file.get("name", "?"), file["error"]) for file in skipped[:ROWS]]
     more = [("…", f"and {len(skipped) - ROWS:,} more")] if len(skipped) > ROWS else []
     return {"side": side, "counts": counts, "skipped": reasons + more}
+
+
+def _values(domain: dict[Any, Any]) -> str:
+    """The type, the channels and the range of a domain's values."""
+    from twofold.evaluation.doctor.folder import contract_of
+    from twofold.translation.header import contract_in_words
+
+    return contract_in_words(contract_of(domain))
 
 
 def _start(start: dict[Any, Any]) -> dict[str, Any]:
