@@ -1,5 +1,8 @@
 """Pictures of over 8 bits outside TIFF keep every level, or are refused by name."""
 
+import struct
+import zlib
+
 import imagecodecs
 import numpy as np
 import pytest
@@ -37,6 +40,18 @@ def test_png(tmp_path, values, channels):
     assert images.read(tmp_path / "x.png").ravel().tolist() == expected
 
 
+def test_a_transparent_colour_of_16_bits_is_alpha(tmp_path, values):
+    pixels = values("uint16", (5, 6, 3))
+    content = imagecodecs.png_encode(pixels)
+    data = content.index(b"IDAT") - 4
+    chunk = b"tRNS" + pixels[0, 0].astype(">u2").tobytes()
+    chunk = struct.pack(">I", 6) + chunk + struct.pack(">I", zlib.crc32(chunk))
+    (tmp_path / "x.png").write_bytes(content[:data] + chunk + content[data:])
+    alpha = np.full((5, 6, 1), 65535, np.uint16)
+    alpha[0, 0] = 0
+    check(tmp_path / "x.png", np.concatenate([pixels, alpha], 2), 16)
+
+
 def test_a_png_is_turned(tmp_path, values):
     exif = Image.Exif()
     exif[0x0112] = 6
@@ -52,7 +67,9 @@ def test_a_png_is_turned(tmp_path, values):
 def test_jpeg_2000(tmp_path, values, suffix, bits, channels):
     pixels = values("uint16", (9, 14, channels)) >> (16 - bits)
     pixels = pixels.astype(np.uint8 if bits == 8 else np.uint16)
-    content = imagecodecs.jpeg2k_encode(plain(pixels), level=0, reversible=True, codecformat=suffix, bitspersample=bits)
+    content = imagecodecs.jpeg2k_encode(
+        plain(pixels), level=0, reversible=True, codecformat=suffix, bitspersample=bits
+    )
     (tmp_path / f"x.{suffix}").write_bytes(content)
     check(tmp_path / f"x.{suffix}", pixels, bits)
 
@@ -60,7 +77,9 @@ def test_jpeg_2000(tmp_path, values, suffix, bits, channels):
 @pytest.mark.parametrize("bits", [8, 10, 12])
 @pytest.mark.parametrize("channels", [1, 3, 4])
 def test_avif(tmp_path, values, bits, channels):
-    pixels = (values("uint16", (16, 24, channels)) >> (16 - bits)).astype(np.uint8 if bits == 8 else np.uint16)
+    pixels = (values("uint16", (16, 24, channels)) >> (16 - bits)).astype(
+        np.uint8 if bits == 8 else np.uint16
+    )
     layout = "400" if channels == 1 else "444"
     content = imagecodecs.avif_encode(plain(pixels), level=100, bitspersample=bits, pixelformat=layout)
     (tmp_path / "x.avif").write_bytes(content)
@@ -74,7 +93,11 @@ def test_pnm(tmp_path, most, channels, text):
     pixels = np.random.default_rng(0).integers(0, most, (9, 14, channels), endpoint=True).astype(np.uint16)
     magic = {(1, False): 5, (3, False): 6, (1, True): 2, (3, True): 3}[channels, text]
     header = b"P%d # a comment\n14\n# another\n9 %d\n" % (magic, most)
-    data = b" ".join(b"%d" % value for value in pixels.ravel().tolist()) if text else pixels.astype(">u2").tobytes()
+    data = (
+        b" ".join(b"%d" % value for value in pixels.ravel().tolist())
+        if text
+        else pixels.astype(">u2").tobytes()
+    )
     (tmp_path / "x.pnm").write_bytes(header + data)
     check(tmp_path / "x.pnm", pixels, most.bit_length())
     (tmp_path / "x.pnm").write_bytes(header + data[: len(data) // 2])

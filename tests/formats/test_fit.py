@@ -7,7 +7,7 @@ from PIL import Image, ImageCms
 from twofold.formats import images
 from twofold.formats.contract import DTYPES, Contract, Labels
 from twofold.formats.facts import Facts
-from twofold.formats.images import ImageError, Metadata, Stored, fit
+from twofold.formats.images import ImageError, Metadata, Stored, fit, metadata_of_fitted
 from twofold.formats.metadata import srgb_profile
 
 
@@ -83,7 +83,9 @@ def test_other_types_keep_their_values_or_are_refused(source, target):
         if float(ends.min) <= value <= float(ends.max) and exact:
             assert fit(stored(pixels), contract(target)).item() == np.array(value).astype(target).item()
         else:
-            with pytest.raises(ImageError, match=f"it holds {source} values from .* not all values of {target}"):
+            with pytest.raises(
+                ImageError, match=f"it holds {source} values from .* not all values of {target}"
+            ):
                 fit(stored(pixels), contract(target))
     if source.startswith("f") and not target.startswith("f"):
         with pytest.raises(ImageError, match="not all values"):
@@ -104,7 +106,11 @@ def test_channels_of_any_type(values, dtype):
     pixels = (np.random.default_rng(0).random((5, 6, 4)) * top).astype(dtype)
     flat = [[int(v) if kind != "f" else float(v) for v in row] for row in pixels.reshape(-1, 4)]
     over = [[c * a / top + top - a for c in colour] for *colour, a in flat]
-    close = {"atol": 1e-3 if dtype == "float16" else 1e-6} if kind == "f" else {"atol": 1.01 if kind == "i" else 1}
+    close = (
+        {"atol": 1e-3 if dtype == "float16" else 1e-6}
+        if kind == "f"
+        else {"atol": 1.01 if kind == "i" else 1}
+    )
 
     def same(found, expected):
         assert found.dtype == dtype
@@ -118,6 +124,17 @@ def test_channels_of_any_type(values, dtype):
     assert same(fit(rgb, contract(dtype, 4)), [[r, g, b, top] for r, g, b, _ in flat])
     assert same(fit(grey, contract(dtype, 3)), [[v, v, v] for v, *_ in flat])
     assert same(fit(grey, contract(dtype, 4)), [[v, v, v, top] for v, *_ in flat])
+
+
+def test_added_channels_are_of_the_new_type():
+    for source in (np.array([[[257]]], np.int32), np.array([[[257]]], np.uint16)):
+        assert fit(stored(source), contract("uint8", 4)).tolist() == [[[1, 1, 1, 255]]]
+    byte = np.array([[[10, 20, 30, 0], [10, 20, 30, 255]]], np.uint8)
+    assert fit(stored(byte, alpha=True), contract("float32", 3)).tolist() == [
+        [[255.0] * 3, [10.0, 20.0, 30.0]]
+    ]
+    per_channel = Contract("uint16", 3, (0.0, 255.0, 0.0), (255.0, 510.0, 2550.0))
+    assert fit(stored(byte[:, :1, :1].copy()), per_channel).tolist() == [[[10, 265, 100]]]
 
 
 def test_white_is_the_highest_value_of_the_declared_bits():
@@ -143,8 +160,15 @@ def swapped():
     for i in range(int.from_bytes(icc[128:132], "big")):
         places[bytes(icc[132 + 12 * i : 136 + 12 * i])] = 132 + 12 * i
     red, green = (places[name] for name in (b"rXYZ", b"gXYZ"))
-    icc[red + 4 : red + 12], icc[green + 4 : green + 12] = icc[green + 4 : green + 12], icc[red + 4 : red + 12]
-    return bytes(icc.replace(b"s\0R\0G\0B", b"o\0t\0h\0r").replace(b"sRGB built-in", b"other one....").replace(b"sRGB", b"othr"))
+    icc[red + 4 : red + 12], icc[green + 4 : green + 12] = (
+        icc[green + 4 : green + 12],
+        icc[red + 4 : red + 12],
+    )
+    return bytes(
+        icc.replace(b"s\0R\0G\0B", b"o\0t\0h\0r")
+        .replace(b"sRGB built-in", b"other one....")
+        .replace(b"sRGB", b"othr")
+    )
 
 
 def test_a_profile_is_applied_and_only_when_asked(swapped, values):
@@ -167,6 +191,15 @@ def test_the_profile_of_a_file_is_applied(tmp_path, swapped, values):
     made = fit(images.read_stored(tmp_path / "x.png"), contract("uint8", 3, 0, 255, icc="srgb"))
     assert np.abs(made.astype(int) - pixels[..., [1, 0, 2]]).max() <= 1
     assert np.array_equal(images.read(tmp_path / "x.png"), pixels)
+
+
+def test_the_profile_follows_the_pixels(swapped, values):
+    byte, deep = (values(dtype, (6, 7, 3)) for dtype in ("uint8", "uint16"))
+    wanted = {icc: contract("uint8", 3, 0, 255, icc=icc) for icc in ("srgb", "keep")}
+    assert metadata_of_fitted(stored(byte, icc=swapped), wanted["srgb"]).icc == srgb_profile()
+    assert metadata_of_fitted(stored(byte, icc=swapped), wanted["keep"]).icc == swapped
+    assert metadata_of_fitted(stored(deep, icc=swapped), wanted["srgb"]).icc == swapped  # was not converted
+    assert metadata_of_fitted(stored(byte), wanted["srgb"]) == Metadata()
 
 
 def test_a_profile_of_grey(values):

@@ -61,14 +61,21 @@ def originals():
         file = BytesIO()
         palette.save(file, kind)
         made.append((f".{kind.lower()}", file.getvalue()))
-    made += [(".png", imagecodecs.png_encode(deep)), (".ppm", b"P6 24 20 4095\n" + rgb16.astype(">u2").tobytes())]
+    made += [
+        (".png", imagecodecs.png_encode(deep)),
+        (".ppm", b"P6 24 20 4095\n" + rgb16.astype(">u2").tobytes()),
+    ]
     made += [(".pnm", b"P3 24 2 4095\n" + b" ".join(b"%d" % value for value in rgb16[:2].ravel() % 4096))]
-    made += [(f".{kind}", imagecodecs.jpeg2k_encode(rgb16, level=0, codecformat=kind)) for kind in ("jp2", "j2k")]
+    made += [
+        (f".{kind}", imagecodecs.jpeg2k_encode(rgb16, level=0, codecformat=kind)) for kind in ("jp2", "j2k")
+    ]
     made += [(".avif", imagecodecs.avif_encode(rgb16 >> 4, bitspersample=12))]
     for compression in (None, "lzw", "deflate", "zstd", "packbits", "lzma", "jpeg2000", "lerc"):
         made.append((".tif", tiff(rgb16, photometric="rgb", compression=compression, rowsperstrip=7)))
         if compression not in ("jpeg2000", "packbits"):
-            made.append((".tif", tiff(bands, planarconfig="separate", compression=compression, tile=(16, 16))))
+            made.append(
+                (".tif", tiff(bands, planarconfig="separate", compression=compression, tile=(16, 16)))
+            )
     made += [
         (".tif", tiff(rgb16, photometric="rgb", compression="deflate", predictor=True, bigtiff=True)),
         (".tif", tiff(bands[0], compression="zstd", predictor=True, byteorder=">")),
@@ -162,7 +169,9 @@ def main(total):
             crashes.append((done.returncode, lines[-2:], done.stderr[-2000:]))
         else:
             sums += [int(word) for word in lines[-2].split()[:2]]
-        sys.stdout.write(f"{first + count:,} files: {sums[0]:,} read, {sums[1]:,} refused, crashes: {crashes}\n")
+        sys.stdout.write(
+            f"{first + count:,} files: {sums[0]:,} read, {sums[1]:,} refused, crashes: {crashes}\n"
+        )
         sys.stdout.flush()
     return len(crashes)
 

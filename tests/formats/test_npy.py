@@ -52,7 +52,10 @@ def test_what_is_refused(tmp_path, suffix):
         (np.zeros((4, 4), [("a", "u1")]), "values of the type void8"),
         (np.array([[1, 2**31]]), "int64 values from 1 to 2147483648 do not fit into int32"),
         (np.array([[1, np.nan], [np.inf, -np.inf]]), "3 of its 4 values are not finite"),
-        (np.zeros((3, 40, 50)), r"shape 3 x 40 x 50 has the channels first; give --data.layout chw, or save np.transp"),
+        (
+            np.zeros((3, 40, 50)),
+            r"shape 3 x 40 x 50 has the channels first; give --data.layout chw, or save np.transp",
+        ),
         (np.zeros((13, 200, 300), np.uint8), "has the channels first"),
     ]:
         path = tmp_path / f"x.{suffix}"
@@ -69,7 +72,9 @@ def test_channels_last_is_not_taken_for_channels_first(tmp_path):
 
 def test_an_archive_of_several_arrays_names_them(tmp_path):
     np.savez(tmp_path / "x.npz", image=np.zeros((4, 4)), mask=np.zeros((4, 4)))
-    with pytest.raises(ImageError, match=r"x.npz: it is an archive of 2 arrays \(image, mask\); save one array"):
+    with pytest.raises(
+        ImageError, match=r"x.npz: it is an archive of 2 arrays \(image, mask\); save one array"
+    ):
         images.read_stored(tmp_path / "x.npz")
     with pytest.raises(ImageError, match=r"x.npz: it is an archive of 2 arrays"):
         images.inspect(tmp_path / "x.npz")

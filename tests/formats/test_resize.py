@@ -23,7 +23,9 @@ def test_every_type_is_resized_as_float64_is(dtype, channels, size):
     twin = images.resize(pixels.astype(np.float64), *size)
     made = images.resize(pixels, *size)
     assert made.dtype == dtype and made.shape == (*size, channels) and made.flags.c_contiguous
-    step = 2**-8 if dtype == "float16" else 1e-5 if dtype == "float32" else 1.01  # two passes, a level each for uint8
+    step = (
+        2**-8 if dtype == "float16" else 1e-5 if dtype == "float32" else 1.01
+    )  # two passes, a level each for uint8
     assert np.abs(made - twin).max() <= (2 if dtype == "uint8" else step)
     assert (made.min((0, 1)) >= pixels.min((0, 1))).all() and (made.max((0, 1)) <= pixels.max((0, 1))).all()
 

@@ -35,7 +35,11 @@ def test_every_layout_is_read_as_it_was_given(tmp_path, values, dtype, channels)
         )
         stored = images.read_stored(path)
         assert stored.pixels.dtype == dtype and np.array_equal(stored.pixels, pixels)
-        assert stored.facts == images.inspect(path) == (50, 35, channels, channels == 1, dtype, stored.facts.bits, *[False, 1, ()])
+        assert (
+            stored.facts
+            == images.inspect(path)
+            == (50, 35, channels, channels == 1, dtype, stored.facts.bits, *[False, 1, ()])
+        )
         assert stored.facts.bits == np.dtype(dtype).itemsize * 8
         assert np.array_equal(images.read_window(path, 5, 20, 21, 17), pixels[5:26, 20:37])
 
@@ -45,11 +49,18 @@ def test_every_layout_is_read_as_it_was_given(tmp_path, values, dtype, channels)
 def test_packed_bits(tmp_path, bits, channels):
     pixels = np.random.default_rng(0).integers(0, 2**bits, (9, 14, channels), dtype=np.uint16)
     plain = pixels[..., 0] if channels == 1 else pixels
-    tifffile.imwrite(tmp_path / "x.tif", plain, photometric="rgb" if channels == 3 else "minisblack", bitspersample=bits)
+    tifffile.imwrite(
+        tmp_path / "x.tif", plain, photometric="rgb" if channels == 3 else "minisblack", bitspersample=bits
+    )
     stored = images.read_stored(tmp_path / "x.tif")
-    assert np.array_equal(stored.pixels, pixels) and (stored.facts.dtype, stored.facts.bits) == ("uint16", bits)
+    assert np.array_equal(stored.pixels, pixels) and (stored.facts.dtype, stored.facts.bits) == (
+        "uint16",
+        bits,
+    )
     most = 2**bits - 1
-    assert images.read(tmp_path / "x.tif").ravel().tolist() == [round(v * 255 / most) for v in pixels.ravel().tolist()]
+    assert images.read(tmp_path / "x.tif").ravel().tolist() == [
+        round(v * 255 / most) for v in pixels.ravel().tolist()
+    ]
 
 
 @pytest.mark.parametrize("bits", [1, 2, 4])
@@ -101,7 +112,11 @@ def test_only_what_is_called_alpha_is_alpha(tmp_path, dtype, colours, kind):
 @pytest.mark.parametrize("compression", [None, "tiff_lzw", "jpeg"])
 def test_pillows_pictures_are_as_pillow_reads_them(tmp_path, values, mode, compression):
     picture = Image.fromarray(values("uint8", (4, 5, 3)).repeat(8, 0).repeat(8, 1))
-    picture = picture.convert("P").convert("PA") if mode == "PA" else picture.convert("RGB" if mode == "LAB" else mode)
+    picture = (
+        picture.convert("P").convert("PA")
+        if mode == "PA"
+        else picture.convert("RGB" if mode == "LAB" else mode)
+    )
     if mode == "LAB":
         from PIL import ImageCms
 
@@ -117,7 +132,11 @@ def test_pillows_pictures_are_as_pillow_reads_them(tmp_path, values, mode, compr
     stored = images.read_stored(tmp_path / "x.tif")
     assert np.array_equal(stored.pixels, twin)
     assert stored.facts == images.inspect(tmp_path / "x.tif")
-    assert (stored.facts.grey, stored.facts.alpha, bool(stored.facts.palette)) == (grey, alpha, mode in ("P", "PA"))
+    assert (stored.facts.grey, stored.facts.alpha, bool(stored.facts.palette)) == (
+        grey,
+        alpha,
+        mode in ("P", "PA"),
+    )
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
@@ -154,7 +173,10 @@ def test_of_a_stack_the_first_page(tmp_path, values):
 
 
 def test_bands_of_jpeg_are_read_plane_by_plane(tmp_path):
-    smooth = np.add.outer(np.arange(40), np.arange(48)).astype(np.uint8) + np.arange(5, dtype=np.uint8)[:, None, None] * 20
+    smooth = (
+        np.add.outer(np.arange(40), np.arange(48)).astype(np.uint8)
+        + np.arange(5, dtype=np.uint8)[:, None, None] * 20
+    )
     how = {"photometric": "minisblack", "planarconfig": "separate", "compression": "jpeg"}
     tifffile.imwrite(tmp_path / "x.tif", smooth, **how)
     stored = images.read_stored(tmp_path / "x.tif")
@@ -164,7 +186,9 @@ def test_bands_of_jpeg_are_read_plane_by_plane(tmp_path):
 
 def test_resolution(tmp_path, values):
     for unit, expected in (("inch", (600, 300)), ("centimeter", (1524, 762)), ("none", None)):
-        tifffile.imwrite(tmp_path / "x.tif", values("uint16", (4, 4)), resolution=(600, 300), resolutionunit=unit)
+        tifffile.imwrite(
+            tmp_path / "x.tif", values("uint16", (4, 4)), resolution=(600, 300), resolutionunit=unit
+        )
         assert images.read_stored(tmp_path / "x.tif").metadata.dpi == expected
 
 
@@ -187,7 +211,9 @@ def test_what_has_no_plain_reading_is_named(tmp_path, caplog):
 
 
 def test_limits_hold_before_any_pixel_is_decoded(tmp_path, monkeypatch, values):
-    tifffile.imwrite(tmp_path / "x.tif", values("uint16", (40, 50, 13)), photometric="minisblack", planarconfig="contig")
+    tifffile.imwrite(
+        tmp_path / "x.tif", values("uint16", (40, 50, 13)), photometric="minisblack", planarconfig="contig"
+    )
     monkeypatch.setattr(facts, "MAX_PIXELS", 1999)
     for look in (images.read_stored, images.inspect):
         with pytest.raises(ImageError, match=r"x.tif: 50 x 40 pixels are over the limit of 1,999"):
@@ -203,7 +229,13 @@ def test_limits_hold_before_any_pixel_is_decoded(tmp_path, monkeypatch, values):
 @pytest.mark.parametrize("dtype", ["uint16", "float32"])
 def test_a_truncated_file_is_named(tmp_path, values, compression, dtype):
     path = tmp_path / "cut.tif"
-    tifffile.imwrite(path, values(dtype, (64, 64, 5)), photometric="minisblack", planarconfig="contig", compression=compression)
+    tifffile.imwrite(
+        path,
+        values(dtype, (64, 64, 5)),
+        photometric="minisblack",
+        planarconfig="contig",
+        compression=compression,
+    )
     whole = path.read_bytes()
     for part in (len(whole) * 2 // 3, 20, 3, 0):
         path.write_bytes(whole[:part])

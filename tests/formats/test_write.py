@@ -1,5 +1,7 @@
 """Which format holds which pixels, and that what is written is what is read back, metadata included."""
 
+import warnings
+
 import numpy as np
 import pytest
 from PIL import Image, ImageCms
@@ -55,7 +57,7 @@ def test_best_suffix():
 
 def about():
     exif = Image.Exif()
-    exif[271], exif[272], exif[306] = "Maker", "Model 1", "2024:01:02 03:04:05"
+    exif[271], exif[272], exif[306], exif[315] = "Maker", "Model 1", "2024:01:02 03:04:05", "José"
     exif[0x8769] = {0x829A: 0.5, 0x9003: "2023:01:02 03:04:05", 0x8827: 400}
     exif[0x8825] = {1: "N", 2: (52.0, 30.0, 0.5)}
     return Metadata((300.0, 150.0), exif.tobytes(), srgb_profile())
@@ -66,7 +68,7 @@ def parsed(block):
     exif.load(block)
     exposure, place = exif.get_ifd(0x8769), exif.get_ifd(0x8825)
     return (
-        [exif.get(tag) for tag in (271, 272, 306)],
+        [exif.get(tag) for tag in (271, 272, 306, 315)],
         {tag: float(value) if tag == 0x829A else value for tag, value in exposure.items()},
         {tag: tuple(map(float, value)) if tag == 2 else value for tag, value in place.items()},
     )
@@ -169,4 +171,13 @@ def test_profiles_of_other_colours_are_not_written(tmp_path):
     lab = ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB")).tobytes()
     images.write(np.zeros((4, 4, 3), np.uint8), tmp_path / "x.png", Metadata(icc=lab))
     assert images.read_stored(tmp_path / "x.png").metadata.icc == b""
-    assert Metadata(icc=lab).in_srgb().icc == srgb_profile() and Metadata().in_srgb() == Metadata()
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".png", ".webp", ".avif", ".tif"])
+def test_broken_metadata_does_not_keep_a_picture_from_being_written(tmp_path, values, suffix):
+    whole = about().exif
+    for exif in (whole[:40], whole[:14], b"Exif\0\0rubbish", whole[:30] + bytes([255] * 90)):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            images.write(values("uint8", (5, 6, 3)), tmp_path / f"x{suffix}", Metadata(exif=exif))
+            assert images.read_stored(tmp_path / f"x{suffix}").pixels.shape == (5, 6, 3)

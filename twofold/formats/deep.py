@@ -35,7 +35,10 @@ def depth_of(picture: ImageFile, file: BinaryIO) -> Depth | None:
     match picture.format:
         case "PNG":
             mode = str(picture.tile[0][3]) if picture.tile else ""
-            return Depth(16, _PNG_CHANNELS[mode]) if mode in _PNG_CHANNELS else None
+            transparent = (
+                mode == "RGB;16B" and "transparency" in picture.info
+            )  # one colour is, which becomes alpha
+            return Depth(16, _PNG_CHANNELS[mode] + transparent) if mode in _PNG_CHANNELS else None
         case "PPM":
             return _depth_of_pnm(_start(file, 4096))
         case "JPEG2000":
@@ -59,7 +62,7 @@ def read(picture: ImageFile, file: BinaryIO, depth: Depth) -> Pixels:
             "AVIF": lambda content: imagecodecs.avif_decode(content, index=0),
         }[str(picture.format)]
         pixels = np.atleast_3d(decode(content))
-    if pixels.shape[:2] != (height, width) or pixels.dtype != depth.dtype:
+    if pixels.shape != (height, width, depth.channels) or pixels.dtype != depth.dtype:
         raise ImageError("damaged (its header does not agree with its pixels); remove it or replace it")
     if pixels.shape[2] == 2:
         pixels = np.concatenate([pixels[..., :1].repeat(3, axis=2), pixels[..., 1:]], axis=2)

@@ -80,7 +80,8 @@ def find(folder: Path | str) -> list[Path]:
         seen = f"{count:,} other file{'' if count == 1 else 's'}"
         known = " ".join(sorted(SUFFIXES))
         raise UsageError(
-            f"{Path(folder)} holds no images ({seen}); known suffixes: {known}" + "".join(f"; {hint}" for hint in _hints(found))
+            f"{Path(folder)} holds no images ({seen}); known suffixes: {known}"
+            + "".join(f"; {hint}" for hint in _hints(found))
         )
     return found.images
 

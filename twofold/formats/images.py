@@ -19,7 +19,7 @@ from twofold.formats.find import SUFFIXES, Found, find, find_all  # noqa: F401 -
 from twofold.formats.metadata import Metadata  # noqa: F401
 from twofold.formats.npy import Layout
 from twofold.formats.resize import resize  # noqa: F401
-from twofold.formats.stored import Stored, fit
+from twofold.formats.stored import Stored, fit, metadata_of_fitted  # noqa: F401
 from twofold.formats.values import Uint8, to_float, to_uint8  # noqa: F401
 from twofold.formats.write import best_suffix, holds, write  # noqa: F401
 

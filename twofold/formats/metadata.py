@@ -33,10 +33,6 @@ class Metadata(NamedTuple):
     exif: bytes = b""
     icc: bytes = b""
 
-    def in_srgb(self) -> "Metadata":
-        """The same for pixels that were converted to sRGB: its profile takes the place of another one."""
-        return self._replace(icc=srgb_profile() if self.icc else b"")
-
 
 @cache
 def srgb_profile() -> bytes:
@@ -85,10 +81,25 @@ def _exif(picture: Image.Image) -> bytes:
     try:
         block = picture.info.get("exif")
         if isinstance(block, bytes) and block:
-            return reset_orientation(b"Exif\0\0" + block.removeprefix(b"Exif\0\0"))
+            return checked_exif(reset_orientation(b"Exif\0\0" + block.removeprefix(b"Exif\0\0")))
         return b"" if picture.format == "TIFF" else _written(picture.getexif())
     except Exception:  # as in `orientation`
         return b""
+
+
+def checked_exif(block: bytes) -> bytes:
+    """An EXIF block, or nothing if it cannot be read."""
+    try:
+        directories(_loaded(block))
+    except Exception:  # as in `orientation`
+        return b""
+    return block
+
+
+def _loaded(block: bytes) -> Image.Exif:
+    exif = Image.Exif()
+    exif.load(block)
+    return exif
 
 
 def _written(exif: Image.Exif) -> bytes:
@@ -134,9 +145,16 @@ def of_tiff(file: BinaryIO, directory: int) -> bytes:
         for tag in KEPT:
             if tag in source:
                 kept[tag] = source[tag]
-        for part in (ExifTags.IFD.Exif, ExifTags.IFD.GPSInfo):
-            if found := source.get_ifd(part):
-                kept[int(part)] = found
+        for part, values in directories(source).items():
+            kept[int(part)] = values
         return kept.tobytes() if len(kept) else b""
     except Exception:  # as in `orientation`
         return b""
+
+
+def directories(exif: Image.Exif) -> dict[ExifTags.IFD, dict[int, Any]]:
+    """The directories of exposure and of place that an EXIF block has, without what points into its old file."""
+    found = {part: dict(exif.get_ifd(part)) for part in (ExifTags.IFD.Exif, ExifTags.IFD.GPSInfo)}
+    for values in found.values():
+        values.pop(ExifTags.IFD.Interop, None)
+    return {part: values for part, values in found.items() if values}

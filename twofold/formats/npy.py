@@ -35,11 +35,10 @@ def read(file: BinaryIO, layout: Layout) -> Stored:
     Args:
         layout: the order of the axes in the file.
     """
-    with _array_file(file) as member:
+    with _array_file(file) as (member, size):
         header = _header(member)
         facts = _facts(header, layout)
-        start = member.tell()
-        if member.seek(0, 2) - start < math.prod(header.shape) * header.dtype.itemsize:
+        if size - member.tell() < math.prod(header.shape) * header.dtype.itemsize:
             raise ImageError("damaged (the file is cut off); remove it or replace it")
         member.seek(0)
         array = npy_format.read_array(member, allow_pickle=False)
@@ -48,7 +47,7 @@ def read(file: BinaryIO, layout: Layout) -> Stored:
 
 def inspect(file: BinaryIO, layout: Layout) -> Facts:
     """The shape and the type, without reading the values."""
-    with _array_file(file) as member:
+    with _array_file(file) as (member, _):
         return _facts(_header(member), layout)
 
 
@@ -142,14 +141,15 @@ def _header(file: Any) -> Header:
 
 
 @contextmanager
-def _array_file(file: BinaryIO) -> Iterator[Any]:
-    """The `.npy` file itself, or the only member of an archive of arrays, opened to read and seek."""
-    prefix = file.read(4)
+def _array_file(file: BinaryIO) -> Iterator[tuple[Any, int]]:
+    """The `.npy` file itself, or the only member of an archive of arrays, opened to read and seek; its size in bytes."""
+    is_archive = file.read(2) == b"PK"
+    size = file.seek(0, 2)
     file.seek(0)
-    if not prefix:
+    if not size:
         raise ImageError("the file is empty; remove it or replace it")
-    if prefix[:2] != b"PK":
-        yield file
+    if not is_archive:
+        yield file, size
         return
     with zipfile.ZipFile(file) as archive:
         names = archive.namelist()
@@ -157,4 +157,4 @@ def _array_file(file: BinaryIO) -> Iterator[Any]:
             keys = ", ".join(name.removesuffix(".npy") for name in names[:8])
             raise ImageError(f"it is an archive of {len(names)} arrays ({keys}); save one array with np.save")
         with archive.open(names[0]) as member:
-            yield member
+            yield member, archive.getinfo(names[0]).file_size

@@ -8,9 +8,9 @@ import numpy as np
 from PIL import Image, TiffImagePlugin, UnidentifiedImageError
 from PIL.ImageFile import ImageFile
 
-from twofold.formats import deep, metadata
+from twofold.formats import deep, metadata, npy
 from twofold.formats.contract import Pixels
-from twofold.formats.facts import Facts, ImageError, bits_of, check_size
+from twofold.formats.facts import Facts, bits_of, check_size
 from twofold.formats.stored import Stored
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "AVIF", "GIF", "JPEG2000", "PPM")
@@ -79,15 +79,13 @@ def of_picture(picture: Image.Image, indices: bool = False) -> Stored:
     check_size(*picture.size, 4)
     facts = _facts(picture, None)
     picture.load()
-    about, turn = metadata.of_picture(picture), metadata.orientation(picture)
     if indices and facts.palette:
-        facts = facts._replace(channels=1, alpha=False)
-        return Stored(
-            upright(np.array(picture)[..., :1] if picture.mode == "PA" else _array(picture), turn),
-            facts,
-            about,
-        )
-    return Stored(upright(_pixels(picture), turn), facts, about)
+        facts, pixels = facts._replace(channels=1, alpha=False), _array(picture)[..., :1]
+    else:
+        pixels = _pixels(picture)
+    pixels = upright(pixels, metadata.orientation(picture))
+    height, width, _ = pixels.shape  # a PNG file may hold its orientation behind the pixels
+    return Stored(pixels, facts._replace(width=width, height=height), metadata.of_picture(picture))
 
 
 def upright(pixels: Pixels, orientation: int) -> Pixels:
@@ -120,18 +118,12 @@ def _facts(picture: Image.Image, depth: deep.Depth | None) -> Facts:
 def _pixels(picture: Image.Image) -> Pixels:
     """The pixels of a loaded picture as they lie, (H, W, C)."""
     if picture.mode == "F":
-        pixels = np.array(picture, np.float32)[..., None]
-        if bad := pixels.size - int(np.isfinite(pixels).sum()):
-            raise ImageError(
-                f"{bad:,} of its values are not finite (NaN or infinite); replace them with a number"
-            )
-        return pixels
+        return npy.to_pixels(_array(picture), "float32")
     if picture.mode.startswith("I"):
         return np.array(picture, np.int32 if picture.mode == "I" else np.uint16)[..., None]
     mode = "RGBA" if picture.has_transparency_data else "L" if picture.mode in ("1", "L") else "RGB"
-    return _array(
-        picture if picture.mode == mode and "transparency" not in picture.info else picture.convert(mode)
-    )
+    as_it_is = picture.mode == mode and "transparency" not in picture.info
+    return _array(picture if as_it_is else picture.convert(mode))
 
 
 def _array(picture: Image.Image) -> Pixels:

@@ -37,28 +37,34 @@ def fit(stored: Stored, contract: Contract) -> Pixels:
     Raises:
         ImageError: the channels differ, a value does not fit, or the scale of the values is unknown.
     """
-    pixels = to_srgb(stored) if contract.icc == "srgb" and stored.metadata.icc else stored.pixels
-    return _with_type(_with_channels(pixels, contract.channels, stored.facts), stored.facts, contract)
+    pixels = _to_srgb(stored) if contract.icc == "srgb" and _is_converted(stored) else stored.pixels
+    pixels = _with_fewer_channels(pixels, contract.channels, stored.facts)
+    return _with_more_channels(_with_type(pixels, stored.facts, contract), contract.channels, stored.facts)
 
 
 # ---- channels
 
 
-def _with_channels(pixels: Pixels, channels: int, facts: Facts) -> Pixels:
+def _with_fewer_channels(pixels: Pixels, channels: int, facts: Facts) -> Pixels:
+    """Alpha laid over white and colour as luma, where `channels` asks for it. The other counts are checked."""
     count = pixels.shape[2]
     if count == channels:
         return pixels
     if channels not in (1, 3, 4) or not (count in (1, 3) or (count == 4 and facts.alpha)):
         raise ImageError(f"it has {count} channels, not {channels}; give files with {channels} channels")
-    top = highest(pixels.dtype, facts.bits)
     if count == 4:
-        pixels = over_white(pixels, top)
-    if channels == 1:
-        return _luma(pixels)
-    if pixels.shape[2] == 1:
+        pixels = over_white(pixels, highest(pixels.dtype, facts.bits))
+    return _luma(pixels) if channels == 1 else pixels
+
+
+def _with_more_channels(pixels: Pixels, channels: int, facts: Facts) -> Pixels:
+    """Grey as three equal channels, and an opaque alpha."""
+    if pixels.shape[2] == 1 < channels:
         pixels = pixels.repeat(3, axis=2)
-    if channels == 4:
-        return np.concatenate([pixels, np.full_like(pixels[..., :1], top)], axis=2)
+    if pixels.shape[2] == 3 < channels:
+        bits = facts.bits if pixels.dtype == facts.dtype else pixels.itemsize * 8
+        opaque = np.full_like(pixels[..., :1], highest(pixels.dtype, bits))
+        pixels = np.concatenate([pixels, opaque], axis=2)
     return pixels
 
 
@@ -141,19 +147,32 @@ def _with_same_values(pixels: Pixels, dtype: np.dtype[Any]) -> Pixels:
 # ---- colour profile
 
 
-def to_srgb(stored: Stored) -> Pixels:
-    """The pixels of an 8-bit picture converted from its colour profile to sRGB; others as they are."""
+def metadata_of_fitted(stored: Stored, contract: Contract) -> Metadata:
+    """The metadata for pixels that `fit` made: those that were converted to sRGB have its profile."""
+    convert = contract.icc == "srgb" and _is_converted(stored)
+    return stored.metadata._replace(icc=srgb_profile()) if convert else stored.metadata
+
+
+def _is_converted(stored: Stored) -> bool:
+    """Whether the picture has a profile and 8 bits. The profiles of deeper ones need to know what white is."""
+    colours = stored.pixels.shape[2] - stored.facts.alpha
+    are_indices = stored.facts.palette and colours == 1
+    return (
+        bool(stored.metadata.icc) and stored.facts.dtype == "uint8" and colours in (1, 3) and not are_indices
+    )
+
+
+def _to_srgb(stored: Stored) -> Pixels:
+    """The pixels converted from the colour profile of the picture."""
     pixels, icc = stored.pixels, stored.metadata.icc
-    count = 3 if pixels.shape[2] == 4 and stored.facts.alpha else pixels.shape[2]
-    if pixels.dtype != np.uint8 or count not in (1, 3) or (stored.facts.palette and count == 1):
-        return pixels
-    grey = icc[16:20] == b"GRAY"
+    colours = pixels.shape[2] - stored.facts.alpha
+    is_grey = icc[16:20] == b"GRAY"
     try:
-        if is_srgb(icc) or (not grey and count == 1):
+        if is_srgb(icc) or (colours == 1 and not is_grey):
             return pixels
-        picture = Image.fromarray(pixels[..., 0] if grey else np.ascontiguousarray(pixels[..., :3]))
+        picture = Image.fromarray(pixels[..., 0] if is_grey else np.ascontiguousarray(pixels[..., :3]))
         profiles = (BytesIO(icc), BytesIO(srgb_profile()))
         converted = ImageCms.profileToProfile(picture, *profiles, outputMode="RGB")
     except (ImageCms.PyCMSError, OSError):  # a broken profile leaves a good picture
         return pixels
-    return np.concatenate([np.asarray(converted)[..., :count], pixels[..., count:]], axis=2)
+    return np.concatenate([np.asarray(converted)[..., :colours], pixels[..., colours:]], axis=2)

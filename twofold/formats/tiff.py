@@ -11,6 +11,7 @@ from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 import tifffile
+from PIL import UnidentifiedImageError
 
 from twofold.formats import metadata, npy, pictures
 from twofold.formats.contract import Pixels
@@ -49,8 +50,8 @@ def read(file: BinaryIO, suffix: str, indices: bool) -> Stored:
             pixels = _finished(_hwc(page.asarray(squeeze=False, maxworkers=1)), page, kind, facts)
             return Stored(pictures.upright(pixels, _orientation(page)), facts, _metadata(page, file))
         about = _metadata(page, file)
-    file.seek(0)
-    stored = pictures.read(file, suffix, indices)
+    with _by_pillow(file):
+        stored = pictures.read(file, suffix, indices)
     return Stored(stored.pixels, stored.facts._replace(frames=frames), about)
 
 
@@ -60,8 +61,8 @@ def inspect(file: BinaryIO, suffix: str) -> Facts:
         kind = _kind(page)
         if not kind.by_pillow:
             return _facts(page, kind, frames)
-    file.seek(0)
-    return pictures.inspect(file, suffix)._replace(frames=frames)
+    with _by_pillow(file):
+        return pictures.inspect(file, suffix)._replace(frames=frames)
 
 
 def read_window(file: BinaryIO, rows: slice, columns: slice) -> Pixels | None:
@@ -86,6 +87,15 @@ def _first_page(file: BinaryIO) -> Iterator[tuple[Any, int]]:
         raise ImageError(f"damaged ({error}); remove it or replace it") from error
 
 
+@contextmanager
+def _by_pillow(file: BinaryIO) -> Iterator[None]:
+    file.seek(0)
+    try:
+        yield
+    except UnidentifiedImageError:
+        raise ImageError("it is of a kind of TIFF that is not read; save it as grey or RGB") from None
+
+
 # ---- tags
 
 
@@ -108,10 +118,8 @@ def _kind(page: Any) -> _Kind:
         extra = (_UNASSOCIATED,)  # as other readers take it
     single = samples - _COLOURS[photometric] == 1
     alpha = single and extra[-1:] in ((_ASSOCIATED,), (_UNASSOCIATED,))
-    apart = photometric in _GREY and page.planarconfig == 2
-    plain = (
-        photometric in (0, 1, 2) and (int(page.compression) not in _JPEG or apart) and page.bitspersample >= 8
-    )
+    lossy_colours = int(page.compression) in _JPEG and not (photometric in _GREY and page.planarconfig == 2)
+    plain = photometric in (0, 1, 2) and not lossy_colours and page.bitspersample >= 8
     narrow = page.bitspersample <= 8 and page.dtype.kind in "ub"
     if not plain and samples - _COLOURS[photometric] > alpha:
         raise ImageError(
@@ -122,13 +130,9 @@ def _kind(page: Any) -> _Kind:
             f"it stores {page.bitspersample} bits as {page.photometric.name} with {page.compression.name}, which is not "
             "read; save it as grey or RGB"
         )
-    return _Kind(
-        page.bitspersample,
-        samples,
-        alpha,
-        alpha and extra[-1] == _ASSOCIATED,
-        not plain or (narrow and alpha and samples == 4),
-    )
+    premultiplied = alpha and extra[-1] == _ASSOCIATED
+    by_pillow = not plain or (narrow and premultiplied and samples == 4)
+    return _Kind(page.bitspersample, samples, alpha, premultiplied, by_pillow)
 
 
 def _facts(page: Any, kind: _Kind, frames: int) -> Facts:

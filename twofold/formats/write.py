@@ -15,7 +15,7 @@ from twofold.files import replacing
 from twofold.formats import write_tiff
 from twofold.formats.contract import DTYPES, Pixels
 from twofold.formats.facts import ImageError
-from twofold.formats.metadata import Metadata
+from twofold.formats.metadata import Metadata, checked_exif
 from twofold.formats.stored import highest
 
 _Kinds = Mapping[str, Sequence[int]]
@@ -92,7 +92,8 @@ def write(
             f"cannot write {path}: {suffix} does not hold {dtype} with {channels} "
             f"channel{'s' * (channels > 1)}; use {best_suffix(dtype, channels)} or .npy"
         )
-    metadata = metadata._replace(icc=metadata.icc if _fits(metadata.icc, suffix, channels) else b"")
+    icc = metadata.icc if _fits(metadata.icc, suffix, channels) else b""
+    metadata = metadata._replace(exif=checked_exif(metadata.exif), icc=icc)
     pixels, has_alpha = _with_alpha(pixels, alpha, suffix)
     try:
         with replacing(path) as aside, aside.open("wb") as file:

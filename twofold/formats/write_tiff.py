@@ -10,7 +10,7 @@ import tifffile
 from PIL import ExifTags, Image, TiffImagePlugin
 
 from twofold.formats.contract import Pixels
-from twofold.formats.metadata import KEPT, Metadata
+from twofold.formats.metadata import KEPT, Metadata, directories
 
 _PLACES = {ExifTags.IFD.Exif: 34664, ExifTags.IFD.GPSInfo: 34852}
 """For each EXIF directory the number of an unused tag that keeps its place free, as tifffile does not write it itself."""
@@ -43,11 +43,7 @@ def write(
         how["extrasamples"] = ["unspecified"] * (extra - has_alpha) + ["unassalpha"] * has_alpha
     if metadata.dpi:
         how |= {"resolution": metadata.dpi, "resolutionunit": "inch"}
-    exif = Image.Exif()
-    exif.load(metadata.exif)
-    directories = {part: found for part in _PLACES if (found := exif.get_ifd(part))}
-    tags = [(int(tag), "s", 0, str(exif[tag]), True) for tag in KEPT if tag in exif]
-    tags += [(_PLACES[part], "I", 1, 0, True) for part in directories]
+    tags, parts = _exif(metadata.exif)
     made = BytesIO()
     tifffile.imwrite(
         made,
@@ -62,18 +58,34 @@ def write(
         extratags=tags,
         **how,
     )
-    for part, found in directories.items():
-        _append_directory(made, part, found)
+    for part, directory in parts.items():
+        _append(made, part, directory)
     file.write(made.getbuffer())
 
 
-def _append_directory(made: BytesIO, part: ExifTags.IFD, values: dict[int, Any]) -> None:
+def _exif(
+    block: bytes,
+) -> tuple[list[tuple[Any, ...]], dict[ExifTags.IFD, TiffImagePlugin.ImageFileDirectory_v2]]:
+    """The tags that describe the picture, with the places of its EXIF directories, and these; nothing if it is broken."""
+    try:
+        exif, parts = Image.Exif(), {}
+        exif.load(block)
+        for part, values in directories(exif).items():
+            parts[part] = TiffImagePlugin.ImageFileDirectory_v2(b"II*\0\0\0\0\0", group=part)
+            for number, value in values.items():
+                parts[part][number] = value
+            parts[part].tobytes(0)
+        texts = {int(tag): str(exif[tag]).encode("latin-1", "replace") for tag in KEPT if tag in exif}
+        tags: list[tuple[Any, ...]] = [(tag, "s", 0, text, True) for tag, text in texts.items()]
+    except Exception:  # cameras write many kinds of broken EXIF
+        return [], {}
+    return tags + [(_PLACES[part], "I", 1, 0, True) for part in parts], parts
+
+
+def _append(made: BytesIO, part: ExifTags.IFD, directory: TiffImagePlugin.ImageFileDirectory_v2) -> None:
     """Write an EXIF directory to the end of the file, and where it is into the tag that keeps its place."""
     start = made.seek(0, 2)
     start += made.write(bytes(start % 2))
-    directory = TiffImagePlugin.ImageFileDirectory_v2(b"II*\0\0\0\0\0", group=part)
-    for number, value in values.items():
-        directory[number] = value
     made.write(directory.tobytes(start))
     made.seek(0)
     with tifffile.TiffFile(made) as tiff:
