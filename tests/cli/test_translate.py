@@ -173,7 +173,7 @@ def test_damaged_and_foreign_models_are_refused(noise, refuses, model, made):
     Path("cut.safetensors").write_bytes(whole[:-9])
     assert "copy it again" in refuses("translate", "cut.safetensors", "in", "-o", "out", code=1)
     assert "copy it again" in refuses("info", "cut.safetensors", code=1)
-    Path("newer.safetensors").write_bytes(whole.replace(rb"\"format\": 1", rb"\"format\": 9"))
+    Path("newer.safetensors").write_bytes(whole.replace(rb"\"format\": 2", rb"\"format\": 9"))
     assert "update twofold" in refuses("translate", "newer.safetensors", "in", "-o", "out", code=1)
 
 

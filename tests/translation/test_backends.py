@@ -56,6 +56,17 @@ def test_the_same_picture_within_a_level(request, backend, name):
         assert all(largest_difference(each, expected) <= 1 for each in other.arrays([image, image]))
 
 
+@pytest.mark.parametrize("backend", ["openvino", "onnxruntime"])
+def test_deep_images_within_a_level(by_contract, bands, ct, backend):
+    skip_without(backend)
+    plain = by_contract(bands, ct, resize="shortest")
+    other = Translator(plain.generator, plain.header, backend=backend)
+    image = np.random.default_rng(0).integers(0, 4096, (40, 70, 6), np.uint16)
+    expected = plain.array(image)
+    assert expected.std() > 50 and other.array(image).dtype == np.int16
+    assert largest_difference(other.array(image), expected) <= 1
+
+
 def test_openvino_sends_no_telemetry():
     skip_without("openvino")
     code = (

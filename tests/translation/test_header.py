@@ -79,9 +79,9 @@ ONE = {"values": [[0]], "names": [], "palette": [], "onehot": False}
         *(("source.channels", value) for value in (10**9, 0, -1, 2, True, "1", 1.0)),
         *(
             ("source.low", value)
-            for value in ([5000.0], [float("nan")], [float("-inf")], [-1e308], [], 5, ["0"])
+            for value in ([5000.0], [float("nan")], [float("-inf")], [-1e308], [-1e38], [], 5, ["0"])
         ),
-        *(("source.high", value) for value in ([0.0], [10**400], [1e9], [1.0, 2.0], None)),
+        *(("source.high", value) for value in ([0.0], [10**400], [1e38], [1.0, 2.0], None)),
         *(("source.found", value) for value in ("guess", 1)),
         *(("source.icc", value) for value in ("cmyk", None)),
         ("source.surprise", 1),

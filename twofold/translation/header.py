@@ -1,7 +1,6 @@
 """The header of a model file: which network the weights belong to, and how to feed it. Read without torch."""
 
 import json
-import math
 from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
@@ -12,10 +11,9 @@ from pydantic import BaseModel, ConfigDict, Field, Strict, TypeAdapter
 from pydantic.dataclasses import dataclass
 from safetensors import SafetensorError, safe_open
 
-from twofold.data.settings import ResizeName
 from twofold.errors import TwofoldError, UsageError
 from twofold.formats.contract import Contract, Labels
-from twofold.formats.scale import Geometry
+from twofold.formats.scale import Geometry, ResizeName
 
 FORMAT = 2
 """The newest version of the header: the one that runs write, and the newest that this package reads.
@@ -28,6 +26,9 @@ MAX_SIZE = 2**14
 
 MAX_CLASSES = 2**16
 """Most classes of label maps that a header may name: as many as 16 bits have values."""
+
+MAX_VALUE, MAX_DOUBLE = 1e37, 1e300
+"""Largest limits of a range: the arithmetic with them stays finite, in float32 and for float64 images."""
 
 Side = Annotated[int, Field(ge=1, le=MAX_SIZE)]
 
@@ -97,8 +98,9 @@ class Header:
         Raises:
             ValueError: a contract or the geometry is not one that a header may hold.
         """
-        contracts = (json.loads(json.dumps(contract.to_dict())) for contract in (source, target))  # no tuples
-        first, second = contracts
+        first, second = (
+            json.loads(json.dumps(each.to_dict())) for each in (source, target)
+        )  # lists, no tuples
         return cls(
             network,
             direction,
@@ -181,20 +183,20 @@ def _contract(content: dict[str, Any]) -> Contract:
     if content.keys() - Contract.__dataclass_fields__.keys():
         raise ValueError(f"a contract has the keys {', '.join(Contract.__dataclass_fields__)}")
     contract = _CONTRACT.validate_json(json.dumps(content), strict=True)
-    limits = (np.iinfo if np.dtype(contract.dtype).kind in "iu" else np.finfo)(contract.dtype)
-    spans = [high - low for low, high in zip(contract.low, contract.high, strict=True)]
-    if not all(map(math.isfinite, spans)) or not max(spans) <= 2 * (float(limits.max) - float(limits.min)):
-        raise ValueError(f"{contract.dtype} does not have the range {contract.low} to {contract.high}")
+    largest = MAX_DOUBLE if contract.dtype == "float64" else MAX_VALUE
+    if not all(abs(limit) <= largest for limit in (*contract.low, *contract.high)):  # NaN neither
+        raise ValueError(f"a range lies between {-largest:g} and {largest:g}")
     if contract.labels:
-        _check_labels(contract.labels, contract, limits)
+        _check_labels(contract.labels, contract)
     return contract
 
 
-def _check_labels(labels: Labels, contract: Contract, limits: np.iinfo[Any] | np.finfo[Any]) -> None:
+def _check_labels(labels: Labels, contract: Contract) -> None:
     if not 1 <= len(labels.values) <= MAX_CLASSES or len(labels.palette) > MAX_CLASSES:
         raise ValueError(f"label maps have 1 to {MAX_CLASSES:,} classes")
     if {len(value) for value in labels.values} != {contract.channels}:
         raise ValueError(f"a class has {contract.channels} numbers, one for each channel")
+    limits = np.iinfo(contract.dtype)
     if not all(limits.min <= part <= limits.max for value in labels.values for part in value):
         raise ValueError(f"{contract.dtype} does not hold every class")
 
