@@ -48,7 +48,9 @@ def known(path, values):
 def test_pairs_with_label_maps(pairs, call, tiny, way, onehot):
     """Photographs to label maps, and back; ids in their order, and one channel for each class."""
     pairs(lambda classes: Image.fromarray(IDS[classes]))
-    folders, option = (["photos", "maps"], "--labels-b") if way == "ab" else (["maps", "photos"], "--labels-a")
+    folders, option = (
+        (["photos", "maps"], "--labels-b") if way == "ab" else (["maps", "photos"], "--labels-a")
+    )
     more = ["--data.onehot"] if onehot else []
     result = call("train", *folders, "--method", "pix2pix", option, *more, "--out", "run", *tiny())
     assert (result.code, result.err) == (0, "")
@@ -87,7 +89,10 @@ def test_a_palette_comes_back_and_the_classes_are_scored_without_options(pairs, 
 def test_colours_stay_colours_in_unpaired_runs(pairs, call, tiny):
     pairs(lambda classes: indexed(classes).convert("RGB"))
     for onehot in ([], ["--data.onehot"]):
-        assert call("train", "photos", "maps", "--labels-b", *onehot, "--out", f"run{len(onehot)}", *tiny()).code == 0
+        assert (
+            call("train", "photos", "maps", "--labels-b", *onehot, "--out", f"run{len(onehot)}", *tiny()).code
+            == 0
+        )
         assert call("translate", f"run{len(onehot)}", "photos", "-o", f"out{len(onehot)}").code == 0
         for i in range(6):
             pixels = images.read(f"out{len(onehot)}/{i}.png", 3)
@@ -97,7 +102,14 @@ def test_colours_stay_colours_in_unpaired_runs(pairs, call, tiny):
 def test_labels_are_suggested_never_assumed(pairs, call, tiny):
     pairs(lambda classes: Image.fromarray(IDS[classes]))
     result = call("data", "check", "photos", "maps")
-    assert result.code == 0 and "if these are label maps, train with --labels-b" in result.out.replace("\n   ", " ")
+    assert result.code == 0 and "if these are label maps, train with --labels-b" in result.out.replace(
+        "\n   ", " "
+    )
+    checked = call("data", "check", "photos", "maps", "--labels-b")
+    assert (
+        checked.code == 0 and "6 label maps, 1 channel" in checked.out and "if these are" not in checked.out
+    )
+    assert call("data", "check", "photos", "maps", "--labels-a").code == 1
     said = call("train", "photos", "maps", "--out", "run", *tiny(), "--dry-run").out
     assert "labels_b: false" in said and "label maps" not in said
 

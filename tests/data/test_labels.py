@@ -80,7 +80,9 @@ def test_black_and_white_masks_stored_as_jpeg_have_two_classes():
 
 
 def test_photographs_and_damaged_ids_are_no_label_maps():
-    with pytest.raises(UsageError, match=r"^B: 3\.png has [\d,]+ different values, and no few of them stand out: not a"):
+    with pytest.raises(
+        UsageError, match=r"^B: 3\.png has [\d,]+ different values, and no few of them stand out: not a"
+    ):
         find_classes("B", {f"{i}.png": look_at(photo(i)[: 40 + 9 * i]) for i in range(4)})
     smooth = {f"{i}.jpg": look_at(jpeg(photo(i, noise=0))) for i in range(4)}
     with pytest.raises(UsageError, match="leave out --labels-a, or store the label maps as PNG"):
@@ -91,7 +93,9 @@ def test_photographs_and_damaged_ids_are_no_label_maps():
 
 
 def test_numbers_of_instances_are_no_classes():
-    seen = {f"{i}.png": look_at((np.arange(200) + 200 * i).astype(np.uint16)[:, None, None]) for i in range(3)}
+    seen = {
+        f"{i}.png": look_at((np.arange(200) + 200 * i).astype(np.uint16)[:, None, None]) for i in range(3)
+    }
     with pytest.raises(UsageError, match=r"B: 0\.png has 200 different values, all files together 600"):
         find_classes("B", seen)
 
@@ -163,7 +167,10 @@ def test_ids_that_follow_each_other_look_like_label_maps():
     [
         ("photographs", photo),
         ("smooth pictures", lambda i: photo(i, noise=0)),
-        ("dark fluorescence", lambda i: grey(np.random.default_rng(i).poisson(3 + 15 * np.exp(-((X - 60) ** 2) / 400)))),
+        (
+            "dark fluorescence",
+            lambda i: grey(np.random.default_rng(i).poisson(3 + 15 * np.exp(-((X - 60) ** 2) / 400))),
+        ),
         ("one bit", lambda i: grey((np.sin(X / 5 + i) > 0) * 255)),
         ("dithered", lambda i: np.array(Image.fromarray(photo(i)).convert("1").convert("L"))[..., None]),
         ("16 grey levels", lambda i: photo(i)[..., :1] // 16 * 17),

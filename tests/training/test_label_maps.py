@@ -18,7 +18,14 @@ COLOURS = Contract(
 SMALL = {
     "a": "A",
     "b": "B",
-    "data": {"size": 32, "channels_a": 1, "channels_b": 3, "labels_a": True, "labels_b": True, "onehot": True},
+    "data": {
+        "size": 32,
+        "channels_a": 1,
+        "channels_b": 3,
+        "labels_a": True,
+        "labels_b": True,
+        "onehot": True,
+    },
     "generator": {"network": "resnet-6", "width": 4},
     "discriminator": {"width": 4, "layers": 1},
 }
@@ -57,7 +64,9 @@ def test_pix2pix_learns_classes_one_by_one():
     trainer = Trainer(built)
     a = maps(IDS, 0)
     colour_of = dict(zip(IDS.labels.ids, COLOURS.labels.values[1:4], strict=True))
-    answers = np.array([[colour_of[v] for v in row] for row in a.flatten(1).to(torch.int64).tolist()], np.uint8)
+    answers = np.array(
+        [[colour_of[v] for v in row] for row in a.flatten(1).to(torch.int64).tolist()], np.uint8
+    )
     b = torch.from_numpy(answers.reshape(2, 32, 32, 3)).permute(0, 3, 1, 2)
     batch = Batch(to_network(a, IDS), to_network(b, COLOURS))
     for _ in range(30):

@@ -125,7 +125,9 @@ def _open(path: Path, job: Job, verify: bool) -> FolderCache | None:
         places = {name: (offset, height, width) for name, (offset, height, width) in index["places"].items()}
         pixels = _map(path, size)
         stats = _stats_at_end(pixels, len(files), job[1])
-        seen = {name: labels.from_json(row) for name, row in index["seen"].items()} if "seen" in index else None
+        seen = (
+            {name: labels.from_json(row) for name, row in index["seen"].items()} if "seen" in index else None
+        )
         with suppress(OSError):  # a shared cache may be read-only
             os.utime(path)  # the least recently used is removed first
     except (OSError, ValueError, LookupError, TypeError, AttributeError, OverflowError):

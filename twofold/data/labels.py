@@ -10,7 +10,15 @@ from numpy.typing import NDArray
 from twofold.errors import UsageError
 from twofold.formats.contract import Contract, Labels, Pixels
 from twofold.formats.values import Uint8
-from twofold.metrics.labels import MAX_CLASSES, clear_colours, flat_parts, hexadecimal, packed, to_rgb, unpacked
+from twofold.metrics.labels import (
+    MAX_CLASSES,
+    clear_colours,
+    flat_parts,
+    hexadecimal,
+    packed,
+    to_rgb,
+    unpacked,
+)
 
 LOSSY = (".jpg", ".jpeg", ".jfif")
 """Suffixes of formats that change the values of label maps, so that their classes are searched for."""
@@ -51,9 +59,7 @@ def look_at(pixels: Pixels) -> Seen:
     counts = np.bincount(places[flat], minlength=len(values))
     kept = np.sort(np.argsort(-counts, kind="stable")[:MAX_CLASSES])
     rows = values[kept, None] if pixels.shape[2] == 1 else unpacked(values[kept])
-    return Seen(
-        len(values), int(flat.sum()), tuple(map(tuple, rows.tolist())), tuple(map(int, counts[kept]))
-    )
+    return Seen(len(values), int(flat.sum()), tuple(map(tuple, rows.tolist())), tuple(map(int, counts[kept])))
 
 
 def from_json(row: Sequence[Any]) -> Seen:
@@ -81,7 +87,9 @@ def find_classes(domain: str, seen: Mapping[str, Seen]) -> tuple[Value, ...]:
         union = _clear_values(domain, seen)
     if len(union) < 2:
         only = " ".join(map(str, union[0])) if union else "none"
-        raise UsageError(f"{domain}: all label maps hold one value alone, {only}; give label maps of 2 classes or more")
+        raise UsageError(
+            f"{domain}: all label maps hold one value alone, {only}; give label maps of 2 classes or more"
+        )
     return tuple(union)
 
 
@@ -126,7 +134,9 @@ def common_palette(palettes: Sequence[Palette]) -> Palette:
 def held_out_only(seen: Mapping[str, Seen], labels: Labels) -> dict[str, list[int]]:
     """The ids of held-out label maps that no class has, by file; they count as the nearest class."""
     known = set(labels.values)
-    unknown = {name: sorted(v for v, *rest in set(each.values) - known if not rest) for name, each in seen.items()}
+    unknown = {
+        name: sorted(v for v, *rest in set(each.values) - known if not rest) for name, each in seen.items()
+    }
     return {name: ids for name, ids in unknown.items() if ids}
 
 

@@ -16,6 +16,7 @@ from twofold.formats import images
 from twofold.formats.contract import DTYPES, Contract, whole_range
 from twofold.prefetch import prefetch
 
+
 def scan(
     path: Path, files: Iterable[File] | None = None, part: Part = "whole", suffix: str = "", source: str = ""
 ) -> Folder:

@@ -108,7 +108,8 @@ def label_measure(inputs: Inputs) -> Measure:
         table.rows.append(Row("one label", {x.name: y for x, y in zip(columns, floor, strict=True)}))
         scores = zip(scale.classes, *labels.per_class(np.sum(values, 0)), strict=True)
         table.details["classes"] = [
-            each | {"accuracy": six_digits(accuracy), "iou": six_digits(iou)} for each, accuracy, iou in scores
+            each | {"accuracy": six_digits(accuracy), "iou": six_digits(iou)}
+            for each, accuracy, iou in scores
         ]
 
     return Measure(columns, value, label_estimates, complete=complete, notes=[scale.note])
