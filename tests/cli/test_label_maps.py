@@ -16,9 +16,9 @@ IDS = np.array([0, 3, 90, 200], np.uint8)
 
 
 @pytest.fixture
-def pairs(folders, monkeypatch):
-    """./photos and ./maps: maps(lambda classes: a PIL picture), 6 of each under the same names."""
-    monkeypatch.setenv("TWOFOLD_CACHE", str(folders / "cache"))
+def pairs(folders, made, monkeypatch):
+    """Makes ./photos and ./maps, 6 each under the same names: pairs(lambda classes: a PIL picture)."""
+    monkeypatch.setenv("TWOFOLD_CACHE", str(made.cache))
 
     def make(picture):
         Path("maps").mkdir()
@@ -48,12 +48,14 @@ def known(path, values):
 def test_pairs_with_label_maps(pairs, call, tiny, way, onehot):
     """Photographs to label maps, and back; ids in their order, and one channel for each class."""
     pairs(lambda classes: Image.fromarray(IDS[classes]))
-    folders, option = (["photos", "maps"], "--labels-b") if way == "ab" else (["maps", "photos"], "--labels-a")
+    folders, option = (
+        (["photos", "maps"], "--labels-b") if way == "ab" else (["maps", "photos"], "--labels-a")
+    )
     more = ["--data.onehot"] if onehot else []
     result = call("train", *folders, "--method", "pix2pix", option, *more, "--out", "run", *tiny())
     assert (result.code, result.err) == (0, "")
-    side = way.index("b").__index__()
-    assert f"{'AB'[1 - folders.index('photos')]}: uint8, label maps of 4 classes: 0, 3, 90, 200" in result.out
+    side = way.index("b")
+    assert f"{'AB'[side]}: uint8, label maps of 4 classes: 0, 3, 90, 200" in result.out
     header = read_header(Run(Path("run")).newest_snapshot("ab"))
     network = (header.network["in_channels"], header.network["out_channels"])
     assert network == ((3, 4) if onehot else (3, 1))[:: 1 if side else -1]
@@ -69,7 +71,7 @@ def test_a_palette_comes_back_and_the_classes_are_scored_without_options(pairs, 
     pairs(indexed)
     arguments = ["--method", "pix2pix", "--labels-b", "--out", "run"]
     assert call("train", "photos", "maps", *arguments, *tiny()).code == 0
-    assert call("translate", "run", "photos", "-o", "out").code == 0
+    assert call("translate", "run", "photos", "-o", "out", "--precision", "float32").code == 0
     for i in range(6):
         with Image.open(f"out/{i}.png") as picture:
             assert picture.mode == "P" and picture.getpalette()[:12] == [part for c in PALETTE for part in c]
@@ -87,7 +89,10 @@ def test_a_palette_comes_back_and_the_classes_are_scored_without_options(pairs, 
 def test_colours_stay_colours_in_unpaired_runs(pairs, call, tiny):
     pairs(lambda classes: indexed(classes).convert("RGB"))
     for onehot in ([], ["--data.onehot"]):
-        assert call("train", "photos", "maps", "--labels-b", *onehot, "--out", f"run{len(onehot)}", *tiny()).code == 0
+        assert (
+            call("train", "photos", "maps", "--labels-b", *onehot, "--out", f"run{len(onehot)}", *tiny()).code
+            == 0
+        )
         assert call("translate", f"run{len(onehot)}", "photos", "-o", f"out{len(onehot)}").code == 0
         for i in range(6):
             pixels = images.read(f"out{len(onehot)}/{i}.png", 3)
@@ -97,8 +102,16 @@ def test_colours_stay_colours_in_unpaired_runs(pairs, call, tiny):
 def test_labels_are_suggested_never_assumed(pairs, call, tiny):
     pairs(lambda classes: Image.fromarray(IDS[classes]))
     result = call("data", "check", "photos", "maps")
-    assert result.code == 0 and "if these are label maps, train with --labels-b" in result.out.replace("\n   ", " ")
-    assert "label" not in call("train", "photos", "maps", "--out", "run", *tiny(), "--dry-run").out.split("labels_a")[0]
+    assert result.code == 0 and "if these are label maps, train with --labels-b" in result.out.replace(
+        "\n   ", " "
+    )
+    checked = call("data", "check", "photos", "maps", "--labels-b")
+    assert (
+        checked.code == 0 and "6 label maps, 1 channel" in checked.out and "if these are" not in checked.out
+    )
+    assert call("data", "check", "photos", "maps", "--labels-a").code == 1
+    said = call("train", "photos", "maps", "--out", "run", *tiny(), "--dry-run").out
+    assert "labels_b: false" in said and "label maps" not in said
 
 
 def test_photographs_are_no_label_maps(pairs, tiny, refuses):

@@ -40,7 +40,9 @@ def maps(tmp_path):
             if isinstance(made, np.ndarray) and suffix == "npy":
                 np.save(folder / f"{i}.npy", made)
             else:
-                (Image.fromarray(made) if isinstance(made, np.ndarray) else made).save(folder / f"{i}.{suffix}")
+                (Image.fromarray(made) if isinstance(made, np.ndarray) else made).save(
+                    folder / f"{i}.{suffix}"
+                )
         return folder
 
     return make
@@ -68,7 +70,9 @@ def test_a_palette_keeps_its_indices_and_a_transparent_one_too(fill, build, smal
     settings = small(labels_b=True, resize="crop", cache=cache)
     for i, image in enumerate(stored(manifest, settings)):
         assert np.array_equal(image[..., 0], classes(i))
-    assert build(tmp := manifest.a.folder.path, folder, labels_b=True, resize="crop", cache=cache)[0] == manifest, tmp
+    assert (
+        build(tmp := manifest.a.folder.path, folder, labels_b=True, resize="crop", cache=cache)[0] == manifest
+    ), tmp
 
 
 def test_palettes_that_differ_mean_colours(fill, build, maps):
@@ -121,12 +125,16 @@ def test_ids_that_are_held_out_alone_are_named(fill, build, maps):
 
 def test_what_is_no_label_map_stops_training_and_the_check_says_so(fill, build, small, maps):
     a, b = fill("A", 5), fill("B", 5)
-    with pytest.raises(UsageError, match=r"^B: 0\.png has \d+ different values, and no few of them stand out"):
+    with pytest.raises(
+        UsageError, match=r"^B: 0\.png has \d+ different values, and no few of them stand out"
+    ):
         build(a, b, labels_b=True)
     checked = check(a, b, small(labels_b=True))
     assert not checked.ready and checked.problems[0][:3] == ("error", "labels", "B")
     floats = maps(lambda i: classes(i).astype(np.float32), suffix="npy")
-    with pytest.raises(UsageError, match=r"B: 0\.npy holds float32 values of 1 channels, which are no classes"):
+    with pytest.raises(
+        UsageError, match=r"B: 0\.npy holds float32 values of 1 channels, which are no classes"
+    ):
         build(a, floats, labels_b=True)
 
 

@@ -1,12 +1,20 @@
 """The classes of a training set, and which sets look like label maps."""
 
 import io
+import json
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from twofold.data.labels import common_palette, find_classes, held_out_only, look_at, look_like_labels
+from twofold.data.labels import (
+    common_palette,
+    find_classes,
+    from_json,
+    held_out_only,
+    look_at,
+    look_like_labels,
+)
 from twofold.errors import UsageError
 from twofold.formats.contract import Labels
 
@@ -32,6 +40,11 @@ def jpeg(image, quality=80):
     return np.atleast_3d(np.array(Image.open(file)))
 
 
+def look(make, count, suffix):
+    """What each of some label maps holds: of make(0) as 0.png, and so on."""
+    return {(name := f"{i}.{suffix}"): look_at(make(i), name) for i in range(count)}
+
+
 # ---- the classes
 
 
@@ -39,34 +52,40 @@ def jpeg(image, quality=80):
 def test_ids_are_all_values_of_the_set_in_ascending_order(dtype):
     values = np.array([0, 3, 7, 100, 2])
     maps = {f"{i}.png": values[blocks(k, i)].astype(dtype)[..., None] for i, k in enumerate((3, 4, 5))}
-    assert find_classes("B", {name: look_at(each) for name, each in maps.items()}) == (
+    assert find_classes("B", {name: look_at(each, name) for name, each in maps.items()}) == (
         *((0,), (2,), (3,), (7,), (100,)),
     )
 
 
 def test_colours_are_all_colours_of_the_set():
     palette = np.array([[255, 0, 0], [0, 255, 0], [0, 0, 255], [0, 0, 254]], np.uint8)
-    seen = {f"{i}.png": look_at(palette[blocks(k, i)]) for i, k in enumerate((2, 4))}
+    seen = look(lambda i: palette[blocks(2 + 2 * i, i)], 2, "png")
     assert find_classes("B", seen) == ((0, 0, 254), (0, 0, 255), (0, 255, 0), (255, 0, 0))
 
 
-def test_what_was_seen_counts_pixels_as_a_loop_does():
-    image = np.random.default_rng(0).choice([0, 3, 50], (9, 11))[..., None].astype(np.uint8)
-    seen = look_at(image)
+@pytest.mark.parametrize("name", ["0.png", "0.jpg"])
+@pytest.mark.parametrize("colours", [False, True])
+def test_what_was_seen_counts_pixels_as_a_loop_does(name, colours):
+    levels = (
+        np.random.default_rng(0).choice([0, 3, 50], (9, 11), p=[0.7, 0.2, 0.1])[..., None].astype(np.uint8)
+    )
+    image = levels.repeat(3, 2) if colours else levels
+    seen = look_at(image, name)
     counts = dict.fromkeys([0, 3, 50], 0)
     for y in range(9):
         for x in range(11):
             around = [(y - 1, x), (y + 1, x), (y, x - 1), (y, x + 1)]
             inside = [p for p in around if 0 <= p[0] < 9 and 0 <= p[1] < 11]
-            if all(abs(int(image[p][0]) - int(image[y, x, 0])) <= 6 for p in inside):
-                counts[int(image[y, x, 0])] += 1
-    assert dict(zip((v for (v,) in seen.values), seen.counts, strict=True)) == counts
-    assert (seen.distinct, seen.flat) == (3, sum(counts.values()))
+            flat = all(abs(int(levels[p][0]) - int(levels[y, x, 0])) <= 6 for p in inside)
+            counts[int(levels[y, x, 0])] += flat or name == "0.png"
+    assert dict(zip((value[0] for value in seen.values), seen.counts, strict=True)) == counts
+    assert (seen.distinct, seen.clear) == (3, sum(counts.values()))
+    assert from_json(json.loads(json.dumps(seen))) == seen
 
 
 def test_the_colours_of_jpeg_label_maps_are_those_that_stand_out():
     palette = np.array([[0, 0, 255], [0, 0, 170], [255, 85, 0], [170, 255, 85], [0, 255, 255]], np.uint8)
-    seen = {f"{i}.jpg": look_at(jpeg(palette[blocks(5, i, 12)])) for i in range(6)}
+    seen = look(lambda i: jpeg(palette[blocks(5, i, 12)]), 6, "jpg")
     assert max(each.distinct for each in seen.values()) > 256
     found = np.array(find_classes("B", seen), int)
     nearest = np.abs(found[:, None] - palette.astype(int)).max(-1)
@@ -74,24 +93,26 @@ def test_the_colours_of_jpeg_label_maps_are_those_that_stand_out():
 
 
 def test_black_and_white_masks_stored_as_jpeg_have_two_classes():
-    seen = {f"{i}.JPG": look_at(jpeg((blocks(2, i, 12) * 255).astype(np.uint8)[..., None])) for i in range(3)}
+    seen = look(lambda i: jpeg(grey(blocks(2, i, 12) * 255)), 3, "JPG")
     assert max(each.distinct for each in seen.values()) > 2
     assert find_classes("A", seen) == ((0,), (255,))
 
 
 def test_photographs_and_damaged_ids_are_no_label_maps():
-    with pytest.raises(UsageError, match=r"^B: 3\.png has [\d,]+ different values, and no few of them stand out: not a"):
-        find_classes("B", {f"{i}.png": look_at(photo(i)[: 40 + 9 * i]) for i in range(4)})
-    smooth = {f"{i}.jpg": look_at(jpeg(photo(i, noise=0))) for i in range(4)}
+    with pytest.raises(
+        UsageError, match=r"^B: 3\.png has [\d,]+ different values, and no few of them stand out: not a"
+    ):
+        find_classes("B", look(lambda i: photo(i)[: 40 + 9 * i], 4, "png"))
+    smooth = look(lambda i: jpeg(photo(i, noise=0)), 4, "jpg")
     with pytest.raises(UsageError, match="leave out --labels-a, or store the label maps as PNG"):
         find_classes("A", smooth)
-    ids = {f"{i}.jpg": look_at(jpeg(blocks(19, i).astype(np.uint8)[..., None])) for i in range(3)}
+    ids = look(lambda i: jpeg(grey(blocks(19, i))), 3, "jpg")
     with pytest.raises(UsageError, match="store the label maps as PNG"):
         find_classes("A", ids)
 
 
 def test_numbers_of_instances_are_no_classes():
-    seen = {f"{i}.png": look_at((np.arange(200) + 200 * i).astype(np.uint16)[:, None, None]) for i in range(3)}
+    seen = look(lambda i: (np.arange(200) + 200 * i).astype(np.uint16)[:, None, None], 3, "png")
     with pytest.raises(UsageError, match=r"B: 0\.png has 200 different values, all files together 600"):
         find_classes("B", seen)
 
@@ -105,12 +126,12 @@ def test_numbers_of_instances_are_no_classes():
 )
 def test_what_cannot_be_label_maps_is_refused(pixels, words):
     with pytest.raises(UsageError, match=words):
-        look_at(pixels)
+        look_at(pixels, "0.npy")
 
 
 def test_one_value_alone_is_refused():
     with pytest.raises(UsageError, match="B: all label maps hold one value alone, 9;"):
-        find_classes("B", {"0.png": look_at(np.full((4, 4, 1), 9, np.uint8))})
+        find_classes("B", look(lambda _: np.full((4, 4, 1), 9, np.uint8), 2, "png"))
 
 
 def test_a_palette_counts_if_all_files_have_it():
@@ -123,9 +144,9 @@ def test_a_palette_counts_if_all_files_have_it():
 def test_ids_of_held_out_files_alone_are_named():
     labels = Labels(((0,), (5,)))
     maps = {"x.png": [[0, 5]], "y.png": [[5, 255]]}
-    seen = {name: look_at(np.array(rows, np.uint8)[..., None]) for name, rows in maps.items()}
+    seen = {name: look_at(np.array(rows, np.uint8)[..., None], name) for name, rows in maps.items()}
     assert held_out_only(seen, labels) == {"y.png": [255]}
-    assert held_out_only({"z.png": look_at(photo())}, Labels(((0, 0, 0),))) == {}
+    assert held_out_only(look(photo, 1, "png"), Labels(((0, 0, 0),))) == {}
 
 
 # ---- what looks like label maps
@@ -163,7 +184,10 @@ def test_ids_that_follow_each_other_look_like_label_maps():
     [
         ("photographs", photo),
         ("smooth pictures", lambda i: photo(i, noise=0)),
-        ("dark fluorescence", lambda i: grey(np.random.default_rng(i).poisson(3 + 15 * np.exp(-((X - 60) ** 2) / 400)))),
+        (
+            "dark fluorescence",
+            lambda i: grey(np.random.default_rng(i).poisson(3 + 15 * np.exp(-((X - 60) ** 2) / 400))),
+        ),
         ("one bit", lambda i: grey((np.sin(X / 5 + i) > 0) * 255)),
         ("dithered", lambda i: np.array(Image.fromarray(photo(i)).convert("1").convert("L"))[..., None]),
         ("16 grey levels", lambda i: photo(i)[..., :1] // 16 * 17),

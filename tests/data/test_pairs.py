@@ -337,7 +337,9 @@ def test_jitter_beside_label_maps_is_refused(fill, pair_up, build):
         images.write(label_map(5, 48, 60, i), b / f"{i}.png")
     with pytest.raises(UsageError, match="jitter would change the colours of the label maps of B"):
         pair_up(a, b, jitter=0.1, labels_b=True)
-    assert build(a, b, jitter=0.1, labels_b=True)[0].b.labels  # without pairs the photographs alone are jittered
+    assert build(a, b, jitter=0.1, labels_b=True)[
+        0
+    ].b.labels  # without pairs the photographs alone are jittered
 
 
 def test_half_of_an_image_can_be_a_label_map(fill, pair_up):

@@ -1,5 +1,7 @@
 """Label maps in the network and back: exact for every class, and each other value becomes the nearest class."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 import torch
@@ -14,7 +16,9 @@ def ids(count, dtype, seed=0):
     """A contract of so many ids, with gaps where the type has room."""
     limits = np.iinfo(dtype)
     rng = np.random.default_rng(seed)
-    values = np.sort(rng.choice(int(limits.max) - int(limits.min) + 1, count, replace=False) + int(limits.min))
+    values = np.sort(
+        rng.choice(int(limits.max) - int(limits.min) + 1, count, replace=False) + int(limits.min)
+    )
     labels = Labels(tuple((int(value),) for value in values))
     return Contract(dtype, 1, (float(values[0]),), (float(values[-1]),), "labels", labels)
 
@@ -34,7 +38,9 @@ def onehot(contract):
 
 def every_class(contract, shape=(16, 32)):
     """A label map (C, H, W) in which each class occurs, and the class of each pixel."""
-    classes = np.random.default_rng(1).permutation(np.arange(shape[0] * shape[1]) % len(contract.labels.values))
+    classes = np.random.default_rng(1).permutation(
+        np.arange(shape[0] * shape[1]) % len(contract.labels.values)
+    )
     values = np.array(contract.labels.values, contract.dtype)[classes.reshape(shape)]
     return torch.from_numpy(np.ascontiguousarray(values.transpose(2, 0, 1))), classes.reshape(shape)
 
@@ -88,11 +94,14 @@ def test_other_values_become_the_nearest_class_the_first_of_equally_near_ones(co
     pixels = rng.integers(limits.min, limits.max + 1, shape).astype(contract.dtype)
     values = contract.labels.values
     if contract.channels == 1:  # the middle between two ids, where they have one
-        pixels[0, 0, : len(values) - 1] = [(a + b) // 2 for (a,), (b,) in zip(values, values[1:], strict=False)]
+        pixels[0, 0, : len(values) - 1] = [(a + b) // 2 for (a,), (b,) in pairwise(values)]
     found = class_of(torch.from_numpy(pixels), contract.labels)
     for y in range(24):
         for x in range(24):
-            far = [sum((int(p) - v) ** 2 for p, v in zip(pixels[:, y, x], value, strict=True)) for value in values]
+            far = [
+                sum((int(p) - v) ** 2 for p, v in zip(pixels[:, y, x], value, strict=True))
+                for value in values
+            ]
             assert found[y, x] == far.index(min(far))
 
 
@@ -115,7 +124,9 @@ def test_the_networks_values_snap_to_the_nearest_class():
 
 def test_large_colour_maps_are_searched_in_parts_and_under_autocast():
     contract = colours(256)
-    pixels = torch.randint(0, 256, (3, 300, 301), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    pixels = torch.randint(
+        0, 256, (3, 300, 301), dtype=torch.uint8, generator=torch.Generator().manual_seed(0)
+    )
     found = class_of(pixels, contract.labels)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         assert torch.equal(class_of(pixels, contract.labels), found)

@@ -45,8 +45,15 @@ def picture(pixels, palette, transparency=None):
 
 @pytest.mark.parametrize(
     "contract",
-    [ids((0, 1, 7)), ids((3, 900, 65535), "uint16"), ids((-5, 0, 40), "int16"), ids((2, 5), onehot=True)]
-    + [colours(7), colours(7, onehot=True), ids(tuple(range(256))), ids(tuple(range(256)), onehot=True)],
+    [
+        *(
+            ids((0, 1, 7)),
+            ids((3, 900, 65535), "uint16"),
+            ids((-5, 0, 40), "int16"),
+            ids((2, 5), onehot=True),
+        ),
+        *(colours(7), colours(7, onehot=True), ids(tuple(range(256))), ids(tuple(range(256)), onehot=True)),
+    ],
 )
 @pytest.mark.parametrize("suffix", [".png", ".tif", ".npy"])
 def test_an_identity_gives_back_the_file(by_contract, contract, suffix):
@@ -105,7 +112,9 @@ def test_other_ids_are_refused_by_name_and_other_colours_are_the_nearest(by_cont
     strange = pixels.copy()
     strange[0, :2, 0] = 9, 255
     images.write(strange, Path("in", "strange.png"))
-    with pytest.raises(UsageError, match="its ids 9, 255 are none of the 3 classes that the model was trained on"):
+    with pytest.raises(
+        UsageError, match="its ids 9, 255 are none of the 3 classes that the model was trained on"
+    ):
         made(strange)
     lines = []
     results = made.folder("in", "out", notify=lines.append)

@@ -151,9 +151,7 @@ def _find_pairs(a: Path, b: Path | None, settings: DataSettings, report: Report)
     return {"A": [each.a for each in found], "B": [each.b for each in found]}
 
 
-def _load_rule(
-    label: str, folders: Sequence[Folder], settings: DataSettings, multiple_of: int
-) -> LoadRule:
+def _load_rule(label: str, folders: Sequence[Folder], settings: DataSettings, multiple_of: int) -> LoadRule:
     """How a domain is loaded, by its first folder."""
     labels = bool(settings.labels_a if label == "A" else settings.labels_b)
     choose = choose_label_contract if labels else choose_contract

@@ -125,7 +125,9 @@ def _open(path: Path, job: Job, verify: bool) -> FolderCache | None:
         places = {name: (offset, height, width) for name, (offset, height, width) in index["places"].items()}
         pixels = _map(path, size)
         stats = _stats_at_end(pixels, len(files), job[1])
-        seen = {name: labels.from_json(row) for name, row in index["seen"].items()} if "seen" in index else None
+        seen = (
+            {name: labels.from_json(row) for name, row in index["seen"].items()} if "seen" in index else None
+        )
         with suppress(OSError):  # a shared cache may be read-only
             os.utime(path)  # the least recently used is removed first
     except (OSError, ValueError, LookupError, TypeError, AttributeError, OverflowError):
@@ -244,12 +246,12 @@ def _read(job: Job, file: File, keep: bool) -> tuple[File, Pixels | None, Pixels
         reason = str(error).removeprefix(f"{path}: ")
         return file._replace(hash=digest, width=0, height=0, error=reason), None, None
     read = file._replace(hash=digest, width=image.shape[1], height=image.shape[0], error="")
-    return read, to_load_size(image, rule) if keep else None, _summary(image, rule)
+    return read, to_load_size(image, rule) if keep else None, _summary(image, file.name, rule)
 
 
-def _summary(image: Pixels, rule: LoadRule) -> Pixels | Seen | None:
+def _summary(image: Pixels, name: str, rule: LoadRule) -> Pixels | Seen | None:
     if rule.contract.is_labels:
-        return labels.look_at(image)
+        return labels.look_at(image, name)
     return ranges.summarise(image) if rule.summarised else None
 
 

@@ -10,10 +10,15 @@ from numpy.typing import NDArray
 from twofold.errors import UsageError
 from twofold.formats.contract import Contract, Labels, Pixels
 from twofold.formats.values import Uint8
-from twofold.metrics.labels import MAX_CLASSES, clear_colours, flat_parts, hexadecimal, packed, to_rgb, unpacked
-
-LOSSY = (".jpg", ".jpeg", ".jfif")
-"""Suffixes of formats that change the values of label maps, so that their classes are searched for."""
+from twofold.metrics.labels import (
+    MAX_CLASSES,
+    clear_colours,
+    flat_parts,
+    hexadecimal,
+    packed,
+    to_rgb,
+    unpacked,
+)
 
 Value = tuple[int, ...]
 """The value of a class: one id, or the parts of a colour."""
@@ -24,19 +29,22 @@ class Seen(NamedTuple):
 
     Attributes:
         distinct: how many there are.
-        flat: how many pixels lie in flat parts.
-        values: all of them in ascending order; of more than `MAX_CLASSES`, the commonest in flat parts.
-        counts: how many pixels of each lie in flat parts.
+        clear: how many pixels can be trusted: all in a file of few values, else those in flat parts.
+        values: all of them in ascending order; of more than `MAX_CLASSES`, those with the most clear pixels.
+        counts: how many clear pixels each has.
     """
 
     distinct: int
-    flat: int
+    clear: int
     values: tuple[Value, ...]
     counts: tuple[int, ...]
 
 
-def look_at(pixels: Pixels) -> Seen:
+def look_at(pixels: Pixels, name: str) -> Seen:
     """The values of a label map (H, W, 1 or 3), as they are stored. Plain numbers, for JSON.
+
+    Args:
+        name: of the file. In JPEG files blended values lie along the edges, however few values there are.
 
     Raises:
         UsageError: the pixels are not whole numbers, or have another number of channels.
@@ -45,21 +53,28 @@ def look_at(pixels: Pixels) -> Seen:
         raise UsageError(f"{pixels.dtype} values are not classes; store class ids as whole numbers")
     if pixels.shape[2] not in (1, 3):
         raise UsageError(f"{pixels.shape[2]} channels are not classes; store class ids, or RGB colours")
-    flat = flat_parts(pixels).ravel()
     numbers = pixels.ravel() if pixels.shape[2] == 1 else packed(pixels)
-    values, places = np.unique(numbers, return_inverse=True)
-    counts = np.bincount(places[flat], minlength=len(values))
+    starts = np.flatnonzero(np.concatenate([[True], numbers[1:] != numbers[:-1]]))  # of runs of one value
+    values, places = np.unique(numbers[starts], return_inverse=True)
+    if len(values) > MAX_CLASSES or is_lossy(name):
+        clear = np.add.reduceat(flat_parts(pixels).ravel().astype(np.int64), starts)
+    else:
+        clear = np.diff(starts, append=len(numbers))
+    counts = np.bincount(places, clear).astype(np.int64)
     kept = np.sort(np.argsort(-counts, kind="stable")[:MAX_CLASSES])
     rows = values[kept, None] if pixels.shape[2] == 1 else unpacked(values[kept])
-    return Seen(
-        len(values), int(flat.sum()), tuple(map(tuple, rows.tolist())), tuple(map(int, counts[kept]))
-    )
+    return Seen(len(values), int(clear.sum()), tuple(map(tuple, rows.tolist())), tuple(counts[kept].tolist()))
+
+
+def is_lossy(name: str) -> bool:
+    """Whether a file's format changes the values of label maps."""
+    return name.lower().endswith((".jpg", ".jpeg", ".jfif"))
 
 
 def from_json(row: Sequence[Any]) -> Seen:
     """What JSON made of a `Seen`."""
-    distinct, flat, values, counts = row
-    return Seen(distinct, flat, tuple(map(tuple, values)), tuple(counts))
+    distinct, clear, values, counts = row
+    return Seen(distinct, clear, tuple(map(tuple, values)), tuple(counts))
 
 
 def find_classes(domain: str, seen: Mapping[str, Seen]) -> tuple[Value, ...]:
@@ -77,11 +92,13 @@ def find_classes(domain: str, seen: Mapping[str, Seen]) -> tuple[Value, ...]:
     """
     union = sorted({value for each in seen.values() for value in each.values})
     exact = all(each.distinct <= MAX_CLASSES for each in seen.values()) and len(union) <= MAX_CLASSES
-    if not exact or any(name.lower().endswith(LOSSY) for name in seen):
+    if not exact or any(map(is_lossy, seen)):
         union = _clear_values(domain, seen)
     if len(union) < 2:
         only = " ".join(map(str, union[0])) if union else "none"
-        raise UsageError(f"{domain}: all label maps hold one value alone, {only}; give label maps of 2 classes or more")
+        raise UsageError(
+            f"{domain}: all label maps hold one value alone, {only}; give label maps of 2 classes or more"
+        )
     return tuple(union)
 
 
@@ -92,8 +109,8 @@ def _clear_values(domain: str, seen: Mapping[str, Seen]) -> list[Value]:
     if max(max(value) for value in counts) > 255:
         raise _not_labels(domain, seen)
     rows = np.array(list(counts), np.uint8)
-    flat = np.array(list(counts.values()), np.float64)
-    chosen = clear_colours(to_rgb(rows[None])[0], flat, sum(each.flat for each in seen.values()))
+    clear, total = np.array(list(counts.values())), sum(each.clear for each in seen.values())
+    chosen = clear_colours(to_rgb(rows[None])[0], clear, total)
     if chosen is None:
         raise _not_labels(domain, seen)
     return sorted(tuple(row) for row in chosen[:, : rows.shape[1]].tolist())
@@ -126,7 +143,9 @@ def common_palette(palettes: Sequence[Palette]) -> Palette:
 def held_out_only(seen: Mapping[str, Seen], labels: Labels) -> dict[str, list[int]]:
     """The ids of held-out label maps that no class has, by file; they count as the nearest class."""
     known = set(labels.values)
-    unknown = {name: sorted(v for v, *rest in set(each.values) - known if not rest) for name, each in seen.items()}
+    unknown = {
+        name: sorted(v for v, *rest in set(each.values) - known if not rest) for name, each in seen.items()
+    }
     return {name: ids for name, ids in unknown.items() if ids}
 
 

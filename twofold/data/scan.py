@@ -18,6 +18,7 @@ from twofold.formats.contract import DTYPES, Contract, whole_range
 from twofold.formats.npy import Layout
 from twofold.prefetch import prefetch
 
+
 def scan(
     path: Path, files: Iterable[File] | None = None, part: Part = "whole", suffix: str = "", source: str = ""
 ) -> Folder:

@@ -79,9 +79,9 @@ class DataSettings(BaseModel):
     """Channels of B that pictures show, as for A."""
     lab: bool = False
     """Colourisation: A is the lightness of its images, B the colour (Lab)."""
-    labels_a: bool | None = None
+    labels_a: bool = False
     """A is label maps: resized without mixing classes, and written with the classes of the training set alone."""
-    labels_b: bool | None = None
+    labels_b: bool = False
     """B is label maps, as for A."""
     onehot: bool = False
     """Give the network one channel for each class of a label map, in place of spread ids."""

@@ -1,6 +1,7 @@
 """Label maps as answers: which class each pixel of a translation shows, and how often that class is right."""
 
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -59,7 +60,7 @@ def find_palette(truths: Iterable[Uint8]) -> Uint8:
     return chosen
 
 
-def clear_colours(colours: Uint8, flat: NDArray[np.float64], total: float) -> Uint8 | None:
+def clear_colours(colours: Uint8, flat: NDArray[Any], total: float) -> Uint8 | None:
     """The few colours (K, 3) that fill the flat parts, commonest first; None if no few do, as in photographs.
 
     Args:
@@ -130,7 +131,9 @@ def classes_of(image: Pixels, known: Labels) -> Counts:
     """The class (H, W) of each pixel of (H, W, C): that of its id, -1 for an id that is none; of the nearest colour."""
     planes = torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))
     classes = class_of(planes, known).numpy()
-    return classes if known.ids is None else np.where(np.array(known.ids)[classes] == image[..., 0], classes, -1)
+    return (
+        classes if known.ids is None else np.where(np.array(known.ids)[classes] == image[..., 0], classes, -1)
+    )
 
 
 def confusion(truth: Counts, found: Counts, classes: int) -> Counts:
