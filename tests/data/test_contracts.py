@@ -8,6 +8,7 @@ import tifffile
 import torch
 
 from twofold.data import cache
+from twofold.data.check import check, sentence
 from twofold.data.dataset import open_images
 from twofold.data.loader import Loader, load_plain
 from twofold.data.manifest import Manifest
@@ -22,7 +23,7 @@ HEIGHT, WIDTH = 20, 24
 def draw(kind, i):
     """Image `i` of a kind, as it is stored."""
     rng = np.random.default_rng([i, *kind.encode()])
-    y, x = np.mgrid[:HEIGHT, :WIDTH]
+    x = np.mgrid[:HEIGHT, :WIDTH][1]
     match kind:
         case "twelve":
             return (
@@ -132,6 +133,30 @@ def test_twelve_bits_in_words_and_in_two_bytes_a_value(folder, build, tmp_path):
     assert again == manifest and repeated == lines and np.array_equal(again.caches[0].stats, own.stats)
     uncached, same = build(tmp_path / "twelve", tmp_path / "picture", resize="crop", cache=False)
     assert uncached == manifest and same[1:] == lines and uncached.caches[0].pixels is None
+
+
+def test_the_check_finds_the_same(folder, small):
+    checked = check(folder("twelve"), folder("ct"), small(resize="crop", range_b=(-1024, 3071)))
+    assert checked.ready
+    a, b = (sentence(checked.folders[label]) for label in "AB")
+    assert a == "5 images, 1 channel, uint16 of 0…4,095 (12 bits), all 24 × 20 px"
+    assert b == "5 images, 1 channel, int16 of -1,024…3,071 (as set), all 24 × 20 px"
+
+
+def test_the_check_of_a_folder_without_a_readable_file(folder, small):
+    a = folder("float", 2)
+    for path in a.iterdir():
+        broken = draw("float", 0)
+        broken[0] = np.inf
+        tifffile.imwrite(path, broken[..., 0])
+    assert [problem.kind for problem in check(a, None, small()).problems][0] == "unreadable"
+
+
+def test_the_check_names_a_set_without_a_range(folder, small, tmp_path):
+    (tmp_path / "flat").mkdir()
+    tifffile.imwrite(tmp_path / "flat" / "0.tif", np.full((HEIGHT, WIDTH), 9, np.int16))
+    checked = check(tmp_path / "flat", None, small())
+    assert not checked.ready and checked.problems[0][:3] == ("error", "range", "A")
 
 
 def test_a_cache_of_another_type_is_not_used(folder, build, tmp_path):

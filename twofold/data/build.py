@@ -177,14 +177,13 @@ def find_range(
     Args:
         label: A or B.
         drawn: names of files that are held out, and so do not count.
-
     """
     folders = [(each, folder) for each, own in found.items() for folder, _ in own]
     own = [(folder, read) for (each, folder), read in zip(folders, caches, strict=True) if each == label]
     (folder, read), rule = own[0], found[label][0][1]
     if rule.contract.is_labels:
         return find_labels(label, rule, own, drawn, report)
-    if read.stats is None:
+    if read.stats is None or not folder.good:
         return rule.contract
     wanted = settings.range_a if label == "A" else settings.range_b
     trained = ranges.of_files(folder, read.stats, [file for file in folder.good if file.name not in drawn])

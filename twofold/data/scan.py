@@ -91,7 +91,7 @@ def choose_contract(label: str, folders: Sequence[Folder], settings: DataSetting
         raise UsageError(f"{label}: {next(iter(facts))} holds {dtype}; save it as one of {', '.join(DTYPES)}")
     if first.part in ("lightness", "colour"):
         _refuse_lab(dtype, facts)
-        return Contract(channels=1 if first.part == "lightness" else 2)
+        return Contract(channels=1 if first.part == "lightness" else 2, icc=settings.icc)
     channels = _choose_channels(label, first, dtype) if wanted is None else wanted
     for name, each in facts.items():
         if not _converts(each, channels):
