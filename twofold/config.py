@@ -111,11 +111,11 @@ class Config(Settings):
 FREE = {
     *("training.epochs", "training.decay_epochs", "training.report_every", "training.sample_every"),
     *("training.snapshot_every", "training.state_every", "data.workers", "data.cache", "data.cache_dir"),
-    *("data.cache_limit_gb", "training.log", "evaluation.patience"),
+    *("data.cache_limit_gb", "data.show_a", "data.show_b", "training.log", "evaluation.patience"),
     *("machine.device", "machine.compile", "machine.capture", "machine.native", "machine.threads"),
     *("machine.channels_last", "machine.fused", "machine.checkpoint"),
 }
-"""Settings that may differ on resume: the length of the run, what it writes, how images are read, and what only affects speed or
+"""Settings that may differ on resume: the length of the run, what it writes and shows, how images are read, and what only affects speed or
 memory."""
 
 

@@ -305,24 +305,21 @@ def test_scaled_pairs_of_a_pixel_less_get_the_same_crop(small):
 # ---- label maps
 
 
-def test_label_maps_are_found_out_and_keep_their_colours(fill, pair_up, small):
+def test_label_maps_are_never_assumed_and_keep_their_colours(fill, pair_up, small):
     a, b = fill("A", 3, size=(60, 48)), fill("B", 0)
     for i in range(3):
         images.write(label_map(5, 48, 60, i), b / f"{i}.png")
-    manifest, lines = pair_up(a, b)
-    assert lines[1] == (
-        "B: few colours, so taken for label maps and resized without mixing colours (--data.labels-b false if they"
-        " are photographs)"
-    )
+    mixed, lines = pair_up(a, b)
+    assert not mixed.b.labels and mixed.b.contract.labels is None and len(lines) == 1
+    store = open_images(mixed, small(paired=True), print).b
+    known = {tuple(colour) for colour in images.read(b / "0.png").reshape(-1, 3)}
+    assert not {tuple(colour) for colour in store[0].reshape(-1, 3).tolist()} <= known
+    manifest, lines = pair_up(a, b, labels_b=True)
+    assert lines[1] == "B: uint8, label maps of 5 classes: #00ff00, #28e111, #50c322, #78a533, #a08744"
     assert (manifest.a.labels, manifest.b.labels) == (False, True)
     assert Manifest.from_json(manifest.to_json()) == manifest
     store = open_images(manifest, small(paired=True), print).b
-    known = {tuple(colour) for colour in images.read(b / "0.png").reshape(-1, 3)}
     assert {tuple(colour) for colour in store[0].reshape(-1, 3).tolist()} <= known
-    mixed, lines = pair_up(a, b, labels_b=False)
-    assert not mixed.b.labels and len(lines) == 1
-    store = open_images(mixed, small(paired=True), print).b
-    assert not {tuple(colour) for colour in store[0].reshape(-1, 3).tolist()} <= known
 
 
 def test_nearest_takes_the_pixel_under_the_centre():
@@ -339,8 +336,10 @@ def test_jitter_beside_label_maps_is_refused(fill, pair_up, build):
     for i in range(2):
         images.write(label_map(5, 48, 60, i), b / f"{i}.png")
     with pytest.raises(UsageError, match="jitter would change the colours of the label maps of B"):
-        pair_up(a, b, jitter=0.1)
-    assert build(a, b, jitter=0.1)[0].b.labels  # without pairs the photographs alone are jittered
+        pair_up(a, b, jitter=0.1, labels_b=True)
+    assert build(a, b, jitter=0.1, labels_b=True)[
+        0
+    ].b.labels  # without pairs the photographs alone are jittered
 
 
 def test_half_of_an_image_can_be_a_label_map(fill, pair_up):
@@ -348,8 +347,9 @@ def test_half_of_an_image_can_be_a_label_map(fill, pair_up):
     for i in range(2):
         photo = np.random.default_rng(i).integers(0, 256, (48, 60, 3), dtype=np.uint8)
         images.write(np.concatenate([label_map(5, 48, 60, i), photo], 1), folder / f"{i}.png")
-    manifest, _ = pair_up(folder)
+    manifest, _ = pair_up(folder, labels_a=True)
     assert (manifest.a.labels, manifest.b.labels) == (True, False)
+    assert len(manifest.a.contract.labels.values) == 5
 
 
 # ---- Lab

@@ -24,6 +24,13 @@ def test_what_is_no_value_is_refused(changes):
         DataSettings(**changes)
 
 
+@pytest.mark.parametrize("channels", [(0, 1), (0, 1, 2, 3), (-1,)])
+def test_one_or_three_channels_are_shown(channels):
+    with pytest.raises(ValidationError, match="name one or three channels, counted from 0"):
+        DataSettings(show_a=channels)
+    assert DataSettings(show_b=(12, 0, 5)).show_b == (12, 0, 5)
+
+
 @pytest.mark.parametrize(
     "changes",
     [

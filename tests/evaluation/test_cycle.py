@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from twofold.evaluation.cycle import jpeg, translator_cycle
-from twofold.evaluation.measures import DAMAGES
+from twofold.evaluation.measures import damages
 from twofold.formats import images
 from twofold.networks.registry import describe
 from twofold.networks.resnet import ResnetGenerator
@@ -24,7 +24,7 @@ def picture(rng, side=24, channels=3):
 
 
 def cycle(image, there, back, number):
-    return translator_cycle(image, there, back, [*DAMAGES.values()], number)
+    return translator_cycle(image, there, back, [*damages().values()], number)
 
 
 class Shift(nn.Module):

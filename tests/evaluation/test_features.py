@@ -14,6 +14,7 @@ from twofold.errors import TwofoldError, UsageError
 from twofold.evaluation import features as room
 from twofold.evaluation.features import batches, features, features_of_files, own_network
 from twofold.formats import images
+from twofold.formats.display import View
 from twofold.metrics.distribution import fid
 
 CPU = torch.device("cpu")
@@ -45,7 +46,7 @@ def test_fid_from_files_is_that_of_a_numpy_twin(rng, tmp_path, scripted, small):
             images.write(rng.integers(low, 256, (9, 11, 3), dtype=np.uint8), tmp_path / name / f"{i}.png")
         sets.append(images.find(tmp_path / name))
     network = own_network(scripted(small), CPU)
-    x, y = (features_of_files(network, paths, 3, CPU).astype(np.float64) for paths in sets)
+    x, y = (features_of_files(network, paths, View(), "hwc", CPU).astype(np.float64) for paths in sets)
     mine = [np.stack([by_hand(small.conv, images.read(path, 3)) for path in paths]) for paths in sets]
     assert np.allclose(x, mine[0], rtol=1e-5) and np.allclose(y, mine[1], rtol=1e-5)
     (mean_x, cov_x), (mean_y, cov_y) = ((z.mean(0), np.cov(z, rowvar=False)) for z in mine)
@@ -131,12 +132,14 @@ def test_a_folder_is_looked_at_once(rng, tmp_path, scripted, small, monkeypatch)
     for i, picture in enumerate(pictures(rng, 3, 8, 8, 3)):
         images.write(picture, tmp_path / f"{i}.png")
     paths, network = images.find(tmp_path), own_network(scripted(small), CPU)
-    first = features_of_files(network, paths, 3, CPU)
+    first = features_of_files(network, paths, View(), "hwc", CPU)
     monkeypatch.setattr(room, "features", lambda *_: pytest.fail("looked again"))
-    assert np.array_equal(features_of_files(network, paths, 3, CPU), first)
+    assert np.array_equal(features_of_files(network, paths, View(), "hwc", CPU), first)
     monkeypatch.undo()
+    red = features_of_files(network, paths, View(channels=(0,)), "hwc", CPU)
+    assert not np.array_equal(red, first)
     images.write(255 - images.read(paths[1], 3), paths[1])
-    assert not np.array_equal(features_of_files(network, paths, 3, CPU), first)
+    assert not np.array_equal(features_of_files(network, paths, View(), "hwc", CPU), first)
 
 
 def test_the_cache_stays_small(rng, tmp_path, monkeypatch):

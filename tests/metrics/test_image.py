@@ -7,8 +7,9 @@ import pytest
 import scipy.ndimage
 from skimage.metrics import peak_signal_noise_ratio
 
+from twofold.formats.contract import Contract
 from twofold.metrics import image as metrics
-from twofold.metrics.image import MS_SSIM_SIDE, match_histogram, ms_ssim
+from twofold.metrics.image import MS_SSIM_SIDE, limits_of, match_histogram, ms_ssim
 
 
 @pytest.fixture
@@ -20,18 +21,18 @@ def noise(rng, *shape, low=0, high=256):
     return rng.integers(low, high, shape, dtype=np.uint8)
 
 
-def psnr(x, y):
-    """10 log10 of 255² over the mean squared error, over all channels."""
-    return 10 * math.log10(255**2 / np.mean((x.astype(float) - y.astype(float)) ** 2))
+def psnr(x, y, low=0, high=255):
+    """10 log10 of the squared range over the mean squared error, over all channels."""
+    return 10 * math.log10((high - low) ** 2 / np.mean((x.astype(float) - y.astype(float)) ** 2))
 
 
-def ssim(x, y):
-    """Wang et al. 2004, §III-B, window by window: 11 × 11 Gaussian of σ 1.5, K₁ 0.01, K₂ 0.03."""
+def ssim(x, y, low=0, high=255):
+    """Wang et al. 2004, §III-B, window by window: 11 × 11 Gaussian of σ 1.5, K₁ 0.01, K₂ 0.03, values from 0."""
     line = np.exp(-0.5 * (np.arange(-5, 6) / 1.5) ** 2)
     window = np.outer(line, line) / line.sum() ** 2
-    c1, c2 = (0.01 * 255) ** 2, (0.03 * 255) ** 2
+    c1, c2 = (0.01 * (high - low)) ** 2, (0.03 * (high - low)) ** 2
     values = []
-    wide = [np.pad(z.astype(float), [(5, 5), (5, 5), (0, 0)], "reflect") for z in (x, y)]
+    wide = [np.pad(z.astype(float) - low, [(5, 5), (5, 5), (0, 0)], "reflect") for z in (x, y)]
     for c in range(x.shape[2]):
         for i in range(x.shape[0]):
             for j in range(x.shape[1]):
@@ -52,6 +53,37 @@ def test_psnr_and_ssim_equal_their_twins(rng, channels, strength):
     assert metrics.psnr(result, answer) == pytest.approx(psnr(result, answer))
     assert metrics.psnr(result, answer) == pytest.approx(peak_signal_noise_ratio(answer, result), rel=1e-12)
     assert metrics.ssim(result, answer) == pytest.approx(ssim(result, answer), abs=1e-6)
+
+
+RANGES = [
+    ("uint16", 0, 4095),
+    ("uint16", 0, 65535),
+    ("uint16", 30_000, 31_000),
+    ("int16", -1024, 3071),
+    ("float32", -0.5, 0.25),
+    ("float32", 0, 1e-3),
+    ("int32", -(10**6), 10**6),
+]
+
+
+@pytest.mark.parametrize(("dtype", "low", "high"), RANGES)
+@pytest.mark.parametrize("channels", [1, 13])
+def test_every_type_and_range_equals_the_twins(rng, dtype, low, high, channels):
+    answer = rng.uniform(low, high, (12, 13, channels)).astype(dtype)
+    result = (answer + rng.normal(0, (high - low) / 30, answer.shape)).clip(low, high).astype(dtype)
+    limits = (float(low), float(high))
+    assert metrics.psnr(result, answer, limits) == pytest.approx(psnr(result, answer, low, high))
+    skimage = peak_signal_noise_ratio(answer.astype(float), result.astype(float), data_range=high - low)
+    assert metrics.psnr(result, answer, limits) == pytest.approx(skimage, rel=1e-12)
+    assert metrics.ssim(result, answer, limits) == pytest.approx(ssim(result, answer, low, high), abs=2e-5)
+    mae = np.mean([abs(float(x) - float(y)) for x, y in zip(result.flat, answer.flat, strict=True)])
+    assert metrics.mae(result, answer) == pytest.approx(mae, rel=1e-12)
+
+
+def test_a_contract_gives_its_limits():
+    assert limits_of(Contract("int16", 1, (-1024.0,), (3071.0,))) == (-1024.0, 3071.0)
+    assert limits_of(Contract("uint16", 2, (5.0, 0.0), (900.0, 4095.0))) == (0.0, 4095.0)
+    assert limits_of(Contract()) == (0.0, 255.0)
 
 
 @pytest.fixture
@@ -97,6 +129,19 @@ def ms_ssim_twin(x, y):
 def test_ms_ssim_equals_its_twin(shades, shape):
     x, y = shades(*shape)
     assert ms_ssim(x, y) == pytest.approx(ms_ssim_twin(x, y), rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("factor", "shift", "dtype"), [(257, 0, "uint16"), (16, -1024, "int16"), (0.5, -3, "float32")]
+)
+def test_the_same_image_in_other_units_has_the_same_figures(shades, factor, shift, dtype):
+    x, y = shades(MS_SSIM_SIDE, MS_SSIM_SIDE, 1)
+    deep = [(image * float(factor) + shift).astype(dtype) for image in (x, y)]
+    limits = (float(shift), 255.0 * factor + shift)
+    assert metrics.psnr(*deep, limits) == pytest.approx(metrics.psnr(x, y), rel=1e-6)
+    assert metrics.ssim(*deep, limits) == pytest.approx(metrics.ssim(x, y), abs=1e-5)
+    assert ms_ssim(*deep, limits) == pytest.approx(ms_ssim(x, y), abs=1e-5)
+    assert metrics.mae(*deep) == pytest.approx(factor * metrics.mae(x, y), rel=1e-6)
 
 
 def test_the_coarse_scales_of_ms_ssim_forgive_noise(shades, rng):

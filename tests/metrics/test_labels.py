@@ -8,8 +8,10 @@ import pytest
 from PIL import Image
 
 from twofold.errors import UsageError
+from twofold.formats.contract import Labels
 from twofold.metrics.labels import (
     FLAT,
+    classes_of,
     commonest_label,
     confusion,
     find_palette,
@@ -132,3 +134,27 @@ def test_a_label_map_has_few_colours_in_flat_parts(rng):
     assert not is_label_map(rng.integers(0, 256, (32, 32, 3), dtype=np.uint8))
     assert not is_label_map(rng.choice(PALETTE, (48, 40)))  # few colours, but no flat parts
     assert not is_label_map(np.full((8, 8, 3), 7, np.uint8))
+
+
+def test_the_classes_of_a_model_and_ids_that_are_none_of_them(rng):
+    known = Labels(((0,), (3,), (700,)))
+    truth = rng.choice([0, 3, 4, 700, 65535], (12, 17)).astype(np.uint16)
+    found = rng.choice([0, 3, 700], truth.shape).astype(np.uint16)
+    classes = classes_of(truth[..., None], known)
+    numbers = {0: 0, 3: 1, 700: 2, 4: -1, 65535: -1}
+    assert classes.tolist() == [[numbers[int(value)] for value in row] for row in truth]
+    assert known.unknown_ids(truth[..., None]) == [4, 65535]
+    counts = np.zeros((3, 3), int)
+    for y in range(12):
+        for x in range(17):
+            if truth[y, x] in (0, 3, 700):
+                counts[numbers[int(truth[y, x])], numbers[int(found[y, x])]] += 1
+    assert np.array_equal(confusion(classes, classes_of(found[..., None], known), 3), counts)
+
+
+def test_the_classes_of_a_model_in_colours_are_the_nearest(rng):
+    colours = sorted(map(tuple, PALETTE.tolist()))
+    image = rng.integers(0, 256, (13, 9, 3), dtype=np.uint8)
+    expected = labels_of(image, np.array(colours, np.uint8))
+    assert np.array_equal(classes_of(image, Labels(tuple(colours))), expected)
+    assert Labels(tuple(colours)).unknown_ids(image) == []

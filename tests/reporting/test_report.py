@@ -128,7 +128,7 @@ def test_the_page_shows_settings_data_machine_and_command(full):
     text = read(full).text
     assert "name resnet-9 norm instance" in text
     assert "deep.er 1" in text
-    assert "images 40 (100.0 MB) held out 0 skipped 1" in text
+    assert "images 40 (100.0 MB) held out 0 skipped 1 values uint8, 3 channels, 0…255" in text
     assert "torn.jpg truncated JPEG" in text
     assert "images 1,200 (0.0 MB) held out 1 skipped 0" in text
     assert "How to reproduce twofold train horses zebras Started at 0 images" in text

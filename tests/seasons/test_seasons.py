@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from twofold.errors import TwofoldError, UsageError
+from twofold.formats import images
 from twofold.randomness import generator
 from twofold.seasons import dataset, figures, landscape, terrain
 from twofold.seasons.canvas import Canvas, draw_light, rgb
@@ -45,6 +46,23 @@ def test_the_drawing_is_frozen():
         for picture in landscape.draw(seed, 64):
             digest.update(np.ascontiguousarray(picture).tobytes())
     assert digest.hexdigest() == "2463fb780bf8f8062368a603cec05909f6effb9fcb27d132a30880f37a308e11"
+
+
+@pytest.mark.parametrize(("size", "bits"), [(48, 12), (64, 10), (128, 16)])
+def test_deep_pictures_are_the_same_ones_with_more_levels(size: int, bits: int):
+    """The 8-bit pictures but for Pillow's rounding, and with more levels than they can have."""
+    for deep, picture in zip(landscape.draw(4, size, bits), landscape.draw(4, size), strict=True):
+        assert deep.dtype == np.uint16 and deep.max() < 2**bits
+        levels = deep * (255 / (2**bits - 1))
+        assert np.abs(levels - picture).max() <= 0.6 + 255 / 2**bits
+        assert len(np.unique(deep)) > 256
+
+
+def test_deep_pictures_are_written_as_16_bit_png(tmp_path: Path):
+    dataset.make(tmp_path / "s", 1, 32, 7, quiet, bits=12)
+    (name,) = names(tmp_path / "s" / "trainA")
+    stored = images.read_stored(tmp_path / "s" / "trainA" / name).pixels
+    assert np.array_equal(stored, landscape.draw(dataset.scene(7, "summer", 0), 32, 12)[0])
 
 
 @pytest.mark.parametrize("size", [16, 65, 96, 300])
@@ -141,7 +159,7 @@ def test_held_out_scenes_are_pairs(made: Path, part: str):
     assert content(made / f"{part}B") == [winter.tobytes() for _, winter in pairs]
 
 
-def blank(seed: int, size: int):
+def blank(seed: int, size: int, bits: int = 8):
     return np.zeros((size, size, 3), np.uint8), np.zeros((size, size, 3), np.uint8)
 
 
@@ -157,11 +175,15 @@ def test_more_images_keep_the_first_ones(made: Path, tmp_path: Path):
 
 
 @pytest.mark.parametrize(
-    ("count", "size", "seed"), [(0, 64, 0), (-1, 64, 0), (1, 15, 0), (1, 4097, 0), (1, 64, -1)]
+    ("count", "size", "seed", "bits"),
+    [
+        *[(0, 64, 0, 8), (-1, 64, 0, 8), (1, 15, 0, 8), (1, 4097, 0, 8), (1, 64, -1, 8)],
+        *[(1, 64, 0, 7), (1, 64, 0, 17)],
+    ],
 )
-def test_impossible_numbers_are_refused(tmp_path: Path, count: int, size: int, seed: int):
-    with pytest.raises(UsageError, match=r"count|size|seed"):
-        dataset.make(tmp_path / "s", count, size, seed, quiet)
+def test_impossible_numbers_are_refused(tmp_path: Path, count: int, size: int, seed: int, bits: int):
+    with pytest.raises(UsageError, match=r"count|size|seed|bits"):
+        dataset.make(tmp_path / "s", count, size, seed, quiet, bits=bits)
     assert not list(tmp_path.iterdir())
 
 
@@ -190,7 +212,7 @@ def test_an_interrupted_make_leaves_nothing(
 ):
     drawn = itertools.count()
 
-    def draw_three(seed: int, size: int):
+    def draw_three(seed: int, size: int, bits: int = 8):
         if next(drawn) == 3:
             raise thrown
         return blank(seed, size)

@@ -21,6 +21,8 @@ def check(
     size: Whole = 256,
     paired: Flag = False,
     pairs: str | None = None,
+    labels_a: Flag = False,
+    labels_b: Flag = False,
     test: Annotated[list[Path] | None, Parameter(consume_multiple=True)] = None,
     json: Flag = False,
 ) -> int:
@@ -32,13 +34,16 @@ def check(
         size: The training size in pixels.
         paired: The images are pairs.
         pairs: How one folder holds pairs: halves, or two suffixes such as jpg:png. Default: detected.
+        labels_a: A is label maps: find their classes.
+        labels_b: B is label maps.
         test: Folders of test images, which must not be trained on.
         json: Print JSON.
     """
     from twofold.data import check as checks
     from twofold.data.settings import DataSettings
 
-    settings = DataSettings(size=size, paired=paired or pairs is not None, pairs=pairs)
+    kinds = {"paired": paired or pairs is not None, "labels_a": labels_a, "labels_b": labels_b}
+    settings = DataSettings(size=size, pairs=pairs, **kinds)
     checked = checks.check(a, b, settings, test=test or [])
     if json:
         problems = [problem._asdict() | {"text": problem.text} for problem in checked.problems]
@@ -58,7 +63,14 @@ def check(
 
 
 def make(
-    what: Literal["seasons"], out: Path, /, *, count: Whole = 400, size: Whole = 128, seed: Whole = 0
+    what: Literal["seasons"],
+    out: Path,
+    /,
+    *,
+    count: Whole = 400,
+    size: Whole = 128,
+    seed: Whole = 0,
+    bits: Whole = 8,
 ) -> None:
     """Draw the built-in images: summer and winter landscapes, with known answers in val and test.
 
@@ -68,11 +80,12 @@ def make(
         count: Images in each of trainA and trainB.
         size: Height and width of each image in pixels.
         seed: Another seed gives other images.
+        bits: Bits of a value, 8 to 16.
     """
     from twofold.seasons.dataset import make as make_seasons
 
     assert what == "seasons"
-    make_seasons(out, count, size, seed, emit)
+    make_seasons(out, count, size, seed, emit, bits=bits)
 
 
 def download(

@@ -4,16 +4,24 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from twofold.data import cache, pairs, ranges, rules
+from twofold.data import cache, labels, pairs, ranges, rules
 from twofold.data.cache import Job
 from twofold.data.geometry import LoadRule, Part
 from twofold.data.manifest import Domain, File, Folder, FolderCache, Manifest, mask_rule, masks_of
 from twofold.data.rules import Report
 from twofold.data.sampler import DomainName
-from twofold.data.scan import choose_contract, choose_labels, list_files, scan, stat_file, with_layout
+from twofold.data.scan import (
+    choose_contract,
+    choose_label_contract,
+    list_files,
+    palette_of,
+    scan,
+    stat_file,
+    with_layout,
+)
 from twofold.data.settings import DataSettings
 from twofold.errors import UsageError
-from twofold.formats.contract import Contract
+from twofold.formats.contract import Contract, Labels
 from twofold.formats.scale import Geometry
 from twofold.randomness import generator
 
@@ -104,7 +112,7 @@ def read_folders(
     found: Found = {}  # in the order of `Manifest.folders`
     for label, listed in find(folder_a, folder_b, settings, report).items():
         own = [with_layout(folder, settings.layout) for folder in listed]
-        rule = _load_rule(label, own, settings, multiple_of, report)
+        rule = _load_rule(label, own, settings, multiple_of)
         found[label] = [(folder, rule) for folder in own]
         for folder in own:
             rules.check_headers(label, folder, rule, report)
@@ -143,16 +151,11 @@ def _find_pairs(a: Path, b: Path | None, settings: DataSettings, report: Report)
     return {"A": [each.a for each in found], "B": [each.b for each in found]}
 
 
-def _load_rule(
-    label: str, folders: Sequence[Folder], settings: DataSettings, multiple_of: int, report: Report
-) -> LoadRule:
+def _load_rule(label: str, folders: Sequence[Folder], settings: DataSettings, multiple_of: int) -> LoadRule:
     """How a domain is loaded, by its first folder."""
-    contract, folder = choose_contract(label, folders, settings), folders[0]
-    wanted = settings.labels_a if label == "A" else settings.labels_b
-    labels = choose_labels(folder, wanted)
-    if labels and wanted is None:
-        rules.warn_of_labels(label, report)
-    return LoadRule(settings, contract, multiple_of, folder.part, labels)
+    labels = bool(settings.labels_a if label == "A" else settings.labels_b)
+    choose = choose_label_contract if labels else choose_contract
+    return LoadRule(settings, choose(label, folders, settings), multiple_of, folders[0].part, labels)
 
 
 def _as_read(job: Job, found: FolderCache) -> Job:
@@ -178,7 +181,9 @@ def find_range(
     folders = [(each, folder) for each, own in found.items() for folder, _ in own]
     own = [(folder, read) for (each, folder), read in zip(folders, caches, strict=True) if each == label]
     (folder, read), rule = own[0], found[label][0][1]
-    if read.stats is None or rule.labels or not folder.good:
+    if rule.contract.is_labels:
+        return find_labels(label, rule, own, drawn, report)
+    if read.stats is None or not folder.good:
         return rule.contract
     wanted = settings.range_a if label == "A" else settings.range_b
     trained = ranges.of_files(folder, read.stats, [file for file in folder.good if file.name not in drawn])
@@ -194,6 +199,41 @@ def find_range(
             names = [file.name for file in folder.good]
             rules.check_range(label, dict(zip(names, shares.tolist(), strict=True)), report)
     return contract
+
+
+def find_labels(
+    label: str,
+    rule: LoadRule,
+    own: Sequence[tuple[Folder, FolderCache]],
+    drawn: frozenset[str],
+    report: Report,
+) -> Contract:
+    """The contract of a domain of label maps with their classes, which are reported.
+
+    Args:
+        own: the folders of the domain, to train on and held out, as they were read.
+        drawn: as in `find_range`.
+    """
+    (folder, read), contract = own[0], rule.contract
+    assert read.seen is not None
+    trained = {file.name: read.seen[file.name] for file in folder.good if file.name not in drawn}
+    try:
+        values = labels.find_classes(label, trained)
+    except UsageError as error:
+        what = str(error).removeprefix(f"{label}: ")
+        report(rules.Problem("error", "labels", label, what, []))
+        return contract
+    palette = palette_of([each for each, _ in own]) if contract.channels == 1 else ()
+    chosen = Labels(values, (), palette, rule.settings.onehot)
+    rules.note("labels", report)(f"{label}: {labels.sentence(contract, chosen)}")
+    for each, seen in own:
+        unseen = [file.name for file in each.good if each is not folder or file.name in drawn]
+        held_out = {name: seen.seen[name] for name in unseen} if seen.seen else {}
+        rules.check_labels(label, labels.held_out_only(held_out, chosen), report)
+    if chosen.ids:
+        low, high = float(chosen.ids[0]), float(chosen.ids[-1])
+        return replace(contract, low=(low,), high=(high,), labels=chosen)
+    return replace(contract, labels=chosen)
 
 
 def _check_read(found: Found, paired: bool, report: Report) -> Found:

@@ -20,8 +20,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from twofold.data import ranges
+from twofold.data import labels, ranges
 from twofold.data.geometry import LoadRule, read_part, to_load_size
+from twofold.data.labels import Seen
 from twofold.data.manifest import File, Folder, FolderCache, Place
 from twofold.data.settings import DataSettings
 from twofold.errors import TwofoldError
@@ -124,12 +125,15 @@ def _open(path: Path, job: Job, verify: bool) -> FolderCache | None:
         places = {name: (offset, height, width) for name, (offset, height, width) in index["places"].items()}
         pixels = _map(path, size)
         stats = _stats_at_end(pixels, len(files), job[1])
+        seen = (
+            {name: labels.from_json(row) for name, row in index["seen"].items()} if "seen" in index else None
+        )
         with suppress(OSError):  # a shared cache may be read-only
             os.utime(path)  # the least recently used is removed first
     except (OSError, ValueError, LookupError, TypeError, AttributeError, OverflowError):
         return None
     repaired = verify and any(not _read(job, file, keep=False)[0].error for file in files if file.error)
-    return None if repaired else FolderCache(files, pixels, places, stats)
+    return None if repaired else FolderCache(files, pixels, places, stats, seen)
 
 
 def _stats_at_end(pixels: Tensor, count: int, rule: LoadRule) -> Pixels | None:
@@ -156,10 +160,10 @@ def _build(path: Path, job: Job, notify: Notify, verify: bool) -> FolderCache:
             if standing := _open(path, job, verify):
                 return standing
             with replacing(path, durable=True) as aside, aside.open("wb") as file:
-                files, places, stats = _read_files(job, file)
+                files, places, stats, seen = _read_files(job, file)
                 file.write(b"" if stats is None else stats.tobytes())
                 index = {"format": FORMAT, "dtype": job[1].contract.dtype, "bytes": file.tell()}
-                index |= {"files": files, "places": places}
+                index |= {"files": files, "places": places} | ({} if seen is None else {"seen": seen})
                 text = json.dumps(index).encode()
                 file.write(text + len(text).to_bytes(8, "little"))
             if built := _open(path, job, verify=False):
@@ -176,8 +180,8 @@ def _lock_of(path: Path) -> Path:
 
 
 def _read_uncached(job: Job, verify: bool) -> FolderCache:
-    files, _, stats = _read_files(job, None) if verify else ((), {}, None)
-    return FolderCache(files, None, {}, stats)
+    files, _, stats, seen = _read_files(job, None) if verify else ((), {}, None, None)
+    return FolderCache(files, None, {}, stats, seen)
 
 
 def _make_room(folder: Path, wanted: set[Path], excess: float) -> None:
@@ -208,25 +212,30 @@ def _make_room(folder: Path, wanted: set[Path], excess: float) -> None:
 
 def _read_files(
     job: Job, pixels: BinaryIO | None
-) -> tuple[tuple[File, ...], dict[str, Place], Pixels | None]:
+) -> tuple[tuple[File, ...], dict[str, Place], Pixels | None, dict[str, Seen] | None]:
     """Decode every file once, in order; with `pixels`, append each good image at load size; see `FolderCache`."""
     files: list[File] = []
     places: dict[str, Place] = {}
     contract = job[1].contract
     none = np.zeros((contract.channels, ranges.COLUMNS), contract.dtype)
     stats: list[Pixels] = []
+    seen: dict[str, Seen] = {}
     read = partial(_read, job, keep=pixels is not None)
     for file, image, summary in prefetch(read, job[0].files, THREADS, depth=2 * THREADS):
         files.append(file)
-        stats.append(none if summary is None else summary)
+        if isinstance(summary, Seen):
+            seen[file.name] = summary
+        else:
+            stats.append(none if summary is None else summary)
         if pixels is not None and image is not None:
             places[file.name] = pixels.tell(), image.shape[0], image.shape[1]
             pixels.write(np.ascontiguousarray(image).view(np.uint8).data)
-    return tuple(files), places, np.stack(stats) if job[1].summarised else None
+    ranged, labelled = job[1].summarised, contract.is_labels
+    return tuple(files), places, np.stack(stats) if ranged else None, seen if labelled else None
 
 
-def _read(job: Job, file: File, keep: bool) -> tuple[File, Pixels | None, Pixels | None]:
-    """Hash and decode one file; with its image at load size if `keep`, and the summary of its values if wanted."""
+def _read(job: Job, file: File, keep: bool) -> tuple[File, Pixels | None, Pixels | Seen | None]:
+    """Hash and decode one file; with its image at load size if `keep`, and what its values are, as far as needed."""
     folder, rule = job
     path, digest = folder.path / file.name, ""
     try:
@@ -237,8 +246,13 @@ def _read(job: Job, file: File, keep: bool) -> tuple[File, Pixels | None, Pixels
         reason = str(error).removeprefix(f"{path}: ")
         return file._replace(hash=digest, width=0, height=0, error=reason), None, None
     read = file._replace(hash=digest, width=image.shape[1], height=image.shape[0], error="")
-    summary = ranges.summarise(image) if rule.summarised else None
-    return read, to_load_size(image, rule) if keep else None, summary
+    return read, to_load_size(image, rule) if keep else None, _summary(image, file.name, rule)
+
+
+def _summary(image: Pixels, name: str, rule: LoadRule) -> Pixels | Seen | None:
+    if rule.contract.is_labels:
+        return labels.look_at(image, name)
+    return ranges.summarise(image) if rule.summarised else None
 
 
 def hash_file(path: Path) -> str:

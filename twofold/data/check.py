@@ -1,7 +1,7 @@
 """`twofold data check`: the problems that training would report or refuse, and the figures of each folder."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from math import prod
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -9,12 +9,14 @@ from typing import Any, NamedTuple
 from twofold.data import rules
 from twofold.data.build import find_range, read_folders
 from twofold.data.cache import hash_file
-from twofold.data.geometry import LoadRule
+from twofold.data.geometry import LoadRule, read_part
+from twofold.data.labels import look_like_labels
 from twofold.data.manifest import Folder
 from twofold.data.ranges import limits
 from twofold.data.rules import Problem
 from twofold.data.scan import list_files
 from twofold.data.settings import DataSettings
+from twofold.formats.contract import Pixels
 
 
 class Checked(NamedTuple):
@@ -55,11 +57,26 @@ def check(
         contract = find_range(label, found, caches, frozenset(), settings, problems.append)
         found[label] = [(folder, rule._replace(contract=contract)) for folder, rule in found[label]]
     for label, own in found.items():
+        if label in "AB" and look_like_labels(samples(*own[0])):
+            rules.suggest_labels(label, problems.append)
         rules.check_tested(label, own[0][0], tested, problems.append)
     folders = {label: figures(*own[0]) for label, own in found.items()}
     how = next((problem.text for problem in problems if problem[:2] == ("note", "pairs")), None)
     order = ("error", "warning", "advice")
     return Checked(folders, how, [each for rank in order for each in problems if each.severity == rank])
+
+
+SAMPLED = 12
+"""Images that are looked at for whether a set looks like label maps."""
+
+
+def samples(folder: Folder, rule: LoadRule) -> Iterator[Pixels]:
+    """Some images of a folder, evenly chosen; none of label maps and in Lab."""
+    if rule.labels or rule.part in ("lightness", "colour"):
+        return
+    step = max(1, len(folder.good) // SAMPLED)
+    for file in folder.good[::step][:SAMPLED]:
+        yield read_part(folder.path / file.name, rule)
 
 
 def figures(folder: Folder, rule: LoadRule) -> dict[str, Any]:

@@ -40,12 +40,15 @@ class LoadRule(NamedTuple):
         multiple = 1 if self.settings.crops else self.multiple_of
         read = [self.contract.dtype, self.contract.channels, self.contract.icc, self.settings.layout]
         key = [resize, *sizes, multiple, *read]
+        read += ["classes"] * self.contract.is_labels
         summarised = ["range"] * (self.summarised and self.contract.dtype == "uint8")
         return key + ["labels"] * self.labels + [self.part] * (self.part != "whole") + summarised
 
     @property
     def summarised(self) -> bool:
         """Whether the values of each file are summarised, for the range."""
+        if self.contract.is_labels:
+            return False
         return self.contract.dtype != "uint8" or self.contract.found == "settings"
 
     def shape(self, width: int, height: int) -> tuple[int, int]:
@@ -72,7 +75,8 @@ def read_part(path: Path, rule: LoadRule, content: bytes | None = None) -> Pixel
     """
     in_lab = rule.part in ("lightness", "colour")
     contract = replace(rule.contract, channels=3) if in_lab else rule.contract
-    stored = images.read_stored(path, content, layout=rule.settings.layout)
+    ids = contract.is_labels and contract.channels == 1
+    stored = images.read_stored(path, content, layout=rule.settings.layout, indices=ids)
     try:
         image = images.fit(stored, contract)
     except images.ImageError as error:

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from torch import Tensor
 
 from twofold.data.geometry import LoadRule, Part
+from twofold.data.labels import Seen
 from twofold.data.settings import DataSettings
 from twofold.errors import TwofoldError
 from twofold.formats.contract import Contract, Pixels
@@ -77,6 +78,8 @@ class FolderCache(NamedTuple):
     places: dict[str, Place]
     stats: Pixels | None = None
     """A row of `ranges.summarise` for each file, zeros for a bad one; None: the range needs none, or nothing was read."""
+    seen: Mapping[str, Seen] | None = None
+    """The values of each good file of label maps; None for other images, or if nothing was read."""
 
 
 @dataclass(frozen=True)

@@ -119,15 +119,6 @@ def check_headers(label: str, folder: Folder, rule: LoadRule, report: Report) ->
             report(Problem("warning", kind, label, what, names))
 
 
-def warn_of_labels(label: str, report: Report) -> None:
-    """Label maps that were recognised, not set."""
-    what = (
-        f"few colours, so taken for label maps and resized without mixing colours"
-        f" (--data.labels-{label.lower()} false if they are photographs)"
-    )
-    report(Problem("warning", "labels", label, what, []))
-
-
 # ---- after the pixels are read
 
 
@@ -183,6 +174,20 @@ def check_content(label: str, folder: Folder, rule: LoadRule, report: Report) ->
     if len(folder.good) < FEW:
         what = f"{len(folder.good):,} images are few; more images are the surest way to better results"
         report(Problem("advice", "few", label, what, []))
+
+
+def check_labels(label: str, unknown: Mapping[str, Sequence[int]], report: Report) -> None:
+    """Held-out label maps with ids that no training image has; `unknown` has the ids by the files' names."""
+    if unknown:
+        ids = some([f"{name}: {', '.join(map(str, values[:3]))}" for name, values in unknown.items()])
+        what = f"{counted(list(unknown))} held out with ids that no training image has ({ids}); each counts as the nearest class"
+        report(Problem("warning", "labels", label, what, list(unknown)))
+
+
+def suggest_labels(label: str, report: Report) -> None:
+    """Images that look like label maps, but were not called so."""
+    what = f"few colours in flat regions; if these are label maps, train with --labels-{label.lower()}, which mixes no classes"
+    report(Problem("advice", "labels", label, what, []))
 
 
 def check_shared(a: Folder, b: Folder, report: Report) -> None:

@@ -1,4 +1,4 @@
-"""A first look at a folder: its image files, their headers, and the channels and labels that follow from them."""
+"""A first look at a folder: its image files, their headers, and the contract that follows from them."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 
 from twofold.data.cache import THREADS
-from twofold.data.geometry import LoadRule, Part, read_part
+from twofold.data.geometry import Part
+from twofold.data.labels import Palette, common_palette
 from twofold.data.manifest import File, Folder
 from twofold.data.rules import some
 from twofold.data.settings import DataSettings
@@ -16,9 +17,6 @@ from twofold.formats import images
 from twofold.formats.contract import DTYPES, Contract, whole_range
 from twofold.formats.npy import Layout
 from twofold.prefetch import prefetch
-
-SAMPLED, MOST_COLOURS = 12, 64
-"""How many files are searched for label maps, and how many colours a label map has at most."""
 
 
 def scan(
@@ -109,6 +107,39 @@ def choose_contract(label: str, folders: Sequence[Folder], settings: DataSetting
     )
 
 
+def choose_label_contract(label: str, folders: Sequence[Folder], settings: DataSettings) -> Contract:
+    """What the stored pixels of label maps are, by the headers; their classes are found when they are read.
+
+    Files that share one palette are its indices, grey files are ids, others are colours.
+
+    Raises:
+        UsageError: the values are not whole numbers, or of colours have more than 8 bits.
+    """
+    wanted = settings.channels_a if label == "A" else settings.channels_b
+    facts = {name: each for folder in folders for name, each in folder.facts.items()}
+    colours = not palette_of(folders) and any(not each.grey and each.channels > 1 for each in facts.values())
+    channels = wanted or (3 if colours else 1)
+    allowed = ("uint8",) if channels > 1 else LABEL_TYPES
+    for name, each in facts.items():
+        if each.dtype not in allowed or channels not in (1, 3):
+            raise UsageError(
+                f"{label}: {name} holds {each.dtype} values of {each.channels} channels, which are no classes; store label"
+                " maps as ids (1 channel of whole numbers) or as colours (3 channels of 8 bits)"
+            )
+    dtype = np.result_type("uint8", *(each.dtype for each in facts.values())).name
+    low, high = whole_range(dtype := dtype if dtype in LABEL_TYPES else "int32")
+    return Contract(dtype, channels, (low,), (high,), "labels")
+
+
+LABEL_TYPES = tuple(name for name in DTYPES if "int" in name)
+"""Types of ids."""
+
+
+def palette_of(folders: Sequence[Folder]) -> Palette:
+    """The palette that all files of a domain share, else ()."""
+    return common_palette([each.palette for folder in folders for each in folder.facts.values()])
+
+
 def _choose_channels(label: str, folder: Folder, dtype: str) -> int:
     counts = {name: _bands(each) for name, each in folder.facts.items()}
     kinds = set(counts.values())
@@ -146,42 +177,3 @@ def _refuse_lab(dtype: str, facts: Mapping[str, images.Facts]) -> None:
         raise UsageError(
             f"data.lab needs colour pictures of 8 bits; {some(wrong)} hold {what}; leave out data.lab"
         )
-
-
-def choose_labels(folder: Folder, wanted: bool | None) -> bool:
-    """Whether a domain's images are label maps: as set, else if each sampled image has few colours.
-
-    Few are 2 to 64, and less than one for 16 pixels. Files of one colour do not count.
-    """
-    if wanted is not None or folder.part in ("lightness", "colour"):
-        return bool(wanted)
-    step = max(1, len(folder.files) // SAMPLED)
-    most = 1
-    for file in folder.files[::step][:SAMPLED]:
-        few = _colours(folder, file.name)
-        if few is None:
-            return False
-        most = max(most, few)
-    return most > 1
-
-
-def _colours(folder: Folder, name: str) -> int | None:
-    """The number of colours of an image, None for many; 1 for an image that cannot be read."""
-    if name not in folder.facts:
-        return 1
-    if folder.facts[name].dtype != "uint8":
-        return None
-    try:
-        rule = LoadRule(DataSettings(), Contract(channels=folder.facts[name].channels), 1, folder.part)
-        image = read_part(folder.path / name, rule)
-    except images.ImageError:
-        return 1
-    if image.shape[2] > 4:
-        return None
-    flat = image.reshape(-1, image.shape[2])
-    flat = flat[:: len(flat) // 2**18 + 1] @ (256 ** np.arange(image.shape[2]))  # a colour as one number
-    few = min(MOST_COLOURS, len(flat) // 16)
-    if len(np.unique(flat[:1024])) > few:  # most photographs show it in their first pixels
-        return None
-    count = len(np.unique(flat))
-    return count if count <= few else None

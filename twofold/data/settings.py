@@ -78,14 +78,14 @@ class DataSettings(BaseModel):
     icc: Literal["srgb", "keep"] = "srgb"
     """Convert pictures with a colour profile to sRGB, or keep their values and their profile."""
     show_a: tuple[int, ...] = ()
-    """Channels of A that sample grids show, 1 or 3. Default: the first."""
+    """Channels of A that pictures show, one or three, counted from 0. Default: the first three, or the first."""
     show_b: tuple[int, ...] = ()
-    """Channels of B that sample grids show."""
+    """Channels of B that pictures show, as for A."""
     lab: bool = False
     """Colourisation: A is the lightness of its images, B the colour (Lab)."""
-    labels_a: bool | None = None
-    """A is label maps: resized without mixing classes, and written with known classes only."""
-    labels_b: bool | None = None
+    labels_a: bool = False
+    """A is label maps: resized without mixing classes, and written with the classes of the training set alone."""
+    labels_b: bool = False
     """B is label maps, as for A."""
     onehot: bool = False
     """Give the network one channel for each class of a label map, in place of spread ids."""
@@ -133,6 +133,14 @@ class DataSettings(BaseModel):
             )
         return pairs
 
+    @field_validator("show_a", "show_b")
+    @classmethod
+    def _one_or_three(cls, channels: tuple[int, ...]) -> tuple[int, ...]:
+        if len(channels) not in (0, 1, 3) or min(channels, default=0) < 0:
+            given = " ".join(map(str, channels))
+            raise ValueError(f"name one or three channels, counted from 0, such as 3 2 1, not {given}")
+        return channels
+
     def agree(self) -> None:
         """Raise ValueError where two settings contradict each other.
 
@@ -150,6 +158,10 @@ class DataSettings(BaseModel):
             )
         if self.pairs and self.lab:
             raise ValueError("lab pairs the lightness and the colour of each image; leave out pairs")
+        if self.onehot and not (self.labels_a or self.labels_b):
+            raise ValueError("onehot is for label maps; give labels_a or labels_b too")
+        if self.lab and (self.labels_a or self.labels_b):
+            raise ValueError("lab images are no label maps; leave out labels_a and labels_b")
         if self.lab and self.direction == "ba":
             raise ValueError(
                 "lab goes from lightness to colour; leave out direction, or exchange the folders"

@@ -2,6 +2,7 @@
 
 import io
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -10,7 +11,8 @@ from PIL import Image
 from torch import Tensor, nn
 
 from twofold.formats import images
-from twofold.formats.values import Uint8
+from twofold.formats.contract import Contract, Pixels
+from twofold.formats.values import UINT8, from_network, to_network
 from twofold.randomness import generator
 from twofold.translation.translator import Translator
 
@@ -19,20 +21,20 @@ Damage = Callable[[Tensor, int], Tensor]
 
 
 class CycleError(NamedTuple):
-    """Mean absolute differences in levels of 255."""
+    """Mean absolute differences in levels of 255, where 255 is the whole range of the values."""
 
     error: float  # of the image translated there and back from the source
     damage: float  # of the damaged translation from the translation
 
 
 def translator_cycle(
-    image: Uint8, there: Translator, back: Translator, damages: Sequence[Damage], number: int
+    image: Pixels, there: Translator, back: Translator, damages: Sequence[Damage], number: int
 ) -> list[CycleError]:
-    """The cycle of one image (H, W, C), at the size that the networks work at."""
+    """The cycle of one image (H, W, C) as stored, at the size that the networks work at."""
     rows, columns = there.working_size(image.shape[0], image.shape[1], "trained")
     image = np.require(image, requirements=["C", "W"])  # torch warns of read-only memory
-    padded = there.pad(back.pad(images.resize(image, rows, columns, nearest=there.header.labels)))
-    source = images.to_float(torch.from_numpy(padded).permute(2, 0, 1)[None].to(there.device))
+    padded = there.pad(back.pad(images.resize(image, rows, columns, nearest=there.header.nearest)))
+    source = to_network(torch.from_numpy(padded).permute(2, 0, 1)[None], there.source).to(there.device)
     with torch.inference_mode():
         return cycle_errors(source, there.generator(source), back.generator, damages, number)
 
@@ -56,8 +58,13 @@ def no_damage(translation: Tensor, number: int) -> Tensor:  # noqa: ARG001
     return translation
 
 
-def eight_bits(translation: Tensor, number: int) -> Tensor:  # noqa: ARG001
-    return images.to_float(images.to_uint8(translation))
+def stored_as(contract: Contract) -> Damage:
+    """The rounding of a translation that is written to a file."""
+
+    def damage(translation: Tensor, number: int) -> Tensor:  # noqa: ARG001
+        return to_network(from_network(translation.cpu(), contract), contract).to(translation.device)
+
+    return damage
 
 
 def noise(sigma: float) -> Damage:
@@ -68,6 +75,11 @@ def noise(sigma: float) -> Damage:
         return (translation + torch.from_numpy(drawn * (sigma / 127.5)).to(translation)).clamp(-1, 1)
 
     return damage
+
+
+def holds_jpeg(contract: Contract) -> bool:
+    """Whether a JPEG file can hold the images of a domain: 8 bits, and no label maps."""
+    return contract == replace(UINT8, channels=contract.channels, found=contract.found, icc=contract.icc)
 
 
 def jpeg(quality: int, subsampling: str) -> Damage:

@@ -8,9 +8,10 @@ from typing import Any
 from twofold.errors import UsageError
 from twofold.evaluation.inputs import Inputs, Item, Model, Notify, find_inputs
 from twofold.evaluation.measures import Measure, Sample
+from twofold.evaluation.reading import read_as
 from twofold.evaluation.selection import choose
 from twofold.evaluation.table import Row, Table, contact_sheet
-from twofold.formats import images
+from twofold.formats.contract import Pixels
 from twofold.formats.values import Uint8
 from twofold.prefetch import prefetch
 from twofold.translation.translator import At
@@ -48,7 +49,7 @@ def evaluate(
         model: a run folder, a model file, a `Translator`, or a folder of ready translations.
         a, b: folders of test images. Without `b`, `a` holds pairs: a folder of X.jpg with X.png, or a list of pairs.
         paired: whether images of equal names are answers to each other; if None, when most have an equal name.
-        metrics: of psnr, ssim, ms-ssim, lpips, labels, fid, clean-fid, kid, structure, cycle; all that apply if None.
+        metrics: of psnr, ssim, ms-ssim, mae, lpips, labels, fid, clean-fid, kid, structure, cycle; all that apply if None.
         direction: "ab" or "ba"; a run's "ab" if None. A model file has its own.
         at: the scale to translate at, as of `Translator`.
         best: of a run, the best snapshot on held-out images in place of the newest.
@@ -74,14 +75,14 @@ def evaluate(
     measures, notes = choose(inputs := replace(inputs, metrics=tuple(metrics or ()), **paths))
 
     floors = [measure.for_sources() for measure in measures if inputs.comparable and measure.for_sources]
-    shown: list[Sample] = []
+    shown: list[list[Uint8]] = []
     for sample in track(translations(inputs, at), len(inputs.items), "evaluating"):
         for measure in measures:
             measure.add(sample)
         for floor in floors:
             floor.add(sample._replace(output=sample.source))
         if len(shown) < SHOWN:
-            shown.append(sample)
+            shown.append(pictures(sample, inputs))
     rows = [to_row("translated", measures), *([to_row("untouched", floors)] if floors else [])]
 
     source, target = inputs.direction.upper()
@@ -91,7 +92,7 @@ def evaluate(
     table.details = {"direction": inputs.direction, "images": len(inputs.items)}
     for measure in measures:
         measure.complete(table, measure.values)
-    table.sheet = contact_sheet([[x for x in sample[1:] if x is not None] for sample in shown])
+    table.sheet = contact_sheet(shown)
     table.caption = ", ".join(["source", "translated", *["answer"] * inputs.answered])
     return table
 
@@ -102,11 +103,11 @@ def translations(inputs: Inputs, at: At) -> Iterator[Sample]:
     Raises:
         UsageError: a translation and its answer have different sizes.
     """
-    into, out = inputs.channels
+    into, out = inputs.source.contract, inputs.target.contract
 
-    def read(item: Item) -> tuple[Uint8 | None, ...]:
+    def read(item: Item) -> tuple[Pixels | None, ...]:
         wanted = ((item.source, into), (item.output, out), (item.answer, out))
-        return tuple(None if path is None else images.read(path, count) for path, count in wanted)
+        return tuple(None if path is None else read_as(path, each, inputs.layout) for path, each in wanted)
 
     for number, (source, output, answer) in enumerate(prefetch(read, inputs.items, threads=1, depth=3)):
         if output is None:
@@ -117,13 +118,19 @@ def translations(inputs: Inputs, at: At) -> Iterator[Sample]:
         yield Sample(number, output if source is None else source, output, answer)
 
 
-def check_size(item: Item, output: Uint8 | None, answer: Uint8 | None) -> None:
+def check_size(item: Item, output: Pixels | None, answer: Pixels | None) -> None:
     if output is not None and answer is not None and answer.shape[:2] != output.shape[:2]:
         (rows, columns), (high, wide) = output.shape[:2], answer.shape[:2]
         raise UsageError(
             f"the translation of {item.output or item.source} has {columns}×{rows} pixels and its answer"
             f" {item.answer} {wide}×{high}; resize them to one size, or use --unpaired"
         )
+
+
+def pictures(sample: Sample, inputs: Inputs) -> list[Uint8]:
+    """The source, the translation and the answer of one image, to look at."""
+    views = (inputs.source, inputs.target, inputs.target)
+    return [view.show(x) for view, x in zip(views, sample[1:], strict=True) if x is not None]
 
 
 def to_row(name: str, measures: Sequence[Measure]) -> Row:

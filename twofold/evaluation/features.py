@@ -18,8 +18,11 @@ from torch import Tensor
 from twofold.data import cache
 from twofold.data.settings import DataSettings
 from twofold.errors import TwofoldError, UsageError
+from twofold.evaluation.reading import read_as
 from twofold.files import replacing
 from twofold.formats import images
+from twofold.formats.display import View
+from twofold.formats.npy import Layout
 from twofold.formats.values import Uint8
 from twofold.metrics import inception
 from twofold.metrics.labels import to_rgb
@@ -170,18 +173,19 @@ def run(network: Network, batch: Tensor) -> Tensor:
 
 
 def features_of_files(
-    network: Network, paths: Sequence[Path], channels: int, device: torch.device
+    network: Network, paths: Sequence[Path], view: View, layout: Layout, device: torch.device
 ) -> NDArray[np.float32]:
-    """The features of image files, from the cache if these files went through this network before."""
-    digest = hashlib.sha256(network.key.encode())
+    """The features of image files as they are shown, from the cache if they went through this network before."""
+    digest = hashlib.sha256(f"{network.key}{view}{layout}".encode())
     for path in paths:
         digest.update(cache.hash_file(path).encode())
-    file = cache.home(DataSettings()) / "features" / f"{channels}-{digest.hexdigest()[:32]}.npy"
+    file = cache.home(DataSettings()) / "features" / f"{view.contract.channels}-{digest.hexdigest()[:32]}.npy"
     try:
         stored = np.load(file)
         os.utime(file)
     except (OSError, ValueError):
-        stored = features(network, (images.read(path, channels) for path in paths), device)
+        pictures = (view.show(read_as(path, view.contract, layout)) for path in paths)
+        stored = features(network, pictures, device)
         store(stored, file)
     return stored
 

@@ -12,10 +12,11 @@ from twofold.data.dataset import ImageStore
 from twofold.data.loader import load_plain
 from twofold.evaluation.features import features, own_network
 from twofold.evaluation.settings import EvaluationSettings
-from twofold.formats.images import to_float, to_uint8
-from twofold.formats.values import Uint8
+from twofold.formats.contract import Pixels
+from twofold.formats.display import View
+from twofold.formats.values import from_network, to_network
 from twofold.metrics.distribution import kid
-from twofold.metrics.image import psnr, ssim
+from twofold.metrics.image import limits_of, psnr, ssim
 from twofold.translation.noise import at_test_time
 
 METRICS = {"psnr": psnr, "ssim": ssim}
@@ -23,18 +24,26 @@ METRICS = {"psnr": psnr, "ssim": ssim}
 
 
 class Judge:
-    """Translates held-out images of A and compares them with B; equal weights give equal values.
+    """Translates held-out images of A and compares them with B, as they would be stored; equal weights, equal values.
 
     Args:
         settings: with the metric "psnr" or "ssim" image i of `b` is the answer to image i of `a`; else it is "kid".
         a, b: held-out images.
         size: side in pixels of the middle square of each.
+        shown: channels of B that a feature network for KID sees; by default as `shown_channels`.
     """
 
     def __init__(
-        self, settings: EvaluationSettings, a: ImageStore, b: ImageStore, size: int, device: torch.device
+        self,
+        settings: EvaluationSettings,
+        a: ImageStore,
+        b: ImageStore,
+        size: int,
+        device: torch.device,
+        shown: Sequence[int] = (),
     ) -> None:
-        self.metric, self.device = settings.metric, device
+        self.metric, self.device, self.shown = settings.metric, device, shown
+        self.source, self.target = a.contract, b.contract
         self.sources = [load_plain(a, i, size) for i in range(min(settings.images, len(a)))]
         self.answers = [to_array(load_plain(b, i, size)) for i in range(min(settings.images, len(b)))]
         if self.metric == "kid":
@@ -48,16 +57,18 @@ class Judge:
         outputs = []
         for source in self.sources:
             with at_test_time(generator, noise):
-                outputs.append(to_array(to_uint8(generator(to_float(source[None].to(self.device))))[0]))
+                values = generator(to_network(source[None], self.source).to(self.device)).cpu()
+            outputs.append(to_array(from_network(values, self.target)[0]))
         if self.metric == "kid":
             found = {"kid": kid(self._features(outputs), self.reference).value}
         else:
-            pairs = [*zip(outputs, self.answers, strict=True)]
+            pairs, limits = [*zip(outputs, self.answers, strict=True)], limits_of(self.target)
             names = dict.fromkeys(("psnr", self.metric))
-            found = {name: np.mean([METRICS[name](*pair) for pair in pairs]) for name in names}
+            found = {name: np.mean([METRICS[name](*pair, limits) for pair in pairs]) for name in names}
         return {name: float(f"{value:.6g}") for name, value in found.items()}
 
-    def _features(self, pictures: Sequence[Uint8]) -> NDArray[np.float64]:
+    def _features(self, images: Sequence[Pixels]) -> NDArray[np.float64]:
+        pictures = map(View(self.target, self.shown).show, images)
         return features(self.network, pictures, self.device).astype(np.float64)
 
     def better(self, value: float, than: float | None) -> bool:
@@ -66,6 +77,6 @@ class Judge:
         return nearer and math.isfinite(value)
 
 
-def to_array(image: Tensor) -> Uint8:
+def to_array(image: Tensor) -> Pixels:
     """(C, H, W) as an array (H, W, C)."""
     return np.ascontiguousarray(image.permute(1, 2, 0).cpu().numpy())

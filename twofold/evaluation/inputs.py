@@ -1,9 +1,9 @@
 """The inputs of an evaluation: the model or ready translations, the test images, and their answers where known."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 
@@ -12,7 +12,12 @@ from twofold.data.pairs import find_pairs
 from twofold.data.rules import listed
 from twofold.data.settings import DataSettings
 from twofold.errors import UsageError
+from twofold.evaluation.reading import contract_of
 from twofold.formats import images
+from twofold.formats.contract import Contract
+from twofold.formats.display import View
+from twofold.formats.npy import Layout
+from twofold.read_untrusted import as_list, mapping, room
 from twofold.runs import DIRECTIONS, Run
 from twofold.translation.translator import Translator
 
@@ -36,7 +41,7 @@ class Inputs:
         items: the test images, in natural order.
         references: all images of the target domain.
         there, back: the translator, and that of the other direction where the run has one.
-        channels: of the sources and of the translations.
+        source, target: what the images of the two domains are, and which of their channels are shown.
         metrics: names the user gave; empty for all that apply.
         features: a user's feature network. inception, lpips: files of weights.
     """
@@ -47,7 +52,9 @@ class Inputs:
     there: Translator | None
     back: Translator | None
     device: torch.device
-    channels: tuple[int, int]
+    source: View
+    target: View
+    layout: Layout = "hwc"
     metrics: Sequence[str] = ()
     features: Path | None = None
     inception: Path | None = None
@@ -65,8 +72,10 @@ class Inputs:
 
     @property
     def comparable(self) -> bool:
-        """Whether the untouched sources can be measured as if they were translations."""
-        return self.channels[0] == self.channels[1] and len(self.sources) == len(self.items)
+        """Whether the untouched sources can be measured as if they were translations: both domains have one type of
+        values, and one range."""
+        a, b = (replace(view.contract, found="dtype", icc="keep") for view in (self.source, self.target))
+        return a == b and len(self.sources) == len(self.items)
 
 
 def find_inputs(
@@ -87,9 +96,23 @@ def find_inputs(
     else:
         items = {name: Item(source, None, None) for name, source in sources.items()}
     chosen, line = with_answers(items, references, paired)
-    channels = (there.channels, there.out_channels) if there else (3, 3)
     where = there.device if there else hardware.pick_device(device)
-    return Inputs(way, chosen, list(references.values()), there, back, where, channels), line
+    data = {} if isinstance(model, Translator) else room(mapping(Run(Path(model)).config), "data")
+    layout: Layout = there.header.layout if there else "hwc"
+    if there is None:
+        target = contract_of([*references.values()], layout)
+        known = [item.source for item in chosen if item.source is not None]
+        contracts = (contract_of(known, layout) if known else target, target)
+    else:
+        contracts = there.source, there.target
+    source, target = (View(each, shown(data, side, each)) for side, each in zip(way, contracts, strict=True))
+    return Inputs(way, chosen, list(references.values()), there, back, where, source, target, layout), line
+
+
+def shown(data: dict[Any, Any], side: str, contract: Contract) -> list[int]:
+    """The channels of domain "a" or "b" that a run's settings name for grids; empty if none or impossible ones."""
+    named = as_list(data.get(f"show_{side}"))
+    return named if all(type(each) is int and 0 <= each < contract.channels for each in named) else []
 
 
 def load_translators(

@@ -10,25 +10,27 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from twofold.evaluation.cycle import eight_bits, jpeg, no_damage, noise, translator_cycle
+from twofold.evaluation.cycle import Damage, holds_jpeg, jpeg, no_damage, noise, stored_as, translator_cycle
 from twofold.evaluation.features import Network, features, features_of_files, planes, stacked
 from twofold.evaluation.inputs import Inputs
 from twofold.evaluation.table import Column, Row, Table, six_digits
 from twofold.formats import images
-from twofold.formats.values import Uint8
+from twofold.formats.contract import Contract, Labels, Pixels
+from twofold.formats.display import View, scaled
+from twofold.formats.values import UINT8
 from twofold.metrics import labels, lpips
 from twofold.metrics.distribution import Estimate, bootstrap, fid, kid, mean_estimate
-from twofold.metrics.image import ms_ssim, psnr, ssim
+from twofold.metrics.image import limits_of, mae, ms_ssim, psnr, ssim
 from twofold.metrics.structure import hides_source, structure_kept
 
 
 class Sample(NamedTuple):
-    """One test image, each array (H, W, C)."""
+    """One test image, each array (H, W, C) as stored."""
 
     number: int
-    source: Uint8
-    output: Uint8
-    answer: Uint8 | None
+    source: Pixels
+    output: Pixels
+    answer: Pixels | None
 
 
 @dataclass
@@ -65,7 +67,7 @@ class Measure:
 # ---- against the answers
 
 
-def answer_measure(column: Column, metric: Callable[[Uint8, Uint8], float]) -> Measure:
+def answer_measure(column: Column, metric: Callable[[Pixels, Pixels], float]) -> Measure:
     """A metric of a translation and its answer."""
 
     def value(sample: Sample) -> list[float]:
@@ -75,10 +77,23 @@ def answer_measure(column: Column, metric: Callable[[Uint8, Uint8], float]) -> M
     return Measure([column], value, for_sources=lambda: answer_measure(column, metric))
 
 
+def ranged_measure(column: Column, metric: Callable[..., float], contract: Contract = UINT8) -> Measure:
+    """A metric that is relative to the range of the contract."""
+    return answer_measure(column, partial(metric, limits=limits_of(contract)))
+
+
 PSNR, SSIM, MS_SSIM = (
-    partial(answer_measure, Column(name, "higher"), metric)
+    partial(ranged_measure, Column(name, "higher"), metric)
     for name, metric in (("PSNR (dB)", psnr), ("SSIM", ssim), ("MS-SSIM", ms_ssim))
 )
+
+
+def mae_measure(contract: Contract) -> Measure:
+    """The error in the stored values' own units, which only the user knows."""
+    measure, signed = answer_measure(Column("MAE", "lower"), mae), not contract.dtype.startswith("u")
+    units = f"the units of the stored {contract.dtype} values" + "; of CT, in Hounsfield units" * signed
+    measure.notes = [f"MAE: mean absolute error in {units}."]
+    return measure
 
 
 def lpips_measure(inputs: Inputs) -> Measure:
@@ -86,39 +101,68 @@ def lpips_measure(inputs: Inputs) -> Measure:
     network = lpips.load(inputs.lpips).to(inputs.device)
 
     @torch.inference_mode()
-    def distance(output: Uint8, answer: Uint8) -> float:
-        return float(network(*(images.to_float(planes(x).to(inputs.device)) for x in (output, answer))))
+    def distance(*pair: Pixels) -> float:
+        pictures = (planes(inputs.target.show(image)).to(inputs.device) for image in pair)
+        return float(network(*map(images.to_float, pictures)))
 
     return answer_measure(Column("LPIPS", "lower"), distance)
 
 
 def label_measure(inputs: Inputs) -> Measure:
-    """Label maps as answers: each pixel has the class of the nearest colour."""
-    paths = [item.answer for item in inputs.items if item.answer is not None]
-    palette = labels.find_palette(labels.to_rgb(images.read(path, inputs.channels[1])) for path in paths)
+    """Label maps as answers: the classes of the model, or those that the colours of the answers stand for."""
+    known = inputs.target.contract.labels
+    scale = known_classes(known) if known else classes_of_answers(inputs)
     columns = [Column(name, "higher") for name in ("pixel accuracy", "class accuracy", "class IoU")]
 
     def value(sample: Sample) -> labels.Counts:
         assert sample.answer is not None
-        truth, found = (labels.labels_of(labels.to_rgb(x), palette) for x in (sample.answer, sample.output))
-        return labels.confusion(truth, found, len(palette))
+        return labels.confusion(scale.find(sample.answer), scale.find(sample.output), len(scale.classes))
 
     def complete(table: Table, values: list[labels.Counts]) -> None:
         floor = label_estimates([*labels.commonest_label(np.stack(values))])
         table.rows.append(Row("one label", {x.name: y for x, y in zip(columns, floor, strict=True)}))
-        classes = zip(palette.tolist(), *labels.per_class(np.sum(values, 0)), strict=True)
+        scores = zip(scale.classes, *labels.per_class(np.sum(values, 0)), strict=True)
         table.details["classes"] = [
-            {
-                "name": "#{:02x}{:02x}{:02x}".format(*colour),
-                "colour": colour,
-                "accuracy": six_digits(accuracy),
-                "iou": six_digits(iou),
-            }
-            for colour, accuracy, iou in classes
+            each | {"accuracy": six_digits(accuracy), "iou": six_digits(iou)}
+            for each, accuracy, iou in scores
         ]
 
+    return Measure(columns, value, label_estimates, complete=complete, notes=[scale.note])
+
+
+class Classes(NamedTuple):
+    """The classes that label maps are compared by."""
+
+    classes: list[dict[str, Any]]
+    """Of each, its name, and its id or colour."""
+    find: Callable[[Pixels], labels.Counts]
+    """The class (H, W) of each pixel of (H, W, C); -1 for ids that are none."""
+    note: str
+
+
+def known_classes(known: Labels) -> Classes:
+    """The classes of a model."""
+    if known.ids is None:
+        classes = [{"name": labels.hexadecimal(colour), "colour": [*colour]} for colour in known.values]
+        how = "each pixel has the class of the nearest colour"
+    else:
+        classes = [{"name": str(number), "id": number} for number in known.ids]
+        how = "pixels of the answers with other ids do not count"
+    for each, name in zip(classes, known.names, strict=False):
+        each["name"] = name
+    note = f"The model has {len(classes)} classes: {how}; one label: the commonest everywhere."
+    return Classes(classes, partial(labels.classes_of, known=known), note)
+
+
+def classes_of_answers(inputs: Inputs) -> Classes:
+    """The colours of the answers: each pixel has the class of the nearest."""
+    paths = [item.answer for item in inputs.items if item.answer is not None]
+    palette = labels.find_palette(
+        labels.to_rgb(images.read(path, inputs.target.contract.channels)) for path in paths
+    )
+    classes = [{"name": labels.hexadecimal(colour), "colour": colour} for colour in palette.tolist()]
     note = f"Each pixel's label is the nearest of {len(palette)} colours of the answers; one label: the commonest everywhere."
-    return Measure(columns, value, label_estimates, complete=complete, notes=[note])
+    return Classes(classes, lambda image: labels.labels_of(labels.to_rgb(image), palette), note)
 
 
 def label_estimates(matrices: list[labels.Counts]) -> list[Estimate]:
@@ -145,10 +189,10 @@ def feature_measure(network: Network, names: Sequence[str], inputs: Inputs) -> M
     """
 
     def of_files(paths: Sequence[Path]) -> NDArray[np.float32]:
-        return features_of_files(network, paths, inputs.channels[1], inputs.device)
+        return features_of_files(network, paths, inputs.target, inputs.layout, inputs.device)
 
     def value(sample: Sample) -> NDArray[np.float32]:
-        return features(network, [sample.output], inputs.device)
+        return features(network, [inputs.target.show(sample.output)], inputs.device)
 
     def summarise(values: Sequence[NDArray[np.float32]]) -> list[Estimate]:
         real = of_files(inputs.references)
@@ -167,44 +211,63 @@ def feature_measure(network: Network, names: Sequence[str], inputs: Inputs) -> M
 # ---- against the source
 
 
-def structure_measure() -> Measure:
-    columns = [Column("luminance kept", ""), Column("edges kept", "")]
-    return Measure(columns, lambda sample: structure_kept(sample.source, sample.output))
+def structure_measure(inputs: Inputs) -> Measure:
+    def value(sample: Sample) -> tuple[float, float]:
+        pairs = ((inputs.source, sample.source), (inputs.target, sample.output))
+        return structure_kept(*(levels(image, view) for view, image in pairs))
+
+    return Measure([Column("luminance kept", ""), Column("edges kept", "")], value)
+
+
+def levels(image: Pixels, view: View) -> Pixels:
+    """An image with its range as 0..255, all channels; of label maps the colours that are shown."""
+    return view.show(image) if view.contract.labels else scaled(image, view.contract)
 
 
 QUALITY, SIGMA = 75, 2.0
 """Of the JPEG, and of the noise in levels of 255, that a translation should survive."""
 
-DAMAGES = {
-    Column("cycle error (of 255)", "lower"): no_damage,
-    Column("cycle error, 8 bits", ""): eight_bits,
-    Column(f"cycle error, JPEG {QUALITY}", ""): jpeg(QUALITY, "4:2:0"),
-    Column(f"cycle error, noise of {SIGMA:g}", ""): noise(SIGMA),
-}
-"""What happens to a translation before it is translated back."""
+
+def damages(contract: Contract = UINT8) -> dict[Column, Damage]:
+    """What happens to a translation of a domain before it is translated back; noise alone where no JPEG holds it."""
+    bits = "8 bits" if contract.dtype == "uint8" else f"stored as {contract.dtype}"
+    found = {
+        Column("cycle error (of 255)", "lower"): no_damage,
+        Column(f"cycle error, {bits}", ""): stored_as(contract),
+    }
+    if holds_jpeg(contract):
+        found[Column(f"cycle error, JPEG {QUALITY}", "")] = jpeg(QUALITY, "4:2:0")
+    return found | {Column(f"cycle error, noise of {SIGMA:g}", ""): noise(SIGMA)}
 
 
 def cycle_measure(inputs: Inputs) -> Measure:
     """The cycle's error, as computed and after the translation was stored as an image or took faint noise."""
     there, back = inputs.there, inputs.back
     assert there is not None and back is not None
-    damages = [*DAMAGES.values()]
+    chosen, in_jpeg = damages(there.target), holds_jpeg(there.target)
+    judged, kept, harmed = (
+        2,
+        *(("JPEG", "is stored as a JPEG") if in_jpeg else ("faint noise", "has faint noise")),
+    )
     sizes: list[float] = []
 
     def value(sample: Sample) -> list[float]:
-        found = translator_cycle(sample.source, there, back, damages, sample.number)
-        sizes.append(found[2].damage)
+        found = translator_cycle(sample.source, there, back, [*chosen.values()], sample.number)
+        sizes.append(found[judged].damage)
         return [each.error for each in found]
 
     def complete(table: Table, values: list[list[float]]) -> None:
-        clean, _, stored, _ = np.mean(values, 0)
-        sentence = "The cycle survives JPEG: the translation shows what it is rebuilt from."
-        if hides_source(clean, stored, float(np.mean(sizes))):
+        clean, damaged = np.mean(values, 0)[[0, judged]]
+        sentence = f"The cycle survives {kept}: the translation shows what it is rebuilt from."
+        if hides_source(clean, damaged, float(np.mean(sizes))):
             sentence = (
-                f"The cycle's error rises from {clean:.3g} to {stored:.3g} levels once the translation is stored as a"
-                " JPEG: the networks hide the source in an invisible signal."
+                f"The cycle's error rises from {clean:.3g} to {damaged:.3g} levels once the translation {harmed}: the"
+                " networks hide the source in an invisible signal."
             )
         table.summary = f"{table.summary} {sentence}".strip()
 
-    note = "Cycle errors with 8 bits, JPEG and noise: the translation was changed like this before it was translated back."
-    return Measure([*DAMAGES], value, complete=complete, notes=[note])
+    changes = "with 8 bits, JPEG and noise" if in_jpeg else f"stored as {there.target.dtype} and with noise"
+    note = f"Cycle errors {changes}: the translation was changed like this before it was translated back."
+    if not in_jpeg:
+        note += " 255 levels are the whole range of the values."
+    return Measure([*chosen], value, complete=complete, notes=[note])

@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from twofold.errors import UsageError
+from twofold.evaluation.cycle import holds_jpeg
 from twofold.evaluation.features import inception_home, inception_network, own_network
 from twofold.evaluation.inputs import Inputs
 from twofold.evaluation.measures import (
@@ -15,6 +16,7 @@ from twofold.evaluation.measures import (
     feature_measure,
     label_measure,
     lpips_measure,
+    mae_measure,
     structure_measure,
 )
 from twofold.formats import images
@@ -85,6 +87,35 @@ def answers(inputs: Inputs) -> str:
     return "" if inputs.answered else unknown
 
 
+def values(inputs: Inputs) -> str:
+    """Answers whose values are levels, not the numbers of classes."""
+    labels = inputs.target.contract.labels
+    if labels and labels.ids:
+        return "the values of label maps are classes, which have no distance (--metrics labels counts right pixels)"
+    return answers(inputs)
+
+
+def own_units(inputs: Inputs) -> str:
+    """By default only if the values are not levels of 255, which have no unit."""
+    in_levels = holds_jpeg(inputs.target.contract) and not inputs.metrics
+    return "the values are levels of 255" if in_levels else values(inputs)
+
+
+def pictures(inputs: Inputs) -> str:
+    """Networks that were trained on photographs take one or three channels."""
+    channels, side = inputs.target.contract.channels, inputs.direction[1]
+    if channels in (1, 3) or inputs.target.channels or inputs.target.contract.labels:
+        return ""
+    return (
+        f"FID, KID and LPIPS need images of 1 or 3 channels, and {side.upper()} has {channels}; choose three with"
+        f" `twofold train --resume RUN --data.show-{side} 0 1 2`"
+    )
+
+
+def picture_answers(inputs: Inputs) -> str:
+    return answers(inputs) or pictures(inputs)
+
+
 def sources(inputs: Inputs) -> str:
     missing = "the ready translations and the images of A have different names"
     return "" if len(inputs.sources) == len(inputs.items) else missing
@@ -95,8 +126,11 @@ def lpips_weights(inputs: Inputs) -> str:
 
 
 def label_maps(inputs: Inputs) -> str:
-    """Answers; by default only if the first one looks like a label map."""
-    if not inputs.answered or inputs.metrics:
+    """Answers; by default only for a model of label maps, or if the first answer looks like a label map."""
+    contract = inputs.target.contract
+    if contract.labels is None and (contract.dtype != "uint8" or contract.channels not in (1, 3, 4)):
+        return "the answers are not label maps: they are not pictures of 8 bits"
+    if not inputs.answered or inputs.metrics or contract.labels:
         return answers(inputs)
     assert inputs.items[0].answer is not None
     first = labels.to_rgb(images.read(inputs.items[0].answer))
@@ -114,7 +148,7 @@ def pixels(name: str, side: int) -> Need:
 
     def limit(inputs: Inputs) -> str:
         for path in [item.answer for item in inputs.items if item.answer is not None]:
-            facts = images.inspect(path)
+            facts = images.inspect(path, layout=inputs.layout)
             if min(facts.width, facts.height) < side:
                 return f"{name} needs {side} pixels a side, {path.name} has {facts.width}×{facts.height}"
         return ""
@@ -127,7 +161,7 @@ def images_and_weights(inputs: Inputs) -> str:
     if fewest < FEWEST:
         return f"FID and KID need at least {FEWEST} images of each, there are {fewest}"
     if inputs.metrics or inputs.features or inputs.inception or inception_home().is_file():
-        return ""
+        return pictures(inputs)
     return (
         "FID and KID need Inception's weights (--inception FILE, or `twofold evaluate --download-weights`) or a"
         " --features network"
@@ -155,13 +189,19 @@ def feature_measures(inputs: Inputs) -> list[Measure]:
 
 
 METRICS = [
-    Metric(("psnr",), lambda _: [PSNR()], answers),
-    Metric(("ssim",), lambda _: [SSIM()], answers, pixels("SSIM", SSIM_SIDE)),
-    Metric(("ms-ssim",), lambda _: [MS_SSIM()], answers, pixels("MS-SSIM", MS_SSIM_SIDE)),
-    Metric(("lpips",), lambda inputs: [lpips_measure(inputs)], lpips_weights, answers),
+    Metric(("psnr",), lambda inputs: [PSNR(inputs.target.contract)], values),
+    Metric(("ssim",), lambda inputs: [SSIM(inputs.target.contract)], values, pixels("SSIM", SSIM_SIDE)),
+    Metric(
+        ("ms-ssim",),
+        lambda inputs: [MS_SSIM(inputs.target.contract)],
+        values,
+        pixels("MS-SSIM", MS_SSIM_SIDE),
+    ),
+    Metric(("mae",), lambda inputs: [mae_measure(inputs.target.contract)], own_units),
+    Metric(("lpips",), lambda inputs: [lpips_measure(inputs)], lpips_weights, picture_answers),
     Metric(("labels",), lambda inputs: [label_measure(inputs)], label_maps),
     Metric(("fid", "clean-fid", "kid"), feature_measures, limit=images_and_weights),
-    Metric(("structure",), lambda _: [structure_measure()], sources),
+    Metric(("structure",), lambda inputs: [structure_measure(inputs)], sources),
     Metric(("cycle",), lambda inputs: [cycle_measure(inputs)], both_directions),
 ]
 """Every metric, in the order of the table's columns."""

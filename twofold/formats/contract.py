@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from itertools import pairwise
 from typing import Any, Literal
 
 import numpy as np
@@ -38,6 +39,23 @@ class Labels:
     names: tuple[str, ...] = ()
     palette: tuple[tuple[int, int, int], ...] = ()
     onehot: bool = False
+
+    def __post_init__(self) -> None:
+        if len({len(value) for value in self.values}) != 1 or len(self.values[0]) not in (1, 3):
+            raise ValueError("the classes of label maps have one number each, or three")
+        if not all(one < other for one, other in pairwise(self.values)):
+            raise ValueError("the values of the classes must be in ascending order, each once")
+        if self.names and len(self.names) != len(self.values):
+            raise ValueError(f"there are {len(self.names)} names of {len(self.values)} classes")
+
+    @property
+    def ids(self) -> tuple[int, ...] | None:
+        """The id of each class; None where classes are colours."""
+        return tuple(value for (value,) in self.values) if len(self.values[0]) == 1 else None
+
+    def unknown_ids(self, pixels: Pixels) -> list[int]:
+        """The ids in (H, W, 1) that are no class, in ascending order; none where classes are colours."""
+        return [] if self.ids is None else np.unique(pixels[~np.isin(pixels, self.ids)]).tolist()
 
 
 @dataclass(frozen=True)
@@ -78,9 +96,14 @@ class Contract:
         return len(self.labels.values) if self.labels and self.labels.onehot else self.channels
 
     @property
+    def is_labels(self) -> bool:
+        """Whether the values are classes, of which no others may be made; they are in `labels` once they are known."""
+        return self.found == "labels"
+
+    @property
     def is_deep(self) -> bool:
         """Whether the values need more than 8 bits, and so float32 in the last layer and the losses."""
-        return self.dtype not in ("uint8", "int8") and self.labels is None
+        return self.dtype not in ("uint8", "int8") and not self.is_labels
 
     @property
     def span(self) -> float:

@@ -103,9 +103,9 @@ def _with_type(pixels: Pixels, facts: Facts, contract: Contract) -> Pixels:
     dtype = np.dtype(contract.dtype)
     if pixels.dtype == dtype:
         return pixels
-    if contract.labels is None and dtype == np.uint8:
+    if dtype == np.uint8 and not contract.is_labels:
         return _to_uint8(pixels, facts.bits)
-    if contract.labels is None and pixels.dtype == np.uint8 and dtype.kind == "u":
+    if pixels.dtype == np.uint8 and dtype.kind == "u" and not contract.is_labels:
         low, high = np.array(contract.low), np.array(contract.high)
         return np.rint(low + pixels * ((high - low) / 255)).astype(dtype)
     return _with_same_values(pixels, dtype)

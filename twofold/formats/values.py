@@ -1,6 +1,7 @@
 """Stored pixels to the values of the networks, [-1, 1], and back."""
 
 from functools import lru_cache
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -33,7 +34,7 @@ def to_network(pixels: Tensor, contract: Contract) -> Tensor:
     stay colours.
     """
     labels = contract.labels
-    if labels and (labels.onehot or len(labels.values[0]) == 1):
+    if labels and (labels.onehot or labels.ids is not None):
         return _labels_to_network(pixels, labels)
     if contract.dtype == "uint8" and contract.low + contract.high == (0.0, 255.0):
         return to_float(pixels)
@@ -69,41 +70,63 @@ def _per_channel(limits: tuple[float, ...], device: torch.device, dtype: torch.d
         return torch.tensor(limits, device=device, dtype=dtype)[:, None, None]  # (1 or C, 1, 1)
 
 
-def _labels_to_network(pixels: Tensor, labels: Labels) -> Tensor:
-    classes = class_of(pixels, labels)
-    if not labels.onehot:
-        return classes[..., None, :, :].to(torch.float32) * (2 / max(1, len(labels.values) - 1)) - 1
-    numbers = torch.arange(len(labels.values), device=pixels.device)[:, None, None]
-    return (classes[..., None, :, :] == numbers).to(torch.float32) * 2 - 1
-
-
-def _labels_from_network(values: Tensor, labels: Labels, dtype: str) -> Tensor:
-    stored = torch.tensor(labels.values, device=values.device)  # (K, C)
-    if labels.onehot:
-        classes = values.argmax(-3)
-    elif stored.shape[1] == 1:
-        steps = max(1, len(labels.values) - 1)
-        classes = (
-            ((values.squeeze(-3).to(torch.float32) + 1) * (steps / 2))
-            .round()
-            .clamp(0, len(stored) - 1)
-            .long()
-        )
-    else:
-        classes = class_of(to_uint8(values), labels)
-    return stored[classes].movedim(-1, -3).to(getattr(torch, dtype))
+# ---- label maps
 
 
 def class_of(pixels: Tensor, labels: Labels) -> Tensor:
     """The class of each pixel of (..., C, H, W): int64 (..., H, W), the nearest value, the first of equally near ones."""
-    stored, best, least = labels.values, None, None
-    for number, value in enumerate(stored):
-        channels = torch.tensor(value, device=pixels.device)[:, None, None]
-        distance = (pixels.to(torch.int64) - channels).square().sum(-3)
-        if least is None or best is None:
-            least, best = distance, torch.zeros_like(distance)
-            continue
-        nearer = distance < least
-        least, best = torch.where(nearer, distance, least), best.masked_fill(nearer, number)
-    assert best is not None
-    return best
+    if labels.ids is not None:
+        return torch.bucketize(pixels.squeeze(-3).to(torch.int64), _borders(labels, pixels.device))
+    return _nearest_colour(pixels, labels)
+
+
+def _labels_to_network(pixels: Tensor, labels: Labels) -> Tensor:
+    classes = class_of(pixels, labels).unsqueeze(-3)
+    if not labels.onehot:
+        return classes.to(torch.float32) * (2 / max(1, len(labels.values) - 1)) - 1
+    shape = *pixels.shape[:-3], len(labels.values), *pixels.shape[-2:]
+    return torch.full(shape, -1.0, device=pixels.device).scatter_(-3, classes, 1.0)
+
+
+def _labels_from_network(values: Tensor, labels: Labels, dtype: str) -> Tensor:
+    stored = _stored(labels, values.device)  # (K, C)
+    if labels.onehot:
+        classes = values.argmax(-3)
+    elif stored.shape[1] == 1:
+        steps = max(1, len(stored) - 1)
+        spread = (values.squeeze(-3).to(torch.float32) + 1) * (steps / 2)
+        classes = spread.round().clamp(0, len(stored) - 1).to(torch.int64)
+    else:
+        classes = _nearest_colour(to_uint8(values), labels)
+    return stored[classes].movedim(-1, -3).to(getattr(torch, dtype))
+
+
+CHUNK = 2**16
+"""Pixels whose distances to all colours are computed at a time: 64 MiB for 256 colours."""
+
+
+def _nearest_colour(pixels: Tensor, labels: Labels) -> Tensor:
+    """The place (..., H, W) of the nearest colour, by |p - c|² - |p|² = |c|² - 2 p·c; exact, as all are whole numbers."""
+    colours = _stored(labels, pixels.device).to(torch.float32)  # (K, C)
+    points = pixels.movedim(-3, -1).reshape(-1, colours.shape[1])
+    with torch.autocast(pixels.device.type, enabled=False):
+        squares, doubled = colours.square().sum(1), colours.T * -2
+        nearest = [
+            torch.addmm(squares, part.to(torch.float32), doubled).argmin(1) for part in points.split(CHUNK)
+        ]
+    return torch.cat(nearest).view(*pixels.shape[:-3], *pixels.shape[-2:])
+
+
+@lru_cache(maxsize=16)
+def _stored(labels: Labels, device: torch.device) -> Tensor:
+    """The values (K, C) of the classes; kept on the device, as a copy to it would wait for its earlier work."""
+    with torch.inference_mode(mode=False):
+        return torch.tensor(labels.values, device=device)
+
+
+@lru_cache(maxsize=16)
+def _borders(labels: Labels, device: torch.device) -> Tensor:
+    """The largest value (K - 1,) that belongs to each id but the last."""
+    with torch.inference_mode(mode=False):
+        borders = [(low + high) // 2 for low, high in pairwise(labels.ids or ())]
+        return torch.tensor(borders, device=device, dtype=torch.int64)

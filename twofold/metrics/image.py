@@ -1,4 +1,4 @@
-"""Measures of an image against its known answer, and histogram matching. Images are uint8 (H, W, C)."""
+"""Measures of an image against its known answer, (H, W, C) of any type of values; and histogram matching in 8 bits."""
 
 import math
 
@@ -7,37 +7,58 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from twofold.formats.contract import Contract, Pixels
 from twofold.formats.values import Uint8
 
 SSIM_SIDE, MS_SSIM_SIDE = 6, 176
 """The smallest sides in pixels: SSIM mirrors 5 pixels at the edges, MS-SSIM needs a whole window after four halvings."""
 
 
-def psnr(result: Uint8, answer: Uint8) -> float:
-    """Peak signal-to-noise ratio in dB, over all channels; infinite for equal images."""
+Limits = tuple[float, float]
+"""The range of stored values that a measure is relative to: 0 and 255 for 8 bits."""
+
+
+def limits_of(contract: Contract) -> Limits:
+    """The lowest and the highest value of a contract's range."""
+    return min(contract.low), max(contract.high)
+
+
+def psnr(result: Pixels, answer: Pixels, limits: Limits = (0.0, 255.0)) -> float:
+    """Peak signal-to-noise ratio in dB, over all channels; infinite for equal images. The peak is the range's width."""
     error = np.square(result.astype(np.float64) - answer).mean()
-    return float(10 * np.log10(255**2 / error)) if error else math.inf
+    return float(10 * np.log10((limits[1] - limits[0]) ** 2 / error)) if error else math.inf
 
 
-def ssim(result: Uint8, answer: Uint8) -> float:
-    """Mean SSIM of Wang et al. 2004, §III-B: 11×11 Gaussian windows of σ 1.5, mirrored at the edges; 1 is equal."""
+def mae(result: Pixels, answer: Pixels) -> float:
+    """Mean absolute error in the units of the stored values, over all channels."""
+    return float(np.abs(result.astype(np.float64) - answer).mean())
+
+
+def ssim(result: Pixels, answer: Pixels, limits: Limits = (0.0, 255.0)) -> float:
+    """Mean SSIM of Wang et al. 2004, §III-B: 11×11 Gaussian windows of σ 1.5, mirrored at the edges; 1 is equal.
+
+    Values are counted from the lower limit, because SSIM's term of luminance is for values from 0.
+    """
     from torchmetrics.functional.image import structural_similarity_index_measure  # takes a second to import
 
-    value = structural_similarity_index_measure(batch(result), batch(answer), data_range=255.0)
+    x, y = batch(result, limits[0]), batch(answer, limits[0])
+    value = structural_similarity_index_measure(x, y, data_range=float(limits[1] - limits[0]))
     assert isinstance(value, Tensor)  # the other return types are of other options
     return float(value)
 
 
-def ms_ssim(result: Uint8, answer: Uint8) -> float:
-    """SSIM over five scales (Wang et al. 2003, §3.2); a negative factor counts as 0."""
+def ms_ssim(result: Pixels, answer: Pixels, limits: Limits = (0.0, 255.0)) -> float:
+    """SSIM over five scales (Wang et al. 2003, §3.2); a negative factor counts as 0. Values as for `ssim`."""
     from torchmetrics.functional.image import multiscale_structural_similarity_index_measure as multiscale
 
-    return float(multiscale(batch(result), batch(answer), data_range=255.0, normalize="relu"))
+    x, y = batch(result, limits[0]), batch(answer, limits[0])
+    return float(multiscale(x, y, data_range=float(limits[1] - limits[0]), normalize="relu"))
 
 
-def batch(image: Uint8) -> Tensor:
-    """(H, W, C) as float32 (1, C, H, W), still 0 to 255."""
-    return torch.from_numpy(np.moveaxis(image, 2, 0).astype(np.float32))[None]
+def batch(image: Pixels, low: float = 0.0) -> Tensor:
+    """(H, W, C) as float32 (1, C, H, W), from 0 where the image has `low`."""
+    wide = np.moveaxis(image, 2, 0).astype(np.float64) - low
+    return torch.from_numpy(wide.astype(np.float32))[None]
 
 
 def match_histogram(images: list[Uint8], source: list[Uint8], target: list[Uint8]) -> list[Uint8]:

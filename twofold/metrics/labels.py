@@ -1,12 +1,15 @@
 """Label maps as answers: which class each pixel of a translation shows, and how often that class is right."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from twofold.errors import UsageError
-from twofold.formats.values import Uint8
+from twofold.formats.contract import Labels, Pixels
+from twofold.formats.values import Uint8, class_of
 
 Counts = NDArray[np.int64]
 
@@ -19,6 +22,9 @@ NEAR = 48
 RARE, FLAT = 1e-3, 6
 """A class then fills at least this share of the flat parts, where neighbours differ by at most so many levels; the
 blended colours of edges do not count."""
+
+ALIKE, CLEAR = 16, 0.8
+"""Classes stand out if this share of the flat parts is within so many levels of their colours."""
 
 
 def to_rgb(image: Uint8) -> Uint8:
@@ -45,14 +51,29 @@ def find_palette(truths: Iterable[Uint8]) -> Uint8:
         flat = np.bincount(places, np.concatenate([flat, flat_parts(truth).ravel()]))
     if len(colours) <= MAX_CLASSES:
         return unpacked(colours[np.argsort(-counts, kind="stable")])
-    order = np.argsort(-flat, kind="stable")
-    chosen = separate_colours(unpacked(colours[order]), flat[order] / max(1, flat.sum()))
-    if not 2 <= len(chosen) <= MAX_CLASSES:
+    chosen = clear_colours(unpacked(colours), flat, flat.sum())
+    if chosen is None:
         raise UsageError(
             f"the answers are not label maps: they have {len(colours):,} colours and no few of them fill flat parts;"
             " leave `labels` out of --metrics, or store label maps as PNG"
         )
     return chosen
+
+
+def clear_colours(colours: Uint8, flat: NDArray[Any], total: float) -> Uint8 | None:
+    """The few colours (K, 3) that fill the flat parts, commonest first; None if no few do, as in photographs.
+
+    Args:
+        colours: (N, 3), each once.
+        flat: how many pixels (N,) of each lie in flat parts. total: how many pixels do, of other colours too.
+    """
+    order = np.argsort(-flat, kind="stable")
+    colours, shares = colours[order], flat[order] / max(1, total)
+    chosen = separate_colours(colours, shares)
+    if not 2 <= len(chosen) <= MAX_CLASSES:
+        return None
+    like_one = np.any([squared_distance(colours, colour) <= ALIKE**2 for colour in chosen], axis=0)
+    return chosen if shares[like_one].sum() >= CLEAR else None
 
 
 def packed(image: Uint8) -> NDArray[np.uint32]:
@@ -65,12 +86,17 @@ def unpacked(colours: NDArray[np.uint32]) -> Uint8:
     return np.stack([colours >> 16, colours >> 8 & 255, colours & 255], -1).astype(np.uint8)
 
 
-def flat_parts(image: Uint8) -> NDArray[np.bool_]:
-    """Where (H, W) a pixel is within `FLAT` levels of all four neighbours."""
-    padded = np.pad(image.astype(np.int16), [(1, 1), (1, 1), (0, 0)], "edge")
+def hexadecimal(colour: Sequence[int]) -> str:
+    """A colour as "#ff0080"."""
+    return "#{:02x}{:02x}{:02x}".format(*colour)
+
+
+def flat_parts(image: Pixels, within: int = FLAT) -> NDArray[np.bool_]:
+    """Where (H, W) a pixel is within so many levels of all four neighbours."""
+    padded = np.pad(image.astype(np.int32), [(1, 1), (1, 1), (0, 0)], "edge")
     middle = padded[1:-1, 1:-1]
     neighbours = (padded[:-2, 1:-1], padded[2:, 1:-1], padded[1:-1, :-2], padded[1:-1, 2:])
-    return np.all([(np.abs(middle - each) <= FLAT).all(-1) for each in neighbours], axis=0)
+    return np.all([(np.abs(middle - each) <= within).all(-1) for each in neighbours], axis=0)
 
 
 def separate_colours(colours: Uint8, shares: NDArray[np.float64]) -> Uint8:
@@ -101,9 +127,19 @@ def labels_of(image: Uint8, palette: Uint8) -> Counts:
     return labels
 
 
+def classes_of(image: Pixels, known: Labels) -> Counts:
+    """The class (H, W) of each pixel of (H, W, C): that of its id, -1 for an id that is none; of the nearest colour."""
+    planes = torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))
+    classes = class_of(planes, known).numpy()
+    return (
+        classes if known.ids is None else np.where(np.array(known.ids)[classes] == image[..., 0], classes, -1)
+    )
+
+
 def confusion(truth: Counts, found: Counts, classes: int) -> Counts:
-    """(classes, classes): how many pixels of class i of the truth were given class j."""
-    pairs = truth.ravel() * classes + found.ravel()
+    """(classes, classes): how many pixels of class i of the truth were given class j; pixels of -1 are left out."""
+    known = (truth >= 0) & (found >= 0)
+    pairs = truth[known] * classes + found[known]
     return np.bincount(pairs, minlength=classes * classes).reshape(classes, classes)
 
 

@@ -107,10 +107,19 @@ def _domain(side: str, domain: dict[Any, Any]) -> dict[str, Any]:
         ("images", f"{len(files) - len(skipped):,} ({megabytes:,.1f} MB)"),
         ("held out", f"{len(held_out):,}"),
         ("skipped", f"{len(skipped):,}"),
+        ("values", _values(domain)),
     ]
     reasons = [(file.get("name", "?"), file["error"]) for file in skipped[:ROWS]]
     more = [("…", f"and {len(skipped) - ROWS:,} more")] if len(skipped) > ROWS else []
     return {"side": side, "counts": counts, "skipped": reasons + more}
+
+
+def _values(domain: dict[Any, Any]) -> str:
+    """The type, the channels and the range of a domain's values."""
+    from twofold.evaluation.doctor.folder import contract_of
+    from twofold.translation.header import contract_in_words
+
+    return contract_in_words(contract_of(domain))
 
 
 def _start(start: dict[Any, Any]) -> dict[str, Any]:

@@ -9,8 +9,9 @@ from PIL import Image
 from torch import Tensor, nn
 
 from twofold.files import replacing
-from twofold.formats.images import to_float, to_uint8
+from twofold.formats.display import View, shown_channels
 from twofold.formats.lab import from_lab
+from twofold.formats.values import from_network, to_float, to_uint8
 from twofold.translation.noise import at_test_time
 
 Third = nn.Module | Sequence[Tensor] | None
@@ -19,14 +20,25 @@ Third = nn.Module | Sequence[Tensor] | None
 
 @torch.inference_mode()
 def grid(
-    sources: Tensor, generator: nn.Module, third: Third, *, noise: bool = False, lab: bool = False
+    sources: Tensor,
+    generator: nn.Module,
+    third: Third,
+    *,
+    noise: bool = False,
+    lab: bool = False,
+    views: tuple[View, View] = (View(), View()),
 ) -> Image.Image:
     """Rows of (source, translation, third column), one for each of `sources` (N, C, H, W) in [-1, 1].
 
     The third column is the reconstruction, where `third` is a network; the ground truth, where it is a list of
     images; else the difference between translation and source, grey where there is none. With `lab`, colours are
     shown with the lightness of their row.
+
+    Args:
+        views: how the domain of the sources and that of the translations are shown.
     """
+    source_view, target_view = views
+    third_view = source_view if isinstance(third, nn.Module) else target_view
     rows = []
     for place, source in enumerate(sources.split(1)):
         translated = translate(generator, source, noise)
@@ -36,7 +48,10 @@ def grid(
         elif third is not None:
             row.append(third[place][None].to(source.device))
         light = source if source.shape[1] == 1 else translated
-        shown = [in_colour(x, light) if lab and x.shape[1] == 2 else as_rgb(x) for x in row]
+        shown = [
+            in_colour(x, light) if lab and x.shape[1] == 2 else as_rgb(x, view)
+            for x, view in zip(row, (source_view, target_view, third_view), strict=False)
+        ]
         if third is None:
             shown.append((shown[1] - shown[0]) / 2)
         rows.append(torch.cat(shown, 3))
@@ -55,10 +70,15 @@ def in_colour(colour: Tensor, light: Tensor) -> Tensor:
     return to_float(torch.from_numpy(from_lab(lab.cpu().numpy())).permute(2, 0, 1)[None].to(light.device))
 
 
-def as_rgb(image: Tensor) -> Tensor:
-    """(1, C, H, W) as three channels: one is repeated; of more than three the first three are shown."""
-    channels = image.shape[1]
-    return image[:, :3] if channels >= 3 else image[:, [0, channels - 1, 0]]
+def as_rgb(image: Tensor, view: View) -> Tensor:
+    """The network's values (1, C, H, W) as three channels in [-1, 1]; grey is repeated, label maps get their colours."""
+    if view.contract.labels:
+        stored = from_network(image, view.contract)[0].permute(1, 2, 0)
+        picture = torch.from_numpy(view.show(stored.cpu().numpy()))
+        image = to_float(picture.permute(2, 0, 1)[None].to(image.device))
+    else:
+        image = image[:, shown_channels(image.shape[1], view.channels)]
+    return image.expand(-1, 3, -1, -1)
 
 
 def write(picture: Image.Image, path: Path) -> None:

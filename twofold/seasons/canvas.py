@@ -11,7 +11,7 @@ from numpy.random import Generator
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from twofold.formats.values import Uint8
+from twofold.formats.contract import Pixels
 
 RGB = NDArray[np.float64]  # (3,), or (..., 3) for a field of colours
 Point = tuple[float, float]
@@ -166,9 +166,15 @@ class Canvas:
             surface = Image.new("RGB", image.size, rgba(tint)[:3])
             picture.paste(Image.blend(surface, image, strength), box[:2], mask)
 
-    def reduced(self, factor: int) -> tuple[Uint8, Uint8]:
-        """Both pictures, (side / factor, side / factor, 3)."""
-        summer, winter = (np.asarray(picture.reduce(factor)) for picture in self.pictures)
+    def reduced(self, factor: int, bits: int = 8) -> tuple[Pixels, Pixels]:
+        """Both pictures, (side / factor, side / factor, 3).
+
+        With over 8 bits the mean of the raster lines is kept as uint16 0..2^bits - 1, in place of rounding it to 8.
+        """
+        if bits == 8:
+            summer, winter = (np.asarray(picture.reduce(factor)) for picture in self.pictures)
+        else:
+            summer, winter = (deep_mean(picture, factor, bits) for picture in self.pictures)
         return summer, winter
 
     def _scaled(self, points: Sequence[Point]) -> list[Point]:
@@ -184,6 +190,13 @@ class Canvas:
         mask = Image.new("L", (box[2] - box[0], box[3] - box[1]))
         ImageDraw.Draw(mask).polygon([(x, y) for x, y in flat - low], fill=255)
         return box, mask
+
+
+def deep_mean(picture: Image.Image, factor: int, bits: int) -> Pixels:
+    """The mean of each `factor` x `factor` pixels of a picture, with `bits` bits."""
+    side = picture.width // factor
+    parts = np.asarray(picture).reshape(side, factor, side, factor, 3)
+    return (parts.mean((1, 3)) * ((2**bits - 1) / 255)).round().astype(np.uint16)
 
 
 def enlarge(field: RGB, side: int, box: tuple[int, int, int, int]) -> Image.Image:

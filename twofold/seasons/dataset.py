@@ -4,33 +4,37 @@ from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from PIL import Image
-
 from twofold.errors import TwofoldError, UsageError
+from twofold.formats import images
 from twofold.randomness import generator
 from twofold.seasons import landscape
 
 SIZES = range(16, 4097)
 
 
-def make(out: Path, count: int, size: int, seed: int, notify: Callable[[str], None]) -> None:
+def make(
+    out: Path, count: int, size: int, seed: int, notify: Callable[[str], None], *, bits: int = 8
+) -> None:
     """Write the data set: PNG files in out/{trainA,trainB,valA,valB,testA,testB}, A summer, B winter.
 
     trainA and trainB hold `count` different scenes each and share no file name; val and test hold
     max(4, count // 8) scenes each, the same under the same names in both seasons. No scene is in two sets.
     Everything is built in a folder beside `out` and renamed, so `out` is whole or absent.
 
+    Args:
+        bits: of a value, 8 to 16.
+
     Raises:
-        UsageError: `out` is in use, or `count`, `size` or `seed` cannot be.
+        UsageError: `out` is in use, or `count`, `size`, `seed` or `bits` cannot be.
         TwofoldError: the disk refused.
     """
     out = out.expanduser().resolve()
-    _check(out, count, size, seed)
+    _check(out, count, size, seed, bits)
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         with TemporaryDirectory(prefix=f".{out.name}.", dir=out.parent) as aside:
             made = Path(aside) / "made"
-            _write(made, count, size, seed)
+            _write(made, count, size, seed, bits)
             if out.exists():
                 out.rmdir()
             made.rename(out)
@@ -39,13 +43,15 @@ def make(out: Path, count: int, size: int, seed: int, notify: Callable[[str], No
     notify(f"seasons: {count} + {count} scenes to train on, {_held_out(count)} pairs to test on, in {out}")
 
 
-def _check(out: Path, count: int, size: int, seed: int) -> None:
+def _check(out: Path, count: int, size: int, seed: int, bits: int) -> None:
     if count < 1:
         raise UsageError(f"count is {count}; make at least 1 image a folder")
     if size not in SIZES:
         raise UsageError(f"size is {size}; choose {SIZES[0]} to {SIZES[-1]} pixels")
     if seed < 0:
         raise UsageError(f"seed is {seed}; choose 0 or more")
+    if bits not in range(8, 17):
+        raise UsageError(f"bits is {bits}; choose 8 to 16")
     if out.exists() and not (out.is_dir() and not any(out.iterdir())):
         raise UsageError(f"{out} exists and is not an empty folder; choose another or remove it first")
 
@@ -54,7 +60,7 @@ def _held_out(count: int) -> int:
     return max(4, count // 8)
 
 
-def _write(root: Path, count: int, size: int, seed: int) -> None:
+def _write(root: Path, count: int, size: int, seed: int, bits: int) -> None:
     for name, folders, seasons, number in (
         ("summer", ("trainA",), (0,), count),
         ("winter", ("trainB",), (1,), count),
@@ -64,9 +70,9 @@ def _write(root: Path, count: int, size: int, seed: int) -> None:
         for folder in folders:
             (root / folder).mkdir(parents=True)
         for k in range(number):
-            pictures = landscape.draw(scene(seed, name, k), size)
+            pictures = landscape.draw(scene(seed, name, k), size, bits)
             for folder, season in zip(folders, seasons, strict=True):
-                Image.fromarray(pictures[season]).save(root / folder / f"{name}-{k:05d}.png")
+                images.write(pictures[season], root / folder / f"{name}-{k:05d}.png")
 
 
 def scene(seed: int, name: str, k: int) -> int:

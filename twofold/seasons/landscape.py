@@ -8,7 +8,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.random import Generator
 
-from twofold.formats.values import Uint8
+from twofold.formats.contract import Pixels
 from twofold.randomness import generator
 from twofold.seasons import figures, terrain
 from twofold.seasons.canvas import RGB, Canvas, Light, Point, constant, draw_light, mix, rgb, rgba, snowed
@@ -20,14 +20,18 @@ CROPS = ("d9bd62", "b59a5a", "9cc45a", "9a7fae", "c8c872", "7fa848")
 CROWNS = {"round": figures.ROUND, "slim": figures.SLIM, "oval": figures.OVAL}
 
 
-def draw(seed: int, size: int) -> tuple[Uint8, Uint8]:
-    """Landscape number `seed` in summer and in winter, (size, size, 3) each; every size shows the same landscape."""
+def draw(seed: int, size: int, bits: int = 8) -> tuple[Pixels, Pixels]:
+    """Landscape number `seed` in summer and in winter, (size, size, 3) each; every size shows the same landscape.
+
+    Args:
+        bits: of a value, 8 to 16; over 8 the pictures are uint16.
+    """
     factor = oversampling(size)
     rng = generator("seasons", seed)
     light = draw_light(rng)
     canvas = Canvas(terrain.paint_sky(light, rng, size * factor))
     _Landscape(canvas, light, rng).paint()
-    return canvas.reduced(factor)
+    return canvas.reduced(factor, bits)
 
 
 def oversampling(size: int) -> int:

@@ -16,7 +16,8 @@ from twofold.errors import TwofoldError
 from twofold.evaluation.doctor.examine import data_findings, examine
 from twofold.files import explained_full_disk, sync
 from twofold.formats.contract import Contract
-from twofold.formats.images import to_float
+from twofold.formats.display import View
+from twofold.formats.values import to_network
 from twofold.networks.layers import Generator
 from twofold.networks.registry import describe
 from twofold.reporting import samples
@@ -128,7 +129,7 @@ class Records:
 
         chosen, a, b = self.config.evaluation, self.images.held_out_a, self.images.held_out_b
         sides = [self.largest_crop(store, range(min(chosen.images, len(store)))) for store in (a, b)]
-        return Judge(chosen, a, b, min(sides), self.trainer.device)
+        return Judge(chosen, a, b, min(sides), self.trainer.device, shown=self.config.data.show_b)
 
     def report(self) -> None:
         """Append one line of metrics and one of timing; waits for the device."""
@@ -175,16 +176,17 @@ class Records:
         """A grid of fixed images for each direction, and the report, which shows it."""
         if not self.writes or not self.config.training.samples:
             return
-        method, lab = self.trainer.method, self.config.data.lab
+        method, data = self.trainer.method, self.config.data
+        a, b = View(self.images.a.contract, data.show_a), View(self.images.b.contract, data.show_b)
         for direction in method.translators:
-            back = direction[::-1]
+            back, views = direction[::-1], (a, b) if direction == "ab" else (b, a)
             third = self.trainer.generator(back) if back in method.translators else None
             if third is None and self.manifest.paired:
-                third = list(to_float(self.sample_images[back]))  # the ground truth
-            sources = to_float(self.sample_images[direction].to(self.trainer.device))
+                third = list(to_network(self.sample_images[back], views[1].contract))  # the ground truth
+            sources = to_network(self.sample_images[direction], views[0].contract).to(self.trainer.device)
             generator = self.trainer.generator(direction)
             with self.trainer.uncompiled():
-                grid = samples.grid(sources, generator, third, noise=method.noise, lab=lab)
+                grid = samples.grid(sources, generator, third, noise=method.noise, lab=data.lab, views=views)
             samples.write(grid, self.run.sample(self.trainer.images, direction))
             self.exporters.picture(self.trainer.images, direction, grid)
         write_report(self.run)
@@ -198,7 +200,7 @@ class Records:
 
     @cached_property
     def sample_images(self) -> dict[str, Tensor]:
-        """The images of every grid, uint8 (N, C, size, size), by direction; held-out ones where there are."""
+        """The images of every grid as stored, (N, C, size, size), by direction; held-out ones where there are."""
         count, found = self.config.training.samples, {}
         stores = {
             "ab": self.images.held_out_a or self.images.a,

@@ -74,6 +74,7 @@ def resume(run: Run, overrides: Layer, notify: Notify) -> Start:
             f"the images have changed since {run.path} was started: {listed}; restore them, or start a new run with"
             " another --out"
         )
+    refuse_shown(config, manifest.a.channels, manifest.b.channels)
     config, plan = with_schedule(config, manifest)
     return Start(machine.choose_again(before, config, overrides, plan.total, notify), manifest, plan)
 
@@ -111,6 +112,7 @@ def choose_from_data(config: Config, manifest: Manifest, notify: Notify) -> Conf
     """Choose every open setting that depends on the images."""
     a, b = build.channels((manifest.a.contract, manifest.b.contract))
     refuse_channels(config, a, b)
+    refuse_shown(config, a, b)
     identity = config.cyclegan.identity
     if a != b and identity is None and config.method == "cyclegan":
         notify(f"A has {a} channels and B has {b}: no identity loss")
@@ -142,6 +144,16 @@ def refuse_channels(config: Config, a: int, b: int) -> None:
         raise UsageError(f"the identity loss needs {unequal}; leave out --cyclegan.identity")
     if config.data.masks_a or config.data.masks_b:
         raise UsageError(f"masks need {unequal}; leave out data.masks-a and data.masks-b")
+
+
+def refuse_shown(config: Config, a: int, b: int) -> None:
+    """Refuse to show channels that a domain does not have."""
+    for side, chosen, channels in (("a", config.data.show_a, a), ("b", config.data.show_b, b)):
+        if chosen and max(chosen) >= channels:
+            raise UsageError(
+                f"--data.show-{side} names channel {max(chosen)}, but the channels of {side.upper()} are numbered"
+                f" from 0 to {channels - 1}"
+            )
 
 
 def metric_for(config: Config, manifest: Manifest, notify: Notify) -> HeldOutMetric:

@@ -147,11 +147,12 @@ def follow(run: Run, started: Start, notify: Notify, progress: Progress) -> bool
             room = RESIDENT_SHARE * (hardware.free_memory(trainer.device) or 0)
             images = images.resident(trainer.device, int(room))
         saved = state.load(run, trainer, notify) or {}
+        if distributed.rank() == 0:  # of a finished run too: `evaluate` reads which channels to show
+            write_atomically(run.config, configs.to_yaml(config), durable=True)
         if is_over(run, started, trainer, saved, notify):
             return True
         notify(first_line(started, trainer))
         if distributed.rank() == 0:
-            write_atomically(run.config, configs.to_yaml(config), durable=True)
             start.record_environment(run, trainer.images, trainer.device)
         records = Records(run, started, trainer, images, saved, notify)
         with (

@@ -97,10 +97,12 @@ def suffixes(target: Contract, format: str | None) -> Suffix:
 
 
 def check_targets(jobs: Sequence[Job], target: Contract) -> None:
-    """Raise UsageError for the first target whose format does not hold what the model gives."""
+    """Raise UsageError for the first target whose format does not hold what the model gives, or changes classes."""
     for suffix, path in {job.target.suffix.lower(): job.target for job in reversed(jobs)}.items():
         if not images.holds(suffix, target.dtype, target.channels):
             raise UsageError(f"cannot write {path}: {why_not(suffix, target)}")
+        if target.labels and suffix in LOSSY:
+            raise UsageError(f"cannot write {path}: {suffix} changes the values of label maps; use .png")
 
 
 def why_not(suffix: str, target: Contract) -> str:

@@ -14,7 +14,7 @@ from twofold import hardware
 from twofold.cpu.accelerate import accelerate
 from twofold.errors import UsageError
 from twofold.formats import images
-from twofold.formats.contract import Contract, Pixels
+from twofold.formats.contract import Contract, Labels, Pixels
 from twofold.formats.lab import from_lab, to_lab
 from twofold.formats.values import UINT8, from_network, to_network
 from twofold.networks.layers import Generator
@@ -287,6 +287,8 @@ class Translator:
             raise UsageError(
                 f"this model takes {self.source.dtype} images (H, W, {self.channels}), not {image.dtype} {image.shape}"
             )
+        if self.source.labels and (unknown := self.source.labels.unknown_ids(image)):
+            raise UsageError(unknown_in_words(unknown, self.source.labels))
         return image
 
     @torch.inference_mode()
@@ -318,6 +320,16 @@ class Translator:
         if inputs.dtype == torch.uint8:
             return to_network(inputs.to(self.device), source)
         return to_network(inputs, source).to(self.device)
+
+
+def unknown_in_words(unknown: Sequence[int], labels: Labels) -> str:
+    """Why a label map cannot be translated."""
+    listed, first = ", ".join(map(str, unknown[:3])), ", ".join(map(str, (labels.ids or ())[:3]))
+    more = ", …" if len(unknown) > 3 else ""
+    return (
+        f"its ids {listed}{more} are none of the {len(labels.values)} classes that the model was trained on ({first}, …);"
+        " change them to ids of those classes"
+    )
 
 
 def last_axis(planes: Tensor) -> NDArray[Any]:

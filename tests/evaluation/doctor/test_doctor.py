@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tifffile
 import torch
 import yaml
 from safetensors.torch import save_file
@@ -19,8 +20,10 @@ from twofold.cli import app as cli
 from twofold.evaluation.doctor import appearance, symptoms
 from twofold.evaluation.doctor import examine as doctor
 from twofold.evaluation.doctor.examine import examine
-from twofold.evaluation.doctor.models import cycle_finding
+from twofold.evaluation.doctor.folder import File, contract_of
+from twofold.evaluation.doctor.models import cycle_finding, read_evenly
 from twofold.formats import images
+from twofold.formats.contract import Contract
 from twofold.networks.discriminators import PatchDiscriminator
 from twofold.networks.layers import Generator, initialise
 from twofold.networks.registry import describe
@@ -427,3 +430,34 @@ def spoilt(value, rng):
     if isinstance(value, list):
         return [spoilt(each, rng) for each in value]
     return value
+
+
+@pytest.mark.parametrize(
+    "domain",
+    [
+        {"contract": "text"},
+        {"contract": {"dtype": "int16"}},
+        {"contract": {"dtype": "text", "channels": 1, "low": [0], "high": [1]}},
+        {"contract": {"dtype": "uint8", "channels": 2.5, "low": [0], "high": [1]}},
+        {"contract": {"dtype": "uint8", "channels": 1, "low": [0], "high": [10**400]}},
+        {"contract": {"dtype": "uint8", "channels": 1, "low": [9], "high": [1]}},
+        {"channels": "many"},
+        {},
+    ],
+)
+def test_a_domain_without_a_good_contract_has_8_bits(domain):
+    assert contract_of(domain) == Contract()
+
+
+def test_images_are_read_by_their_contract(tmp_path):
+    """CT of int16, the middle square at the scale of training; files of another kind are left out."""
+    contract = Contract("int16", 1, (-1000.0,), (1000.0,), "percentiles")
+    tifffile.imwrite(tmp_path / "ct.tif", np.tile(np.arange(-1000, 1000, 50, dtype=np.int16), (20, 1)))
+    tifffile.imwrite(tmp_path / "bands.tif", np.zeros((20, 20, 5), np.uint16), planarconfig="contig")
+    listed = [File(name, tmp_path / name, "") for name in ("ct.tif", "bands.tif", "gone.tif")]
+    assert contract_of({"contract": contract.to_dict()}) == contract
+    (found,) = read_evenly(listed, {"size": 20, "resize": "shortest"}, contract)
+    expected = np.tile(np.arange(-500, 500, 50) / 1000, (20, 1))
+    assert found.shape == (1, 1, 20, 20) and np.allclose(found[0, 0].numpy(), expected, atol=1e-6)
+    (squashed,) = read_evenly(listed, {"size": 20, "resize": "resize-and-crop"}, contract)
+    assert squashed.min() < -0.9 and squashed.max() > 0.9

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from twofold.formats.contract import Contract
 from twofold.read_untrusted import as_dict, as_list, room
 
 
@@ -44,6 +45,16 @@ def readable_files(content: dict[Any, Any]) -> list[File]:
         for name, key in named
         if isinstance(name, str) and isinstance(key, str)
     ]
+
+
+def contract_of(domain: dict[Any, Any]) -> Contract:
+    """The contract of a domain in data.json's content; 8 bits where it has none."""
+    try:
+        stored = domain.get("contract")
+        found = Contract.from_dict(stored) if stored else Contract(channels=domain.get("channels", 3))
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError):
+        return Contract()
+    return found if type(found.channels) is int else Contract()
 
 
 def grid_columns(path: Path) -> list[NDArray[np.float32]]:

@@ -12,11 +12,14 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from twofold.errors import TwofoldError
-from twofold.evaluation.cycle import cycle_errors, jpeg, no_damage, noise
+from twofold.evaluation.cycle import Damage, cycle_errors, holds_jpeg, jpeg, no_damage, noise
 from twofold.evaluation.doctor import appearance
-from twofold.evaluation.doctor.folder import File, files
+from twofold.evaluation.doctor.folder import File, contract_of, files
 from twofold.evaluation.doctor.symptoms import Finding
+from twofold.evaluation.reading import read_as
 from twofold.formats import images
+from twofold.formats.contract import Contract, Pixels
+from twofold.formats.values import to_network
 from twofold.networks.layers import Discriminator, Generator
 from twofold.networks.registry import build_discriminator
 from twofold.networks.settings import DiscriminatorSettings
@@ -28,7 +31,7 @@ TRANSLATED, JUDGED = 4, 16
 """Images of each domain that are translated there and back (a second each at 256 px on a slow machine), and of each
 kind that a discriminator judges."""
 
-DAMAGES = {"faint noise": noise(2.0), "JPEG 90": jpeg(90, "4:4:4")}
+NOISE, JPEG = {"faint noise": noise(2.0)}, {"JPEG 90": jpeg(90, "4:4:4")}
 """Damage to a translation that nobody sees."""
 
 
@@ -41,15 +44,18 @@ def model_findings(run: Run, config: dict[Any, Any]) -> list[Finding]:
         return []  # discriminators of pairs take two images at once, and halves of files are not read here
     generators = newest_generators(run)
     listed = {side: files(document, side) for side in "ab"}
-    unseen = {side: read_evenly(listed[side].held_out, data, side) for side in "ab"}
+    contracts = {side: contract_of(room(document, side)) for side in "ab"}
+    unseen = {side: read_evenly(listed[side].held_out, data, contracts[side]) for side in "ab"}
     found: list[Finding | None] = []
     for way, generator in generators.items():
         sources = [x for x in unseen[way[0]][:TRANSLATED] if accepts(generator, x)]
         translations = [generator(source) for source in sources]
         if back := generators.get(way[::-1]):
-            found.append(cycle_finding(way, sources, translations, back))
-        if disc := newest_discriminator(run, config, side := way[1]):
-            kinds = (read_evenly(listed[side].train, data, side), unseen[side], translations)
+            damages = NOISE | (JPEG if holds_jpeg(contracts[way[1]]) else {})
+            found.append(cycle_finding(way, sources, translations, back, damages))
+        side = way[1]
+        if disc := newest_discriminator(run, config, side, contracts[side].network_channels):
+            kinds = (read_evenly(listed[side].train, data, contracts[side]), unseen[side], translations)
             train, held_out, made = ([mean_logit(disc, image) for image in kind] for kind in kinds)
             found.append(appearance.overfitted(train, held_out, made, side.upper()))
     return [each for each in found if each]
@@ -67,16 +73,20 @@ def newest_generators(run: Run) -> dict[str, Generator]:
 
 
 def cycle_finding(
-    way: str, sources: list[Tensor], translations: list[Tensor], back: Generator
+    way: str,
+    sources: list[Tensor],
+    translations: list[Tensor],
+    back: Generator,
+    damages: dict[str, Damage] = NOISE | JPEG,
 ) -> Finding | None:
     """Whether the way back fails after faint damage to the translations."""
     if not sources or not accepts(back, translations[0]):
         return None
     pairs = zip(sources, translations, strict=True)
-    damages = [no_damage, *DAMAGES.values()]
-    rows = [cycle_errors(*pair, back, damages, number) for number, pair in enumerate(pairs)]
+    every = [no_damage, *damages.values()]
+    rows = [cycle_errors(*pair, back, every, number) for number, pair in enumerate(pairs)]
     (clean, _), *damaged = np.mean(rows, 0).tolist()
-    named = dict(zip(DAMAGES, damaged, strict=True))
+    named = dict(zip(damages, damaged, strict=True))
     return appearance.hidden_signal(clean, named, "→".join((way + way[0]).upper()))
 
 
@@ -84,10 +94,9 @@ def accepts(network: Generator, image: Tensor) -> bool:
     return image.shape[1] == network.arguments["in_channels"] and image.shape[2] >= network.minimum
 
 
-def newest_discriminator(run: Run, config: dict[Any, Any], side: str) -> Discriminator | None:
+def newest_discriminator(run: Run, config: dict[Any, Any], side: str, channels: int) -> Discriminator | None:
     """The discriminator of a domain in the newest state; None where it cannot be read."""
-    channels, prefix = room(config, "data").get(f"channels_{side}", 3), f"method/disc_{side}."
-    stored = room(config, "discriminator")
+    stored, prefix = room(config, "discriminator"), f"method/disc_{side}."
     known = {name: stored[name] for name in DiscriminatorSettings.model_fields if name in stored}
     try:
         path = run.states()[-1][1] / "state.safetensors"
@@ -109,20 +118,28 @@ def mean_logit(disc: Discriminator, image: Tensor) -> float:
     return mean(float(each.mean()) for each in (logits if isinstance(logits, tuple) else (logits,)))
 
 
-def read_evenly(found: list[File], data: dict[Any, Any], side: str) -> list[Tensor]:
-    """At most JUDGED of these images, evenly chosen, as far as they can be read: (1, C, size, size) in [-1, 1].
-
-    Squashed to the square of the training, or its middle where the training crops without resizing.
-    """
-    size, channels, read = data["size"], data.get(f"channels_{side}"), []
+def read_evenly(found: list[File], data: dict[Any, Any], contract: Contract) -> list[Tensor]:
+    """At most JUDGED of these images, evenly chosen, as far as they can be read: (1, C, size, size) in [-1, 1]."""
+    layout, read = "chw" if data.get("layout") == "chw" else "hwc", []
     for place in np.linspace(0, len(found) - 1, min(JUDGED, len(found))).round().astype(int):
         try:
-            image = images.read(found[place].path, channels)
+            image = read_as(found[place].path, contract, layout)
         except (TwofoldError, OSError):
             continue
-        top, left = ((length - size) // 2 for length in image.shape[:2])
-        if data.get("resize") in ("crop", "none") and min(top, left) >= 0:
-            image = image[top : top + size, left : left + size]
-        square = np.ascontiguousarray(images.resize(image, size, size).transpose(2, 0, 1))
-        read.append(images.to_float(torch.from_numpy(square)[None]))
+        square = middle_square(image, data, nearest=contract.labels is not None)
+        planes = torch.from_numpy(np.ascontiguousarray(square.transpose(2, 0, 1)[None]))
+        read.append(to_network(planes, contract))
     return read
+
+
+def middle_square(image: Pixels, data: dict[Any, Any], *, nearest: bool) -> Pixels:
+    """The middle square of the training's size, at about the scale at which the training loads the image."""
+    size, (height, width) = data["size"], image.shape[:2]
+    if data.get("resize", "resize-and-crop") == "resize-and-crop":
+        return images.resize(image, size, size, nearest=nearest)
+    if data["resize"] not in ("crop", "none") or min(height, width) < size:
+        scale = size / min(height, width)
+        high, wide = (max(size, round(length * scale)) for length in (height, width))
+        image = images.resize(image, high, wide, nearest=nearest)
+    top, left = ((length - size) // 2 for length in image.shape[:2])
+    return image[top : top + size, left : left + size]
