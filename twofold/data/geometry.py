@@ -9,6 +9,7 @@ from twofold.data.settings import DataSettings
 from twofold.formats import images
 from twofold.formats.images import Uint8
 from twofold.formats.lab import to_lab
+from twofold.formats.scale import Geometry
 
 Part = Literal["whole", "left", "right", "lightness", "colour"]
 """The part of a file that is the image: everything, one half, or the lightness or colour of its Lab values."""
@@ -28,7 +29,12 @@ class LoadRule(NamedTuple):
     def key(self) -> list[str | int]:
         """The values that tell this rule's cache from the caches of other rules."""
         s = self.settings
-        sizes = {"resize-and-crop": [s.loaded], "scale-width-and-crop": [s.loaded, s.size]}.get(s.resize, [])
+        sizes = {
+            "resize-and-crop": [s.loaded],
+            "shortest": [s.loaded],
+            "scale-width": [s.loaded],
+            "scale-width-and-crop": [s.loaded, s.size],
+        }.get(s.resize, [])
         key = [s.resize, *sizes, self.channels, self.multiple_of if s.resize == "none" else 1]
         return key + ["labels"] * self.labels + [self.part] * (self.part != "whole")
 
@@ -46,6 +52,8 @@ class LoadRule(NamedTuple):
             case "scale-width-and-crop":
                 scale = max(loaded / width, size / height)
                 return max(size, round(height * scale)), max(size, round(width * scale))
+            case "shortest" | "scale-width":
+                return Geometry(self.settings.resize, loaded, size).loaded(width, height)
             case "crop":
                 return height, width
             case "none":

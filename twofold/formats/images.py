@@ -6,11 +6,12 @@ reads (`pictures`), and any number in a `.npy` file (`npy`).
 
 import os
 import re
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -34,7 +35,44 @@ _ENCODERS: dict[str, dict[str, Any]] = {
 }
 
 
+JUNK = ("__MACOSX", "@eaDir", "Thumbs.db", "desktop.ini")
+"""Files and folders that systems make, besides hidden ones."""
+
+
+class Stored(NamedTuple):
+    """An image as it is stored: (H, W, C)."""
+
+    pixels: Uint8
+    facts: Facts
+
+
+class Found(NamedTuple):
+    """What a folder holds: its images in natural order, other files counted by suffix, and files of systems."""
+
+    images: list[Path]
+    ignored: Counter[str]
+    junk: int
+
+
 # ---- finding
+
+
+def find_all(folder: Path | str) -> Found:
+    """Every file below a folder by what it is."""
+    root = Path(folder)
+    files = [Path(here, name) for here, _, names in os.walk(root, followlinks=True) for name in names]
+    kept = set(_walk(root))
+    ignored = Counter(path.suffix.lower() for path in kept if path.suffix.lower() not in SUFFIXES)
+    found = [path for path in kept if path.suffix.lower() in SUFFIXES]
+    return Found(
+        sorted(found, key=lambda path: _natural(path.relative_to(root).as_posix())),
+        ignored,
+        len(files) - len(kept),
+    )
+
+
+def _is_junk(name: str) -> bool:
+    return name.startswith(".") or name in JUNK
 
 
 def find(folder: Path | str) -> list[Path]:
@@ -66,8 +104,8 @@ def _walk(root: Path) -> Iterator[Path]:
             folders.clear()
             continue
         visited.add(real)
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        yield from (Path(here, name) for name in names if not name.startswith("."))
+        folders[:] = sorted(name for name in folders if not _is_junk(name))
+        yield from (Path(here, name) for name in names if not _is_junk(name))
 
 
 def _refuse_unreadable(error: OSError) -> None:
@@ -100,6 +138,11 @@ def read(path: Path | str, channels: int | None = None, content: bytes | None = 
     decode = npy.read if path.suffix.lower() == ".npy" else pictures.read
     with _named_errors(path), path.open("rb") if content is None else BytesIO(content) as file:
         return decode(file, channels)
+
+
+def read_stored(path: Path | str) -> Stored:
+    """The image in a file with all its channels."""
+    return Stored(read(path), inspect(path))
 
 
 def inspect(path: Path | str) -> Facts:
