@@ -17,6 +17,8 @@ SHARPER = 1.5
 """A break in the middle is so many times sharper than nearly all edges elsewhere."""
 SIMILAR = 0.6
 """Neighbouring columns of a photograph differ by less than this share of what distant ones do."""
+CONTINUED = 0.4
+"""Columns that differ by less than this share of their own contrast show one structure."""
 ALIGNED, DISTINCT = 0.12, 0.7
 """The edges of both halves of a pair correlate at least so much, and less than this share of it anywhere else."""
 FAINT = 0.02
@@ -75,24 +77,41 @@ def is_pair(pixels: NDArray[Any]) -> bool | None:
     if width % 2 or width < 16:
         return False if width % 2 else None
     values = pixels.astype(np.float32)
-    if has_break(values) or are_aligned(values[:, : width // 2], values[:, width // 2 :]):
+    steps = abs(np.diff(values, axis=1)).mean((0, 2))
+    if has_break(steps):
         return True
-    near, far = (float(abs(values[:, n:] - values[:, :-n]).mean()) for n in (1, width // 4))
-    continues = near < SIMILAR * far
-    return False if continues or width <= height else None
+    if continues(values, steps):
+        return False
+    if are_aligned(values[:, : width // 2], values[:, width // 2 :]):
+        return True
+    far = float(abs(values[:, width // 4 :] - values[:, : -(width // 4)]).mean())
+    return False if steps.mean() < SIMILAR * far or width <= height else None
 
 
-def has_break(values: NDArray[np.float32]) -> bool:
+def has_break(steps: NDArray[np.float32]) -> bool:
     """Whether the columns at the middle differ more than neighbouring columns do anywhere else.
 
     Three steps from column to column are taken together: a seam is blurred where the pair was scaled.
+
+    Args:
+        steps: (W - 1,), the mean difference of each column and the next.
     """
-    steps = abs(np.diff(values, axis=1)).mean((0, 2))
     steps = np.maximum(np.maximum(steps[:-2], steps[1:-1]), steps[2:])
-    middle = values.shape[1] // 2 - 2  # of the step between both halves
-    margin = max(3, values.shape[1] // 32)
+    middle, margin = len(steps) // 2, max(3, len(steps) // 32)
     others = np.concatenate([steps[: middle - margin], steps[middle + margin + 1 :]])
     return bool(steps[middle] > SHARPER * np.quantile(others, 0.98) and steps[middle] > 0)
+
+
+def continues(values: NDArray[np.float32], steps: NDArray[np.float32]) -> bool:
+    """Whether a structure crosses the middle: both columns there have much contrast, and hardly differ."""
+    middle = len(steps) // 2
+    contrast = values.std(0).mean(1)
+    there = contrast[middle : middle + 2].mean()
+    return bool(
+        steps[middle] < np.quantile(steps, 0.95)
+        and steps[middle] < CONTINUED * there
+        and there > 0.5 * np.median(contrast)
+    )
 
 
 def are_aligned(left: NDArray[np.float32], right: NDArray[np.float32]) -> bool:

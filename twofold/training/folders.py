@@ -43,4 +43,5 @@ def layout_of(overrides: Layer) -> Layout | None:
     one_folder = bool(given.get("data.paired") or given.get("data.lab"))
     val = given.get("data.val_a") is None and given.get("data.val_b") is None
     val = val and given.get("data.hold_out") is not False
-    return find_layout(Path(a), None if b is None else Path(b), one_folder, val=val)
+    found = find_layout(Path(a), None if b is None else Path(b), one_folder, val=val)
+    return found if found.b or one_folder else found._replace(val_a=None)  # which `compose` refuses in its own words
