@@ -17,7 +17,7 @@ SHARPER = 1.5
 """A break in the middle is so many times sharper than nearly all edges elsewhere."""
 SIMILAR = 0.6
 """Neighbouring columns of a photograph differ by less than this share of what distant ones do."""
-CONTINUED = 0.4
+CONTINUED = 0.7
 """Columns that differ by less than this share of their own contrast show one structure."""
 ALIGNED, DISTINCT = 0.12, 0.7
 """The edges of both halves of a pair correlate at least so much, and less than this share of it anywhere else."""
@@ -32,6 +32,8 @@ class Votes(NamedTuple):
 
     pairs: list[str]
     photographs: list[str]
+    sampled: int
+    """How many images were looked at."""
     twice_as_wide: bool
     """Whether every image is exactly twice as wide as high."""
 
@@ -47,24 +49,24 @@ class Votes(NamedTuple):
 
     @property
     def are_photographs(self) -> bool:
-        """Whether hardly any looks like a pair, and some like single images."""
-        return bool(self.photographs) and not self.are_pairs
+        """Whether most look like single images, and hardly any like a pair."""
+        return 2 * len(self.photographs) > self.sampled and not self.are_pairs
 
 
 def vote(folder: Path, names: Sequence[str]) -> Votes:
     """Look at some of the images. Those that cannot be read are left out."""
-    pairs, photographs, shapes = [], [], set()
+    pairs, photographs, shapes = [], [], []
     step = max(1, len(names) // SAMPLED)
     for name in names[::step][:SAMPLED]:
         try:
             pixels = images.read_stored(folder / name).pixels
         except images.ImageError:
             continue
-        shapes.add(pixels.shape[1] / pixels.shape[0])
+        shapes.append(pixels.shape[1] / pixels.shape[0])
         found = is_pair(pixels)
         if found is not None:
             (pairs if found else photographs).append(name)
-    return Votes(pairs, photographs, shapes == {2})
+    return Votes(pairs, photographs, len(shapes), set(shapes) == {2})
 
 
 def is_pair(pixels: NDArray[Any]) -> bool | None:
@@ -108,9 +110,9 @@ def continues(values: NDArray[np.float32], steps: NDArray[np.float32]) -> bool:
     contrast = values.std(0).mean(1)
     there = contrast[middle : middle + 2].mean()
     return bool(
-        steps[middle] < np.quantile(steps, 0.95)
+        steps[middle] < 1.1 * np.quantile(steps, 0.95)
         and steps[middle] < CONTINUED * there
-        and there > 0.5 * np.median(contrast)
+        and there > 0.4 * np.median(contrast)
     )
 
 

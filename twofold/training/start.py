@@ -161,7 +161,7 @@ def metric_for(config: Config, manifest: Manifest, notify: Notify) -> HeldOutMet
         if found == "none" and config.evaluation.every != 0:
             notify(
                 "no best snapshot will be chosen: "
-                + ("no images are held out" if not a else "the held-out images have no known answers")
+                + ("no images are held out" if not a else "the held-out images have no ground truth")
                 + " (--paired if those of equal names are)" * (bool(a) and equal_names(manifest))
                 + (" (--evaluation.features NETWORK measures without it)" if a and network is None else "")
             )
