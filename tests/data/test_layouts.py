@@ -73,6 +73,15 @@ def test_the_line_says_every_use(root):
     assert "trainA and trainB are trained on, testA, valA, valB and masks are not used" in without.line
 
 
+def test_folders_without_files_are_not_there(root):
+    home = root("trainA", "trainB")
+    for name in ("valA", "valB/deep", "test"):
+        (home / name).mkdir(parents=True)
+    found = find_layout(home, None, paired=False)
+    assert relative(found, home) == ["trainA", "trainB", None, None] and found.test == ()
+    assert found.line.endswith(": trainA and trainB are trained on")
+
+
 def test_two_roots_for_two_domains(root):
     home = root("A/train", "A/val", "A/test", "B/train", "B/val", "B/test", "B/notes")
     found = find_layout(home / "A", home / "B", paired=True)

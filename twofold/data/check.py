@@ -16,6 +16,7 @@ from twofold.data.pairs import LISTS
 from twofold.data.rules import Problem, counted
 from twofold.data.scan import list_files
 from twofold.data.settings import DataSettings
+from twofold.formats import images
 
 
 class Checked(NamedTuple):
@@ -56,7 +57,7 @@ def check(
         settings = settings.model_copy(update={"paired": True})
         layout = find_layout(folder_a, folder_b, paired=True)
     settings = settings.model_copy(update={"val_a": layout.val_a, "val_b": layout.val_b})
-    test = [*test, *layout.test]
+    test = [*test, *(folder for folder in layout.test if images.find_all(folder).images)]
     tested = {
         hash_file(folder / file.name): folder / file.name for folder in test for file in list_files(folder)
     }
@@ -71,7 +72,8 @@ def check(
     ranked = [each for rank in order for each in problems if each.severity == rank]
     uses = count_uses({label: [folder for folder, _ in own] for label, own in found.items()}, settings.paired)
     if tested:
-        uses["test"] = f"{counted([*tested])} in {listed([f"{folder.parent.name}/{folder.name}" for folder in test])}, not trained on"
+        names = listed([f"{folder.parent.name}/{folder.name}" for folder in test])
+        uses["test"] = f"{counted([*tested])} in {names}, not trained on"
     return Checked(folders, how, ranked, layout.line, uses)
 
 

@@ -148,11 +148,12 @@ def _others(tops: Sequence[Path], roles: Roles) -> list[Path]:
 
 
 def _subfolders(root: Path) -> list[Path]:
-    """The folders in a folder, without hidden ones and those that systems make; none where it cannot be read."""
+    """The folders with files in a folder, without hidden ones and those that systems make; none if it is unreadable."""
     try:
-        return sorted(
+        found = [
             path for path in root.iterdir() if path.is_dir() and not path.name.startswith((".", "@", "__"))
-        )
+        ]
+        return sorted(path for path in found if any(inner.is_file() for inner in path.rglob("*")))
     except OSError:
         return []
 

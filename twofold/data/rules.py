@@ -128,17 +128,19 @@ CONVERT = {
 def check_ignored(label: str, folder: Path, found: Found, report: Report) -> None:
     """Files that are no images, or images of a format that is not read."""
     if found.ignored:
+        hints = {suffix: f" ({how})" for suffix, how in CONVERT.items()}
         kinds = [
-            f"{count:,} {suffix or 'without a suffix'}"
-            + f" ({CONVERT.get(suffix, '')})" * (suffix in CONVERT)
+            f"{count:,} {suffix or 'without a suffix'}{hints.get(suffix, '')}"
             for suffix, count in found.ignored.most_common()
         ]
         count = found.ignored.total()
-        what = f"{count:,} other file{'' if count == 1 else 's'} in {folder} not used: {some(kinds, 8)}"
+        what = f"{count:,} unused file{'' if count == 1 else 's'} below {folder}: {some(kinds, 8)}"
         severity = "warning" if found.ignored.keys() & CONVERT.keys() else "advice"
         report(Problem(severity, "ignored", label, what, []))
     if found.junk:
-        what = f"{found.junk:,} hidden or system file{'' if found.junk == 1 else 's'} in {folder} not used"
+        what = (
+            f"{found.junk:,} hidden or system file{'' if found.junk == 1 else 's'} below {folder}, not used"
+        )
         report(Problem("advice", "junk", label, what, []))
 
 
@@ -148,14 +150,13 @@ def check_aspect(label: str, folder: Folder, rule: LoadRule, report: Report) -> 
     long = [file for file in folder.good if max(file[4:6]) >= LONG * min(file[4:6])]
     if len(long) * 2 < len(folder.good) or not long or s.resize in ("none", "scale-width"):
         return
-    width, height = sorted((file[4:6] for file in long), key=lambda size: max(size) / min(size))[
-        len(long) // 2
-    ]
+    by_aspect = sorted((file[4:6] for file in long), key=lambda size: max(size) / min(size))
+    width, height = by_aspect[len(long) // 2]
     high, wide = Geometry(s.resize, s.loaded, s.size).loaded(width, height)
-    share = (
-        f"a crop of {s.size} × {s.size} px shows {min(1, s.size / high) * min(1, s.size / wide):.0%} of it"
+    share = min(1, s.size / high) * min(1, s.size / wide)
+    loads = (
+        f"loads it at {wide:,} × {high:,} px, and a crop of {s.size} × {s.size} px shows {share:.0%} of it"
     )
-    loads = f"loads it at {wide:,} × {high:,} px, and {share}"
     if s.resize == "resize-and-crop":
         loads = f"squashes it to {wide:,} × {high:,} px"
     other = "--data.resize scale-width for whole images"

@@ -88,7 +88,7 @@ def find_inputs(
     else:
         items = {name: Item(source, None, None) for name, source in sources.items()}
     if paired is None and (b is None or have_answers(a, b)):
-        paired = True
+        paired = any(name in references for name in items) or None
     chosen, line = with_answers(items, references, paired)
     channels = (there.channels, there.out_channels) if there else (3, 3)
     where = there.device if there else hardware.pick_device(device)
