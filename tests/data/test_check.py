@@ -4,6 +4,7 @@ from PIL import Image
 
 from twofold.data.check import check, sentence
 from twofold.errors import UsageError
+from twofold.formats import images
 
 
 def found(checked):
@@ -17,7 +18,9 @@ def text(checked):
 
 def test_two_good_folders(fill, small, tmp_path):
     checked = check(fill("A", 120), fill("B", 100, size=(9, 30)), small())
-    assert checked.ready and checked.problems == [] and checked.pairs is None
+    assert checked.ready and checked.pairs is None
+    assert [problem[:3] for problem in checked.problems] == [("advice", "aspect", "B")]  # 30 px by 9
+    assert checked.uses == {"train": "A 112, B 92 images", "held out": "A 8, B 8 images drawn from these"}
     a, b = checked.folders["A"], checked.folders["B"]
     assert (a["good"], a["bad"], a["channels"], b["median"]) == (120, 0, 3, (9, 30))
     assert sentence(a) == "120 images, 3 channels, all 20 × 16 px"
@@ -137,3 +140,104 @@ def test_test_images_among_the_training_images(fill, small):
     assert checked.ready and found(checked)["advice", "tested", "A"] == ["1.png"]
     assert f"1.png = {test / 'x.png'}" in text(checked)
     assert ("advice", "tested", "B") not in found(checked)
+
+
+# ---- what is used for what
+
+
+def test_a_root_is_checked_as_training_would_use_it(fill, small, tmp_path):
+    names = [f"{split}{side}" for split in ("train", "val", "test") for side in "AB"]
+    root = tmp_path / "root"
+    root.mkdir()
+    for name in names:
+        fill(f"root/{name}", 3)
+    (root / "testA" / "twin.png").write_bytes((root / "trainA" / "1.png").read_bytes())
+    checked = check(root, None, small())
+    assert checked.ready and checked.layout.endswith(
+        "trainA and trainB are trained on, valA and valB are held out, testA and testB are not used"
+    )
+    assert checked.uses == {
+        "train": "A 3, B 3 images",
+        "held out": "A 3, B 3 images",
+        "test": "7 images in root/testA and root/testB, not trained on",
+    }
+    assert found(checked)["advice", "tested", "A"] == ["1.png"]
+
+
+def test_a_held_out_image_that_cannot_be_used_stops_training(fill, small, tmp_path):
+    (tmp_path / "root").mkdir()
+    for name in ("trainA", "trainB", "valA", "valB"):
+        fill(f"root/{name}", 2)
+    (tmp_path / "root" / "valB" / "bad.png").write_text("no image")
+    checked = check(tmp_path / "root", None, small())
+    assert not checked.ready and found(checked)["error", "unreadable", "B"] == ["bad.png"]
+
+
+def test_pairs_are_found_without_an_option(fill, small, tmp_path):
+    left, right = (fill(name, 6, size=(32, 32)) for name in ("left", "right"))
+    for i in range(6):  # dark beside bright
+        halves = [images.read(folder / f"{i}.png") // 4 + low for folder, low in ((left, 0), (right, 150))]
+        images.write(np.concatenate(halves, 1), tmp_path / "pairs" / f"{i}.png")
+    (tmp_path / "list.csv").write_text("left/0.png,right/0.png\n")
+    checked = check(tmp_path / "pairs", None, small())
+    assert checked.pairs is not None and checked.pairs.startswith("6 pairs: the left and the right half")
+    assert checked.ready and checked.uses["train"] == "6 pairs"
+    assert check(tmp_path / "list.csv", None, small()).uses["train"] == "1 pair"
+    assert check(left, None, small()).pairs is None
+
+
+@pytest.mark.parametrize(
+    ("size", "resize", "words"),
+    [
+        (
+            (180, 12),
+            "shortest",
+            "of aspect 15:1 (180 × 12 px): shortest loads it at 135 × 9 px, and a crop of 8 × 8 px shows 5% of it",
+        ),
+        (
+            (99, 30),
+            "shortest",
+            "3.3:1 (99 × 30 px): shortest loads it at 30 × 9 px, and a crop of 8 × 8 px shows 24% of it; choose"
+            " --data.resize scale-width for whole images, --data.resize crop --size 8 for crops of the stored pixels",
+        ),
+        (
+            (30, 99),
+            "resize-and-crop",
+            "3.3:1 (30 × 99 px): resize-and-crop squashes it to 9 × 9 px; choose --data.resize scale-width",
+        ),
+        (
+            (99, 30),
+            "crop",
+            "crop loads it at 99 × 30 px, and a crop of 8 × 8 px shows 2% of it; choose --data.resize scale-width",
+        ),
+        ((99, 30), "scale-width", ""),
+        ((30, 20), "shortest", ""),
+    ],
+)
+def test_long_images_are_advised_on(fill, small, size, resize, words):
+    advice = [problem.what for problem in check(fill("A", 3, size=size), None, small(resize=resize)).problems]
+    advice = [what for what in advice if "aspect" in what]
+    assert len(advice) == bool(words) and words in "".join(advice)
+
+
+def test_other_files_are_counted_by_suffix(fill, small, build):
+    a, b = fill("A", 3), fill("B", 3)
+    for name in ("1.txt", "2.txt", "LICENSE", "._0.png", "Thumbs.db", "__MACOSX/0.png", ".hidden/1.png"):
+        (a / name).parent.mkdir(exist_ok=True)
+        (a / name).write_text("words")
+    for i in range(2):
+        (b / f"{i}.heic").write_text("words")
+    checked = check(a, b, small())
+    kinds = {problem[:3]: problem.what for problem in checked.problems}
+    assert kinds["advice", "ignored", "A"] == f"3 unused files below {a}: 2 .txt, 1 without a suffix"
+    assert kinds["advice", "junk", "A"] == f"4 hidden or system files below {a}, not used"
+    heic = f"2 unused files below {b}: 2 .heic (convert with `magick mogrify -format jpg *.heic`)"
+    assert kinds["warning", "ignored", "B"] == heic
+    assert checked.ready and f"B: {heic}" in build(a, b)[1]
+
+
+def test_a_folder_of_pairs_counts_its_other_files_once(fill, small):
+    folder = fill("pairs", 3, size=(40, 16))
+    (folder / "notes.txt").write_text("words")
+    checked = check(folder, None, small(paired=True))
+    assert [problem.domain for problem in checked.problems if problem.kind == "ignored"] == ["A"]

@@ -10,6 +10,7 @@ from twofold.data.dataset import ImageStore, open_images
 from twofold.data.geometry import LoadRule
 from twofold.data.loader import Loader
 from twofold.data.manifest import Manifest
+from twofold.data.pairs import read_list
 from twofold.data.sampler import offset, pick, placement
 from twofold.errors import TwofoldError, UsageError
 from twofold.formats import images
@@ -118,6 +119,54 @@ def test_a_list(fill, pair_up, tmp_path, suffix, header):
     assert changes(Manifest.from_json(manifest.to_json())) == []
     source.write_text(source.read_text() + "\n")
     assert changes(manifest) == [f"{side}: list.{suffix} was altered" for side in "AB"]
+
+
+SEPARATORS = ["\n", "\r\n", "\r", "\u2028", "\u2029", "\x85", "\v", "\f", "\n\r\n"]
+ENCODINGS = ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be"]
+
+
+@pytest.mark.parametrize("encoding", ENCODINGS)
+@pytest.mark.parametrize("separator", SEPARATORS)
+@pytest.mark.parametrize("suffix", ["csv", "tsv", "jsonl", "CSV"])
+def test_lists_of_any_lines_and_encodings(tmp_path, suffix, separator, encoding):
+    rows = [("x y.png", "b/\u00fc.png"), ("a,b;c.png", "a\u2028b\x85.png"), ('"q".png', "z.png")]
+    source = tmp_path / f"list.{suffix}"
+    if suffix == "jsonl":
+        lines = [json.dumps({"a": a, "b": b}, ensure_ascii=False) for a, b in rows]
+    else:
+        lines = [[name.replace('"', '""') for name in row] for row in [("A", "b"), *rows]]
+        lines = ["\t,"[suffix != "tsv"].join(f'"{name}"' for name in row) for row in lines]
+    mark = {"utf-16-le": "\ufeff", "utf-16-be": "\ufeff"}.get(encoding, "")
+    source.write_bytes((mark + separator.join([*lines, ""])).encode(encoding))
+    assert list(read_list(source)) == rows
+
+
+def test_lists_without_quotes(tmp_path):
+    for delimiter in ",;\t":
+        (tmp_path / "list.csv").write_text(f"a{delimiter}B\r\n x.png {delimiter}./y.png\r\n\r\n")
+        assert list(read_list(tmp_path / "list.csv")) == [("x.png", "y.png")]
+    (tmp_path / "list.csv").write_text('x"1.png,y.png\rz.png,"w\n.png"')
+    assert list(read_list(tmp_path / "list.csv")) == [('x"1.png', "y.png"), ("z.png", "w\n.png")]
+
+
+def test_lines_of_lists_are_counted(tmp_path):
+    (tmp_path / "list.jsonl").write_text('{"a": "1", "b": "2"}\r\n\r\n{"a": "3", "b": "4"}\r{"a": "5"}')
+    with pytest.raises(UsageError, match="line 4: a pair reads"):
+        list(read_list(tmp_path / "list.jsonl"))
+    (tmp_path / "list.tsv").write_text("1\t2\r3\t4\r5,6\r")
+    with pytest.raises(UsageError, match="line 3: a pair is two paths, of A and of B, not"):
+        list(read_list(tmp_path / "list.tsv"))
+
+
+def test_a_list_names_what_is_missing(fill, pair_up, tmp_path):
+    fill("A", 2), fill("B", 2)
+    rows = [("A/0.png", "B/0.png"), ("A/1.png", "B/7.png"), ("n" * 300, "B/1.png"), ("A", "x\0.png")]
+    (tmp_path / "list.tsv").write_text("\r".join("\t".join(row) for row in rows))
+    with pytest.raises(UsageError) as caught:
+        pair_up(tmp_path / "list.tsv")
+    message = str(caught.value)
+    assert message.startswith(f"broken pairs in {tmp_path / 'list.tsv'}: files that do not exist: n")
+    assert "B/7.png" in message and ", A," in message
 
 
 @pytest.mark.parametrize(

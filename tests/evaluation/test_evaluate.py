@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from twofold.cli import app as cli
+from twofold.data.answers import write_marker
 from twofold.errors import UsageError
 from twofold.evaluation.evaluate import evaluate
 from twofold.evaluation.features import inception_home
@@ -35,8 +36,9 @@ def translator(seed, direction):
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory):
-    """home/A, home/B: ten photographs each of equal names; home/labels; home/model.safetensors; home/run."""
+    """home/A, home/B, home/labels: ten images each of equal names, marked as answers; home/model.safetensors; home/run."""
     home = tmp_path_factory.mktemp("evaluate")
+    write_marker(home, [("A", "B"), ("A", "labels")])
     rng = np.random.default_rng(0)
     for i in range(10):
         a = rng.integers(0, 256, (20, 18, 3), dtype=np.uint8)
@@ -117,6 +119,20 @@ def test_the_pairing_can_be_said(call, home, tmp_path, scripted, small):
     assert (
         "1 of 10 images have an answer of the same name, the others are left out"
         in call(*tokens, "--paired")[1]
+    )
+
+
+def test_equal_names_alone_are_no_answers(call, home, tmp_path, scripted, small):
+    shutil.copytree(home / "A", tmp_path / "A")
+    tokens = [home / "model.safetensors", tmp_path / "A", home / "B", "--features", scripted(small, "toy")]
+    code, said, _ = call(*tokens, "-o", tmp_path / "e.json")
+    assert code == 0 and "10 of 10 images have the same name in A and B (--paired if those are" in said
+    assert "have an answer" not in said and "PSNR (dB)" not in figures(tmp_path / "e.json")
+    for i in range(6):
+        (tmp_path / "A" / f"{i}.png").rename(tmp_path / "A" / f"other-{i}.png")
+    assert "same name" not in call(*tokens)[1]
+    assert "no answers are known (--paired, if images of equal names" in refused(
+        call, *tokens, "--metrics", "psnr"
     )
 
 
@@ -239,7 +255,7 @@ def test_too_few_images(call, home, tmp_path, scripted, small):
 def test_answers_of_another_size(call, home, tmp_path):
     for path in images.find(home / "B"):
         images.write(images.read(path, 3)[:10], tmp_path / "B" / path.name)
-    complaint = refused(call, home / "model.safetensors", home / "A", tmp_path / "B")
+    complaint = refused(call, home / "model.safetensors", home / "A", tmp_path / "B", "--paired")
     assert "has 18×20 pixels" in complaint and "B/0.png 18×10" in complaint and "--unpaired" in complaint
 
 
@@ -251,7 +267,7 @@ def test_ms_ssim_is_measured_or_left_out_with_a_word(call, tmp_path, side):
         for number, width in enumerate((180, side, 190)):
             image = rng.integers(0, 256, (180, width, 3), dtype=np.uint8)
             images.write(image, tmp_path / name / f"{number}.png")
-    tokens = [tmp_path / "A", tmp_path / "A", tmp_path / "B"]
+    tokens = [tmp_path / "A", tmp_path / "A", tmp_path / "B", "--paired"]
     code, said, _ = call(*tokens, "-o", tmp_path / "e.json")
     assert code == 0 and "SSIM" in figures(tmp_path / "e.json")
     if side < 176:
@@ -274,7 +290,7 @@ def test_evaluate_from_python(home, tmp_path):
     """A model in memory gives what its file gives; the table reads as text and as a dict."""
     told = []
     table = evaluate(translator(1, "ab"), home / "A", str(home / "B"), device="cpu", notify=told.append)
-    assert told == ["10 of 10 images have an answer of the same name; --unpaired if these are not answers"]
+    assert told == ["10 of 10 images have an answer of the same name"]
     assert [row.name for row in table.rows] == ["translated", "untouched"]
     stored = evaluate(home / "model.safetensors", home / "A", home / "B", device="cpu")
     assert table.to_dict() == stored.to_dict() == json.loads(table.to_json())

@@ -10,6 +10,7 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 
+from twofold.data import answers
 from twofold.errors import UsageError
 from twofold.evaluation.heldout import Judge
 from twofold.formats import images
@@ -26,7 +27,7 @@ def val(lab, tmp_path_factory):
     for side in "ab":
         for i in range(2):
             images.write(rng.integers(0, 256, (20, 20, 3), dtype=np.uint8), home / side / f"{i}.png")
-    return ["--val", str(home / "a"), str(home / "b")]
+    return ["--val", str(home / "a"), str(home / "b"), "--paired"]
 
 
 @pytest.fixture(scope="session")
@@ -137,6 +138,25 @@ def test_without_either_nothing_is_the_best_and_that_is_said(lab, many, tmp_path
         "no best snapshot"
         not in command(*lab.tokens(tmp_path / "other", evaluation__every=0), "--val", a, b).output
     )
+
+
+def test_equal_names_of_held_out_images_are_answers_only_if_said(lab, val, tmp_path, command, monkeypatch):
+    told = "no best snapshot will be chosen: the held-out images have no ground truth (--paired if those of equal"
+    folders = [*val[:3], "--dry-run"]
+    ended = command(*lab.tokens(tmp_path / "run"), *folders)
+    assert told in ended.output and "metric: none" in ended.output
+    ended = command(*lab.tokens(tmp_path / "run", evaluation__metric="psnr"), *folders)
+    assert ended.code == 2 and "--val folders with equal names and --paired" in ended.output
+    monkeypatch.setattr(answers, "have_answers", lambda a, b: (a.name, b.name) == ("a", "b"))
+    assert "metric: psnr" in command(*lab.tokens(tmp_path / "run"), *folders).output
+
+
+def test_paired_without_pairs_is_refused(lab, many, tmp_path, command):
+    ended = command(*lab.tokens(tmp_path / "run"), "--paired")
+    assert ended.code == 2 and "give --val A B; to train on pairs: --method pix2pix" in ended.output
+    a, b = (many(tmp_path / name, count) for name, count in (("VA", 2), ("VB", 3)))
+    ended = command(*lab.tokens(tmp_path / "run"), "--val", a, b, "--paired")
+    assert ended.code == 2 and "only one of them has 2" in ended.output
 
 
 @pytest.mark.parametrize(

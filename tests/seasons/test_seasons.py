@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from twofold.data.answers import MARKER
 from twofold.errors import TwofoldError, UsageError
 from twofold.formats import images
 from twofold.randomness import generator
@@ -136,7 +137,7 @@ def test_no_two_scenes_look_alike():
 
 
 def test_training_folders_share_neither_names_nor_scenes(made: Path):
-    assert names(made) == sorted(FOLDERS)
+    assert names(made) == sorted([*FOLDERS, MARKER])
     assert len(names(made / "trainA")) == len(names(made / "trainB")) == 5
     assert not set(names(made / "trainA")) & set(names(made / "trainB"))
 
@@ -200,7 +201,7 @@ def test_a_folder_in_use_or_a_file_is_refused(made: Path, tmp_path: Path):
 def test_an_empty_folder_is_taken(tmp_path: Path):
     (tmp_path / "s").mkdir()
     dataset.make(tmp_path / "s", 1, 16, 0, quiet)
-    assert names(tmp_path / "s") == sorted(FOLDERS)
+    assert names(tmp_path / "s") == sorted([*FOLDERS, MARKER])
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from cyclopts import Parameter
 
 from twofold.cli.options import Flag, Whole
 from twofold.cli.terminal import emit, paragraph, tracked
-from twofold.errors import FAILED
+from twofold.errors import FAILED, UsageError
 from twofold.presets import PRESETS
 from twofold.presets import commands as preset_commands
 
@@ -26,10 +26,13 @@ def check(
     test: Annotated[list[Path] | None, Parameter(consume_multiple=True)] = None,
     json: Flag = False,
 ) -> int:
-    """Check one or two folders of images for training: count them, read each one, list every problem.
+    """Check one or two folders of images for training: say what each is used for, read each image, list every problem.
+
+    The exit code is 0 if training would start, and 1 if not.
 
     Args:
-        a: A folder of images; for pairs a folder of both images, or a list (.csv, .jsonl).
+        a: A folder of images, or a dataset root with trainA and trainB, A/train and B/train, or train and val of pairs;
+            for pairs also a folder of both images, or a list (.csv, .tsv, .jsonl).
         b: The folder of the other domain.
         size: The training size in pixels.
         paired: The images are pairs.
@@ -40,20 +43,30 @@ def check(
         json: Print JSON.
     """
     from twofold.data import check as checks
+    from twofold.data.rules import Problem
     from twofold.data.settings import DataSettings
 
     kinds = {"paired": paired or pairs is not None, "labels_a": labels_a, "labels_b": labels_b}
     settings = DataSettings(size=size, pairs=pairs, **kinds)
-    checked = checks.check(a, b, settings, test=test or [])
+    try:
+        checked = checks.check(a, b, settings, test=test or [])
+    except UsageError as error:
+        if not all(path.exists() for path in (a, b, *(test or [])) if path is not None):
+            raise
+        checked = checks.Checked({}, None, [Problem("error", "refused", "", str(error), [])], "", {})
     if json:
         problems = [problem._asdict() | {"text": problem.text} for problem in checked.problems]
         emit(dumps(checked._asdict() | {"problems": problems, "ready": checked.ready}))
     else:
+        if checked.layout:
+            emit(paragraph(checked.layout))
         if checked.pairs:
             emit(paragraph(checked.pairs))
         for label, found in checked.folders.items():
             emit(f"{label}  {found['folder']}")
             emit(paragraph(checks.sentence(found), "   ", "   "))
+        for use, amount in checked.uses.items():
+            emit(paragraph(f"{use + ':':<12}{amount}", "", " " * 12))
         for problem in checked.problems:
             emit(paragraph(f"{problem.severity}: {problem.text}", "-  ", "   "))
         emit(

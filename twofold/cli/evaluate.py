@@ -42,12 +42,12 @@ def evaluate(
     Args:
         model: A run folder, a .safetensors model, or a folder of ready translations.
         a: Folder of test images of A. With no B: pairs, as a folder of X.jpg with X.png or as a list (.csv,
-            .jsonl).
+            .tsv, .jsonl).
         b: Folder of test images of B.
         out: JSON file to write; evaluation.json in the run's folder if not given.
         direction: ab or ba; ab if not given. A model file has its own.
-        paired: Images of equal names in A and B are answers to each other; if not given, when most have an
-            equal name.
+        paired: Images of equal names in A and B are answers to each other; if not given, for data sets that
+            `twofold data make` has written.
         metrics: What to measure; everything that applies if not given.
         features: A feature network for FID and KID, TorchScript or ONNX: images (N, 3, H, W) in [-1, 1] to
             (N, D).

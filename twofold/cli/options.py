@@ -12,6 +12,7 @@ SHORT_OPTIONS = {
     "data.direction": "--direction",
     "data.labels_a": "--labels-a",
     "data.labels_b": "--labels-b",
+    "data.val_paired": "--paired",
     "data.cache": "--cache",
     "training.epochs": "--epochs",
     "training.decay_epochs": "--decay-epochs",

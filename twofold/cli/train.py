@@ -22,7 +22,7 @@ RUN, IMAGES, TRAINING = (Group.create_ordered(title) for title in ("Run", "Image
 
 COMMON = {
     **dict.fromkeys(("method", "preset"), RUN),
-    **dict.fromkeys(("data.size", "data.pairs", "data.direction"), IMAGES),
+    **dict.fromkeys(("data.size", "data.pairs", "data.direction", "data.val_paired"), IMAGES),
     **dict.fromkeys(("training.epochs", "training.decay_epochs", "training.batch", "optim.lr"), TRAINING),
     **dict.fromkeys(("seed", "evaluation.every", "evaluation.patience", "training.log"), TRAINING),
     "machine.device": TRAINING,
@@ -78,18 +78,19 @@ def train(
     dry_run: Annotated[Flag, Parameter(group=RUN)] = False,
     json: Annotated[Flag, Parameter(group=RUN)] = False,
 ) -> int:
-    """Train a translator between two folders of images, or on pairs; or resume a run.
+    """Train a translator between two folders of images, on a dataset root, or on pairs; or resume a run.
 
     Ctrl-C saves and stops; the same command again resumes.
 
     Args:
-        a: Folder of domain A, with its subfolders. For pairs: a folder of both, or a list (.csv, .jsonl).
+        a: Folder of domain A, with its subfolders; or a dataset root with trainA and trainB, A/train and B/train, or
+            train and val of pairs. For pairs: a folder of both, or a list (.csv, .tsv, .jsonl).
         b: Folder of domain B. Pairs in two folders have equal file names.
         config: A YAML file of settings, such as the config.yaml of another run.
         out: The run folder; runs/A2B-METHOD if not given.
         resume: The run folder to resume, in place of A and B.
-        val: Folders of held-out images of A and of B (one folder of pairs), or `none` to train on everything;
-            a share of A and B if not given.
+        val: Folders of held-out images of A and of B (one folder of pairs), or `none` to hold out nothing; those of
+            the dataset root, or a share of A and B, if not given.
         dry_run: Print the settings, the images and the memory of the run, and write nothing.
         json: Print one JSON object a line.
     """
@@ -111,7 +112,9 @@ def check_run_options(a: Path | None, out: Path | None, resume: Path | None) -> 
     if resume is not None and not Run(resume).exists:
         raise UsageError(f"{resume} is not a run folder; start a run with `twofold train A B --out {resume}`")
     if resume is None and a is None:
-        raise UsageError("give two folders: `twofold train A B`; to resume: `twofold train --resume RUN`")
+        raise UsageError(
+            "give two folders or a dataset root: `twofold train A B`; to resume: `twofold train --resume RUN`"
+        )
 
 
 def held_out(val: list[str] | None) -> Layer:

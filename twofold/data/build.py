@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from twofold.data import cache, labels, pairs, ranges, rules
+from twofold.data import cache, halves, labels, pairs, ranges, rules
 from twofold.data.cache import Job
 from twofold.data.geometry import LoadRule, Part
 from twofold.data.manifest import Domain, File, Folder, FolderCache, Manifest, mask_rule, masks_of
@@ -21,6 +21,7 @@ from twofold.data.scan import (
 )
 from twofold.data.settings import DataSettings
 from twofold.errors import UsageError
+from twofold.formats import images
 from twofold.formats.contract import Contract, Labels
 from twofold.formats.scale import Geometry
 from twofold.randomness import generator
@@ -116,6 +117,8 @@ def read_folders(
         found[label] = [(folder, rule) for folder in own]
         for folder in own:
             rules.check_headers(label, folder, rule, report)
+            if not folder.source and not (label == "B" and folder.path == found["A"][0][0].path):
+                rules.check_ignored(label, folder.path, images.find_all(folder.path), report)
         if paired:
             rules.check_jitter(label, rule, report)
         if path := masks[label]:
@@ -142,13 +145,27 @@ def _find_folders(a: Path, b: Path | None, settings: DataSettings, _: Report) ->
 def _find_pairs(a: Path, b: Path | None, settings: DataSettings, report: Report) -> dict[str, list[Folder]]:
     """The same of pairs."""
     found = [pairs.find_pairs(a, b, settings)]
+    _check_halves(a, found[0], settings, report)
     rules.check_pairs(a, found[0].broken, report)
     if settings.val_a is not None:
         found.append(pairs.find_pairs(settings.val_a, settings.val_b, settings))
+        if not _are_halves(found[0]):  # else the held-out images are read as the others are
+            _check_halves(settings.val_a, found[1], settings, report)
         rules.check_pairs(settings.val_a, found[1].broken, report)
     for each, title in zip(found, ("", "held out: "), strict=False):
         rules.note("pairs", report)(title + pairs.describe(each, settings.direction))
     return {"A": [each.a for each in found], "B": [each.b for each in found]}
+
+
+def _check_halves(place: Path, found: pairs.Pairs, settings: DataSettings, report: Report) -> None:
+    """Refuse to cut single photographs in half, unless the user has named halves."""
+    if _are_halves(found) and settings.pairs is None:
+        names = [file.name for file in found.a.files]
+        rules.check_halves(place, halves.vote(found.a.path, names), report)
+
+
+def _are_halves(found: pairs.Pairs) -> bool:
+    return found.a.part in ("left", "right")
 
 
 def _load_rule(label: str, folders: Sequence[Folder], settings: DataSettings, multiple_of: int) -> LoadRule:
@@ -249,6 +266,7 @@ def _check_read(found: Found, paired: bool, report: Report) -> Found:
         for each, _ in [] if paired else own:
             rules.check_readable(label, each, [[file] for file in each.files], report)
         rules.check_content(label, folder, rule, report)
+        rules.check_aspect(label, folder, rule, report)
     if "B" in found:
         (a, rule_a), (b, rule_b) = found["A"][0], found["B"][0]
         rules.check_shared(a, b, report)

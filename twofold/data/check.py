@@ -6,16 +6,19 @@ from math import prod
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from twofold.data import rules
-from twofold.data.build import find_range, read_folders
+from twofold.data import halves, rules
+from twofold.data.build import draw_held_out, find_range, read_folders
 from twofold.data.cache import hash_file
 from twofold.data.geometry import LoadRule, read_part
 from twofold.data.labels import look_like_labels
+from twofold.data.layouts import find_layout, is_split, listed
 from twofold.data.manifest import Folder
+from twofold.data.pairs import LISTS
 from twofold.data.ranges import limits
-from twofold.data.rules import Problem
+from twofold.data.rules import Problem, counted
 from twofold.data.scan import list_files
 from twofold.data.settings import DataSettings
+from twofold.formats import images
 from twofold.formats.contract import Pixels
 
 
@@ -27,6 +30,10 @@ class Checked(NamedTuple):
     pairs: str | None
     """How many pairs there are and how they were found; None without pairs."""
     problems: list[Problem]
+    layout: str
+    """The use of each folder of a dataset root; empty where there is none."""
+    uses: dict[str, str]
+    """By use, train, held out and test, how many images."""
 
     @property
     def ready(self) -> bool:
@@ -37,22 +44,29 @@ class Checked(NamedTuple):
 def check(
     folder_a: Path, folder_b: Path | None, settings: DataSettings, *, test: Sequence[Path] = ()
 ) -> Checked:
-    """Decode every image of one folder or two. Writes nothing, no cache either.
+    """Decode every image of one folder or two, or of a dataset root. Writes nothing, no cache either.
 
     Args:
-        settings: with `paired`, pairs are searched for, in one folder or a list too.
-        test: folders whose images must not be trained on.
+        settings: with `paired`, pairs are searched for, in one folder too. A list holds pairs, and so does a folder of
+            images that look like pairs.
+        test: folders whose images must not be trained on, besides those of the dataset root.
 
     Raises:
         UsageError: a folder is missing, unreadable or empty, its `.npy` files do not go together, one folder
-            lies inside the other, or nothing in them is a pair.
+            lies inside the other, it is not clear which to train on, or nothing in them is a pair.
     """
+    layout = find_layout(folder_a, folder_b, settings.paired)
+    if not settings.paired and layout.b is None and look_like_pairs(layout.a):
+        settings = settings.model_copy(update={"paired": True})
+        layout = find_layout(folder_a, folder_b, paired=True)
+    settings = settings.model_copy(update={"val_a": layout.val_a, "val_b": layout.val_b})
+    test = [*test, *(folder for folder in layout.test if images.find_all(folder).images)]
     tested = {
         hash_file(folder / file.name): folder / file.name for folder in test for file in list_files(folder)
     }
     uncached = settings.model_copy(update={"cache": False})
     problems: list[Problem] = []
-    found, caches = read_folders(folder_a, folder_b, uncached, 1, problems.append, paired=settings.paired)
+    found, caches = read_folders(layout.a, layout.b, uncached, 1, problems.append, paired=settings.paired)
     for label in (label for label in "AB" if label in found):
         contract = find_range(label, found, caches, frozenset(), settings, problems.append)
         found[label] = [(folder, rule._replace(contract=contract)) for folder, rule in found[label]]
@@ -63,7 +77,43 @@ def check(
     folders = {label: figures(*own[0]) for label, own in found.items()}
     how = next((problem.text for problem in problems if problem[:2] == ("note", "pairs")), None)
     order = ("error", "warning", "advice")
-    return Checked(folders, how, [each for rank in order for each in problems if each.severity == rank])
+    ranked = [each for rank in order for each in problems if each.severity == rank]
+    uses = count_uses({label: [folder for folder, _ in own] for label, own in found.items()}, settings.paired)
+    if tested:
+        names = listed([f"{folder.parent.name}/{folder.name}" for folder in test])
+        uses["test"] = f"{counted([*tested])} in {names}, not trained on"
+    return Checked(folders, how, ranked, layout.line, uses)
+
+
+def look_like_pairs(place: Path) -> bool:
+    """Whether one argument holds pairs: a list, or a folder of images that look like pairs side by side."""
+    if not place.is_dir():
+        return place.suffix.lower() in LISTS
+    votes = halves.vote(place, [file.name for file in list_files(place)])
+    return votes.are_surely_pairs or (votes.twice_as_wide and is_split(place))
+
+
+def count_uses(folders: dict[str, list[Folder]], paired: bool) -> dict[str, str]:
+    """How many images are trained on and held out, in words; a second folder of a domain is held out."""
+    drawn = {label: len(draw_held_out(own[0].good, 0, "a")) for label, own in folders.items()}
+    if any(len(own) > 1 for own in folders.values()):
+        held_out = {label: len(own[1].good) for label, own in folders.items() if len(own) > 1}
+        drawn, how = dict.fromkeys(drawn, 0), ""
+    else:
+        held_out, how = drawn, " drawn from these"
+    trained = {label: len(own[0].good) - drawn[label] for label, own in folders.items()}
+    none = "no images (--val, or 40 images of which 5 % are drawn)"
+    return {
+        "train": _in_words(trained, paired),
+        "held out": _in_words(held_out, paired) + how if any(held_out.values()) else none,
+    }
+
+
+def _in_words(counts: dict[str, int], paired: bool) -> str:
+    """ "A 12, B 10 images", "12 pairs"."""
+    if paired:
+        return f"{counts['A']:,} pair{'' if counts['A'] == 1 else 's'}"
+    return ", ".join(f"{label} {count:,}" for label, count in counts.items()) + " images"
 
 
 SAMPLED = 12

@@ -1,7 +1,10 @@
 """Which image of A belongs to which of B, and which mask to which image, and what is wrong with them."""
 
+import codecs
 import csv
+import io
 import json
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -14,10 +17,13 @@ from twofold.data.scan import list_files, scan, stat_file
 from twofold.data.settings import DataSettings, DirectionName
 from twofold.errors import UsageError
 
-LISTS = (".csv", ".jsonl")
+LISTS = (".csv", ".tsv", ".jsonl")
 
 Faults = dict[str, list[str]]
 """What is wrong, and the names of the files that it is wrong with."""
+
+LINE = re.compile("\r\n|[\n\r\v\f\x1c-\x1e\x85\u2028\u2029]")
+"""What ends a line of a list, outside of quotes."""
 
 
 class Pairs(NamedTuple):
@@ -76,9 +82,10 @@ def by_name(a: Path, b: Path) -> Pairs:
     if not ones:
         raise UsageError(
             f"no name in {a} is a name in {b} ({in_a[0].name}, {in_b[0].name}), so there are no pairs; give pairs"
-            " equal names, or leave out data.paired (cyclegan and cut need no pairs)"
+            " equal names or a list of them (.csv), or train without pairs (--method cyclegan)"
         )
-    how = f"files of one name in {a.name} and {b.name}"
+    names = [folder.name if a.name != b.name else f"{folder.parent.name}/{folder.name}" for folder in (a, b)]
+    how = f"files of one name in {names[0]} and {names[1]}"
     return Pairs(scan(a, ones), scan(b, others), how, broken)
 
 
@@ -136,12 +143,12 @@ def by_suffix(folder: Path, files: Sequence[File], kind: str) -> Pairs:
 
 
 def from_list(path: Path) -> Pairs:
-    """A list of paths, relative to itself: CSV of two columns, or JSONL with the keys a and b."""
+    """A list of paths, relative to itself: CSV or TSV of two columns, or JSONL with the keys a and b."""
     rows = list(read_list(path))
     if not rows:
         raise UsageError(f"{path} lists no pairs; write one a line")
     columns = list(zip(*rows, strict=True))
-    missing = [name for column in columns for name in column if not (path.parent / name).is_file()]
+    missing = [name for column in columns for name in column if not is_file(path.parent / name)]
     repeated = [name for column in columns for name, count in Counter(column).items() if count > 1]
     broken = {"files that do not exist": missing, "files in several pairs": repeated}
     kept = [row for row in rows if not set(row) & set(missing)]
@@ -176,8 +183,12 @@ def read_list(path: Path) -> Iterator[tuple[str, str]]:
         UsageError: it cannot be read, or a line holds no pair; the message names the line.
     """
     try:
-        text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
+        content = path.read_bytes()
+        marks = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+        text = content.decode("utf-16" if content.startswith(marks) else "utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise UsageError(f"cannot read the list {path}: it is no text in UTF-8; save it as such") from error
+    except OSError as error:
         raise UsageError(f"cannot read the list {path}: {error}") from error
     rows = json_rows if path.suffix.lower() == ".jsonl" else csv_rows
     for line, row in rows(text, path):
@@ -190,7 +201,13 @@ def read_list(path: Path) -> Iterator[tuple[str, str]]:
 
 
 def csv_rows(text: str, path: Path) -> Iterator[tuple[int, Sequence[object]]]:
-    reader = csv.reader(text.splitlines())
+    parts = text.split('"')
+    parts[::2] = [LINE.sub("\n", part) for part in parts[::2]]  # the others are quoted
+    first = parts[0].lstrip().partition("\n")[0]
+    delimiter = (
+        "\t" if path.suffix.lower() == ".tsv" else next((each for each in ",;\t" if each in first), ",")
+    )
+    reader = csv.reader(io.StringIO('"'.join(parts), newline=""), delimiter=delimiter)
     try:
         for place, row in enumerate(reader):
             if row and not (place == 0 and [name.strip().lower() for name in row] == ["a", "b"]):
@@ -200,17 +217,30 @@ def csv_rows(text: str, path: Path) -> Iterator[tuple[int, Sequence[object]]]:
 
 
 def json_rows(text: str, path: Path) -> Iterator[tuple[int, Sequence[object]]]:
-    for line, content in enumerate(text.splitlines(), 1):
-        if not content.strip():
-            continue
+    decoder, space = json.JSONDecoder(), re.compile(f"(?:[ \t]|{LINE.pattern})*")
+    end, line = 0, 1
+    while True:
+        found = space.match(text, end)
+        start = found.end() if found else end
+        line += len(LINE.findall(text, end, start))
+        if start == len(text):
+            return
         try:
-            row = json.loads(content)
+            row, end = decoder.raw_decode(text, start)
             yield line, (row["a"], row["b"])
         except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise UsageError(f'{path}, line {line}: a pair reads {{"a": PATH, "b": PATH}}') from error
 
 
 # ---- small parts
+
+
+def is_file(path: Path) -> bool:
+    """Whether there is a file; False for names that no system allows."""
+    try:
+        return path.is_file()
+    except OSError:
+        return False
 
 
 def different_shapes(a: Folder, b: Folder, settings: DataSettings) -> Faults:

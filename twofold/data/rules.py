@@ -9,9 +9,12 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 from twofold.data.geometry import LoadRule
+from twofold.data.halves import Votes
+from twofold.data.layouts import is_split
 from twofold.data.manifest import File, Folder
 from twofold.errors import TwofoldError, UsageError
-from twofold.formats.images import Facts
+from twofold.formats.images import Facts, Found
+from twofold.formats.scale import Geometry
 
 ENOUGH = 0.95
 """The share of a folder's files, or of pairs, that must be readable."""
@@ -19,6 +22,8 @@ CLIPPED = 0.01
 """The share of an image's pixels outside the range from which it is named."""
 FEW = 100
 """Fewer images than this train, but are soon learnt by heart."""
+LONG = 2
+"""Images so many times as long as wide are advised on."""
 
 Severity = Literal["error", "warning", "advice", "note"]
 
@@ -88,11 +93,82 @@ def check_pairs(place: Path, broken: Mapping[str, Sequence[str]], report: Report
         report(Problem("error", "pairs", "", what, names))
 
 
+def check_halves(place: Path, votes: Votes, report: Report) -> None:
+    """Single photographs that would be cut in half. Images twice as wide as high in a root of pairs are not refused."""
+    if not votes.are_photographs:
+        return
+    names = some(votes.photographs)
+    if votes.twice_as_wide and is_split(place):
+        what = f"the halves of images in {place} continue each other ({names}); check that they are pairs"
+        report(Problem("warning", "halves", "", what, votes.photographs))
+        return
+    what = (
+        f"the images in {place} look like single photographs, not like pairs side by side ({names}); give two folders:"
+        " `twofold train A B`, with equal names and --method pix2pix if they are pairs; `--pairs halves` cuts these images"
+    )
+    report(Problem("error", "halves", "", what, votes.photographs))
+
+
 def check_jitter(label: str, rule: LoadRule, report: Report) -> None:
     """Jitter is the same for both images of a pair, and would change the colours of label maps."""
     if rule.labels and rule.settings.jitter:
         what = f"data.jitter would change the colours of the label maps of {label}; leave it out"
         report(Problem("error", "jitter", label, what, []))
+
+
+CONVERT = {
+    **dict.fromkeys((".heic", ".heif"), "convert with `magick mogrify -format jpg *.heic`"),
+    **dict.fromkeys(
+        (".dng", ".cr2", ".cr3", ".nef", ".arw", ".psd", ".exr", ".svg"), "convert to TIFF or PNG"
+    ),
+    **dict.fromkeys((".dcm", ".nii", ".mha", ".czi", ".lif", ".nd2", ".svs"), "convert to TIFF or .npy"),
+    **dict.fromkeys((".mp4", ".avi", ".mov", ".mkv"), "extract its frames with ffmpeg"),
+}
+"""What to do with images that are not read, by their suffixes."""
+
+
+def check_ignored(label: str, folder: Path, found: Found, report: Report) -> None:
+    """Files that are no images, or images of a format that is not read."""
+    if found.ignored:
+        hints = {suffix: f" ({how})" for suffix, how in CONVERT.items()}
+        kinds = [
+            f"{count:,} {suffix or 'without a suffix'}{hints.get(suffix, '')}"
+            for suffix, count in found.ignored.most_common()
+        ]
+        count = found.ignored.total()
+        what = f"{count:,} unused file{'' if count == 1 else 's'} below {folder}: {some(kinds, 8)}"
+        severity = "warning" if found.ignored.keys() & CONVERT.keys() else "advice"
+        report(Problem(severity, "ignored", label, what, []))
+    if found.junk:
+        what = (
+            f"{found.junk:,} hidden or system file{'' if found.junk == 1 else 's'} below {folder}, not used"
+        )
+        report(Problem("advice", "junk", label, what, []))
+
+
+def check_aspect(label: str, folder: Folder, rule: LoadRule, report: Report) -> None:
+    """Images that are much longer than wide: what a crop shows of them, and what else can be chosen."""
+    s = rule.settings
+    long = [file for file in folder.good if max(file[4:6]) >= LONG * min(file[4:6])]
+    if len(long) * 2 < len(folder.good) or not long or s.resize in ("none", "scale-width"):
+        return
+    by_aspect = sorted((file[4:6] for file in long), key=lambda size: max(size) / min(size))
+    width, height = by_aspect[len(long) // 2]
+    high, wide = Geometry(s.resize, s.loaded, s.size).loaded(width, height)
+    share = min(1, s.size / high) * min(1, s.size / wide)
+    loads = (
+        f"loads it at {wide:,} × {high:,} px, and a crop of {s.size} × {s.size} px shows {share:.0%} of it"
+    )
+    if s.resize == "resize-and-crop":
+        loads = f"squashes it to {wide:,} × {high:,} px"
+    other = "--data.resize scale-width for whole images"
+    if s.resize != "crop":
+        other += f", --data.resize crop --size {min(width, height, s.size)} for crops of the stored pixels"
+    what = (
+        f"{counted(long)} of aspect {max(width, height) / min(width, height):.2g}:1 ({width:,} × {height:,} px):"
+        f" {s.resize} {loads}; choose {other}"
+    )
+    report(Problem("advice", "aspect", label, what, [file.name for file in long]))
 
 
 def check_headers(label: str, folder: Folder, rule: LoadRule, report: Report) -> None:

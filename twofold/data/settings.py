@@ -101,6 +101,8 @@ class DataSettings(BaseModel):
     """Folder of held-out images of A, or of pairs. Default: see hold_out."""
     val_b: AbsolutePath | None = None
     """Folder of held-out images of B. Default: see hold_out."""
+    val_paired: bool = False
+    """Held-out images of equal names are answers to each other, so that PSNR chooses the best snapshot."""
     hold_out: bool = True
     """Without val_a, hold out 5 % of each folder (8 to 100 images, if it has 40)."""
     cache: bool = True

@@ -48,7 +48,8 @@ def evaluate(
     Args:
         model: a run folder, a model file, a `Translator`, or a folder of ready translations.
         a, b: folders of test images. Without `b`, `a` holds pairs: a folder of X.jpg with X.png, or a list of pairs.
-        paired: whether images of equal names are answers to each other; if None, when most have an equal name.
+        paired: whether images of equal names are answers to each other; if None, where a marker of
+            the data set says so.
         metrics: of psnr, ssim, ms-ssim, mae, lpips, labels, fid, clean-fid, kid, structure, cycle; all that apply if None.
         direction: "ab" or "ba"; a run's "ab" if None. A model file has its own.
         at: the scale to translate at, as of `Translator`.

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import torch
 
 from twofold import hardware
+from twofold.data.answers import have_answers
 from twofold.data.pairs import find_pairs
 from twofold.data.rules import listed
 from twofold.data.settings import DataSettings
@@ -95,6 +96,8 @@ def find_inputs(
         items = ready_translations(by_name(Path(model)), sources)
     else:
         items = {name: Item(source, None, None) for name, source in sources.items()}
+    if paired is None and (b is None or have_answers(a, b)):
+        paired = any(name in references for name in items) or None
     chosen, line = with_answers(items, references, paired)
     where = there.device if there else hardware.pick_device(device)
     data = {} if isinstance(model, Translator) else room(mapping(Run(Path(model)).config), "data")
@@ -144,7 +147,7 @@ def pairs_in(place: Path) -> tuple[dict[str, Path], dict[str, Path]]:
     found = find_pairs(place, None, DataSettings())
     if found.a.part == "left":
         raise UsageError(
-            f"{place} holds no pairs X.jpg with X.png; give such a folder, a list (.csv, .jsonl), or two folders"
+            f"{place} holds no pairs X.jpg with X.png; give such a folder, a list (.csv, .tsv, .jsonl), or two folders"
         )
     if found.broken:
         raise UsageError(f"broken pairs in {place}: {listed(found.broken)}; repair or remove them")
@@ -162,7 +165,10 @@ def ready_translations(outputs: dict[str, Path], sources: dict[str, Path]) -> di
 def with_answers(
     items: dict[str, Item], references: dict[str, Path], paired: bool | None
 ) -> tuple[list[Item], str]:
-    """The items with answers of the same name, if the user says so or most have one; and a line that says it.
+    """The items with answers of the same name, if they are known to be answers; and a line about equal names.
+
+    Args:
+        paired: None: nobody said whether equal names are answers.
 
     Raises:
         UsageError: the images are said to be paired and no two have the same name.
@@ -173,9 +179,10 @@ def with_answers(
         raise UsageError(
             f"--paired needs equal names in A and B, and there are none (for example {one}, {other})"
         )
-    if paired is False or (paired is None and 2 * len(common) < len(items)):
-        return list(items.values()), ""
+    if not paired:
+        most = paired is None and 2 * len(common) >= len(items)
+        line = f"{len(common):,} of {len(items):,} images have the same name in A and B (--paired if those are answers)"
+        return list(items.values()), line * most
     left_out = ", the others are left out" if len(common) < len(items) else ""
-    hint = "" if paired else "; --unpaired if these are not answers"
-    line = f"{len(common):,} of {len(items):,} images have an answer of the same name{left_out}{hint}"
+    line = f"{len(common):,} of {len(items):,} images have an answer of the same name{left_out}"
     return [items[name]._replace(answer=references[name]) for name in common], line

@@ -83,7 +83,7 @@ def wanted_of(names: Sequence[str], inputs: Inputs) -> list[str]:
 
 
 def answers(inputs: Inputs) -> str:
-    unknown = "no answers are known: A and B have different names (--paired, if they are pairs)"
+    unknown = "no answers are known (--paired, if images of equal names in A and B are pairs)"
     return "" if inputs.answered else unknown
 
 

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from twofold.data.answers import write_marker
 from twofold.errors import TwofoldError, UsageError
 from twofold.formats import images
 from twofold.randomness import generator
@@ -15,7 +16,7 @@ SIZES = range(16, 4097)
 def make(
     out: Path, count: int, size: int, seed: int, notify: Callable[[str], None], *, bits: int = 8
 ) -> None:
-    """Write the data set: PNG files in out/{trainA,trainB,valA,valB,testA,testB}, A summer, B winter.
+    """Write the data set: PNG files in out/{trainA,trainB,valA,valB,testA,testB}, A summer, B winter; and its marker.
 
     trainA and trainB hold `count` different scenes each and share no file name; val and test hold
     max(4, count // 8) scenes each, the same under the same names in both seasons. No scene is in two sets.
@@ -73,6 +74,7 @@ def _write(root: Path, count: int, size: int, seed: int, bits: int) -> None:
             pictures = landscape.draw(scene(seed, name, k), size, bits)
             for folder, season in zip(folders, seasons, strict=True):
                 images.write(pictures[season], root / folder / f"{name}-{k:05d}.png")
+    write_marker(root, [("valA", "valB"), ("testA", "testB")])
 
 
 def scene(seed: int, name: str, k: int) -> int:

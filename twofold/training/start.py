@@ -15,6 +15,7 @@ from twofold import config as configs
 from twofold import hardware
 from twofold.config import Config, Layer
 from twofold.data import build as manifests
+from twofold.data.answers import answered_by_name, equal_names
 from twofold.data.manifest import Manifest
 from twofold.distributed import world
 from twofold.errors import TwofoldError, UsageError
@@ -25,6 +26,7 @@ from twofold.networks.registry import automatic_generator
 from twofold.read_untrusted import as_list, parse_file
 from twofold.runs import Notify, Run
 from twofold.training import build, machine
+from twofold.training.folders import with_layout, with_same_layout
 from twofold.training.schedule import Schedule, schedule
 
 KID_IMAGES = 8
@@ -45,7 +47,10 @@ def new_run(run: Run, overrides: Layer, notify: Notify) -> Start:
     Raises:
         UsageError: a setting or a folder is wrong, or the run folder holds something else.
     """
+    overrides, line = with_layout(overrides)
     config = configs.compose(overrides)
+    if line:
+        notify(line)
     refuse_folder(run.path, [folder for folder in (config.a, config.b) if folder is not None])
     multiple = multiple_of(config)
     manifest = manifests.build_manifest(
@@ -63,6 +68,7 @@ def resume(run: Run, overrides: Layer, notify: Notify) -> Start:
         TwofoldError: data.json cannot be read.
     """
     before = stored(run)
+    overrides = with_same_layout(overrides, before)
     config = configs.resume(before, overrides)
     try:
         manifest = Manifest.from_json(run.data.read_text(encoding="utf-8"))
@@ -164,8 +170,8 @@ def metric_for(config: Config, manifest: Manifest, notify: Notify) -> HeldOutMet
     """
     wanted, network = config.evaluation.metric, config.evaluation.features
     a, b = (list(side.held_out) for side in (manifest.a, manifest.b))
-    same = [Path(x.name).with_suffix("") for x in a] == [Path(y.name).with_suffix("") for y in b]
-    answers = bool(a) and (manifest.paired or (manifest.a.val is not None and same))
+    known = manifest.paired or answered_by_name(manifest, config.data.val_paired)
+    answers = bool(a) and known
     enough_for_kid = min(len(a), len(b)) >= KID_IMAGES and network is not None
     if wanted == "auto":
         found = "psnr" if answers else "kid" if enough_for_kid else "none"
@@ -173,12 +179,13 @@ def metric_for(config: Config, manifest: Manifest, notify: Notify) -> HeldOutMet
             notify(
                 "no best snapshot will be chosen: "
                 + ("no images are held out" if not a else "the held-out images have no ground truth")
+                + " (--paired if those of equal names are)" * (bool(a) and equal_names(manifest))
                 + (" (--evaluation.features NETWORK measures without it)" if a and network is None else "")
             )
         return found
     if wanted in ("psnr", "ssim") and not answers:
         raise UsageError(
-            f"evaluation.metric {wanted} needs held-out pairs: a paired data set, or --val folders with equal names"
+            f"evaluation.metric {wanted} needs held-out pairs: a paired data set, or --val folders with equal names and --paired"
         )
     if wanted == "kid" and not enough_for_kid:
         raise UsageError(

@@ -21,6 +21,7 @@ from twofold.reporting import exporters
 from twofold.runs import Notify, Run
 from twofold.training import machine, memory, start, state
 from twofold.training.build import Contracts, build, perceptual
+from twofold.training.folders import with_layout
 from twofold.training.records import NO_EVALUATION, Records, out_of_patience
 from twofold.training.session import interruptible, own_torch_state
 from twofold.training.start import Start
@@ -56,7 +57,8 @@ def train(
     """Train a translator between two folders of images, or resume the run in `out`.
 
     Args:
-        a, b: the folders. For pairs, `a` alone may be a folder that holds both, or a list of them (.csv, .jsonl).
+        a, b: the folders. `a` alone may be a dataset root with folders for both, or for pairs a folder that holds
+            both, or a list of them (.csv, .tsv, .jsonl).
         out: the run folder; runs/A2B-METHOD by default.
         method, preset, size, epochs, decay_epochs, batch, seed, device: as on the command line.
         settings: any other setting, nested: ``{"optim": {"lr": 1e-4}}``.
@@ -288,7 +290,7 @@ def plan(out: Path, overrides: Layer, notify: Notify) -> dict[str, Any]:
         started = start.resume(run, overrides, notify)
     else:
         started = start.new_run(run, configs.merge(overrides, {"data": {"cache": False}}), notify)
-        cache = configs.compose(overrides).data.cache
+        cache = configs.compose(with_layout(overrides)[0]).data.cache
         config = configs.compose(started.config.model_dump(), {"data": {"cache": cache}})
         started = started._replace(config=config)
     config, manifest, schedule = started
