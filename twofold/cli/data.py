@@ -39,7 +39,7 @@ def check(
     from twofold.data.settings import DataSettings
 
     settings = DataSettings(size=size, paired=paired or pairs is not None, pairs=pairs)
-    checked = checks.check(a, b, settings, test=test or [])
+    checked = checks.check(a, b, settings, test=test or [], track=tracked)
     if json:
         problems = [problem._asdict() | {"text": problem.text} for problem in checked.problems]
         emit(dumps(checked._asdict() | {"problems": problems, "ready": checked.ready}))

@@ -14,6 +14,7 @@ from twofold.data.manifest import Folder
 from twofold.data.rules import Problem
 from twofold.data.scan import list_files
 from twofold.data.settings import DataSettings
+from twofold.runs import Track, untracked
 
 
 class Checked(NamedTuple):
@@ -32,13 +33,19 @@ class Checked(NamedTuple):
 
 
 def check(
-    folder_a: Path, folder_b: Path | None, settings: DataSettings, *, test: Sequence[Path] = ()
+    folder_a: Path,
+    folder_b: Path | None,
+    settings: DataSettings,
+    *,
+    test: Sequence[Path] = (),
+    track: Track = untracked,
 ) -> Checked:
     """Decode every image of one folder or two. Writes nothing, no cache either.
 
     Args:
         settings: with `paired`, pairs are searched for, in one folder or a list too.
         test: folders whose images must not be trained on.
+        track: shows the progress of reading.
 
     Raises:
         UsageError: a folder is missing, unreadable or empty, its `.npy` files do not go together, one folder
@@ -49,7 +56,9 @@ def check(
     }
     uncached = settings.model_copy(update={"cache": False})
     problems: list[Problem] = []
-    found, _ = read_folders(folder_a, folder_b, uncached, 1, problems.append, paired=settings.paired)
+    found, _ = read_folders(
+        folder_a, folder_b, uncached, 1, problems.append, paired=settings.paired, track=track
+    )
     for label, own in found.items():
         rules.check_tested(label, own[0][0], tested, problems.append)
     folders = {label: figures(*own[0]) for label, own in found.items()}
