@@ -55,7 +55,8 @@ def test_a_killed_run_goes_on_with_moved_images(lab, finished, own, tmp_path):
     content = (places[0] / "1.png").read_bytes()
     (places[0] / "1.png").write_bytes(content[:-1] + b"x")
     wrong = lab.run(shlex.split(command)[1:])
-    assert wrong.code == 2 and wrong.output.count("\n") == 1 and "A: 1.png was altered" in wrong.output
+    assert wrong.code == 2 and wrong.output.count("\n") == 1
+    assert f"these are not the images that {out} was started with: A: 1.png was altered;" in wrong.output
     assert (Run(out).config.read_text(), Run(out).data.read_text()) == (config, data)
     (places[0] / "1.png").write_bytes(content)
 

@@ -71,13 +71,25 @@ def resume(run: Run, overrides: Layer, notify: Notify, track: Track) -> Start:
     then, now = (Given(each.a, each.b, each.data) for each in (before, config))
     manifest, differences = reopen(stored_manifest(run), then, now, notify, track)
     if differences:
-        raise UsageError(
-            f"the images have changed since {run.path} was started: {some(differences, 5)}; restore them, or start a"
-            " new run with another --out; if they were moved, name their folders:"
-            f" `twofold train NEW_A{' NEW_B' * (config.b is not None)} --resume {run.path}`"
-        )
+        moved = bool(configs.moved(before.model_dump(), config.model_dump()))
+        raise UsageError(other_images(run, differences, moved, config.b is not None))
     config, plan = with_schedule(config, manifest)
     return Start(machine.choose_again(before, config, overrides, plan.total, notify), manifest, plan)
+
+
+def other_images(run: Run, differences: list[str], moved: bool, two_folders: bool) -> str:
+    """The line for images that are not those of the first start."""
+    named = some(differences, 5)
+    if moved:
+        return (
+            f"these are not the images that {run.path} was started with: {named}; name the folders that hold the same"
+            " images, or start a new run with another --out"
+        )
+    folders = "NEW_A NEW_B" if two_folders else "NEW_A"
+    return (
+        f"the images have changed since {run.path} was started: {named}; restore them, or start a new run with"
+        f" another --out; if they were moved, type `twofold train {folders} --resume {run.path}`"
+    )
 
 
 def stored(run: Run) -> Config:
