@@ -195,5 +195,6 @@ def test_names_from_the_registry():
     assert layer("cycle-alone") == {
         "preset": "cycle-alone",
         "method": "cyclegan",
+        "data": {"resize": "resize-and-crop"},
         "cyclegan": {"gan_ab": 0, "gan_ba": 0, "identity": 0},
     }

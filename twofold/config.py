@@ -100,8 +100,8 @@ class Config(Settings):
         weight = {"cyclegan": self.cyclegan.mask, "cut": self.cut.mask}.get(room, 0)
         if (weight > 0) != masks:
             yield f"{room}.mask and masks go together: give data.masks_a and a weight, or neither"
-        if self.cyclegan.recent_updates and self.data.resize == "none":
-            yield "cyclegan.recent_updates needs images of one size; leave out data.resize none"
+        if self.cyclegan.recent_updates and not self.data.crops:
+            yield f"cyclegan.recent_updates needs images of one size; leave out data.resize {self.data.resize}"
         if room == "cut" and self.perceptual.network:
             yield f"{method} has no perceptual loss; leave out perceptual.network"
         if (self.perceptual.network is None) != (self.perceptual.weight == 0):

@@ -57,15 +57,25 @@ class Preset(NamedTuple):
         return nest({"method": self.method} | {path: value for path, (value, _) in self.values.items()})
 
 
+SQUASHED: Values = {
+    "data.resize": (
+        "resize-and-crop",
+        "the authors' code, pytorch-CycleGAN-and-pix2pix and CUT: resize_and_crop, to a square",
+    )
+}
+"""The papers squash images to squares; the default here keeps their proportions."""
+
+
 def unpaired(what: str, values: Values, data: str | None = None) -> Preset:
-    return Preset("CycleGAN, two folders", "cyclegan", what, f"{CYCLEGAN}, §4 and appendix 7", values, data)
+    source = f"{CYCLEGAN}, §4 and appendix 7"
+    return Preset("CycleGAN, two folders", "cyclegan", what, source, SQUASHED | values, data)
 
 
 def part(what: str, **weights: float) -> Preset:
     values: Values = {
         f"cyclegan.{name}": (value, PART) for name, value in (weights | {"identity": 0}).items()
     }
-    return Preset("CycleGAN, parts of the objective", "cyclegan", what, PART, values, "cityscapes")
+    return Preset("CycleGAN, parts of the objective", "cyclegan", what, PART, SQUASHED | values, "cityscapes")
 
 
 def paired(
@@ -83,9 +93,8 @@ def paired(
         length["training.batch"] = (batch, LENGTHS)
     if photo_left:
         length["data.direction"] = ("ba", PHOTO_LEFT)
-    return Preset(
-        "pix2pix, pairs", "pix2pix", what, f"{PIX2PIX}, §3 and appendix 6", length | (values or {}), data
-    )
+    source = f"{PIX2PIX}, §3 and appendix 6"
+    return Preset("pix2pix, pairs", "pix2pix", what, source, SQUASHED | length | (values or {}), data)
 
 
 def compared(what: str, source: str, batch: int = 1, **values: object) -> Preset:
@@ -96,7 +105,7 @@ def compared(what: str, source: str, batch: int = 1, **values: object) -> Preset
 
 
 def contrast(method: MethodName, what: str, data: str, *, backwards: bool = False) -> Preset:
-    return Preset("CUT and FastCUT, one way", method, what, CUT, {}, data, backwards)
+    return Preset("CUT and FastCUT, one way", method, what, CUT, SQUASHED, data, backwards)
 
 
 NONE: Values = {"cyclegan.identity": (0, NO_IDENTITY)}
@@ -180,6 +189,7 @@ PRESETS: dict[str, Preset] = {
         "eriklindernoren/PyTorch-GAN's CycleGAN",
         f"{OTHER}; its learning rate falls once an epoch, here with every image",
         {
+            "data.resize": ("resize-and-crop", f"{OTHER}/cyclegan.py: 1.12 times the crop, to a square"),
             "generator.network": ("pytorch-gan", f"{OTHER}/models.py"),
             "discriminator.network": ("pytorch-gan", f"{OTHER}/models.py"),
             "cyclegan.gan_ab": (0.5, f"{OTHER}/cyclegan.py: the mean of both directions"),

@@ -30,7 +30,8 @@ def small(tmp_path):
     """Settings of 8 px crops with a cache of their own: small(flip=False)."""
 
     def make(**changes) -> DataSettings:
-        return DataSettings(**{"size": 8, "cache_dir": tmp_path / "cache", **changes})
+        given = {"size": 8, "resize": "resize-and-crop", "cache_dir": tmp_path / "cache"}
+        return DataSettings(**given | changes)
 
     return make
 

@@ -34,14 +34,14 @@ from twofold.data.build import build_manifest
 from twofold.data.settings import DataSettings
 
 delay, a, b, cache = sys.argv[1:]
-read = images.read
-def slow(*args):
+read = images.read_stored
+def slow(*args, **named):
     time.sleep(float(delay))
-    return read(*args)
-images.read = slow
+    return read(*args, **named)
+images.read_stored = slow
 print("ready", flush=True)
 sys.stdin.readline()
-settings = DataSettings(size=8, cache_dir=Path(cache), labels_a=False, labels_b=False)
+settings = DataSettings(size=8, resize="resize-and-crop", cache_dir=Path(cache), labels_a=False, labels_b=False)
 manifest = build_manifest(Path(a), Path(b), settings, 0, lambda line: None)
 print(manifest.caches[0].pixels.long().sum().item())
 """
@@ -94,8 +94,10 @@ def test_a_cached_store_equals_an_uncached_one(prepare, resize, fill):
 
 def test_every_file_is_decoded_once_in_all(prepare, monkeypatch, tmp_path):
     decoded = []
-    read = images.read
-    monkeypatch.setattr(images, "read", lambda path, *rest: decoded.append(path) or read(path, *rest))
+    read = images.read_stored
+    monkeypatch.setattr(
+        images, "read_stored", lambda path, *rest, **named: decoded.append(path) or read(path, *rest, **named)
+    )
     photos = {"labels_a": False, "labels_b": False}  # else one of each is looked at first
     stores, _ = prepare(**photos)
     assert len(decoded) == len(set(decoded)) == 10
@@ -143,7 +145,7 @@ def with_format(path):
         cut(-9),
         cut(0),
         with_format,
-        with_index('{"format": 2, "by'),
+        with_index('{"format": 3, "by'),
         with_index("[]"),
         with_index(""),
         lambda path: path.write_bytes(path.read_bytes()[100:]),
@@ -264,8 +266,10 @@ def test_two_processes_build_the_same_cache_and_a_killed_third_is_swept_away(
 ):
     cache = tmp_path / "cache"
     killed, other = start(60, folders, cache), start(0.05, folders, cache)
-    read = images.read
-    monkeypatch.setattr(images, "read", lambda *args: time.sleep(0.05) or read(*args))
+    read = images.read_stored
+    monkeypatch.setattr(
+        images, "read_stored", lambda *args, **named: time.sleep(0.05) or read(*args, **named)
+    )
     try:
         go(killed)
         deadline = time.monotonic() + 60

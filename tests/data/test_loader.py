@@ -10,6 +10,7 @@ from twofold.data.loader import Loader, load_plain, load_plain_batch
 from twofold.data.sampler import offset, pick, placement
 from twofold.errors import TwofoldError, UsageError
 from twofold.formats import images
+from twofold.formats.contract import Contract
 from twofold.prefetch import prefetch
 
 CPU = torch.device("cpu")
@@ -19,7 +20,7 @@ CPU = torch.device("cpu")
 def stores(fill, small):
     def store(name, count):
         folder = fill(name, count)
-        return ImageStore(images.find(folder), LoadRule(small(), 3, 4))
+        return ImageStore(images.find(folder), LoadRule(small(), Contract(), 4))
 
     return store("A", 5), store("B", 3)
 
@@ -74,14 +75,33 @@ def test_flip_and_jitter_can_be_off(stores, small):
     assert not same(plain, stream(stores, small(flip=False, jitter=0.5), 6))
 
 
+def test_augmentation_turns_what_the_plain_stream_has(stores, small):
+    plain, changed = stream(stores, small(), 12), stream(stores, small(augment=("vertical", "turns")), 12)
+    seen = set()
+    for k, ((a, _), (turned, _)) in enumerate(zip(plain, changed, strict=True)):
+        place = placement(7, "a", k)
+        a = a.flip(2) if place.upside_down else a
+        assert torch.equal(turned, a.rot90(place.turns, (2, 3)))
+        seen.add((place.upside_down, place.turns))
+    assert len(seen) > 4
+
+
 def test_whole_images_come_one_by_one(fill, small):
     settings = small(resize="none")
     folder = fill("A", 2)
     fill("A", 1, size=(31, 17), first=2)
-    store = ImageStore(images.find(folder), LoadRule(settings, 3, 4))
+    store = ImageStore(images.find(folder), LoadRule(settings, Contract(), 4))
     shapes = {tuple(a.shape) for a, _ in stream((store, store), settings, 3)}
     assert shapes == {(1, 3, 16, 20), (1, 3, 16, 28)}
     with pytest.raises(UsageError, match=r"cannot be batched; set training\.batch to 1"):
+        Loader(store, store, settings, 0, batch=2, device=CPU)
+    settings = small(resize="scale-width", load_size=30)
+    store = ImageStore(images.find(folder), LoadRule(settings, Contract(), 4))
+    assert {tuple(a.shape) for a, _ in stream((store, store), settings, 3)} == {
+        (1, 3, 24, 28),
+        (1, 3, 16, 28),
+    }
+    with pytest.raises(UsageError, match=r"whole images \(data\.resize scale-width\) cannot be batched"):
         Loader(store, store, settings, 0, batch=2, device=CPU)
 
 

@@ -11,6 +11,7 @@ from twofold.data.dataset import open_images
 from twofold.data.manifest import Manifest
 from twofold.errors import TwofoldError, UsageError
 from twofold.formats import images
+from twofold.formats.contract import Contract
 
 
 def names(entries):
@@ -30,21 +31,27 @@ def test_the_index_survives_json(fill, build):
     (a / "bad.png").write_text("x")
     manifest, _ = build(a, fill("B", 3))
     document = json.loads(manifest.to_json())
+    assert document["format"] == 2 and document["geometry"]["resize"] == "resize-and-crop"
+    assert document["a"]["contract"]["dtype"] == "uint8" and document["a"]["contract"]["high"] == [255.0]
     assert document["a"]["folder"] == str(a) and len(document["a"]["held_out"]) == 8
     assert set(document["a"]["files"][0]) >= {"name", "bytes", "mtime_ns", "hash"}
     assert Manifest.from_json(manifest.to_json()) == manifest
     with pytest.raises(TwofoldError, match="newer"):
-        Manifest.from_json(json.dumps({**document, "format": 2}))
+        Manifest.from_json(json.dumps({**document, "format": 3}))
     for damaged in ("", "{}", "[]", manifest.to_json()[:-9]):
         with pytest.raises(TwofoldError, match="damaged"):
             Manifest.from_json(damaged)
 
 
 @pytest.mark.parametrize("run", ["cyclegan", "pix2pix"])
-def test_the_manifests_of_twofold_0_1_are_read_and_written_alike(run):
+def test_the_manifests_of_twofold_0_1_are_read_and_written_in_format_2(run):
     text = (Path(__file__).parents[1] / "old_runs" / run / "data.json").read_text()
     manifest = Manifest.from_json(text)
-    assert json.loads(manifest.to_json()) == json.loads(text)
+    old, new = json.loads(text), json.loads(manifest.to_json())
+    assert (old.pop("format"), new.pop("format")) == (1, 2)
+    for side in "ab":
+        assert Contract.from_dict(new[side].pop("contract")) == Contract(channels=old[side].pop("channels"))
+    assert json.loads(json.dumps(new)) == old and Manifest.from_json(manifest.to_json()) == manifest
     assert manifest.paired == (run == "pix2pix") and manifest.a.folder.part == (
         "left" if manifest.paired else "whole"
     )
@@ -135,20 +142,22 @@ def test_duplicates_are_named(fill, build):
     assert lines[1].startswith("1 image of A also in B") and "2.png" in lines[1]
 
 
-def test_sixteen_bits_alpha_and_animations_are_named(fill, build):
+def test_mixed_depths_are_refused_and_alpha_and_animations_are_named(fill, build):
     a, b = fill("A", 1, channels=4), fill("B", 1)
     Image.fromarray(np.zeros((9, 9), np.uint16)).save(b / "deep.png")
+    with pytest.raises(UsageError, match=r"B: .*type of their values \(uint16: deep\.png; uint8: 0\.png\)"):
+        build(a, b)
+    (b / "deep.png").unlink()
     frames = [Image.new("RGB", (9, 9), colour) for colour in ("red", "blue")]
     frames[0].save(b / "moving.webp", save_all=True, append_images=frames[1:], lossless=True)
     manifest, lines = build(a, b)
     assert manifest.a.channels == 3
     assert lines == [
         "A: 1 image with alpha: laid over white (data.channels_a 4 keeps alpha) (0.png)",
-        "B: 1 image of 16 bits: their values are divided by 257 (deep.png)",
         "B: 1 image with several frames: only the first is used (moving.webp)",
     ]
     manifest, lines = build(a, b, channels_a=4)
-    assert manifest.a.channels == 4 and len(lines) == 2
+    assert manifest.a.channels == 4 and len(lines) == 1
 
 
 def test_channels_are_found_out(fill, build, small, tmp_path):
@@ -160,10 +169,15 @@ def test_channels_are_found_out(fill, build, small, tmp_path):
     fill("grey", 1, first=5)
     assert build(grey, colour)[0].a.channels == 3
     fill("many", 1, first=5)
-    with pytest.raises(UsageError, match=r"B: \.npy files of 6 channels beside other images"):
+    with pytest.raises(
+        UsageError, match=r"B: .*differ in channels \(3 channels: 5\.png; 6 channels: 0\.npy, 1\.npy\)"
+    ):
         build(grey, many)
     fill("many", 1, first=6, channels=5, suffix="npy")
-    with pytest.raises(UsageError, match=r"B: 6.npy and 0.npy differ in channels"):
+    with pytest.raises(
+        UsageError,
+        match=r"differ in channels \(3 channels: 5\.png; 5 channels: 6\.npy; 6 channels: 0\.npy, 1\.npy\)",
+    ):
         build(grey, many)
 
 

@@ -7,6 +7,7 @@ from twofold.data.loader import Loader, load_plain_batch
 from twofold.data.manifest import Manifest
 from twofold.errors import TwofoldError
 from twofold.formats import images
+from twofold.formats.contract import Contract
 
 
 def test_a_file_lost_before_the_cache_was_rebuilt_is_named(fill, build, small):
@@ -35,6 +36,6 @@ def test_images_can_lie_on_the_device(fill, small, build):
 
 
 def test_undecoded_images_stay_where_they_are(fill, small):
-    store = ImageStore(images.find(fill("A", 2)), LoadRule(small(), 3, 4))
+    store = ImageStore(images.find(fill("A", 2)), LoadRule(small(), Contract(), 4))
     there = Images(store, store, store, store).resident(torch.device("meta"), 0)
     assert there.a.pixels is None and torch.equal(there.a[1], store[1])

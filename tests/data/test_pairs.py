@@ -13,6 +13,7 @@ from twofold.data.manifest import Manifest
 from twofold.data.sampler import offset, pick, placement
 from twofold.errors import TwofoldError, UsageError
 from twofold.formats import images
+from twofold.formats.contract import Contract
 from twofold.formats.lab import to_lab
 
 
@@ -268,7 +269,7 @@ def test_both_of_a_pair_get_the_same_crop_and_flip(fill, small):
     for suffix in ("png", "npy"):
         folder = fill("pairs", 5, suffix=suffix)
         paths = [path for path in images.find(folder) if path.suffix == f".{suffix}"]
-        stores.append(ImageStore(paths, LoadRule(settings, 3, 4)))
+        stores.append(ImageStore(paths, LoadRule(settings, Contract(), 4)))
     with Loader(*stores, settings, 7, batch=2, device=torch.device("cpu"), paired=True) as loader:
         for k, (a, b, *_) in enumerate(islice(loader, 8)):
             assert torch.equal(a, b)
@@ -282,7 +283,7 @@ def test_both_of_a_pair_get_the_same_crop_and_flip(fill, small):
 
 def test_a_stream_of_pairs_goes_on_anywhere_and_on_any_ranks(fill, small):
     settings = small()
-    store = ImageStore(images.find(fill("A", 5)), LoadRule(settings, 3, 4))
+    store = ImageStore(images.find(fill("A", 5)), LoadRule(settings, Contract(), 4))
 
     def stream(steps, **options):
         with Loader(store, store, settings, 3, device=torch.device("cpu"), paired=True, **options) as loader:

@@ -181,7 +181,7 @@ def test_channels_are_converted(tmp_path):
     assert (images.read(tmp_path / "colour.png", 4)[..., 3] == 255).all()
     luma = images.read(tmp_path / "colour.png", 1)[..., 0]
     assert np.abs(luma - colour @ [0.299, 0.587, 0.114]).max() <= 1
-    with pytest.raises(ImageError, match=r"colour.png: it has 3 channels, not 5; only .npy files have 5"):
+    with pytest.raises(ImageError, match=r"colour.png: it has 3 channels, not 5; give files with 5 channels"):
         images.read(tmp_path / "colour.png", 5)
 
 
@@ -208,7 +208,7 @@ def test_sixteen_bits_are_divided_by_257(tmp_path, suffix):
     Image.fromarray(values).save(tmp_path / f"x.{suffix}")
     expected = [round(value / 257) for value in range(65536)]
     assert images.read(tmp_path / f"x.{suffix}").ravel().tolist() == expected
-    assert images.inspect(tmp_path / f"x.{suffix}") == (256, 256, 1, True, True, 1)
+    assert images.inspect(tmp_path / f"x.{suffix}") == (256, 256, 1, True, "uint16", 16, False, 1, ())
     assert np.array_equal(
         images.read(tmp_path / f"x.{suffix}", 3)[..., 1].ravel(), np.array(expected, dtype=np.uint8)
     )
@@ -248,7 +248,7 @@ def test_npy_of_any_channel_count(tmp_path):
     np.save(tmp_path / "flat.npy", many[..., 0])
     assert np.array_equal(images.read(tmp_path / "many.npy"), many)
     assert np.array_equal(images.read(tmp_path / "many.npy", 7), many)
-    assert images.inspect(tmp_path / "many.npy") == (9, 6, 7, False, False, 1)
+    assert images.inspect(tmp_path / "many.npy") == (9, 6, 7, False, "uint8", 8, False, 1, ())
     assert images.read(tmp_path / "flat.npy").shape == (6, 9, 1)
     assert images.read(tmp_path / "flat.npy", 3).shape == (6, 9, 3)
     with pytest.raises(ImageError, match=r"many.npy: it has 7 channels, not 3"):
@@ -357,14 +357,14 @@ def test_zero_sized_and_wrong_types_are_refused(tmp_path):
         (np.zeros((5, 5, 3), np.float32), "float32"),
         (np.zeros(5, np.uint8), "shape 5"),
         (np.zeros((1, 5, 5, 3), np.uint8), "1 x 5 x 5 x 3"),
-        (np.array([[{}]]), "damaged"),
+        (np.array([[{}]]), "type object"),
     ]:
         np.save(path, array, allow_pickle=True)
         with pytest.raises(ImageError, match=f"x.npy: .*{message}"):
             images.read(path)
     with path.open("wb") as file:
         np.savez(file, a=np.zeros(3))
-    with pytest.raises(ImageError, match="archive"):
+    with pytest.raises(ImageError, match="float64 of shape 3"):
         images.read(path)
     Image.fromarray(np.zeros((4, 4), np.float32)).save(tmp_path / "x.tif")
     with pytest.raises(ImageError, match=r"x.tif: it holds floating-point numbers"):

@@ -30,6 +30,9 @@ COMMON = {
 }
 """The settings that `--help` shows, and in which panel."""
 
+LISTS = ("training.log", "data.augment", "data.show_a", "data.show_b")
+"""Settings of several values, which one option takes."""
+
 SET_BY_VAL = ("data.val_a", "data.val_b", "data.hold_out")
 """Settings that help shows as --val."""
 
@@ -50,7 +53,7 @@ def as_options(model: type[BaseModel], prefix: str = "", panel: Group | None = N
                 name=[*names],
                 group=COMMON.get(setting, panel),
                 show=setting not in SET_BY_VAL,
-                consume_multiple=setting == "training.log",
+                consume_multiple=setting in LISTS,
             )
             fields[name] = (Annotated[(inner, *field.metadata, parameter)], field)
     described = {"use_attribute_docstrings": False}  # the fields have their descriptions already

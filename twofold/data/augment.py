@@ -1,27 +1,51 @@
-"""Flips and colour jitter of a whole batch, on the device."""
+"""Flips, turns and colour jitter of a whole batch, on the device."""
+
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from twofold.formats.images import to_float
+from twofold.formats.contract import Contract
+from twofold.formats.values import UINT8, to_network
 
 _LUMA = (0.299, 0.587, 0.114)
 
 
-def augment(crops: Tensor, flips: Tensor | None, jitter: Tensor | None) -> Tensor:
-    """Flip and jitter crops, and bring them to the values of the networks.
+class Moves(NamedTuple):
+    """Which crops are mirrored and turned, bool (N,) each; None: none."""
+
+    left_right: Tensor | None = None
+    top_down: Tensor | None = None
+    half_turn: Tensor | None = None
+    quarter_turn: Tensor | None = None
+    """By 90°, besides the half turn; for squares."""
+
+
+def moved(images: Tensor, moves: Moves) -> Tensor:
+    """Images (N, C, H, W) mirrored, then turned."""
+    changed = (
+        lambda x: x.flip(3),
+        lambda x: x.flip(2),
+        lambda x: x.flip(2, 3),
+        lambda x: x.rot90(1, (2, 3)),
+    )
+    for chosen, change in zip(moves, changed, strict=True):
+        if chosen is not None:
+            images = torch.where(chosen[:, None, None, None], change(images), images)
+    return images
+
+
+def augment(crops: Tensor, moves: Moves, jitter: Tensor | None, contract: Contract = UINT8) -> Tensor:
+    """Flip, turn and jitter crops, and bring them to the values of the networks.
 
     Args:
-        crops: uint8 (N, C, H, W).
-        flips: bool (N,), which crops to mirror left to right; None: none.
+        crops: (N, C, H, W) in the dtype of `contract`.
         jitter: float32 (N, 3), the change of brightness, contrast and saturation, in [-1, 1]; None: no change.
 
     Returns:
-        float32 (N, C, H, W) in [-1, 1].
+        float32 (N, network channels, H, W) in [-1, 1].
     """
-    floats = to_float(crops)
-    if flips is not None:
-        floats = torch.where(flips[:, None, None, None], floats.flip(3), floats)
+    floats = moved(to_network(crops, contract), moves)
     return floats if jitter is None else _jittered(floats, jitter)
 
 

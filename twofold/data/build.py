@@ -4,14 +4,17 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from twofold.data import cache, pairs, rules
+from twofold.data import cache, pairs, ranges, rules
 from twofold.data.cache import Job
 from twofold.data.geometry import LoadRule, Part
 from twofold.data.manifest import Domain, File, Folder, FolderCache, Manifest, mask_rule, masks_of
 from twofold.data.rules import Report
 from twofold.data.sampler import DomainName
-from twofold.data.scan import choose_channels, choose_labels, scan
+from twofold.data.scan import choose_contract, choose_labels, scan, with_layout
 from twofold.data.settings import DataSettings
+from twofold.errors import UsageError
+from twofold.formats.contract import Contract
+from twofold.formats.scale import Geometry
 from twofold.randomness import generator
 from twofold.runs import Track, untracked
 
@@ -55,7 +58,12 @@ def build_manifest(
     if paired:
         files = zip(a.folder.files, b.folder.files, strict=True)
         b = replace(b, drawn=frozenset(other.name for one, other in files if one.name in a.drawn))
-    return Manifest(a, b, multiple_of, paired, tuple(caches))
+    a, b = (
+        replace(domain, contract=find_range(label, found, caches, domain.drawn, settings, report))
+        for label, domain in (("A", a), ("B", b))
+    )
+    geometry = Geometry(settings.resize, settings.loaded, settings.size)
+    return Manifest(a, b, multiple_of, paired, geometry, tuple(caches))
 
 
 def _make_domain(name: DomainName, found: Found, settings: DataSettings, seed: int) -> Domain:
@@ -63,7 +71,7 @@ def _make_domain(name: DomainName, found: Found, settings: DataSettings, seed: i
     (folder, rule), *held_out = found[label]
     drawn = draw_held_out(folder.good, seed, name) if settings.hold_out and not held_out else frozenset()
     val, masks = (own[0][0] if own else None for own in (held_out, found.get(masks_of(label))))
-    return Domain(folder, rule.channels, drawn, val, rule.labels, masks)
+    return Domain(folder, rule.contract, drawn, val, rule.labels, masks)
 
 
 def draw_held_out(files: Sequence[File], seed: int, domain: DomainName) -> frozenset[str]:
@@ -100,8 +108,9 @@ def read_folders(
     rules.refuse_nesting([folder for folder in given if folder is not None])
     find = _find_pairs if paired else _find_folders
     found: Found = {}  # in the order of `Manifest.folders`
-    for label, own in find(folder_a, folder_b, settings, report).items():
-        rule = _load_rule(label, own[0], settings, multiple_of, report)
+    for label, listed in find(folder_a, folder_b, settings, report).items():
+        own = [with_layout(folder, settings.layout) for folder in listed]
+        rule = _load_rule(label, own, settings, multiple_of, report)
         found[label] = [(folder, rule) for folder in own]
         for folder in own:
             rules.check_headers(label, folder, rule, report)
@@ -141,22 +150,56 @@ def _find_pairs(a: Path, b: Path | None, settings: DataSettings, report: Report)
 
 
 def _load_rule(
-    label: str, folder: Folder, settings: DataSettings, multiple_of: int, report: Report
+    label: str, folders: Sequence[Folder], settings: DataSettings, multiple_of: int, report: Report
 ) -> LoadRule:
     """How a domain is loaded, by its first folder."""
-    a = label == "A"
-    channels = choose_channels(label, folder, settings.channels_a if a else settings.channels_b)
-    wanted = settings.labels_a if a else settings.labels_b
+    contract, folder = choose_contract(label, folders, settings), folders[0]
+    wanted = settings.labels_a if label == "A" else settings.labels_b
     labels = choose_labels(folder, wanted)
     if labels and wanted is None:
         rules.warn_of_labels(label, report)
-    return LoadRule(settings, channels, multiple_of, labels, folder.part)
+    return LoadRule(settings, contract, multiple_of, folder.part, labels)
 
 
 def _as_read(job: Job, found: FolderCache) -> Job:
     folder, rule = job
     hashed = cache.hash_file(folder.path / folder.source) if folder.source else ""
     return replace(folder, files=found.files, source_hash=hashed), rule
+
+
+def find_range(
+    label: str,
+    found: Found,
+    caches: Sequence[FolderCache],
+    drawn: frozenset[str],
+    settings: DataSettings,
+    report: Report,
+) -> Contract:
+    """The contract of a domain with its range, which is reported, as are images that it clips.
+
+    Args:
+        label: A or B.
+        drawn: names of files that are held out, and so do not count.
+    """
+    folders = [(each, folder) for each, own in found.items() for folder, _ in own]
+    own = [(folder, read) for (each, folder), read in zip(folders, caches, strict=True) if each == label]
+    (folder, read), rule = own[0], found[label][0][1]
+    if read.stats is None or rule.labels or not folder.good:
+        return rule.contract
+    wanted = settings.range_a if label == "A" else settings.range_b
+    trained = ranges.of_files(folder, read.stats, [file for file in folder.good if file.name not in drawn])
+    try:
+        contract = ranges.find_range(rule.contract, wanted, trained)
+    except UsageError as error:
+        report(rules.Problem("error", "range", label, f"{error} (--data.range-{label.lower()} LOW HIGH)", []))
+        return rule.contract
+    rules.note("range", report)(f"{label}: {ranges.sentence(contract, trained)}")
+    for folder, read in own:
+        if read.stats is not None:
+            shares = ranges.outside(ranges.of_files(folder, read.stats, folder.good), contract)
+            names = [file.name for file in folder.good]
+            rules.check_range(label, dict(zip(names, shares.tolist(), strict=True)), report)
+    return contract
 
 
 def _check_read(found: Found, paired: bool, report: Report) -> Found:

@@ -6,6 +6,7 @@ JSON index, then the length of the index in 8 bytes.
 
 import hashlib
 import json
+import math
 import os
 import shutil
 import warnings
@@ -20,16 +21,18 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from twofold.data import ranges
 from twofold.data.geometry import LoadRule, read_part, to_load_size
 from twofold.data.manifest import File, Folder, FolderCache, Place
 from twofold.data.settings import DataSettings
 from twofold.errors import TwofoldError
 from twofold.files import lock, replacing
-from twofold.formats.images import ImageError, Uint8
+from twofold.formats.contract import Pixels
+from twofold.formats.images import ImageError
 from twofold.prefetch import prefetch
 from twofold.runs import Notify, Track, untracked
 
-FORMAT = 2
+FORMAT = 3
 """Raised whenever the same files would be decoded or laid out differently."""
 
 THREADS = min(16, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
@@ -124,7 +127,8 @@ def _decoded_bytes(job: Job) -> int:
     """The bytes of a folder's images at load size, as far as their sizes are known."""
     folder, rule = job
     shapes = (rule.shape(file.width, file.height) for file in folder.files if file.width)
-    return rule.channels * sum(height * width for height, width in shapes)
+    value = np.dtype(rule.contract.dtype).itemsize
+    return rule.contract.channels * value * sum(height * width for height, width in shapes)
 
 
 def _gb(count: float) -> str:
@@ -145,11 +149,12 @@ def _open(path: Path, job: Job, verify: bool) -> FolderCache | None:
             length = int.from_bytes(file.read(8), "little")
             size = file.seek(-8 - length, os.SEEK_END)
             index = json.loads(file.read(length))
-        if index["format"] != FORMAT or index["bytes"] != size:
+        if (index["format"], index["dtype"], index["bytes"]) != (FORMAT, job[1].contract.dtype, size):
             return None
         files = tuple(File(*row) for row in index["files"])
         places = {name: (offset, height, width) for name, (offset, height, width) in index["places"].items()}
         pixels = _map(path, size)
+        stats = _stats_at_end(pixels, len(files), job[1])
         with suppress(OSError):  # a shared cache may be read-only
             os.utime(path)  # the least recently used is removed first
     except (OSError, ValueError, LookupError, TypeError, AttributeError, OverflowError):
@@ -158,7 +163,16 @@ def _open(path: Path, job: Job, verify: bool) -> FolderCache | None:
     if any(file.hash != wanted.get(file.name, file.hash) for file in files):
         return None
     repaired = verify and any(not _read(job, file, keep=False)[0].error for file in files if file.error)
-    return None if repaired else FolderCache(files, pixels, places)
+    return None if repaired else FolderCache(files, pixels, places, stats)
+
+
+def _stats_at_end(pixels: Tensor, count: int, rule: LoadRule) -> Pixels | None:
+    """The summaries that follow the images in a cache."""
+    if not rule.summarised:
+        return None
+    shape = (count, rule.contract.channels, ranges.COLUMNS)
+    size = math.prod(shape) * np.dtype(rule.contract.dtype).itemsize
+    return pixels[len(pixels) - size :].numpy().view(rule.contract.dtype).reshape(shape)
 
 
 def _map(path: Path, size: int) -> Tensor:
@@ -176,8 +190,10 @@ def _build(path: Path, job: Job, notify: Notify, verify: bool, track: Track) -> 
             if standing := _open(path, job, verify):
                 return standing
             with replacing(path, durable=True) as aside, aside.open("wb") as file:
-                files, places = _read_files(job, file, track)
-                index = {"format": FORMAT, "bytes": file.tell(), "files": files, "places": places}
+                files, places, stats = _read_files(job, file, track)
+                file.write(b"" if stats is None else stats.tobytes())
+                index = {"format": FORMAT, "dtype": job[1].contract.dtype, "bytes": file.tell()}
+                index |= {"files": files, "places": places}
                 text = json.dumps(index).encode()
                 file.write(text + len(text).to_bytes(8, "little"))
             if built := _open(path, (replace(job[0], files=()), job[1]), verify=False):
@@ -194,7 +210,8 @@ def _lock_of(path: Path) -> Path:
 
 
 def _read_uncached(job: Job, verify: bool, track: Track) -> FolderCache:
-    return FolderCache(_read_files(job, None, track)[0] if verify else (), None, {}, read_now=verify)
+    files, _, stats = _read_files(job, None, track) if verify else ((), {}, None)
+    return FolderCache(files, None, {}, stats, read_now=verify)
 
 
 def _make_room(folder: Path, wanted: set[Path], excess: float) -> None:
@@ -223,38 +240,44 @@ def _make_room(folder: Path, wanted: set[Path], excess: float) -> None:
 # ---- the pass over the files
 
 
-def _read_files(job: Job, pixels: BinaryIO | None, track: Track) -> tuple[tuple[File, ...], dict[str, Place]]:
-    """Decode every file once, in order; with `pixels`, append each good image at load size."""
-    folder, _ = job
+def _read_files(
+    job: Job, pixels: BinaryIO | None, track: Track
+) -> tuple[tuple[File, ...], dict[str, Place], Pixels | None]:
+    """Decode every file once, in order; with `pixels`, append each good image at load size; see `FolderCache`."""
+    folder, rule = job
     places: dict[str, Place] = {}
+    none = np.zeros((rule.contract.channels, ranges.COLUMNS), rule.contract.dtype)
+    stats: list[Pixels] = []
     read = partial(_read, job, keep=pixels is not None)
     size = partial(_image_bytes, job)
 
     def stored() -> Iterator[File]:
-        for file, image in prefetch(
+        for file, image, summary in prefetch(
             read, folder.files, THREADS, depth=2 * THREADS, cost=size, limit=IN_FLIGHT
         ):
+            stats.append(none if summary is None else summary)
             if pixels is not None and image is not None:
                 places[file.name] = pixels.tell(), image.shape[0], image.shape[1]
-                pixels.write(np.ascontiguousarray(image).data)
-            del image
+                pixels.write(np.ascontiguousarray(image).view(np.uint8).data)
+            del image  # so that it is not in memory beside the next
             yield file
 
     files = tuple(track(stored(), len(folder.files), f"reading {folder.path}"))
-    return files, places
+    return files, places, np.stack(stats) if rule.summarised else None
 
 
 def _image_bytes(job: Job, file: File) -> int:
     """The bytes of a decoded file, by its header."""
     folder, rule = job
     facts = folder.facts.get(file.name)
-    if facts is None:
-        return file.width * file.height * rule.channels * (2 if folder.part in ("left", "right") else 1)
-    return facts.width * facts.height * facts.channels
+    if facts is not None:
+        return facts.width * facts.height * facts.channels * np.dtype(facts.dtype).itemsize
+    halves = 2 if folder.part in ("left", "right") else 1
+    return file.width * halves * file.height * rule.contract.channels * np.dtype(rule.contract.dtype).itemsize
 
 
-def _read(job: Job, file: File, keep: bool) -> tuple[File, Uint8 | None]:
-    """Hash and decode one file; `keep`: with its image at load size."""
+def _read(job: Job, file: File, keep: bool) -> tuple[File, Pixels | None, Pixels | None]:
+    """Hash and decode one file; with its image at load size if `keep`, and the summary of its values if wanted."""
     folder, rule = job
     path, digest = folder.path / file.name, ""
     try:
@@ -263,9 +286,10 @@ def _read(job: Job, file: File, keep: bool) -> tuple[File, Uint8 | None]:
         image = read_part(path, rule, content)
     except (ImageError, OSError) as error:
         reason = str(error).removeprefix(f"{path}: ")
-        return file._replace(hash=digest, width=0, height=0, error=reason), None
+        return file._replace(hash=digest, width=0, height=0, error=reason), None, None
     read = file._replace(hash=digest, width=image.shape[1], height=image.shape[0], error="")
-    return read, to_load_size(image, rule) if keep else None
+    summary = ranges.summarise(image) if rule.summarised else None
+    return read, to_load_size(image, rule) if keep else None, summary
 
 
 def hash_file(path: Path) -> str:

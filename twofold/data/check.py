@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from twofold.data import rules
-from twofold.data.build import read_folders
+from twofold.data.build import find_range, read_folders
 from twofold.data.cache import hash_file
 from twofold.data.geometry import LoadRule
 from twofold.data.manifest import Folder
+from twofold.data.ranges import limits
 from twofold.data.rules import Problem
 from twofold.data.scan import list_files
 from twofold.data.settings import DataSettings
@@ -56,9 +57,12 @@ def check(
     }
     uncached = settings.model_copy(update={"cache": False})
     problems: list[Problem] = []
-    found, _ = read_folders(
+    found, caches = read_folders(
         folder_a, folder_b, uncached, 1, problems.append, paired=settings.paired, track=track
     )
+    for label in (label for label in "AB" if label in found):
+        contract = find_range(label, found, caches, frozenset(), settings, problems.append)
+        found[label] = [(folder, rule._replace(contract=contract)) for folder, rule in found[label]]
     for label, own in found.items():
         rules.check_tested(label, own[0][0], tested, problems.append)
     folders = {label: figures(*own[0]) for label, own in found.items()}
@@ -76,7 +80,9 @@ def figures(folder: Folder, rule: LoadRule) -> dict[str, Any]:
         "good": len(good),
         "bad": len(folder.files) - len(good),
         "labels": rule.labels,
-        "channels": rule.channels,
+        "channels": rule.contract.channels,
+        "dtype": rule.contract.dtype,
+        "range": limits(rule.contract) if rule.summarised and not rule.labels else "",
         "stored_channels": dict(sorted(Counter(facts.channels for facts in folder.facts.values()).items())),
         "smallest": sizes[0],
         "median": sizes[(len(sizes) - 1) // 2],
@@ -93,4 +99,5 @@ def sentence(found: dict[str, Any]) -> str:
     small, middle, large = (f"{w} × {h}" for w, h in (found["smallest"], found["median"], found["largest"]))
     sizes = f"all {small}" if small == large else f"{small} to {large}, median {middle}"
     kind, plural = "label maps" if found["labels"] else "images", "" if channels == 1 else "s"
-    return f"{found['good']:,} {kind}{bad}, {channels} channel{plural}{mixed}, {sizes} px"
+    values = f", {found['dtype']} of {found['range']}" if found["range"] else ""
+    return f"{found['good']:,} {kind}{bad}, {channels} channel{plural}{mixed}{values}, {sizes} px"

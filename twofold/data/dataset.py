@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from math import prod
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,6 +15,7 @@ from twofold.data.manifest import Domain, File, Folder, Manifest, Place
 from twofold.data.rules import some
 from twofold.data.settings import DataSettings
 from twofold.errors import TwofoldError
+from twofold.formats.contract import Contract
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,13 +34,19 @@ class ImageStore:
     def __len__(self) -> int:
         return len(self.paths)
 
+    @property
+    def contract(self) -> Contract:
+        """What the pixels are."""
+        return self.rule.contract
+
     def __getitem__(self, i: int) -> Tensor:
-        """Image `i`, uint8 (H, W, C); of a cached store a view of a read-only map, so never write to it."""
+        """Image `i`, (H, W, C) in the stored dtype; of a cached store a view of a read-only map: never write to it."""
         if self.pixels is None:
             return torch.from_numpy(to_load_size(read_part(self.paths[i], self.rule), self.rule))
-        offset, height, width = self.places[i]
-        flat = self.pixels[offset : offset + height * width * self.rule.channels]
-        return flat.view(height, width, self.rule.channels)
+        dtype: torch.dtype = getattr(torch, self.contract.dtype)
+        shape = *self.places[i][1:], self.contract.channels
+        offset = self.places[i][0]
+        return self.pixels[offset : offset + prod(shape) * dtype.itemsize].view(dtype).view(shape)
 
     @property
     def nbytes(self) -> int:

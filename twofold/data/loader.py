@@ -9,7 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from twofold.data.augment import augment
+from twofold.data.augment import Moves, augment, moved
 from twofold.data.dataset import ImageStore
 from twofold.data.sampler import DomainName, offset, pick, placement
 from twofold.data.settings import DataSettings
@@ -23,8 +23,8 @@ KEPT = 127
 class _Crops(NamedTuple):
     """The images of one store in a batch, before they go to the device."""
 
-    pixels: Tensor  # uint8 (N, C, H, W); on the device already if the images are
-    flips: Tensor  # bool (N,)
+    pixels: Tensor  # (N, C, H, W) in the stored dtype; on the device already if the images are
+    moves: Tensor  # bool (4, N), as the fields of Moves
     jitter: Tensor  # float32 (N, 3)
 
 
@@ -42,9 +42,9 @@ class TrainingBatch(NamedTuple):
 class Loader(Iterator[TrainingBatch]):
     """Batches of both domains as a function of the position in the stream.
 
-    Without pairs the domains are drawn independently. Both images of a pair get the same crop, flip and jitter.
-    Iterating yields `TrainingBatch` forever: float32 (batch, C, size, size) in [-1, 1] on the device. With
-    ``resize="none"`` the images are whole, of any size. At step k, rank r sees the global positions from
+    Without pairs the domains are drawn independently. Both images of a pair get the same crop, flips, turns and jitter.
+    Iterating yields `TrainingBatch` forever: float32 (batch, network channels, size, size) in [-1, 1] on the device.
+    With ``resize`` "none" or "scale-width" the images are whole, of any size. At step k, rank r sees the global positions from
     ``start + k * batch * world + r * batch``. Use it as a context manager, or call `close`.
 
     Args:
@@ -76,8 +76,11 @@ class Loader(Iterator[TrainingBatch]):
     """Seconds that the consumer has waited for batches so far."""
 
     def __post_init__(self) -> None:
-        if self.settings.resize == "none" and self.batch > 1:
-            raise UsageError("whole images (data.resize none) cannot be batched; set training.batch to 1")
+        if not self.settings.crops and self.batch > 1:
+            resize = self.settings.resize
+            raise UsageError(
+                f"whole images (data.resize {resize}) cannot be batched; set training.batch to 1"
+            )
         self.stores = self.store_a, self.store_b
         firsts, workers = (
             count(self.start + self.rank * self.batch, self.world * self.batch),
@@ -115,16 +118,16 @@ class Loader(Iterator[TrainingBatch]):
 
     def _crops(self, domain: DomainName, stores: Sequence[ImageStore], positions: range) -> list[_Crops]:
         """The same crops of the same images from each store; `domain` is the key of the random numbers."""
-        size = None if self.settings.resize == "none" else self.settings.size
-        pixels, flips, jitter = [], [], []
+        size = self.settings.size if self.settings.crops else None
+        pixels, moves, jitter = [], [], []
         for position in positions:
             place = placement(self.seed, domain, position)
             number = pick(self.seed, domain, len(stores[0]), position)
             pixels.append(same_crop([store[number] for store in stores], size, place.y, place.x))
-            flips.append(place.flip)
+            moves.append((place.flip, place.upside_down, place.turns >= 2, place.turns % 2 == 1))
             jitter.append(place.jitter)
         planes = [_planes(crops) for crops in zip(*pixels, strict=True)]
-        drawn = torch.tensor(flips), torch.tensor(jitter, dtype=torch.float32)
+        drawn = torch.tensor(moves).T.contiguous(), torch.tensor(jitter, dtype=torch.float32)
         return [_Crops(*(self._pinned(part) for part in (plane, *drawn))) for plane in planes]
 
     def _pinned(self, part: Tensor) -> Tensor:
@@ -136,27 +139,34 @@ class Loader(Iterator[TrainingBatch]):
         return part.to(self.device, non_blocking=self.device.type == "cuda")
 
     def _mask(self, crops: _Crops) -> Tensor:
-        pixels, flips = (self._on_device(part) for part in crops[:2])
-        kept = (pixels > KEPT).float()
-        return torch.where(flips[:, None, None, None], kept.flip(3), kept) if self.settings.flip else kept
+        pixels, moves = (self._on_device(part) for part in crops[:2])
+        return moved((pixels > KEPT).float(), self._wanted(moves))
+
+    def _wanted(self, moves: Tensor) -> Moves:
+        """The moves that the settings have."""
+        turns = "turns" in self.settings.augment
+        wanted = self.settings.flip, "vertical" in self.settings.augment, turns, turns
+        return Moves(*(chosen if on else None for chosen, on in zip(moves.unbind(0), wanted, strict=True)))
 
     def _finish(self, crops: _Crops, store: ImageStore) -> Tensor:
-        pixels, flips, jitter = (self._on_device(part) for part in crops)
+        here = self.device.type == "mps" and store.contract.dtype != "uint8"  # Apple's GPUs lack some types
+        pixels, moves, jitter = crops if here else (self._on_device(part) for part in crops)
         strength = 0 if store.rule.labels else self.settings.jitter
-        return augment(pixels, flips if self.settings.flip else None, jitter * strength if strength else None)
+        changes = self._wanted(moves), jitter * strength if strength else None
+        return self._on_device(augment(pixels, *changes, store.contract))
 
 
 def load_plain(store: ImageStore, i: int, size: int | None) -> Tensor:
     """Image `i` at load size, its middle `size` x `size` pixels (None: whole), neither flipped nor jittered.
 
     Returns:
-        uint8 (C, size, size) on the CPU.
+        (C, size, size) in the stored dtype, on the CPU.
     """
     return load_plain_batch(store, [i], size)[0]
 
 
 def load_plain_batch(store: ImageStore, numbers: Sequence[int], size: int | None) -> Tensor:
-    """`load_plain` of several: uint8 (N, C, size, size) on the CPU; whole images must be of one size."""
+    """`load_plain` of several: (N, C, size, size) in the stored dtype on the CPU; whole images must be of one size."""
     return _planes([same_crop([store[i]], size, 0.5, 0.5)[0] for i in numbers]).cpu()
 
 
@@ -174,7 +184,7 @@ def same_crop(images: Sequence[Tensor], size: int | None, y: float, x: float) ->
 def _planes(crops: Sequence[Tensor]) -> Tensor:
     """(H, W, C) each to (N, C, H, W) on their device, contiguous, so that the networks choose the memory format."""
     height, width, channels = crops[0].shape
-    batch = torch.empty(len(crops), channels, height, width, dtype=torch.uint8, device=crops[0].device)
+    batch = torch.empty(len(crops), channels, height, width, dtype=crops[0].dtype, device=crops[0].device)
     for target, crop in zip(batch, crops, strict=True):
         target.copy_(crop.permute(2, 0, 1))
     return batch

@@ -11,9 +11,12 @@ from torch import Tensor
 from twofold.data.geometry import LoadRule, Part
 from twofold.data.settings import DataSettings
 from twofold.errors import TwofoldError
+from twofold.formats.contract import Contract, Pixels
 from twofold.formats.images import Facts
+from twofold.formats.scale import Geometry
 
-FORMAT = 1
+FORMAT = 2
+"""1 had only the channels of a domain, of uint8 pictures."""
 
 Place = tuple[int, int, int]
 """Where an image lies in the pixels of a cache: offset in bytes, height, width."""
@@ -72,8 +75,10 @@ class FolderCache(NamedTuple):
 
     files: tuple[File, ...]
     pixels: Tensor | None
-    """uint8 (bytes,), a read-only memory map; None: no cache, so decode each image when it is needed."""
+    """The bytes of all images, uint8 (bytes,), a read-only memory map; None: no cache, so decode each when needed."""
     places: dict[str, Place]
+    stats: Pixels | None = None
+    """A row of `ranges.summarise` for each file, zeros for a bad one; None: the range needs none, or nothing was read."""
     read_now: bool = False
     """Whether `files` are the result of reading them just now, not of an earlier start."""
 
@@ -83,15 +88,21 @@ class Domain:
     """The images of A or of B."""
 
     folder: Folder
-    channels: int
+    contract: Contract
+    """What the pixels of its images are."""
     drawn: frozenset[str]
     """Names in `folder` that were drawn to be held out."""
     val: Folder | None
     """A separate folder of held-out images."""
     labels: bool = False
-    """Whether these are label maps."""
+    """Whether these are label maps, resized to the nearest pixel."""
     masks: Folder | None = None
     """The masks of `folder.files`, in their order."""
+
+    @property
+    def channels(self) -> int:
+        """Channels of the stored pixels."""
+        return self.contract.channels
 
     @property
     def train(self) -> tuple[File, ...]:
@@ -116,12 +127,12 @@ class Domain:
         """How the files of `folder`, one of this domain's, are loaded."""
         if folder is self.masks:
             return mask_rule(settings, multiple_of)
-        return LoadRule(settings, self.channels, multiple_of, self.labels, folder.part)
+        return LoadRule(settings, self.contract, multiple_of, folder.part, self.labels)
 
 
 def mask_rule(settings: DataSettings, multiple_of: int) -> LoadRule:
     """How masks are loaded: as one channel, to the nearest pixel, at the size of their images."""
-    return LoadRule(settings, 1, multiple_of, labels=True)
+    return LoadRule(settings, Contract(channels=1), multiple_of, labels=True)
 
 
 def masks_of(label: str) -> str:
@@ -139,6 +150,8 @@ class Manifest:
     """The networks need sizes to be a multiple of this; matters where whole images are used."""
     paired: bool = False
     """Whether the images at the same place of `a.train` and `b.train`, and of both `held_out`, are a pair."""
+    geometry: Geometry | None = None
+    """At which size images are loaded; None in data.json of format 1, where config.yaml alone says it."""
     caches: tuple[FolderCache, ...] | None = field(default=None, compare=False, repr=False)
     """The opened cache of each of `folders`; None after `from_json`."""
 
@@ -159,7 +172,9 @@ class Manifest:
 
     def to_json(self) -> str:
         """The text of data.json."""
-        head = {"format": FORMAT, "multiple_of": self.multiple_of}
+        head: dict[str, Any] = {"format": FORMAT, "multiple_of": self.multiple_of}
+        if self.geometry is not None:
+            head["geometry"] = self.geometry._asdict()
         document = head | {"a": _domain_to_dict(self.a), "b": _domain_to_dict(self.b)}
         return json.dumps(document | {"paired": True} if self.paired else document, indent=1)
 
@@ -175,14 +190,15 @@ class Manifest:
             if document["format"] > FORMAT:
                 raise TwofoldError("data.json was written by a newer twofold; update this one")
             a, b = _domain_from_dict(document["a"]), _domain_from_dict(document["b"])
-            return cls(a, b, document["multiple_of"], document.get("paired", False))
+            geometry = document.get("geometry") and Geometry(**document["geometry"])
+            return cls(a, b, document["multiple_of"], document.get("paired", False), geometry)
         except (ValueError, KeyError, TypeError) as error:
             raise TwofoldError("data.json is damaged; restore it, or start a new run") from error
 
 
 def _domain_to_dict(domain: Domain) -> dict[str, Any]:
     labels = {"labels": True} if domain.labels else {}
-    head = {"channels": domain.channels, **labels, **_folder_to_dict(domain.folder)}
+    head = {"contract": domain.contract.to_dict(), **labels, **_folder_to_dict(domain.folder)}
     val = None if domain.val is None else _folder_to_dict(domain.val)
     masks = {"masks": _folder_to_dict(domain.masks)} if domain.masks else {}
     return head | {"held_out": sorted(domain.drawn), "val": val} | masks
@@ -204,7 +220,9 @@ def _domain_from_dict(document: dict[str, Any]) -> Domain:
     val = None if document["val"] is None else _folder_from_dict(document["val"])
     masks = _folder_from_dict(document["masks"]) if "masks" in document else None
     folder, drawn = _folder_from_dict(document), frozenset(document["held_out"])
-    return Domain(folder, document["channels"], drawn, val, document.get("labels", False), masks)
+    contract = document.get("contract")
+    contract = Contract.from_dict(contract) if contract else Contract(channels=document["channels"])
+    return Domain(folder, contract, drawn, val, document.get("labels", False), masks)
 
 
 def _folder_from_dict(document: dict[str, Any]) -> Folder:

@@ -15,6 +15,8 @@ from twofold.formats.images import Facts
 
 ENOUGH = 0.95
 """The share of a folder's files, or of pairs, that must be readable."""
+CLIPPED = 0.01
+"""The share of an image's pixels outside the range from which it is named."""
 FEW = 100
 """Fewer images than this train, but are soon learnt by heart."""
 
@@ -103,14 +105,13 @@ def check_headers(label: str, folder: Folder, rule: LoadRule, report: Report) ->
         what = (
             f"{counted(small)} smaller than {limit} ({some([file.name for file in small])}:"
             f" {small[0].width} x {small[0].height}); remove them, lower data.size, or set data.resize to"
-            " resize-and-crop"
+            " shortest"
         )
         report(Problem("error", "small", label, what, [file.name for file in small]))
     alpha = f"with alpha: laid over white (data.channels_{label.lower()} 4 keeps alpha)"
     of_kind: tuple[tuple[str, Callable[[Facts], bool], str], ...] = (
-        ("sixteen_bit", lambda facts: facts.sixteen_bit, "of 16 bits: their values are divided by 257"),
         ("animated", lambda facts: facts.frames > 1, "with several frames: only the first is used"),
-        ("alpha", lambda facts: facts.channels == 4 and rule.channels in (1, 3), alpha),
+        ("alpha", lambda facts: facts.alpha and rule.contract.channels in (1, 3), alpha),
     )
     for kind, test, words in of_kind:
         if names := [name for name, facts in folder.facts.items() if test(facts)]:
@@ -149,6 +150,18 @@ def check_masks(label: str, folder: Folder, report: Report) -> None:
         reasons = some([f"{file.name} ({file.error})" for file in bad], 10)
         what = f"{len(bad):,} files in {folder.path} cannot be read: {reasons}"
         report(Problem("error", "masks", label, what, [file.name for file in bad]))
+
+
+def check_range(label: str, shares: Mapping[str, float], report: Report) -> None:
+    """Images with many pixels outside the range; `shares` has the share of each by its name."""
+    clipped = [name for name, share in shares.items() if share > CLIPPED]
+    if clipped:
+        each = some([f"{name} {100 * shares[name]:.1f} %" for name in clipped])
+        what = (
+            f"{counted(clipped)} with over {100 * CLIPPED:g} % of the pixels outside the range ({each}); these values"
+            f" are clipped (--data.range-{label.lower()} LOW HIGH sets the range)"
+        )
+        report(Problem("warning", "clipped", label, what, clipped))
 
 
 def check_content(label: str, folder: Folder, rule: LoadRule, report: Report) -> None:
@@ -193,8 +206,9 @@ def check_tested(label: str, folder: Folder, tested: Mapping[str, Path], report:
 
 def check_channels(a: LoadRule, b: LoadRule, report: Report) -> None:
     """Domains that differ in channels."""
-    if a.channels != b.channels:
-        what = f"A has {a.channels} channels and B {b.channels}: cyclegan trains without the identity loss"
+    in_a, in_b = a.contract.channels, b.contract.channels
+    if in_a != in_b:
+        what = f"A has {in_a} channels and B {in_b}: cyclegan trains without the identity loss"
         report(Problem("advice", "channels", "", what, []))
 
 

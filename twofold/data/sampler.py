@@ -24,6 +24,9 @@ class Placement(NamedTuple):
     flip: bool
     jitter: tuple[float, float, float]
     """Brightness, contrast, saturation, each in [-1, 1)."""
+    upside_down: bool
+    turns: int
+    """Quarter turns, 0 to 3."""
 
 
 def pick(seed: int, domain: DomainName, count: int, position: int) -> int:
@@ -38,10 +41,11 @@ def _order(seed: int, domain: DomainName, count: int, cycle: int) -> NDArray[np.
 
 
 def placement(seed: int, domain: DomainName, position: int) -> Placement:
-    """Crop, flip and colour at `position`; always all drawn, so that no setting changes the draws of another."""
-    y, x, flip, *jitter = generator("placement", seed, domain, position).random(6)
+    """Crop, flips, turns and colour at `position`; always all drawn, so no setting changes the draws of another."""
+    y, x, flip, *jitter, upside_down, turn = generator("placement", seed, domain, position).random(8)
     brightness, contrast, saturation = (2 * float(draw) - 1 for draw in jitter)
-    return Placement(float(y), float(x), bool(flip < 0.5), (brightness, contrast, saturation))
+    colour = brightness, contrast, saturation
+    return Placement(float(y), float(x), bool(flip < 0.5), colour, bool(upside_down < 0.5), int(4 * turn))
 
 
 def offset(fraction: float, room: int) -> int:

@@ -1,6 +1,7 @@
 """A first look at a folder: its image files, their headers, and the channels and labels that follow from them."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -8,9 +9,12 @@ import numpy as np
 from twofold.data.cache import THREADS
 from twofold.data.geometry import LoadRule, Part, read_part
 from twofold.data.manifest import File, Folder
+from twofold.data.rules import some
 from twofold.data.settings import DataSettings
 from twofold.errors import UsageError
 from twofold.formats import images
+from twofold.formats.contract import DTYPES, Contract, whole_range
+from twofold.formats.npy import Layout
 from twofold.prefetch import prefetch
 
 SAMPLED, MOST_COLOURS = 12, 64
@@ -36,6 +40,18 @@ def scan(
     return Folder(root, tuple(listed), part, suffix, source, facts=facts)
 
 
+def with_layout(folder: Folder, layout: Layout) -> Folder:
+    """A folder whose arrays have their axes in another order than `scan` assumed."""
+    parts = 2 if folder.part in ("left", "right") else 1
+    facts, files = dict(folder.facts), list(folder.files)
+    for place, file in enumerate(files):
+        path = folder.path / file.name
+        if layout != "hwc" and path.suffix.lower() in (".npy", ".npz") and (found := _header(path, layout)):
+            facts[file.name] = found
+            files[place] = file._replace(width=found.width // parts, height=found.height)
+    return replace(folder, files=tuple(files), facts=facts)
+
+
 def list_files(root: Path, suffix: str = "") -> list[File]:
     """Every image file below an absolute folder, with size and time, in natural order; of one suffix if given."""
     found = (path for path in images.find(root) if not suffix or path.suffix.lower() == suffix)
@@ -48,35 +64,88 @@ def stat_file(root: Path, name: str) -> File:
     return File(name, stat.st_size, stat.st_mtime_ns)
 
 
-def _header(path: Path) -> images.Facts | None:
+def _header(path: Path, layout: Layout = "hwc") -> images.Facts | None:
     try:
-        return images.inspect(path)
+        return images.inspect(path, layout)
     except images.ImageError:
         return None
 
 
-def choose_channels(label: str, folder: Folder, wanted: int | None) -> int:
-    """The channels of a domain: as set, else 1 if every image is grey, N for `.npy` files, else 3.
+def choose_contract(label: str, folders: Sequence[Folder], settings: DataSettings) -> Contract:
+    """What the pixels of a domain are, by the headers of all files of its folders; its range is still open.
+
+    The first folder decides. Pictures of 8 bits may be grey, in colour and with alpha: they get 1 channel if all are
+    grey, else 3. Deeper files, and files of other channels, must be all of one kind.
 
     Raises:
-        UsageError: the `.npy` files differ, or do not go together with the other files.
+        UsageError: the files differ in the type of their values or in their channels, or the user's channels do not fit.
     """
-    if folder.part in ("lightness", "colour"):
-        return 1 if folder.part == "lightness" else 2
-    if wanted is not None:
-        return wanted
-    arrays = {name: facts.channels for name, facts in folder.facts.items() if name.lower().endswith(".npy")}
-    others_grey = all(facts.grey for name, facts in folder.facts.items() if name not in arrays)
-    counts = set(arrays.values())
-    if len(counts) > 1:
-        few, many = (next(n for n, c in arrays.items() if c == count) for count in sorted(counts)[:2])
-        raise UsageError(f"{label}: {few} and {many} differ in channels; give .npy files of one kind")
-    if not counts or counts == {1}:
-        return 1 if others_grey else 3
-    count = counts.pop()
-    if count not in (3, 4) and len(arrays) < len(folder.facts):
-        raise UsageError(f"{label}: .npy files of {count} channels beside other images; use one kind")
-    return count
+    first, a = folders[0], label == "A"
+    wanted, given = (settings.channels_a, settings.range_a) if a else (settings.channels_b, settings.range_b)
+    facts = {
+        f"{folder.path.name}/{name}" if folder is not first else name: found
+        for folder in folders
+        for name, found in folder.facts.items()
+    }
+    _refuse_kinds(label, "the type of their values", {name: each.dtype for name, each in facts.items()})
+    dtype = next((each.dtype for each in facts.values()), "uint8")
+    if dtype not in DTYPES:
+        raise UsageError(f"{label}: {next(iter(facts))} holds {dtype}; save it as one of {', '.join(DTYPES)}")
+    if first.part in ("lightness", "colour"):
+        _refuse_lab(dtype, facts)
+        return Contract(channels=1 if first.part == "lightness" else 2, icc=settings.icc)
+    channels = _choose_channels(label, first, dtype) if wanted is None else wanted
+    for name, each in facts.items():
+        if not _converts(each, channels):
+            raise UsageError(
+                f"{label}: {name} has {each.channels} channel{'s' * (each.channels > 1)}, not {channels}; "
+                + (f"leave out data.channels_{label.lower()}" if wanted else "give images of one kind")
+            )
+    low, high = (0.0, 1.0) if dtype.startswith("f") else whole_range(dtype)
+    set_by_user = isinstance(given, tuple)
+    low, high = given if isinstance(given, tuple) else (low, high)
+    return Contract(
+        dtype, channels, (low,), (high,), "settings" if set_by_user else "dtype", icc=settings.icc
+    )
+
+
+def _choose_channels(label: str, folder: Folder, dtype: str) -> int:
+    counts = {name: _bands(each) for name, each in folder.facts.items()}
+    kinds = set(counts.values())
+    if dtype == "uint8" and kinds <= {1, 3}:
+        return 1 if kinds == {1} else 3
+    _refuse_kinds(label, "channels", {name: f"{count} channels" for name, count in counts.items()})
+    return kinds.pop()
+
+
+def _bands(facts: images.Facts) -> int:
+    """Channels without alpha; grey with alpha counts as 1."""
+    return (1 if facts.grey else 3) if facts.alpha else facts.channels
+
+
+def _converts(facts: images.Facts, channels: int) -> bool:
+    """Whether a file can be read with so many channels."""
+    is_picture = _bands(facts) in (1, 3)
+    return facts.channels == channels or (is_picture and channels in (1, 3, 4))
+
+
+def _refuse_kinds(label: str, what: str, kinds: Mapping[str, str]) -> None:
+    """Refuse files that differ; `kinds` has the kind of each by its name."""
+    groups: dict[str, list[str]] = {}
+    for name, kind in kinds.items():
+        groups.setdefault(kind, []).append(name)
+    if len(groups) > 1:
+        listed = "; ".join(f"{kind}: {some(names, 2)}" for kind, names in sorted(groups.items()))
+        raise UsageError(f"{label}: the images differ in {what} ({listed}); give images of one kind")
+
+
+def _refuse_lab(dtype: str, facts: Mapping[str, images.Facts]) -> None:
+    wrong = [name for name, each in facts.items() if dtype != "uint8" or _bands(each) not in (1, 3)]
+    if wrong:
+        what = f"{dtype} with {facts[wrong[0]].channels} channels"
+        raise UsageError(
+            f"data.lab needs colour pictures of 8 bits; {some(wrong)} hold {what}; leave out data.lab"
+        )
 
 
 def choose_labels(folder: Folder, wanted: bool | None) -> bool:
@@ -100,8 +169,10 @@ def _colours(folder: Folder, name: str) -> int | None:
     """The number of colours of an image, None for many; 1 for an image that cannot be read."""
     if name not in folder.facts:
         return 1
+    if folder.facts[name].dtype != "uint8":
+        return None
     try:
-        rule = LoadRule(DataSettings(), folder.facts[name].channels, 1, part=folder.part)
+        rule = LoadRule(DataSettings(), Contract(channels=folder.facts[name].channels), 1, folder.part)
         image = read_part(folder.path / name, rule)
     except images.ImageError:
         return 1

@@ -1,16 +1,42 @@
 """Settings of the data."""
 
+import math
 import re
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, field_validator
 
 ResizeName = Literal["shortest", "resize-and-crop", "scale-width-and-crop", "scale-width", "crop", "none"]
 DirectionName = Literal["ab", "ba"]
 AugmentName = Literal["vertical", "turns"]
 
-Range = tuple[float, float] | Literal["per-channel"] | None
+
+def _parted(value: Any) -> Any:
+    """Text as YAML files and the environment may have it, `0 4095` or `vertical, turns`, as a list."""
+    return value.replace(",", " ").split() if isinstance(value, str) else value
+
+
+def _as_range(value: Any) -> Any:
+    """`0 4095` as two numbers; a list that is no range is refused in one sentence."""
+    if value is None or value == "per-channel":
+        return value
+    parts = _parted(value)
+    try:
+        low, high = (float(part) for part in parts)
+    except (TypeError, ValueError):
+        raise ValueError(f"{_typed(parts)} is neither LOW HIGH nor per-channel") from None
+    if not -math.inf < low < high < math.inf:
+        raise ValueError(f"{_typed(parts)} is no range: LOW must be under HIGH, both finite")
+    return low, high
+
+
+def _typed(parts: Any) -> str:
+    return " ".join(map(str, parts)) if isinstance(parts, list | tuple) else str(parts)
+
+
+Range = Annotated[tuple[float, float] | Literal["per-channel"] | None, BeforeValidator(_as_range)]
+"""The stored values that become -1 and 1 in the network; "per-channel": found for each channel apart."""
 
 AbsolutePath = Annotated[Path, AfterValidator(Path.absolute)]
 """A file or folder; stays the same if the run is resumed from another folder."""
@@ -29,8 +55,8 @@ class DataSettings(BaseModel):
     """Scale the shorter side, squash to a square, or scale the width, and crop; crop only; or whole images."""
     flip: bool = True
     """Mirror half of the training crops left to right."""
-    augment: tuple[AugmentName, ...] = ()
-    """Further changes of half of the crops: vertical flips, quarter turns."""
+    augment: Annotated[tuple[AugmentName, ...], BeforeValidator(_parted)] = ()
+    """Also mirror top to bottom (vertical), and turn by 90°, 180° and 270° (turns), for images without an upright."""
     jitter: float = Field(default=0.0, ge=0, le=1)
     """Strength of random brightness, contrast and saturation, 0 to 1."""
     paired: bool = False
@@ -89,6 +115,11 @@ class DataSettings(BaseModel):
         """The load size in pixels, as set or derived from the crop."""
         return self.load_size or round(self.size * 286 / 256)
 
+    @property
+    def crops(self) -> bool:
+        """Whether training cuts squares of `size`; else it sees whole images."""
+        return self.resize not in ("none", "scale-width")
+
     @field_validator("pairs")
     @classmethod
     def _known_kind(cls, pairs: str | None) -> str | None:
@@ -103,7 +134,8 @@ class DataSettings(BaseModel):
 
         Called for a whole config only: a command line has a part of the settings.
         """
-        if self.loaded < self.size and self.resize in ("resize-and-crop", "scale-width-and-crop"):
+        scaled = ("shortest", "resize-and-crop", "scale-width-and-crop")
+        if self.loaded < self.size and self.resize in scaled:
             raise ValueError(
                 f"load_size {self.loaded} is under the crop, {self.size}; make it at least as large"
             )
@@ -118,5 +150,14 @@ class DataSettings(BaseModel):
             raise ValueError(
                 "lab goes from lightness to colour; leave out direction, or exchange the folders"
             )
+        if self.lab and (self.range_a is not None or self.range_b is not None):
+            raise ValueError("lab images have a range of their own; leave out range_a and range_b")
+        for side in "ab":
+            if getattr(self, f"labels_{side}") and getattr(self, f"range_{side}") is not None:
+                raise ValueError(
+                    f"label maps have classes, not a range; leave out range_{side} or labels_{side}"
+                )
+        if "turns" in self.augment and not self.crops:
+            raise ValueError(f"turns are for square crops; leave them out, or leave out resize {self.resize}")
         if self.lab and self.jitter:
             raise ValueError("jitter is for colours, which lab images do not have; leave out one")

@@ -1,119 +1,137 @@
-"""Image files in and out: find, read, inspect, resize, write.
+"""Image files in and out: find, read, inspect, fit, resize, write.
 
-An image is a uint8 array (H, W, C): C is 1 (grey), 3 (red, green, blue) or 4 (with alpha) in the formats that Pillow
-reads (`pictures`), and any number in a `.npy` file (`npy`).
+An image is an array (H, W, C) in the type that its file stores: `pictures` (Pillow, and `deep` for over 8 bits), `tiff`
+and `npy` read it; `fit` converts it to the type and channels of a contract.
 """
 
-import os
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import BinaryIO
 
-import numpy as np
-import torch
 from PIL import Image, UnidentifiedImageError
 
-from twofold.errors import UsageError
-from twofold.files import replacing
-from twofold.formats import npy, pictures
+from twofold.formats import npy, pictures, tiff
+from twofold.formats.contract import Contract, Pixels
 from twofold.formats.facts import Facts, ImageError
-from twofold.formats.pictures import from_picture  # noqa: F401 - other rooms take it from here
-from twofold.formats.values import Uint8, to_float, to_uint8  # noqa: F401 - other rooms take both from here
+from twofold.formats.find import SUFFIXES, Found, find, find_all  # noqa: F401 - other rooms take them from here
+from twofold.formats.metadata import Metadata  # noqa: F401
+from twofold.formats.npy import Layout
+from twofold.formats.resize import resize  # noqa: F401
+from twofold.formats.stored import Stored, fit
+from twofold.formats.values import Uint8, to_float, to_uint8  # noqa: F401
+from twofold.formats.write import best_suffix, holds, write  # noqa: F401
 
-SUFFIXES = frozenset([".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".avif", ".npy"])
-"""The suffixes of image files in a folder, in lower case; other files are ignored."""
-
-_ENCODERS: dict[str, dict[str, Any]] = {
-    ".png": {"format": "PNG"},
-    ".jpg": {"format": "JPEG", "quality": 95, "subsampling": "4:4:4"},
-    ".jpeg": {"format": "JPEG", "quality": 95, "subsampling": "4:4:4"},
-    ".webp": {"format": "WEBP", "quality": 90},
-}
+_ARRAYS = (".npy", ".npz")
 
 
-# ---- finding
+def read_stored(
+    path: Path | str, content: bytes | None = None, *, layout: Layout = "hwc", indices: bool = False
+) -> Stored:
+    """The first image of a file as it is stored: all channels, the stored type, upright, with its metadata.
 
+    Grey with alpha becomes 4 channels, MinIsWhite is inverted, planes become (H, W, C), values of under 8 bits are
+    scaled to 0..255, other packed values are unpacked.
 
-def find(folder: Path | str) -> list[Path]:
-    """Every image file below `folder`, in natural order of its relative name (2 before 10).
-
-    Hidden files and folders are skipped; symbolic links are followed, each folder once.
+    Args:
+        content: the bytes of the file, if the caller has read them.
+        layout: the order of the axes in arrays.
+        indices: give an indexed picture as its indices, (H, W, 1), for label maps.
 
     Raises:
-        UsageError: `folder` is missing, not a folder, unreadable, or holds no image.
+        ImageError: not an image, damaged, over `facts.MAX_PIXELS` or `facts.MAX_BYTES`, with values that are not
+            finite, or of a kind that cannot be read without loss.
     """
-    root = Path(folder)
-    if not root.exists():
-        raise UsageError(f"{root} does not exist; give a folder of images")
-    if not root.is_dir():
-        raise UsageError(f"{root} is not a folder; give a folder of images")
-    files = [path for path in _walk(root) if path.is_file()]
-    found = [path for path in files if path.suffix.lower() in SUFFIXES]
-    if not found:
-        seen = f"{len(files):,} other file{'' if len(files) == 1 else 's'}"
-        raise UsageError(f"{root} holds no images ({seen}); known suffixes: {' '.join(sorted(SUFFIXES))}")
-    return sorted(found, key=lambda path: _natural(path.relative_to(root).as_posix()))
+    path = Path(path)
+    suffix = path.suffix.lower()
+    with _named_errors(path), path.open("rb") if content is None else BytesIO(content) as file:
+        if suffix in _ARRAYS:
+            return npy.read(file, layout)
+        return (tiff if _is_tiff(file) else pictures).read(file, suffix, indices)
 
 
-def _walk(root: Path) -> Iterator[Path]:
-    visited: set[str] = set()
-    for here, folders, names in os.walk(root, onerror=_refuse_unreadable, followlinks=True):
-        real = os.path.realpath(here)
-        if real in visited:
-            folders.clear()
-            continue
-        visited.add(real)
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        yield from (Path(here, name) for name in names if not name.startswith("."))
+def inspect(path: Path | str, layout: Layout = "hwc") -> Facts:
+    """Size, channels, type, depth and frames of an image, from its header alone.
 
-
-def _refuse_unreadable(error: OSError) -> None:
-    raise UsageError(f"cannot read the folder {error.filename}: {error.strerror}; check its permissions")
-
-
-def _natural(name: str) -> tuple[list[str | int], str]:
-    parts = re.split(r"([0-9]+)", name.casefold())
-    return [int(part) if i % 2 else part for i, part in enumerate(parts)], name
-
-
-# ---- reading
+    Raises:
+        ImageError: the header cannot be read. A file that passes may still turn out damaged in `read_stored`.
+    """
+    path = Path(path)
+    suffix = path.suffix.lower()
+    with _named_errors(path), path.open("rb") as file:
+        if suffix in _ARRAYS:
+            return npy.inspect(file, layout)
+        return (tiff if _is_tiff(file) else pictures).inspect(file, suffix)
 
 
 def read(path: Path | str, channels: int | None = None, content: bytes | None = None) -> Uint8:
-    """The image in a file, upright, as (H, W, C).
-
-    Animations give their first frame. 16-bit grey (also stored as 32-bit integers) is divided by 257 and
-    rounded; of 16-bit colour Pillow keeps the high byte, at most one level off.
+    """The first image of a file as uint8 (H, W, C), upright: 16 bits are divided by 257.
 
     Args:
-        channels: 1, 3 or 4 converts (a removed alpha is laid over white; grey is the luma of Rec. 601); None keeps
-            what is stored. A `.npy` file must have exactly this many, except that 1 is repeated to 3.
+        channels: convert to this number; None leaves it as stored. Alpha is laid over white where it goes.
         content: the bytes of the file, if the caller has read them.
 
     Raises:
-        ImageError: not an image, damaged, over `facts.MAX_PIXELS`, or of a type that has no plain 8-bit reading.
+        ImageError: as `read_stored`, or of a type that has no plain 8-bit reading.
     """
-    path = Path(path)
-    decode = npy.read if path.suffix.lower() == ".npy" else pictures.read
-    with _named_errors(path), path.open("rb") if content is None else BytesIO(content) as file:
-        return decode(file, channels)
+    stored = read_stored(path, content)
+    with _named_errors(Path(path)):
+        return _as_uint8(stored, channels)
 
 
-def inspect(path: Path | str) -> Facts:
-    """Size, channels, depth and frames of an image, from its header alone.
+def from_picture(picture: Image.Image, channels: int | None = None) -> Uint8:
+    """The pixels of a Pillow picture, as `read` gives those of a file."""
+    return _as_uint8(pictures.of_picture(picture), channels)
+
+
+def stored_picture(picture: Image.Image) -> Stored:
+    """A Pillow picture, as `read_stored` gives a file."""
+    return pictures.of_picture(picture)
+
+
+def _as_uint8(stored: Stored, channels: int | None) -> Uint8:
+    return fit(stored, Contract(channels=channels or stored.pixels.shape[2]))
+
+
+def read_window(
+    path: Path | str, top: int, left: int, height: int, width: int, *, layout: Layout = "hwc"
+) -> Pixels:
+    """The part of an image that begins at row `top` and column `left`, (height, width, C), as it is stored.
+
+    Arrays and most TIFF files are read in that part alone; other files are read whole.
 
     Raises:
-        ImageError: the header cannot be read. A file that passes may still turn out damaged in `read`.
+        ImageError: as `read_stored`, or the part does not lie inside the image.
     """
     path = Path(path)
-    with _named_errors(path):
+    facts = inspect(path, layout)
+    rows, columns = slice(top, top + height), slice(left, left + width)
+    with _named_errors(path), path.open("rb") as file:
+        if (
+            top < 0
+            or left < 0
+            or height < 1
+            or width < 1
+            or rows.stop > facts.height
+            or columns.stop > facts.width
+        ):
+            raise ImageError(
+                f"rows {top} to {rows.stop} and columns {left} to {columns.stop} do not lie inside "
+                f"{facts.width} x {facts.height} pixels"
+            )
+        part = None
         if path.suffix.lower() == ".npy":
-            return npy.inspect(path)
-        with path.open("rb") as file:
-            return pictures.inspect(file)
+            part = npy.read_window(file, rows, columns, layout)
+        elif _is_tiff(file):
+            part = tiff.read_window(file, rows, columns)
+    return read_stored(path, layout=layout).pixels[rows, columns] if part is None else part
+
+
+def _is_tiff(file: BinaryIO) -> bool:
+    prefix = file.read(4)
+    file.seek(0)
+    return prefix in tiff.MAGIC
 
 
 @contextmanager
@@ -132,48 +150,3 @@ def _named_errors(path: Path) -> Iterator[None]:
     except Exception as error:  # decoders raise nearly anything on a damaged file
         reason = " ".join(str(error).split()) or type(error).__name__
         raise ImageError(f"{path}: damaged ({reason}); remove it or replace it") from error
-
-
-# ---- resizing, writing
-
-
-def resize(image: Uint8, height: int, width: int, nearest: bool = False) -> Uint8:
-    """Bicubic with antialias to (height, width, C), for any C; or, with `nearest`, without new colours.
-
-    Bicubic goes over the width, then the height; each of the two passes equals Pillow's within one level.
-    """
-    if image.shape[:2] == (height, width):
-        return image
-    planes = torch.from_numpy(image).permute(2, 0, 1)  # (C, H, W)
-    # Beyond 4 channels torch takes another path, which is wrong where the result is one pixel wide.
-    batch = planes[None] if len(planes) <= 4 else planes[:, None]
-    mode = "nearest-exact" if nearest else "bicubic"
-    resized = torch.nn.functional.interpolate(batch, size=(height, width), mode=mode, antialias=not nearest)
-    return resized.reshape(len(planes), height, width).permute(1, 2, 0).contiguous().numpy()
-
-
-def write(image: Uint8, path: Path | str) -> None:
-    """Save (H, W, C) in the format that the suffix names: png, jpg, webp, or npy for any number of channels.
-
-    The file appears whole or not at all; its folder is created.
-
-    Raises:
-        UsageError: the suffix is none of these, or its format cannot hold so many channels.
-        ImageError: the disk or the encoder failed.
-    """
-    path, channels = Path(path), image.shape[2]
-    suffix = path.suffix.lower()
-    if suffix != ".npy" and suffix not in _ENCODERS:
-        raise UsageError(f"cannot write {path}: end its name with {', '.join(_ENCODERS)} or .npy")
-    if suffix != ".npy" and channels not in ((1, 3) if suffix in (".jpg", ".jpeg") else (1, 3, 4)):
-        better = ".png" if channels == 4 else ".npy"
-        raise UsageError(f"cannot write {path}: {suffix} does not hold {channels} channels; use {better}")
-    try:
-        with replacing(path) as aside, aside.open("wb") as file:
-            if suffix == ".npy":
-                np.save(file, image, allow_pickle=False)
-            else:
-                picture = Image.fromarray(image[..., 0] if channels == 1 else image)
-                picture.save(file, **_ENCODERS[suffix])
-    except (OSError, ValueError) as error:
-        raise ImageError(f"cannot write {path}: {getattr(error, 'strerror', None) or error}") from error

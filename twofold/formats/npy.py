@@ -1,41 +1,160 @@
-"""Arrays in `.npy` files: uint8, (H, W) or (H, W, C) with any number of channels."""
+"""Arrays in `.npy` and `.npz` files: numbers of any type, (H, W) or (H, W, C) with any number of channels."""
 
-from pathlib import Path
-from typing import BinaryIO
+import math
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, BinaryIO, Literal, NamedTuple
 
 import numpy as np
+from numpy.lib import format as npy_format
+from numpy.typing import NDArray
 
-from twofold.formats.facts import Facts, ImageError, check_size
-from twofold.formats.values import Uint8
+from twofold.formats.contract import DTYPES, Pixels
+from twofold.formats.facts import Facts, ImageError, bits_of, check_size
+from twofold.formats.stored import Stored
 
+Layout = Literal["hwc", "chw"]
+"""The order of an array's axes: height, width, channels; or channels first."""
 
-def read(file: BinaryIO, channels: int | None) -> Uint8:
-    """The array as (H, W, C), with `channels` channels if given; only 1 channel is converted, to 3."""
-    image = _checked(np.load(file, allow_pickle=False))
-    if channels is None or channels == image.shape[2]:
-        return np.ascontiguousarray(image)
-    if image.shape[2] == 1 and channels == 3:
-        return image.repeat(3, axis=2)
-    raise ImageError(f"it has {image.shape[2]} channels, not {channels}; .npy files are not converted")
-
-
-def inspect(path: Path) -> Facts:
-    """The shape, without reading the pixels."""
-    if path.stat().st_size == 0:
-        raise ImageError("the file is empty; remove it or replace it")
-    height, width, channels = _checked(np.load(path, mmap_mode="r", allow_pickle=False)).shape
-    return Facts(width, height, channels, channels == 1, False, 1)
+_READ_AS = {"int64": "int32", "uint64": "uint32", "longdouble": "float64", "bool": "uint8"}
+"""How types that no domain has are read: integers only if every value fits, booleans as 0 and 255."""
 
 
-def _checked(array: object) -> Uint8:
-    """The array as (H, W, C), or ImageError."""
-    if not isinstance(array, np.ndarray):
-        raise ImageError("it is an archive of arrays; save one uint8 array (H, W, C) with np.save")
-    if array.dtype != np.uint8 or array.ndim not in (2, 3):
-        shape = " x ".join(map(str, array.shape))
-        raise ImageError(f"it holds {array.dtype} of shape {shape or 'none'}; save uint8 (H, W, C) or (H, W)")
-    image = array[..., None] if array.ndim == 2 else array
-    if image.shape[2] == 0:
+class Header(NamedTuple):
+    """What a file says of its array."""
+
+    shape: tuple[int, ...]
+    fortran: bool
+    dtype: np.dtype[Any]
+
+
+def read(file: BinaryIO, layout: Layout) -> Stored:
+    """The array as (H, W, C).
+
+    Args:
+        layout: the order of the axes in the file.
+    """
+    with _array_file(file) as member:
+        header = _header(member)
+        facts = _facts(header, layout)
+        start = member.tell()
+        if member.seek(0, 2) - start < math.prod(header.shape) * header.dtype.itemsize:
+            raise ImageError("damaged (the file is cut off); remove it or replace it")
+        member.seek(0)
+        array = npy_format.read_array(member, allow_pickle=False)
+    return Stored(to_pixels(_upright(array, layout), facts.dtype), facts)
+
+
+def inspect(file: BinaryIO, layout: Layout) -> Facts:
+    """The shape and the type, without reading the values."""
+    with _array_file(file) as member:
+        return _facts(_header(member), layout)
+
+
+def read_window(file: BinaryIO, rows: slice, columns: slice, layout: Layout) -> Pixels:
+    """A part of the array of an `.npy` file as (H, W, C); only that part is read from the disk."""
+    header = _header(file)
+    facts = _facts(header, layout)
+    order = "F" if header.fortran else "C"
+    if header.dtype.hasobject or not hasattr(file, "fileno"):
+        raise ImageError("damaged (no plain array); remove it or replace it")
+    array = np.memmap(file, header.dtype, "r", file.tell(), header.shape, order)
+    return to_pixels(np.array(_upright(array, layout)[rows, columns]), facts.dtype)
+
+
+def to_pixels(array: NDArray[Any], dtype: str) -> Pixels:
+    """A contiguous array of a type that a domain may have, in the machine's byte order.
+
+    Raises:
+        ImageError: an integer does not fit, or a value is not finite.
+    """
+    if array.dtype == bool:
+        return array.astype(np.uint8) * 255
+    if array.dtype.kind == "f" and (bad := array.size - int(np.isfinite(array).sum())):
+        raise ImageError(
+            f"{bad:,} of its {array.size:,} values are not finite (NaN or infinite); replace them with a number"
+        )
+    if array.dtype.itemsize == 8 and array.dtype.kind in "iu":
+        limits = np.iinfo(dtype)
+        if array.min() < limits.min or array.max() > limits.max:
+            raise ImageError(
+                f"its {array.dtype} values from {array.min()} to {array.max()} do not fit into {dtype}; "
+                "save them as one of " + ", ".join(DTYPES)
+            )
+    return np.ascontiguousarray(array, dtype=dtype)
+
+
+def read_as(dtype: np.dtype[Any]) -> str:
+    """The type that values of `dtype` are read as.
+
+    Raises:
+        ImageError: they are not real numbers.
+    """
+    name = dtype.newbyteorder("=").name
+    name = "longdouble" if dtype.kind == "f" and dtype.itemsize > 8 else name
+    found = _READ_AS.get(name, name)
+    if found not in DTYPES:
+        raise ImageError(f"it holds values of the type {name}; save it as one of {', '.join(DTYPES)}")
+    return found
+
+
+def _facts(header: Header, layout: Layout) -> Facts:
+    dtype, shape = read_as(header.dtype), header.shape
+    if len(shape) not in (2, 3):
+        words = " x ".join(map(str, shape)) or "none"
+        raise ImageError(f"it holds {header.dtype} of shape {words}; save an array (H, W, C) or (H, W)")
+    if len(shape) == 3 and layout == "hwc" and _channels_first(shape):
+        raise ImageError(
+            f"its shape {' x '.join(map(str, shape))} has the channels first; "
+            "give --data.layout chw, or save np.transpose(x, (1, 2, 0))"
+        )
+    height, width, channels = (
+        (*shape, 1) if len(shape) == 2 else shape if layout == "hwc" else (*shape[1:], shape[0])
+    )
+    if channels == 0:
         raise ImageError("it has no channels; remove it")
-    check_size(image.shape[1], image.shape[0])
-    return image
+    check_size(width, height, channels, header.dtype.itemsize)
+    return Facts(width, height, channels, channels == 1, dtype, bits_of(dtype))
+
+
+def _channels_first(shape: tuple[int, ...]) -> bool:
+    """Whether the first of three axes is surely that of the channels and the last one is not."""
+    first, second, last = shape
+    return last > 16 and first > 0 and second > 4 and (first <= 4 or 8 * first <= min(second, last))
+
+
+def _upright(array: NDArray[Any], layout: Layout) -> NDArray[Any]:
+    if array.ndim == 2:
+        return array[..., None]
+    return array.transpose(1, 2, 0) if layout == "chw" else array
+
+
+# ---- the file
+
+
+def _header(file: Any) -> Header:
+    version = npy_format.read_magic(file)
+    read_header = {(1, 0): npy_format.read_array_header_1_0, (2, 0): npy_format.read_array_header_2_0}
+    if version not in read_header:
+        raise ImageError(f"its version {version} of the .npy format is not read; save it again with np.save")
+    return Header(*read_header[version](file))
+
+
+@contextmanager
+def _array_file(file: BinaryIO) -> Iterator[Any]:
+    """The `.npy` file itself, or the only member of an archive of arrays, opened to read and seek."""
+    prefix = file.read(4)
+    file.seek(0)
+    if not prefix:
+        raise ImageError("the file is empty; remove it or replace it")
+    if prefix[:2] != b"PK":
+        yield file
+        return
+    with zipfile.ZipFile(file) as archive:
+        names = archive.namelist()
+        if len(names) != 1:
+            keys = ", ".join(name.removesuffix(".npy") for name in names[:8])
+            raise ImageError(f"it is an archive of {len(names)} arrays ({keys}); save one array with np.save")
+        with archive.open(names[0]) as member:
+            yield member

@@ -1,54 +1,58 @@
-"""Everything that Pillow reads: JPEG, PNG, WebP, BMP, TIFF, AVIF and GIF, to uint8 (H, W, C)."""
+"""Everything that Pillow reads at its depth: JPEG, PNG, WebP, BMP, AVIF, GIF, JPEG 2000, PNM, TGA, and plain TIFF."""
 
 import struct
 from contextlib import suppress
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, TiffImagePlugin, UnidentifiedImageError
 from PIL.ImageFile import ImageFile
 
-from twofold.formats import tiff
-from twofold.formats.facts import Facts, ImageError, check_size
-from twofold.formats.values import Uint8
+from twofold.formats import deep, metadata
+from twofold.formats.contract import Pixels
+from twofold.formats.facts import Facts, ImageError, bits_of, check_size
+from twofold.formats.stored import Stored
 
-FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "AVIF", "GIF")
+FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "AVIF", "GIF", "JPEG2000", "PPM")
 """What a file may turn out to be, whatever its name says. Pillow's rarer decoders stay closed."""
 
-_ORIENTATION = 0x0112
-_TRANSPOSE = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
+_TURNS = {  # EXIF 2.3, orientation: where row 0 and column 0 of what is stored belong
+    2: lambda a: a[:, ::-1],
+    3: lambda a: a[::-1, ::-1],
+    4: lambda a: a[::-1],
+    5: lambda a: a.swapaxes(0, 1),
+    6: lambda a: a.swapaxes(0, 1)[:, ::-1],
+    7: lambda a: a[::-1, ::-1].swapaxes(0, 1),
+    8: lambda a: a.swapaxes(0, 1)[::-1],
 }
 
 
-def read(file: BinaryIO, channels: int | None) -> Uint8:
-    """The first frame, upright, with `channels` channels if given."""
-    with open_picture(file) as picture:
-        tiff.allocate(picture)
-        return from_picture(picture, channels)
+def read(file: BinaryIO, suffix: str, indices: bool) -> Stored:
+    """The first frame, upright.
+
+    Args:
+        suffix: of the file's name: TGA files cannot be recognised by their content.
+        indices: give an indexed picture as its indices, (H, W, 1).
+    """
+    with open_picture(file, suffix) as picture:
+        depth = deep.depth_of(picture, file)
+        if depth is None:
+            if isinstance(picture, TiffImagePlugin.TiffImageFile):
+                # Reserve the pixels, whose number was checked, before Pillow does it with a lower limit of its own.
+                picture.im = Image.core.new(picture.mode, picture._tile_size)
+            return of_picture(picture, indices)
+        facts = _facts(picture, depth)
+        pixels = deep.read(picture, file, depth)
+        return Stored(upright(pixels, metadata.orientation(picture)), facts, metadata.of_picture(picture))
 
 
-def inspect(file: BinaryIO) -> Facts:
+def inspect(file: BinaryIO, suffix: str) -> Facts:
     """What the header says."""
-    with open_picture(file) as picture:
-        width, height = picture.size
-        # Pillow's size of a TIFF is already the rotated one.
-        if picture.format != "TIFF" and _orientation(picture) >= 5:
-            width, height = height, width
-        deep = picture.mode.startswith("I")
-        grey = deep or picture.mode in ("1", "L", "LA", "La", "F")
-        channels = 4 if picture.has_transparency_data and not deep else 1 if grey else 3
-        deep = deep or ";16" in tiff.raw_modes(picture)
-        return Facts(width, height, channels, grey, deep, getattr(picture, "n_frames", 1))
+    with open_picture(file, suffix) as picture:
+        return _facts(picture, deep.depth_of(picture, file))
 
 
-def open_picture(file: BinaryIO) -> ImageFile:
+def open_picture(file: BinaryIO, suffix: str = "") -> ImageFile:
     """Open a file as `PIL.Image.open` does, but without its limit of pixels, which holds for the whole process.
 
     Raises:
@@ -56,7 +60,7 @@ def open_picture(file: BinaryIO) -> ImageFile:
         ImageError: it has no pixels, or more than `facts.MAX_PIXELS`.
     """
     prefix = file.read(16)
-    for name in FORMATS:
+    for name in (*FORMATS, "TGA") if suffix == ".tga" else FORMATS:
         if name not in Image.OPEN:
             Image.init()
         factory, accepts = Image.OPEN[name]
@@ -64,52 +68,85 @@ def open_picture(file: BinaryIO) -> ImageFile:
             file.seek(0)
             with suppress(SyntaxError, IndexError, TypeError, struct.error):  # not this format after all
                 picture = factory(file, "")
-                check_size(*picture.size)
+                check_size(*picture.size, 4)
                 return picture
+    deep.refuse_by_name(file)
     raise UnidentifiedImageError
 
 
-def from_picture(picture: Image.Image, channels: int | None = None) -> Uint8:
-    """The pixels of a Pillow picture, as `read` gives those of a file."""
-    check_size(*picture.size)
-    largest = 4095 if tiff.raw_modes(picture) == "I;12" else 65535
+def of_picture(picture: Image.Image, indices: bool = False) -> Stored:
+    """A Pillow picture, upright."""
+    check_size(*picture.size, 4)
+    facts = _facts(picture, None)
     picture.load()
-    if (turn := _TRANSPOSE.get(_orientation(picture))) is not None:
-        picture = picture.transpose(turn)
+    about, turn = metadata.of_picture(picture), metadata.orientation(picture)
+    if indices and facts.palette:
+        facts = facts._replace(channels=1, alpha=False)
+        return Stored(
+            upright(np.array(picture)[..., :1] if picture.mode == "PA" else _array(picture), turn),
+            facts,
+            about,
+        )
+    return Stored(upright(_pixels(picture), turn), facts, about)
+
+
+def upright(pixels: Pixels, orientation: int) -> Pixels:
+    """Stored pixels (H, W, C) turned and mirrored as an EXIF orientation of 1 to 8 says."""
+    turn = _TURNS.get(orientation)
+    return np.ascontiguousarray(turn(pixels)) if turn else pixels
+
+
+def _facts(picture: Image.Image, depth: deep.Depth | None) -> Facts:
+    width, height = picture.size
+    # Pillow's size of a TIFF is already the rotated one.
+    if picture.format != "TIFF" and metadata.orientation(picture) >= 5:
+        width, height = height, width
+    frames, palette = getattr(picture, "n_frames", 1), _palette(picture)
+    if depth:
+        grey, alpha = depth.channels <= 2, depth.channels in (2, 4)
+        channels = 4 if alpha else depth.channels
+        check_size(width, height, channels, np.dtype(depth.dtype).itemsize)
+        return Facts(width, height, channels, grey, depth.dtype, depth.bits, alpha, frames)
+    wide = {"I": "int32", "F": "float32"}.get(picture.mode, "uint16" if picture.mode.startswith("I") else "")
+    if wide:
+        bits = 12 if raw_modes(picture) == "I;12" else bits_of(wide)
+        return Facts(width, height, 1, True, wide, bits, False, frames)
+    grey = picture.mode in ("1", "L", "LA", "La")
+    alpha = picture.has_transparency_data
+    channels = 4 if alpha else 1 if grey else 3
+    return Facts(width, height, channels, grey, "uint8", 8, alpha, frames, palette)
+
+
+def _pixels(picture: Image.Image) -> Pixels:
+    """The pixels of a loaded picture as they lie, (H, W, C)."""
     if picture.mode == "F":
-        raise ImageError("it holds floating-point numbers, whose range is unknown; save it as 8 or 16 bits")
+        pixels = np.array(picture, np.float32)[..., None]
+        if bad := pixels.size - int(np.isfinite(pixels).sum()):
+            raise ImageError(
+                f"{bad:,} of its values are not finite (NaN or infinite); replace them with a number"
+            )
+        return pixels
     if picture.mode.startswith("I"):
-        return convert(tiff.to_8_bits(picture, largest), channels)
+        return np.array(picture, np.int32 if picture.mode == "I" else np.uint16)[..., None]
     mode = "RGBA" if picture.has_transparency_data else "L" if picture.mode in ("1", "L") else "RGB"
-    return convert(np.atleast_3d(np.array(picture.convert(mode))), channels)
+    return _array(
+        picture if picture.mode == mode and "transparency" not in picture.info else picture.convert(mode)
+    )
 
 
-def convert(image: Uint8, channels: int | None) -> Uint8:
-    """1, 3 or 4 channels to `channels`; None: as they are."""
-    if channels is None or channels == image.shape[2]:
-        return image
-    if channels not in (1, 3, 4):
-        raise ImageError(f"it has {image.shape[2]} channels, not {channels}; only .npy files have {channels}")
-    if image.shape[2] == 4:
-        image = _over_white(image)
-    if image.shape[2] == 1:
-        image = image.repeat(3, axis=2)
-    if channels == 1:
-        return np.array(Image.fromarray(image).convert("L"))[..., None]
-    if channels == 4:
-        return np.concatenate([image, np.full_like(image[..., :1], 255)], axis=2)
-    return image
+def _array(picture: Image.Image) -> Pixels:
+    array = np.array(picture)
+    return array[..., None] if array.ndim == 2 else array
 
 
-def _over_white(image: Uint8) -> Uint8:
-    alpha = image[..., 3:].astype(np.uint16)
-    return ((image[..., :3] * alpha + 255 * (255 - alpha) + 127) // 255).astype(np.uint8)
+def _palette(picture: Image.Image) -> tuple[tuple[int, int, int], ...]:
+    if picture.mode not in ("P", "PA") or picture.palette is None:
+        return ()
+    values = picture.getpalette("RGB") or []
+    return tuple((values[i], values[i + 1], values[i + 2]) for i in range(0, len(values) - 2, 3))
 
 
-def _orientation(picture: Image.Image) -> int:
-    if picture.format == "PNG" and not {"exif", "Raw profile type exif", "xmp"} & picture.info.keys():
-        return 1  # Pillow would decode the whole file in search of a chunk after the pixels
-    try:
-        return int(picture.getexif().get(_ORIENTATION, 1))
-    except Exception:  # broken EXIF, of which cameras write many kinds, leaves a good picture
-        return 1
+def raw_modes(picture: Any) -> str:
+    """How the file stores its values, such as `I;16`; known only until the pixels are loaded."""
+    args = [tile[3] for tile in getattr(picture, "tile", [])]
+    return " ".join(str(arg[0] if isinstance(arg, tuple) else arg) for arg in args[:4])

@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 from twofold.data.settings import ResizeName
 
+
 class Geometry(NamedTuple):
     """How images are scaled.
 

@@ -1,34 +1,238 @@
-"""TIFF files, and grey images of 12 and 16 bits, which TIFF and PNG files hold: Pillow's integers to 8 bits."""
+"""TIFF files: integers and floats of any depth, any number of bands, read by tifffile with imagecodecs.
+
+Kinds that only Pillow converts to RGB (palettes, CMYK, YCbCr, Lab, JPEG, under 8 bits) go through it.
+"""
+
+import logging
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
-from PIL import Image, TiffImagePlugin
-from PIL.ImageFile import ImageFile
+import tifffile
 
-from twofold.formats.facts import ImageError
-from twofold.formats.values import Uint8
+from twofold.formats import metadata, npy, pictures
+from twofold.formats.contract import Pixels
+from twofold.formats.facts import Facts, ImageError, bits_of, check_size
+from twofold.formats.metadata import Metadata
+from twofold.formats.stored import Stored, highest
+
+MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+
+_GREY, _COLOURS = (0, 1), {0: 1, 1: 1, 2: 3, 3: 1, 5: 4, 6: 3, 8: 3}
+"""Photometric interpretations: MinIsWhite and MinIsBlack; the samples of each that are not extra ones."""
+
+_ASSOCIATED, _UNASSOCIATED = 1, 2
+_JPEG = (6, 7, 34892)
+
+logging.getLogger("tifffile").addHandler(logging.NullHandler())  # else it writes to the terminal
 
 
-def allocate(picture: ImageFile) -> None:
-    """Reserve the pixels of a TIFF, whose size was checked, before Pillow does it with a lower limit of its own."""
-    if isinstance(picture, TiffImagePlugin.TiffImageFile):
-        picture.im = Image.core.new(picture.mode, picture._tile_size)
+class _Kind(NamedTuple):
+    """How the samples of a page are stored."""
+
+    bits: int
+    samples: int
+    alpha: bool
+    premultiplied: bool
+    by_pillow: bool
 
 
-def to_8_bits(picture: Image.Image, largest: int) -> Uint8:
-    """A loaded grey picture of integers as (H, W, 1); 0..`largest` is scaled to 0..255 and rounded.
+def read(file: BinaryIO, suffix: str, indices: bool) -> Stored:
+    """The first page, upright, (H, W, C)."""
+    with _first_page(file) as (page, frames):
+        kind = _kind(page)
+        if not kind.by_pillow:
+            facts = _facts(page, kind, frames)
+            _check_segments(page)
+            pixels = _finished(_hwc(page.asarray(squeeze=False, maxworkers=1)), page, kind, facts)
+            return Stored(pictures.upright(pixels, _orientation(page)), facts, _metadata(page, file))
+        about = _metadata(page, file)
+    file.seek(0)
+    stored = pictures.read(file, suffix, indices)
+    return Stored(stored.pixels, stored.facts._replace(frames=frames), about)
+
+
+def inspect(file: BinaryIO, suffix: str) -> Facts:
+    """What the tags of the first page say."""
+    with _first_page(file) as (page, frames):
+        kind = _kind(page)
+        if not kind.by_pillow:
+            return _facts(page, kind, frames)
+    file.seek(0)
+    return pictures.inspect(file, suffix)._replace(frames=frames)
+
+
+def read_window(file: BinaryIO, rows: slice, columns: slice) -> Pixels | None:
+    """A part of the first page, decoding only the strips or tiles that it touches; None if the page must be read whole."""
+    with _first_page(file) as (page, frames):
+        kind = _kind(page)
+        if kind.by_pillow or _orientation(page) != 1:
+            return None
+        facts = _facts(page, kind, frames)
+        _check_segments(page)
+        return _finished(_decode_window(page, rows, columns), page, kind, facts)
+
+
+@contextmanager
+def _first_page(file: BinaryIO) -> Iterator[tuple[Any, int]]:
+    """The first page and the number of pages."""
+    try:
+        with tifffile.TiffFile(file, name="", is_ome=False) as tiff:
+            page: Any = tiff.pages.first
+            yield page, len(tiff.pages)
+    except tifffile.TiffFileError as error:
+        raise ImageError(f"damaged ({error}); remove it or replace it") from error
+
+
+# ---- tags
+
+
+def _kind(page: Any) -> _Kind:
+    """How a page is stored.
 
     Raises:
-        ImageError: a value lies outside, so that the scale is unknown.
+        ImageError: its values have no plain reading.
     """
-    wide = np.array(picture).astype(np.int64)
-    if wide.min() < 0 or wide.max() > largest:
+    photometric, samples = int(page.photometric), page.samplesperpixel
+    if not isinstance(page.bitspersample, int) or page.dtype is None:
         raise ImageError(
-            f"it has values outside 0 to {largest:,}, so their scale is unknown; save it as 8 or 16 bits"
+            f"its samples of {page.bitspersample} bits are not read; save it with 8, 16 or 32 bits"
         )
-    return ((wide * 510 + largest) // (2 * largest)).astype(np.uint8)[..., None]
+    if page.imagedepth > 1 or photometric not in _COLOURS:
+        what = "is a volume" if page.imagedepth > 1 else f"stores {page.photometric!r:.60}"
+        raise ImageError(f"it {what}, which is not read; save it as grey or RGB")
+    extra = tuple(int(kind) for kind in page.extrasamples)
+    if not extra and (photometric, samples) == (2, 4):
+        extra = (_UNASSOCIATED,)  # as other readers take it
+    single = samples - _COLOURS[photometric] == 1
+    alpha = single and extra[-1:] in ((_ASSOCIATED,), (_UNASSOCIATED,))
+    plain = photometric in (0, 1, 2) and int(page.compression) not in _JPEG and page.bitspersample >= 8
+    narrow = page.bitspersample <= 8 and page.dtype.kind == "u"
+    if not plain and samples - _COLOURS[photometric] > alpha:
+        raise ImageError(
+            f"it has {samples} bands in a form that is not read; save it without JPEG, as grey or RGB"
+        )
+    if not plain and not narrow:
+        raise ImageError(
+            f"it stores {page.bitspersample} bits as {page.photometric.name} with {page.compression.name}, which is not "
+            "read; save it as grey or RGB"
+        )
+    return _Kind(
+        page.bitspersample,
+        samples,
+        alpha,
+        alpha and extra[-1] == _ASSOCIATED,
+        not plain or (narrow and alpha),
+    )
 
 
-def raw_modes(picture: Image.Image) -> str:
-    """How the file stores its values, such as `I;16`; known only until the pixels are loaded."""
-    args = [tile[3] for tile in getattr(picture, "tile", [])]
-    return " ".join(str(arg[0] if isinstance(arg, tuple) else arg) for arg in args[:4])
+def _facts(page: Any, kind: _Kind, frames: int) -> Facts:
+    dtype = npy.read_as(page.dtype)
+    grey = int(page.photometric) in _GREY and kind.samples == 1 + kind.alpha
+    channels = 4 if kind.alpha else kind.samples
+    width, height = page.imagewidth, page.imagelength
+    check_size(width, height, channels, page.dtype.itemsize)
+    if _orientation(page) >= 5:
+        width, height = height, width
+    bits = kind.bits if page.dtype.kind == "u" and kind.bits < bits_of(dtype) else bits_of(dtype)
+    return Facts(width, height, channels, grey, dtype, bits, kind.alpha, frames)
+
+
+def _orientation(page: Any) -> int:
+    value = page.tags.valueof(274)
+    return value if isinstance(value, int) and 1 <= value <= 8 else 1
+
+
+def _metadata(page: Any, file: BinaryIO) -> Metadata:
+    """Resolution, profile and EXIF of a page; what is broken is left out."""
+    icc = page.tags.valueof(34675)
+    space = b"GRAY" if int(page.photometric) in _GREY else b"RGB "
+    fits = isinstance(icc, bytes) and icc[16:20] == space
+    return Metadata(_dpi(page), metadata.of_tiff(file, page.offset), icc if fits else b"")
+
+
+def _dpi(page: Any) -> tuple[float, float] | None:
+    scale = {2: 1.0, 3: 2.54}.get(page.tags.valueof(296, default=2))
+    try:
+        across, down = (page.tags.valueof(tag) for tag in (282, 283))
+        found = across[0] / across[1] * scale, down[0] / down[1] * scale
+    except (TypeError, IndexError, ZeroDivisionError):
+        return None
+    return metadata.checked_dpi(found)
+
+
+# ---- pixels
+
+
+def _check_segments(page: Any) -> None:
+    """Refuse a page whose strips or tiles lie outside the file, are missing, or are larger than an image may be."""
+    size = page.parent.filehandle.size
+    offsets, counts = page.dataoffsets, page.databytecounts
+    inside = all(
+        at >= 0 and count >= 0 and at + count <= size for at, count in zip(offsets, counts, strict=False)
+    )
+    wanted = math.prod(page.chunked)
+    if page.compression == 1 and page.is_contiguous:
+        values = page.imagewidth * page.imagelength * page.samplesperpixel
+        inside = inside and bool(offsets) and offsets[0] + values * page.dtype.itemsize <= size
+    elif min(len(offsets), len(counts)) < wanted:
+        inside = False
+    if not inside:
+        raise ImageError("damaged (the file is cut off); remove it or replace it")
+    if page.is_tiled:
+        check_size(page.tilewidth, page.tilelength, page.samplesperpixel, page.dtype.itemsize)
+
+
+def _hwc(array: Any) -> Pixels:
+    """tifffile's (planes, depth, height, width, samples), of which the depth is 1, as (H, W, C)."""
+    return np.moveaxis(array[:, 0, ..., 0], 0, -1) if array.shape[0] > 1 else array[0, 0]
+
+
+def _decode_window(page: Any, rows: slice, columns: slice) -> Pixels:
+    height, width = rows.stop - rows.start, columns.stop - columns.start
+    window = np.empty((height, width, page.samplesperpixel), page.dtype.newbyteorder("="))
+    source = page.parent.filehandle
+    for index in range(math.prod(page.chunked)):
+        _, (plane, _, top, left, _), shape = page.decode(None, index)
+        y0, y1 = max(rows.start, top), min(rows.stop, top + shape[1])
+        x0, x1 = max(columns.start, left), min(columns.stop, left + shape[2])
+        if y0 >= y1 or x0 >= x1:
+            continue
+        source.seek(page.dataoffsets[index])
+        data = source.read(page.databytecounts[index]) if page.databytecounts[index] else None
+        segment = page.decode(data, index)[0]
+        bands = slice(plane, plane + shape[3]) if page.planarconfig == 2 else slice(None)
+        part = page.nodata if segment is None else segment[0, y0 - top : y1 - top, x0 - left : x1 - left]
+        window[y0 - rows.start : y1 - rows.start, x0 - columns.start : x1 - columns.start, bands] = part
+    return window
+
+
+def _finished(pixels: Pixels, page: Any, kind: _Kind, facts: Facts) -> Pixels:
+    """Decoded samples as `Stored` has them: white is high, alpha is apart from the colours and beside three of them."""
+    pixels = npy.to_pixels(pixels, facts.dtype)
+    if int(page.photometric) == 0 and pixels.dtype.kind in "iu":
+        count = kind.samples - kind.alpha
+        inverted = (
+            ~pixels
+            if pixels.dtype.kind == "i"
+            else pixels.dtype.type(highest(pixels.dtype, kind.bits)) - pixels
+        )
+        pixels = np.concatenate([inverted[..., :count], pixels[..., count:]], axis=2)
+    if kind.premultiplied:
+        pixels = _unpremultiplied(pixels, facts.bits)
+    if kind.alpha and kind.samples == 2:
+        return np.concatenate([pixels[..., :1].repeat(3, axis=2), pixels[..., 1:]], axis=2)
+    return pixels
+
+
+def _unpremultiplied(pixels: Pixels, bits: int) -> Pixels:
+    top = highest(pixels.dtype, bits)
+    alpha = pixels[..., -1:].astype(np.float64)
+    colours = np.divide(
+        pixels[..., :-1] * float(top), alpha, where=alpha > 0, out=np.zeros(pixels[..., :-1].shape)
+    )
+    if pixels.dtype.kind != "f":
+        colours = np.clip(np.rint(colours), np.iinfo(pixels.dtype).min, top)
+    return np.concatenate([colours.astype(pixels.dtype), pixels[..., -1:]], axis=2)

@@ -1,5 +1,7 @@
 """Stored pixels to the values of the networks, [-1, 1], and back."""
 
+from functools import lru_cache
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -61,8 +63,10 @@ def from_network(values: Tensor, contract: Contract) -> Tensor:
     return stored.round().clamp(limits.min, limits.max).to(dtype)
 
 
+@lru_cache(maxsize=64)  # making a tensor on a GPU would wait for its earlier work
 def _per_channel(limits: tuple[float, ...], device: torch.device, dtype: torch.dtype) -> Tensor:
-    return torch.tensor(limits, device=device, dtype=dtype)[:, None, None]  # (1 or C, 1, 1)
+    with torch.inference_mode(False):
+        return torch.tensor(limits, device=device, dtype=dtype)[:, None, None]  # (1 or C, 1, 1)
 
 
 def _labels_to_network(pixels: Tensor, labels: Labels) -> Tensor:
@@ -79,7 +83,12 @@ def _labels_from_network(values: Tensor, labels: Labels, dtype: str) -> Tensor:
         classes = values.argmax(-3)
     elif stored.shape[1] == 1:
         steps = max(1, len(labels.values) - 1)
-        classes = ((values.squeeze(-3).to(torch.float32) + 1) * (steps / 2)).round().clamp(0, len(stored) - 1).long()
+        classes = (
+            ((values.squeeze(-3).to(torch.float32) + 1) * (steps / 2))
+            .round()
+            .clamp(0, len(stored) - 1)
+            .long()
+        )
     else:
         classes = class_of(to_uint8(values), labels)
     return stored[classes].movedim(-1, -3).to(getattr(torch, dtype))

@@ -7,6 +7,7 @@ import torch
 
 from twofold.config import Config
 from twofold.evaluation.features import torchscript
+from twofold.formats.contract import Contract
 from twofold.losses.perceptual import Perceptual
 from twofold.methods.adversarial import AdversarialObjective
 from twofold.methods.base import Method
@@ -20,22 +21,29 @@ from twofold.networks.resnet import ResnetGenerator
 from twofold.networks.settings import DiscriminatorSettings, GeneratorSettings, Init
 from twofold.randomness import seed32
 from twofold.training.checkpointing import checkpoint_blocks
+from twofold.training.float32_layers import keep_last_layer_float32
+
+Contracts = tuple[Contract, Contract]
+"""Of A and of B."""
 
 
-def build(config: Config) -> Method:
+def build(config: Config, contracts: Contracts | None = None) -> Method:
     """The method that a resolved config describes; its weights depend on the seed alone.
+
+    Args:
+        contracts: what the images are, from the manifest; None: pictures of 8 bits with the config's channels.
 
     Raises:
         UsageError: the networks cannot take images of this size, or do not suit the method.
     """
     with torch.random.fork_rng(range(torch.cuda.device_count())):
         torch.manual_seed(seed32("weights", config.seed))
-        return METHODS[config.method](config)
+        return METHODS[config.method](config, contracts or pictures(config))
 
 
-def cyclegan(config: Config) -> CycleGAN:
-    (a, b), chosen = channels(config), config.cyclegan
-    generators = generator(config, a, b), generator(config, b, a)
+def cyclegan(config: Config, contracts: Contracts) -> CycleGAN:
+    (a, b), chosen = channels(contracts), config.cyclegan
+    generators = generator(config, *contracts), generator(config, *contracts[::-1])
     domains = (a, b, a, b) if chosen.cycle == "adversarial" else (a, b)
     discriminators = [discriminator(config, domain) for domain in domains]
     identity = (0.5 if a == b else 0.0) if chosen.identity is None else chosen.identity
@@ -44,24 +52,23 @@ def cyclegan(config: Config) -> CycleGAN:
     return CycleGAN(*generators, *discriminators, **weights, **losses)
 
 
-def pix2pix(config: Config) -> Pix2Pix:
-    (a, b), chosen = channels(config), config.pix2pix
-    networks = generator(config, a, b), discriminator(config, a + b if chosen.conditional else b)
+def pix2pix(config: Config, contracts: Contracts) -> Pix2Pix:
+    (a, b), chosen = channels(contracts), config.pix2pix
+    networks = generator(config, *contracts), discriminator(config, a + b if chosen.conditional else b)
     losses = {"adversarial": adversarial(config), "perceptual": perceptual(config)}
     return Pix2Pix(*networks, **chosen.model_dump(), **losses)
 
 
-def cut(config: Config) -> CUT:
-    a, b = channels(config)
-    network = generator(config, a, b)
+def cut(config: Config, contracts: Contracts) -> CUT:
+    network = generator(config, *contracts)
     assert isinstance(network, ResnetGenerator)  # see Config
-    discriminator_b = discriminator(config, b)
+    discriminator_b = discriminator(config, contracts[1].network_channels)
     method = CUT(network, discriminator_b, adversarial=adversarial(config), **config.cut.model_dump())
     fill(method.heads, config.generator.init)
     return method
 
 
-METHODS: dict[MethodName, Callable[[Config], Method]] = {
+METHODS: dict[MethodName, Callable[[Config, Contracts], Method]] = {
     "cyclegan": cyclegan,
     "pix2pix": pix2pix,
     "cut": cut,
@@ -81,17 +88,27 @@ def perceptual(config: Config) -> Perceptual | None:
     return Perceptual(torchscript(chosen.network, torch.device("cpu")), chosen.weight)
 
 
-def channels(config: Config) -> tuple[int, int]:
+def pictures(config: Config) -> Contracts:
+    """Contracts of pictures of 8 bits with the config's channels."""
     a, b = config.data.channels_a, config.data.channels_b
     assert a is not None and b is not None  # from the images, see start.py
-    return a, b
+    return Contract(channels=a), Contract(channels=b)
 
 
-def generator(config: Config, in_channels: int, out_channels: int) -> Generator:
+def channels(contracts: Contracts) -> tuple[int, int]:
+    """The channels that the networks see, of A and of B."""
+    a, b = contracts
+    return a.network_channels, b.network_channels
+
+
+def generator(config: Config, source: Contract, target: Contract) -> Generator:
+    """A generator from one domain to the other; under bf16 its last layer is float32 where the target is deep."""
     chosen, size = config.generator, config.data.size
     name = registry.automatic_generator(size) if chosen.network == "auto" else chosen.network
-    channels = {"in_channels": in_channels, "out_channels": out_channels}
-    network = registry.build_generator(name, **channels, size=size, **arguments(chosen))
+    counts = {"in_channels": source.network_channels, "out_channels": target.network_channels}
+    network = registry.build_generator(name, **counts, size=size, **arguments(chosen))
+    if target.is_deep:
+        keep_last_layer_float32(network)
     if config.machine.checkpoint:
         checkpoint_blocks(network)
     fill(network, chosen.init)

@@ -124,7 +124,7 @@ def can_use_native(device: torch.device) -> bool:
 
 def can_capture(config: Config, device: torch.device) -> bool:
     """Whether each step can run as one CUDA graph."""
-    one_size = config.data.resize != "none"
+    one_size = config.data.crops
     return device.type == "cuda" and world() == 1 and one_size and not config.machine.checkpoint
 
 

@@ -128,20 +128,25 @@ def multiple_of(config: Config) -> int:
     a, b = config.data.channels_a or 3, config.data.channels_b or 3
     likely = configs.compose(config.model_dump(), {"data": {"channels_a": a, "channels_b": b}})
     with torch.device("meta"):
-        build.METHODS[config.method](likely)
-        return build.generator(likely, a, b).multiple_of
+        contracts = build.pictures(likely)
+        build.METHODS[config.method](likely, contracts)
+        return build.generator(likely, *contracts).multiple_of
 
 
 def choose_from_data(config: Config, manifest: Manifest, notify: Notify) -> Config:
     """Choose every open setting that depends on the images."""
-    a, b = manifest.a.channels, manifest.b.channels
+    a, b = build.channels((manifest.a.contract, manifest.b.contract))
     refuse_channels(config, a, b)
     identity = config.cyclegan.identity
     if a != b and identity is None and config.method == "cyclegan":
         notify(f"A has {a} channels and B has {b}: no identity loss")
     chosen = {
         "data": {
-            **{"channels_a": a, "channels_b": b, "paired": manifest.paired},
+            **{
+                "channels_a": manifest.a.channels,
+                "channels_b": manifest.b.channels,
+                "paired": manifest.paired,
+            },
             **{"labels_a": manifest.a.labels, "labels_b": manifest.b.labels},
         },
         "evaluation": {"metric": metric_for(config, manifest, notify)},

@@ -20,7 +20,7 @@ from twofold.presets import layer
 from twofold.reporting import exporters
 from twofold.runs import Notify, Run, Track, untracked
 from twofold.training import machine, memory, start, state
-from twofold.training.build import build, perceptual
+from twofold.training.build import Contracts, build, perceptual
 from twofold.training.records import NO_EVALUATION, Records, out_of_patience
 from twofold.training.session import interruptible, own_torch_state
 from twofold.training.start import Start
@@ -141,7 +141,7 @@ def start_or_resume(
 def follow(run: Run, started: Start, notify: Notify, progress: Progress) -> bool:
     """Train from the newest state, or from nothing, to the end of the schedule or until a stop is requested."""
     config, manifest, schedule = started
-    one_size = config.data.resize != "none"
+    one_size = config.data.crops
     with (
         interruptible() as stop,
         own_torch_state(config.machine.threads or 1, config.machine.deterministic, one_size),
@@ -149,7 +149,7 @@ def follow(run: Run, started: Start, notify: Notify, progress: Progress) -> bool
     ):
         with distributed.rank_zero_first():
             images = open_images(manifest, config.data, notify)
-        trainer = trainer_for(config, notify)
+        trainer = trainer_for(config, notify, (manifest.a.contract, manifest.b.contract))
         if trainer.device.type == "cuda":
             room = RESIDENT_SHARE * (hardware.free_memory(trainer.device) or 0)
             images = images.resident(trainer.device, int(room))
@@ -193,10 +193,11 @@ def follow(run: Run, started: Start, notify: Notify, progress: Progress) -> bool
     return True
 
 
-def trainer_for(config: Config, notify: Notify) -> Trainer:
+def trainer_for(config: Config, notify: Notify, contracts: Contracts | None = None) -> Trainer:
+    """The trainer of a run; `contracts` as in `build`."""
     used = config.machine
     return Trainer(
-        build(config),
+        build(config, contracts),
         device=hardware.pick_device(used.device, distributed.local_rank()),
         ema=config.training.ema,
         compiled=used.compile == "on",
@@ -295,7 +296,7 @@ def plan(out: Path, overrides: Layer, notify: Notify, track: Track = untracked) 
     intended = configs.resume(start.stored(run), overrides) if run.exists else configs.compose(overrides)
     config = configs.compose(config.model_dump(), {"data": {"cache": intended.data.cache}})
     with torch.device("meta"):
-        networks = build(config).networks()
+        networks = build(config, (manifest.a.contract, manifest.b.contract)).networks()
     sides = {"A": manifest.a, "B": manifest.b}
     return {
         "config": configs.to_yaml(config),

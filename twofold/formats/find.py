@@ -1,0 +1,114 @@
+"""Image files below a folder."""
+
+import os
+import re
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from twofold.errors import UsageError
+
+SUFFIXES = frozenset(
+    [
+        *(
+            ".jpg",
+            ".jpeg",
+            ".jfif",
+            ".png",
+            ".webp",
+            ".bmp",
+            ".tif",
+            ".tiff",
+            ".avif",
+            ".jp2",
+            ".j2k",
+            ".gif",
+        ),
+        *(".ppm", ".pgm", ".pbm", ".pnm", ".tga", ".npy", ".npz"),
+    ]
+)
+"""The suffixes of image files in a folder, in lower case; other files are ignored."""
+
+_JUNK = frozenset(["__macosx", "@eadir", "thumbs.db", "desktop.ini"])
+"""Names, in lower case, of what operating systems and network disks leave beside images."""
+
+
+class Found(NamedTuple):
+    """What a folder holds."""
+
+    images: list[Path]
+    """In natural order of the relative name: 2 before 10."""
+    ignored: Counter[str]
+    """How many other files there are of each suffix, in lower case."""
+    junk: int
+    """Hidden files and folders, and what operating systems leave; a folder counts once."""
+
+
+def find(folder: Path | str) -> list[Path]:
+    """Every image file below `folder`, in natural order of its relative name (2 before 10).
+
+    Hidden files and folders are skipped; symbolic links are followed, each folder once.
+
+    Raises:
+        UsageError: `folder` is missing, not a folder, unreadable, or holds no image.
+    """
+    found = find_all(folder)
+    if not found.images:
+        count = found.ignored.total()
+        seen = f"{count:,} other file{'' if count == 1 else 's'}"
+        raise UsageError(
+            f"{Path(folder)} holds no images ({seen}); known suffixes: {' '.join(sorted(SUFFIXES))}"
+        )
+    return found.images
+
+
+def find_all(folder: Path | str) -> Found:
+    """Every image file below `folder`, and a count of what is left out; as `find`, but a folder without images is one.
+
+    Raises:
+        UsageError: `folder` is missing, not a folder or unreadable.
+    """
+    root = Path(folder)
+    if not root.exists():
+        raise UsageError(f"{root} does not exist; give a folder of images")
+    if not root.is_dir():
+        raise UsageError(f"{root} is not a folder; give a folder of images")
+    found = Found([], Counter(), 0)
+    for path in _walk(root):
+        if _is_junk(path.name):
+            found = found._replace(junk=found.junk + 1)
+        elif path.is_file():
+            suffix = path.suffix.lower()
+            if suffix in SUFFIXES:
+                found.images.append(path)
+            else:
+                found.ignored[suffix] += 1
+    found.images.sort(key=lambda path: _natural(path.relative_to(root).as_posix()))
+    return found
+
+
+def _walk(root: Path) -> Iterator[Path]:
+    """Every file, and every folder that is junk, whose content is left out."""
+    visited: set[str] = set()
+    for here, folders, names in os.walk(root, onerror=_refuse_unreadable, followlinks=True):
+        real = os.path.realpath(here)
+        if real in visited:
+            folders.clear()
+            continue
+        visited.add(real)
+        yield from (Path(here, name) for name in (*filter(_is_junk, folders), *names))
+        folders[:] = sorted(name for name in folders if not _is_junk(name))
+
+
+def _is_junk(name: str) -> bool:
+    return name.startswith(".") or name.casefold() in _JUNK
+
+
+def _refuse_unreadable(error: OSError) -> None:
+    raise UsageError(f"cannot read the folder {error.filename}: {error.strerror}; check its permissions")
+
+
+def _natural(name: str) -> tuple[list[str | int], str]:
+    parts = re.split(r"([0-9]+)", name.casefold())
+    return [int(part) if i % 2 else part for i, part in enumerate(parts)], name

@@ -1,0 +1,159 @@
+"""An image as its file stores it, and its conversion to the type and the channels that a contract asks for."""
+
+from io import BytesIO
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageCms
+
+from twofold.formats.contract import Contract, Pixels
+from twofold.formats.facts import Facts, ImageError
+from twofold.formats.metadata import Metadata, is_srgb, srgb_profile
+
+_LUMA = np.array([19595, 38470, 7471]) / 65536
+"""ITU-R BT.601, as Pillow rounds it."""
+
+
+class Stored(NamedTuple):
+    """An image as its file stores it, upright."""
+
+    pixels: Pixels
+    """(H, W, C), of the type that `facts.dtype` names."""
+    facts: Facts
+    metadata: Metadata = Metadata()
+
+
+def fit(stored: Stored, contract: Contract) -> Pixels:
+    """The pixels with the type and the channels of a contract, (H, W, `contract.channels`).
+
+    - Channels: 1, 3 and 4 with alpha are converted into each other: alpha is laid over white (the highest value of the
+      type; 1 for floats), colour becomes luma. Other counts must match.
+    - Deeper unsigned integers become uint8 by division (16 bits by 257), rounded.
+    - uint8 becomes a deeper unsigned type by stretching 0..255 onto the range of the contract.
+    - All other types keep their values, which must fit into the contract's type. So do label maps.
+    - With `icc` "srgb", 8-bit pictures with another colour profile are converted to sRGB.
+
+    Raises:
+        ImageError: the channels differ, a value does not fit, or the scale of the values is unknown.
+    """
+    pixels = to_srgb(stored) if contract.icc == "srgb" and stored.metadata.icc else stored.pixels
+    return _with_type(_with_channels(pixels, contract.channels, stored.facts), stored.facts, contract)
+
+
+# ---- channels
+
+
+def _with_channels(pixels: Pixels, channels: int, facts: Facts) -> Pixels:
+    count = pixels.shape[2]
+    if count == channels:
+        return pixels
+    if channels not in (1, 3, 4) or not (count in (1, 3) or (count == 4 and facts.alpha)):
+        raise ImageError(f"it has {count} channels, not {channels}; give files with {channels} channels")
+    top = highest(pixels.dtype, facts.bits)
+    if count == 4:
+        pixels = over_white(pixels, top)
+    if channels == 1:
+        return _luma(pixels)
+    if pixels.shape[2] == 1:
+        pixels = pixels.repeat(3, axis=2)
+    if channels == 4:
+        return np.concatenate([pixels, np.full_like(pixels[..., :1], top)], axis=2)
+    return pixels
+
+
+def highest(dtype: np.dtype[Any], bits: int) -> int:
+    """White, and the alpha of what is opaque: the highest value of a type, of so many bits if unsigned; 1 for floats."""
+    if dtype.kind == "f":
+        return 1
+    return 2**bits - 1 if dtype.kind == "u" else int(np.iinfo(dtype).max)
+
+
+def over_white(pixels: Pixels, top: int) -> Pixels:
+    """Colour with alpha, (H, W, 4), laid over white: (H, W, 3)."""
+    if pixels.dtype == np.uint8:
+        alpha = pixels[..., 3:].astype(np.uint16)
+        return ((pixels[..., :3] * alpha + 255 * (255 - alpha) + 127) // 255).astype(np.uint8)
+    alpha = np.clip(pixels[..., 3:].astype(np.float64) / top, 0, 1)
+    return _rounded(pixels[..., :3] * alpha + top * (1 - alpha), pixels.dtype)
+
+
+def _luma(pixels: Pixels) -> Pixels:
+    if pixels.shape[2] == 1:
+        return pixels
+    if pixels.dtype == np.uint8:
+        return np.array(Image.fromarray(pixels).convert("L"))[..., None]
+    return _rounded(pixels.astype(np.float64) @ _LUMA[:, None], pixels.dtype)
+
+
+def _rounded(values: NDArray[np.float64], dtype: np.dtype[Any]) -> Pixels:
+    return (values if dtype.kind == "f" else np.rint(values)).astype(dtype)
+
+
+# ---- type
+
+
+def _with_type(pixels: Pixels, facts: Facts, contract: Contract) -> Pixels:
+    dtype = np.dtype(contract.dtype)
+    if pixels.dtype == dtype:
+        return pixels
+    if contract.labels is None and dtype == np.uint8:
+        return _to_uint8(pixels, facts.bits)
+    if contract.labels is None and pixels.dtype == np.uint8 and dtype.kind == "u":
+        low, high = np.array(contract.low), np.array(contract.high)
+        return np.rint(low + pixels * ((high - low) / 255)).astype(dtype)
+    return _with_same_values(pixels, dtype)
+
+
+def _to_uint8(pixels: Pixels, bits: int) -> Pixels:
+    """0..2^bits - 1, or 0..65,535 of types that could hold more, scaled to 0..255 and rounded."""
+    if pixels.dtype.kind == "f":
+        raise ImageError(
+            f"it holds floating-point numbers ({pixels.dtype}), whose range is unknown; save it as 8 or 16 bits"
+        )
+    largest = 2 ** min(bits, 16) - 1 if pixels.dtype.kind == "u" else 65535
+    if pixels.dtype == np.int8 or pixels.min() < 0 or pixels.max() > largest:
+        raise ImageError(
+            f"it has values outside 0 to {largest:,}, so their scale is unknown; save it as 8 or 16 bits"
+        )
+    return ((pixels.astype(np.uint32) * 510 + largest) // (2 * largest)).astype(np.uint8)
+
+
+def _with_same_values(pixels: Pixels, dtype: np.dtype[Any]) -> Pixels:
+    low, high = pixels.min(), pixels.max()
+    if dtype.kind == "f":
+        with np.errstate(over="ignore"):
+            converted = pixels.astype(dtype)
+        rounded = pixels.dtype.kind != "f" and not np.array_equal(converted, pixels)
+        fits = not rounded and bool(np.isfinite(converted).all())
+    else:
+        limits = np.iinfo(dtype)
+        fits = limits.min <= low and high <= limits.max
+        converted = pixels.astype(dtype) if fits else pixels
+        fits = fits and bool((converted == pixels).all())
+    if not fits:
+        raise ImageError(
+            f"it holds {pixels.dtype} values from {low} to {high}, which are not all values of {dtype}"
+        )
+    return converted
+
+
+# ---- colour profile
+
+
+def to_srgb(stored: Stored) -> Pixels:
+    """The pixels of an 8-bit picture converted from its colour profile to sRGB; others as they are."""
+    pixels, icc = stored.pixels, stored.metadata.icc
+    count = 3 if pixels.shape[2] == 4 and stored.facts.alpha else pixels.shape[2]
+    if pixels.dtype != np.uint8 or count not in (1, 3) or (stored.facts.palette and count == 1):
+        return pixels
+    grey = icc[16:20] == b"GRAY"
+    try:
+        if is_srgb(icc) or (not grey and count == 1):
+            return pixels
+        picture = Image.fromarray(pixels[..., 0] if grey else np.ascontiguousarray(pixels[..., :3]))
+        profiles = (BytesIO(icc), BytesIO(srgb_profile()))
+        converted = ImageCms.profileToProfile(picture, *profiles, outputMode="RGB")
+    except ImageCms.PyCMSError:  # a broken profile leaves a good picture
+        return pixels
+    return np.concatenate([np.asarray(converted)[..., :count], pixels[..., count:]], axis=2)
