@@ -7,7 +7,18 @@ import yaml
 
 from twofold import config
 from twofold.cli import app as cli
-from twofold.config import Config, Loader, compose, flatten, from_environment, from_file, merge, nest, resume
+from twofold.config import (
+    Config,
+    Loader,
+    compose,
+    flatten,
+    from_environment,
+    from_file,
+    merge,
+    moved,
+    nest,
+    resume,
+)
 from twofold.errors import UsageError
 from twofold.presets import PRESETS
 from twofold.training import train as loop
@@ -278,6 +289,7 @@ def test_every_free_setting_may_change(stored):
     values = {
         "data.cache": False,
         "data.cache_dir": Path("/c"),
+        "data.verify": "size",
         "training.log": ("csv",),
         "machine.device": "cuda",
         "machine.compile": "on",
@@ -294,7 +306,6 @@ def test_every_free_setting_may_change(stored):
 @pytest.mark.parametrize(
     ("path", "value"),
     [
-        ("a", "/other"),
         ("seed", 1),
         ("optim.lr", 2e-4),
         ("training.batch", 2),
@@ -307,6 +318,14 @@ def test_any_other_may_not(stored, path, value):
         UsageError, match=f"this run was started with {path} = .*, not {value}; leave it out to resume"
     ):
         resume(stored, nest({path: value}))
+
+
+def test_other_folders_are_taken_over_and_named(stored):
+    changed = resume(stored, {"a": "/other"})
+    assert changed == stored.model_copy(update={"a": Path("/other")})
+    assert moved(stored.model_dump(), {"a": "/other", "b": FOLDERS["b"]}) == {"a": (stored.a, Path("/other"))}
+    with pytest.raises(UsageError, match=r"started with data\.masks_a = None, not /masks"):
+        resume(stored, {"data": {"masks_a": "/masks"}, "cyclegan": {"mask": 1.0}})
 
 
 def test_saying_the_same_or_leaving_it_open_is_fine():

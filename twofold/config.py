@@ -117,9 +117,13 @@ FREE = {
     *("data.cache_limit_gb", "data.show_a", "data.show_b", "training.log", "evaluation.patience"),
     *("machine.device", "machine.compile", "machine.capture", "machine.native", "machine.threads"),
     *("machine.channels_last", "machine.fused", "machine.checkpoint"),
+    "data.verify",
 }
 """Settings that may differ on resume: the length of the run, what it writes and shows, how images are read, and what only affects speed or
 memory."""
+
+FOLDERS = ("a", "b", "data.val_a", "data.val_b", "data.masks_a", "data.masks_b")
+"""Settings that may name another folder on resume, if it holds the same images."""
 
 
 def compose(*layers: Layer) -> Config:
@@ -244,6 +248,8 @@ def to_yaml(config: Config) -> str:
 def resume(stored: Config, overrides: Layer) -> Config:
     """The config that a run resumes with: the stored one, with those overrides that may differ on resume.
 
+    Other folders are taken over; `data.reopen` finds out whether they hold the same images.
+
     Raises:
         UsageError: another override differs from what is stored.
     """
@@ -253,14 +259,30 @@ def resume(stored: Config, overrides: Layer) -> Config:
     changed: dict[str, Any] = {}
     for path, _ in flatten(overrides):
         value, left_open = wanted[path], wanted[path] in (None, "auto")
-        if path in FREE and not (left_open and path.startswith("machine.")):
+        if (path in FREE and not (left_open and path.startswith("machine."))) or (
+            path in FOLDERS and value is not None and kept[path] is not None
+        ):
             changed[path] = value
-        if path not in FREE and not left_open and value != kept[path]:
+        elif path not in FREE and not left_open and value != kept[path]:
             raise UsageError(
                 f"this run was started with {path} = {kept[path]}, not {value}; leave it out to resume,"
                 " or give another --out to start a new run"
             )
     return compose(stored.model_dump(), nest(changed))
+
+
+def moved(stored: Layer, overrides: Layer) -> dict[str, tuple[Path, Path]]:
+    """The folder in `stored` and in `overrides` of each of `FOLDERS` that is elsewhere now.
+
+    A dataset root is where it was if the stored folder lies in it.
+    """
+    given = ((path, get(stored, path), get(overrides, path)) for path in FOLDERS)
+    both = {path: (Path(old), Path(new)) for path, old, new in given if old is not None and new is not None}
+    return {
+        path: (old, new)
+        for path, (old, new) in both.items()
+        if not old.resolve().is_relative_to(new.expanduser().resolve())
+    }
 
 
 def default_out(overrides: Layer) -> Path:

@@ -11,7 +11,7 @@ from twofold.formats.values import Uint8
 from twofold.metrics.image import match_histogram
 from twofold.presets import layer
 from twofold.reporting.report import write_report
-from twofold.runs import Notify, Run, read_lines
+from twofold.runs import Notify, Run, Track, read_lines, untracked
 from twofold.seasons import dataset as seasons
 from twofold.training import train as loop
 from twofold.translation.translator import Translator
@@ -24,7 +24,9 @@ QUICK = {"training": {"epochs": 0.2, "decay_epochs": 0.2, "samples": 2}}
 """Pictures and steps of `--quick`, which only shows that everything works."""
 
 
-def demonstrate(out: Path, quick: bool, notify: Notify, progress: loop.Progress) -> bool:
+def demonstrate(
+    out: Path, quick: bool, notify: Notify, progress: loop.Progress, track: Track = untracked
+) -> bool:
     """Run the demo in the folder `out`, or resume an earlier one; returns whether it is finished."""
     pictures, run = out / "seasons", Run(out / "run")
     if not pictures.is_dir():
@@ -38,7 +40,7 @@ def demonstrate(out: Path, quick: bool, notify: Notify, progress: loop.Progress)
         QUICK if quick else {},
         {"a": train_a, "b": train_b, "data": {"val_a": val_a, "val_b": val_b}},
     )
-    if not loop.start_or_resume(run.path, overrides, notify, progress):
+    if not loop.start_or_resume(run.path, overrides, notify, progress, track):
         notify(f"resume:     twofold demo --out {out}")
         return False
     notify("3. translating summers that were not trained on, and comparing them with their true winters")

@@ -11,7 +11,7 @@ import shutil
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,10 +19,7 @@ from typing import Any, NamedTuple
 
 from twofold.errors import TwofoldError
 from twofold.files import lock, write_atomically
-
-Notify = Callable[[str], None]
-Track = Callable[[Iterator[None], int | None, str], Iterator[None]]
-"""Passes on the items of an iterator, of which there are so many (None: not known), and shows the progress."""
+from twofold.runs import Notify, Track, untracked
 
 CHUNK, UNIT = 1 << 16, 1 << 20
 TRIES = 2, 5
@@ -60,7 +57,7 @@ def fetch(
     sha256: str | None = None,
     space: int = 1,
     notify: Notify = lambda _: None,
-    track: Track = lambda items, *_: items,
+    track: Track = untracked,
 ) -> None:
     """Download `target` from the first mirror that has it, or continue an earlier download.
 

@@ -16,9 +16,11 @@ import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Protocol, TypeVar
 
 from twofold.errors import UsageError
+
+T = TypeVar("T")
 
 FORMAT = 1
 """Version of the run folder's layout, kept in config.yaml; a newer one is refused."""
@@ -27,6 +29,17 @@ DIRECTIONS = ("ab", "ba")
 
 Notify = Callable[[str], None]
 """Receives each line that the user should read."""
+
+
+class Track(Protocol):
+    """Passes on the items of an iterator, of which there are so many (None: not known), and shows the progress."""
+
+    def __call__(self, items: Iterator[T], total: int | None, what: str, /) -> Iterator[T]: ...
+
+
+def untracked(items: Iterator[T], _total: int | None, _what: str, /) -> Iterator[T]:
+    """A `Track` that shows nothing."""
+    return items
 
 
 def stamp(images: int) -> str:

@@ -1,6 +1,7 @@
 """What a training looks like from outside, in each of its three forms."""
 
 import io
+import itertools
 import json
 import re
 
@@ -120,6 +121,52 @@ def test_speed(rate, words):
 )
 def test_time_left(images, rate, words):
     assert terminal.time_left(images, 100, rate) == words
+
+
+def clock(step):
+    """A clock that goes on by so many seconds whenever it is read."""
+    return itertools.count(0.0, step).__next__
+
+
+def test_a_long_pass_off_a_terminal_is_a_line_every_ten_seconds():
+    lines = []
+    items = terminal.with_lines(iter(range(2000)), 2000, "reading /a", lines.append, clock(0.01))
+    assert list(items) == list(range(2000))
+    assert lines == ["reading /a: 1,000 of 2,000, 0:10 left", "reading /a: 2,000 of 2,000, 0:00 left"]
+    assert list(terminal.with_lines(iter("abc"), None, "reading", lines.append, clock(6.0))) == [*"abc"]
+    assert lines[2:] == ["reading: 2"]
+
+
+def test_a_short_pass_shows_nothing(capsys):
+    for watcher in (Plain(), Json()):
+        assert list(watcher.track(iter(range(5)), 5, "reading")) == list(range(5))
+    assert list(terminal.tracked(iter(range(5)), 5, "reading")) == list(range(5))
+    assert bar_of(5, terminal.SOON) == ""
+    assert capsys.readouterr() == ("", "")
+
+
+def bar_of(count, soon):
+    """What a terminal is sent for a pass over so many items."""
+    screen = io.StringIO()
+    console = Console(file=screen, force_terminal=True, width=80, color_system=None, legacy_windows=False)
+    with pytest.MonkeyPatch.context() as patch, Bar(console) as bar:
+        patch.setattr(terminal, "SOON", soon)
+        assert list(bar.track(iter(range(count)), count, "reading /a\x1b[2J")) == list(range(count))
+    return screen.getvalue()
+
+
+def test_a_long_pass_on_a_terminal_is_a_bar():
+    text = bar_of(5, 0.0)
+    assert "reading /a�[2J" in text and "100%" in text
+    assert "\x1b[2J" not in text
+
+
+def test_lines_of_json_say_the_progress(capsys, monkeypatch):
+    monkeypatch.setattr(terminal, "EVERY", 0.0)
+    assert list(Json().track(iter("a"), 1, "reading /a")) == ["a"]
+    assert json.loads(capsys.readouterr().out) == {"say": "reading /a: 1 of 1, 0:00 left"}
+    assert list(terminal.tracked(iter("a"), 1, "reading /a")) == ["a"]
+    assert capsys.readouterr() == ("", "twofold: reading /a: 1 of 1, 0:00 left\n")
 
 
 def test_paragraphs_fit_and_keep_long_words_whole(monkeypatch):

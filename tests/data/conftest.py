@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from twofold.data.build import build_manifest
+from twofold.data.reopen import Given, reopen
 from twofold.data.settings import DataSettings
 from twofold.formats import images
 
@@ -44,3 +45,29 @@ def build(small):
         return build_manifest(a, b, small(**changes), seed, lines.append, multiple_of=multiple_of), lines
 
     return run
+
+
+@pytest.fixture
+def given(small):
+    """Makes the folders of a manifest as a user names them: given(manifest, cache=False)."""
+
+    def make(manifest, **changes) -> Given:
+        named = {}
+        for side, domain in (("a", manifest.a), ("b", manifest.b)):
+            named |= {f"val_{side}": domain.val.path} if domain.val else {}
+            named |= {f"masks_{side}": domain.masks.path} if domain.masks else {}
+        a, b = (each.folder.path / each.folder.source for each in (manifest.a, manifest.b))
+        return Given(a, b, small(**named, **changes))
+
+    return make
+
+
+@pytest.fixture
+def changes(given):
+    """The differences of a manifest's images to those of now."""
+
+    def find(manifest):
+        named = given(manifest, cache=False)
+        return reopen(manifest, named, named, lambda line: None)[1]
+
+    return find

@@ -1,3 +1,5 @@
+import errno
+import io
 import json
 import os
 import resource
@@ -5,13 +7,18 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
+import weakref
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
+from twofold.data import cache
 from twofold.data.build import build_manifest
 from twofold.data.cache import home
 from twofold.data.dataset import open_images
@@ -193,7 +200,7 @@ def test_no_space_left_while_building(folders, small, tmp_path):
         manifest = build_manifest(*folders, small(), 0, lines.append)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-    assert len(lines) == 2 and "cannot write the cache" in lines[0] and "File too large" in lines[0]
+    assert len(lines) == 1 and "cannot write the cache" in lines[0] and "File too large" in lines[0]
     assert caches(tmp_path) == []
     assert [len(manifest.a.train), len(manifest.b.train)] == [6, 4]
     stores = open_images(manifest, small(), lines.append)
@@ -293,12 +300,97 @@ def test_home(monkeypatch, tmp_path):
     assert home(DataSettings(cache_dir=tmp_path)) == tmp_path
 
 
-def test_a_cache_that_may_only_be_read_is_used(prepare, monkeypatch):
-    expected = pixels(prepare()[0])
+@pytest.fixture
+def read_only(tmp_path, monkeypatch):
+    """The cache folder may be read only, from now on."""
+    folder, open_file = str(tmp_path / "cache"), os.open
 
     def refuse(*_, **__):
-        raise PermissionError(13, "Permission denied")
+        raise PermissionError(errno.EACCES, "Permission denied")
 
-    monkeypatch.setattr(os, "utime", refuse)
+    def open_to_read(path, flags, *rest, **more):
+        writes = flags & (os.O_WRONLY | os.O_RDWR | os.O_CREAT)
+        return (refuse if writes and str(path).startswith(folder) else open_file)(path, flags, *rest, **more)
+
+    def switch():
+        monkeypatch.setattr(os, "open", open_to_read)
+        monkeypatch.setattr(os, "utime", refuse)
+
+    return switch
+
+
+def test_a_cache_that_may_only_be_read_is_used(prepare, read_only):
+    expected = pixels(prepare()[0])
+    read_only()
     stores, lines = prepare()
     assert lines == [] and stores.a.pixels is not None and pixels(stores) == expected
+
+
+def test_what_is_missing_in_a_cache_that_may_only_be_read_is_decoded(prepare, read_only, tmp_path):
+    expected = pixels(prepare(load_size=12)[0])
+    shutil.rmtree(tmp_path / "cache")
+    prepare()
+    read_only()
+    stores, lines = prepare(load_size=12)
+    assert lines == [
+        "decoding images as they are needed: cannot write the cache in"
+        f" {tmp_path / 'cache'} (Permission denied)"
+    ]
+    assert stores.a.pixels is None and pixels(stores) == expected
+
+
+@pytest.fixture
+def decoder(monkeypatch):
+    """A decoder that counts the bytes of its images: those in memory, and those that it works on."""
+    counts = {"held": 0, "most held": 0, "decoding": 0, "most decoding": 0}
+    mutex = threading.Lock()
+
+    def add(name, size):
+        with mutex:
+            counts[name] += size
+            counts[f"most {name}"] = max(counts[name], counts[f"most {name}"])
+
+    def read_part(path, rule, content):
+        width, height = Image.open(io.BytesIO(content)).size
+        size = width * height * 3
+        add("held", size), add("decoding", size)
+        time.sleep(0.002)
+        image = np.zeros((height, width, 3), np.uint8)
+        weakref.finalize(image, add, "held", -size)
+        add("decoding", -size)
+        return image
+
+    monkeypatch.setattr(cache, "read_part", read_part)
+    monkeypatch.setattr(cache, "THREADS", 8)
+    return counts
+
+
+def test_images_in_flight_are_bounded(fill, small, decoder, monkeypatch):
+    size = 20 * 16 * 3
+    monkeypatch.setattr(cache, "IN_FLIGHT", 4 * size + 1)
+    manifest = build_manifest(fill("A", 60), fill("B", 3), small(resize="none"), 0, print)
+    assert len(manifest.a.folder.good) == 60
+    assert 2 * size <= decoder["most decoding"] <= 4 * size
+    assert decoder["most held"] <= 5 * size  # a thread may still let go of one
+    assert decoder["held"] == decoder["decoding"] == 0
+
+
+def test_an_image_over_the_limit_is_decoded_alone(fill, small, decoder, monkeypatch):
+    monkeypatch.setattr(cache, "IN_FLIGHT", 100)
+    build_manifest(fill("A", 9), fill("B", 3), small(), 0, print)
+    assert decoder["most decoding"] == 20 * 16 * 3
+
+
+def test_the_progress_of_reading_is_tracked(folders, small):
+    passes = []
+
+    def track(items, total, what):
+        done = list(items)
+        passes.append((what, total, len(done)))
+        return iter(done)
+
+    build_manifest(*folders, small(), 0, print, track=track)
+    a, b = folders
+    assert passes == [(f"reading {a}", 6, 6), (f"reading {b}", 4, 4)]
+    build_manifest(*folders, small(), 0, print, track=track)
+    assert len(passes) == 2

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from twofold.data.build import build_manifest, changes
+from twofold.data.build import build_manifest
 from twofold.data.dataset import open_images
 from twofold.data.loader import Loader
 from twofold.data.manifest import Manifest
@@ -51,7 +51,7 @@ def test_a_mask_is_cut_mirrored_and_turned_with_its_image(indexed, folders, pair
     assert 0.3 < seen < 0.7
 
 
-def test_masks_are_frozen_with_the_images(indexed, tmp_path):
+def test_masks_are_frozen_with_the_images(indexed, changes, tmp_path):
     manifest, _, _ = indexed()
     assert Manifest.from_json(manifest.to_json()) == manifest and changes(manifest) == []
     images.write(np.zeros((16, 20, 1), np.uint8), tmp_path / "masks" / "other.png")

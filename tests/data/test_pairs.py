@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 
-from twofold.data.build import build_manifest, changes
+from twofold.data.build import build_manifest
 from twofold.data.dataset import ImageStore, open_images
 from twofold.data.geometry import LoadRule
 from twofold.data.loader import Loader
@@ -103,7 +103,7 @@ def test_two_folders_of_the_same_names(fill, pair_up, small):
 
 @pytest.mark.parametrize("suffix", ["csv", "jsonl"])
 @pytest.mark.parametrize("header", [True, False])
-def test_a_list(fill, pair_up, tmp_path, suffix, header):
+def test_a_list(fill, pair_up, changes, tmp_path, suffix, header):
     fill("A", 3), fill("B", 3)
     rows = [("A/0.png", "B/2.png"), (str(tmp_path / "A/2.png"), "./B/0.png")]
     if suffix == "csv":
@@ -118,6 +118,8 @@ def test_a_list(fill, pair_up, tmp_path, suffix, header):
     assert names(manifest.b.train) == ["B/2.png", "B/0.png"]
     assert changes(Manifest.from_json(manifest.to_json())) == []
     source.write_text(source.read_text() + "\n")
+    assert changes(manifest) == []  # the same rows
+    source.write_text(source.read_text() + source.read_text().lstrip("\ufeff").removeprefix("a,b\n"))
     assert changes(manifest) == [f"{side}: list.{suffix} was altered" for side in "AB"]
 
 
@@ -299,7 +301,7 @@ def test_held_out_pairs_of_their_own(fill, jpg_png, pair_up, small):
     assert np.array_equal(stores.held_out_b[2].numpy(), images.resize(whole[:, 20:].copy(), 9, 9))
 
 
-def test_changes_of_pairs_are_named(jpg_png, pair_up):
+def test_changes_of_pairs_are_named(jpg_png, pair_up, changes):
     folder = jpg_png("pairs", 3)
     manifest, _ = pair_up(folder)
     assert changes(manifest) == []

@@ -49,7 +49,7 @@ def check(
     kinds = {"paired": paired or pairs is not None, "labels_a": labels_a, "labels_b": labels_b}
     settings = DataSettings(size=size, pairs=pairs, **kinds)
     try:
-        checked = checks.check(a, b, settings, test=test or [])
+        checked = checks.check(a, b, settings, test=test or [], track=tracked)
     except UsageError as error:
         if not all(path.exists() for path in (a, b, *(test or [])) if path is not None):
             raise

@@ -17,5 +17,5 @@ def demo(*, out: Path = Path("demo"), quick: Flag = False) -> int:
     from twofold.demo import demonstrate
 
     with watcher(False) as watching:
-        finished = demonstrate(out, quick, watching.notify, watching.progress)
+        finished = demonstrate(out, quick, watching.notify, watching.progress, watching.track)
     return 0 if finished else INTERRUPTED

@@ -13,14 +13,15 @@ from typing import Any, Self, TypeVar
 
 from rich import box
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextColumn, track
+from rich.markup import escape
+from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextColumn
 from rich.table import Column, Table
 from rich.text import Text
 
 T = TypeVar("T")
 
-PLAIN_EVERY = 10.0
-"""Seconds between the progress lines of a verb that is not shown on a terminal."""
+SOON, EVERY = 2.0, 10.0
+"""Seconds that a pass takes before its progress is shown as a bar, and seconds between its lines elsewhere."""
 
 
 class Plain:
@@ -39,6 +40,9 @@ class Plain:
             left = time_left(images, total, rate)
             emit(f"{images}/{total} images  {speed(rate)}  {left} left  {mean_losses(losses)}")
 
+    def track(self, items: Iterator[T], total: int | None, what: str) -> Iterator[T]:
+        return with_lines(items, total, what, self.notify)
+
 
 class Json:
     """One JSON object a line, for machines."""
@@ -54,6 +58,9 @@ class Json:
             self.reported = losses
             row = {"images": images, "total": total, "images_per_s": round(rate, 3), "losses": losses}
             emit(json.dumps(row))
+
+    def track(self, items: Iterator[T], total: int | None, what: str) -> Iterator[T]:
+        return with_lines(items, total, what, self.notify)
 
 
 class Bar:
@@ -83,6 +90,9 @@ class Bar:
             self.bar.start()
             self.task = self.bar.add_task(text, total=total, completed=images)
         self.bar.update(self.task, completed=images, description=text)
+
+    def track(self, items: Iterator[T], total: int | None, what: str) -> Iterator[T]:
+        return with_bar(items, total, what, self.bar.console)
 
 
 Watcher = Plain | Json | Bar
@@ -145,24 +155,48 @@ def in_words(value: Any) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
-def tracked(
-    items: Sequence[T] | Iterator[T],
+def tracked(items: Iterator[T], total: int | None, what: str) -> Iterator[T]:
+    """The same items, with a progress bar on a terminal, and lines on standard error elsewhere."""
+    console = Console(stderr=True)
+    return (
+        with_bar(items, total, what, console)
+        if console.is_terminal
+        else with_lines(items, total, what, complain)
+    )
+
+
+def with_bar(items: Iterator[T], total: int | None, what: str, console: Console) -> Iterator[T]:
+    """The same items, with a progress bar from `SOON` seconds on."""
+    began = time.monotonic()
+    bar = Progress(*Progress.get_default_columns(), console=console, transient=True)
+    task = bar.add_task(escape(printable(what)), total=total)
+    try:
+        for item in items:
+            yield item
+            bar.advance(task)
+            if not bar.live.is_started and time.monotonic() - began >= SOON:
+                bar.start()
+    finally:
+        if bar.live.is_started:
+            bar.stop()
+
+
+def with_lines(
+    items: Iterator[T],
     total: int | None,
     what: str,
+    notify: Callable[[str], None],
     clock: Callable[[], float] = time.monotonic,
 ) -> Iterator[T]:
-    """The same items, with a progress bar on a terminal and a plain line every 10 s elsewhere, on standard error."""
-    console = Console(stderr=True)
-    if console.is_terminal:
-        yield from track(items, what, total, console=console, transient=True)
-        return
-    last = clock()
-    for number, item in enumerate(items, 1):
+    """The same items, with a line every `EVERY` seconds: `reading A: 1,200 of 5,000, 0:32 left`."""
+    began = last = clock()
+    for done, item in enumerate(items, 1):
         yield item
-        if (now := clock()) - last >= PLAIN_EVERY and number != total:
+        now = clock()
+        if now - last >= EVERY:
             last = now
-            sys.stderr.write(printable(f"{what}: {number:,}{f' of {total:,}' if total else ''}\n"))
-            sys.stderr.flush()
+            left = f" of {total:,}, {time_left(done, total, done / (now - began))} left" if total else ""
+            notify(f"{what}: {done:,}{left}")
 
 
 def speed(rate: float) -> str:

@@ -1,6 +1,7 @@
 """`twofold train`: settings as options, a run started or resumed, and what to type next."""
 
 import os
+import shlex
 from json import dumps
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -88,7 +89,7 @@ def train(
         b: Folder of domain B. Pairs in two folders have equal file names.
         config: A YAML file of settings, such as the config.yaml of another run.
         out: The run folder; runs/A2B-METHOD if not given.
-        resume: The run folder to resume, in place of A and B.
+        resume: The run folder to resume. A and B are needed only if the images were moved.
         val: Folders of held-out images of A and of B (one folder of pairs), or `none` to hold out nothing; those of
             the dataset root, or a share of A and B, if not given.
         dry_run: Print the settings, the images and the memory of the run, and write nothing.
@@ -102,7 +103,10 @@ def train(
     check_run_options(a, out, resume)
     if resume is None:
         configs.reject_other_methods(overrides.get("method", Settings().method), given)
-    return start(resume or out or configs.default_out(overrides), overrides, dry_run, json)
+    folder = resume or out or configs.default_out(overrides)
+    if resume is None and Run(folder).exists:
+        refuse_other_folders(folder, overrides)
+    return start(folder, overrides, dry_run, json)
 
 
 def check_run_options(a: Path | None, out: Path | None, resume: Path | None) -> None:
@@ -115,6 +119,24 @@ def check_run_options(a: Path | None, out: Path | None, resume: Path | None) -> 
         raise UsageError(
             "give two folders or a dataset root: `twofold train A B`; to resume: `twofold train --resume RUN`"
         )
+
+
+def refuse_other_folders(run: Path, overrides: Layer) -> None:
+    """UsageError if a run was started with other folders: only --resume says that they hold the same images."""
+    moved = configs.moved(configs.from_file(Run(run).config), overrides)
+    if not moved:
+        return
+    given = {path: str(folder) for path in configs.FOLDERS if (folder := configs.get(overrides, path))}
+    words = [given[path] for path in ("a", "b") if path in given]
+    if val := [given[path] for path in ("data.val_a", "data.val_b") if path in given]:
+        words += ["--val", *val]
+    for path in ("data.masks_a", "data.masks_b"):
+        words += [option(path), given[path]] if path in given else []
+    then = " and ".join(f"{path} = {old}" for path, (old, _) in moved.items())
+    raise UsageError(
+        f"{run} was started with {then}; if the same images are elsewhere now, type"
+        f" `{shlex.join(['twofold', 'train', *words, '--resume', str(run)])}`; for other images give another --out"
+    )
 
 
 def held_out(val: list[str] | None) -> Layer:
@@ -138,10 +160,12 @@ def start(run: Path, overrides: Layer, dry_run: bool, json: bool) -> int:
     keep_freed_memory()
     with watcher(json) as watching:
         if dry_run:
-            plan = training.plan(run, overrides, watching.notify)
+            plan = training.plan(run, overrides, watching.notify, watching.track)
             emit(dumps(plan | {"config": yaml.safe_load(plan["config"])}) if json else plan_text(plan))
             return 0
-        finished = training.start_or_resume(run, overrides, watching.notify, watching.progress)
+        finished = training.start_or_resume(
+            run, overrides, watching.notify, watching.progress, watching.track
+        )
         if os.environ.get("RANK", "0") == "0":  # one of several processes prints for all
             for line in next_commands(run, finished):
                 watching.notify(line)

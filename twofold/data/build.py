@@ -1,6 +1,6 @@
 """Build the manifest of a run: find the files, check them, read them once, and choose the held-out images."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,21 +10,14 @@ from twofold.data.geometry import LoadRule, Part
 from twofold.data.manifest import Domain, File, Folder, FolderCache, Manifest, mask_rule, masks_of
 from twofold.data.rules import Report
 from twofold.data.sampler import DomainName
-from twofold.data.scan import (
-    choose_contract,
-    choose_label_contract,
-    list_files,
-    palette_of,
-    scan,
-    stat_file,
-    with_layout,
-)
+from twofold.data.scan import choose_contract, choose_label_contract, palette_of, scan, with_layout
 from twofold.data.settings import DataSettings
 from twofold.errors import UsageError
 from twofold.formats import images
 from twofold.formats.contract import Contract, Labels
 from twofold.formats.scale import Geometry
 from twofold.randomness import generator
+from twofold.runs import Track, untracked
 
 Folders = dict[str, list[Folder]]
 Found = dict[str, list[Job]]
@@ -39,6 +32,7 @@ def build_manifest(
     notify: Callable[[str], None],
     *,
     multiple_of: int = 4,
+    track: Track = untracked,
 ) -> Manifest:
     """Read both folders once: verify every file, fill the cache, choose the held-out images.
 
@@ -49,6 +43,7 @@ def build_manifest(
         seed: of the run; it draws the held-out images.
         notify: called with each warning of `rules`.
         multiple_of: the networks need sizes to be a multiple of this.
+        track: shows the progress of reading.
 
     Raises:
         UsageError: a folder is missing, empty or inside another, an image is too small, or pairs are broken.
@@ -56,7 +51,9 @@ def build_manifest(
     """
     paired = settings.paired or folder_b is None
     report = rules.raising(notify)
-    found, caches = read_folders(folder_a, folder_b, settings, multiple_of, report, paired=paired)
+    found, caches = read_folders(
+        folder_a, folder_b, settings, multiple_of, report, paired=paired, track=track
+    )
     a = _make_domain("a", found, settings, seed)
     b = _make_domain("b", found, settings, seed)
     if paired:
@@ -95,6 +92,7 @@ def read_folders(
     report: Report,
     *,
     paired: bool,
+    track: Track = untracked,
 ) -> tuple[Found, list[FolderCache]]:
     """Find every folder, report its problems, and read its files once; with the cache of each folder.
 
@@ -125,7 +123,7 @@ def read_folders(
             masks_found = pairs.find_masks(masks_of(label), path, own[0], settings)
             found[masks_of(label)] = [(masks_found, mask_rule(settings, multiple_of))]
     jobs = [job for own in found.values() for job in own]
-    caches = cache.open_caches(jobs, settings, rules.note("cache", report), verify=True)
+    caches = cache.open_caches(jobs, settings, rules.note("cache", report), verify=True, track=track)
     read = iter(caches)
     found = {label: [_as_read(job, next(read)) for job in own] for label, own in found.items()}
     return _check_read(found, paired, report), caches
@@ -281,45 +279,3 @@ def _check_pair(job_a: Job, job_b: Job, report: Report) -> tuple[Job, Job]:
     only_a = frozenset(one.name for one, other in rows if other.error and not one.error)
     only_b = frozenset(other.name for one, other in rows if one.error and not other.error)
     return (replace(a, without_partner=only_a), rule_a), (replace(b, without_partner=only_b), rule_b)
-
-
-# ---- when a run is resumed
-
-
-def changes(manifest: Manifest) -> list[str]:
-    """The files that were added, removed or altered since, one line each; empty if nothing was.
-
-    A file whose time alone differs is read, and counts as altered only if its content differs.
-    """
-    lines = []
-    for label, folder, domain in manifest.folders:
-        listed_only = bool(folder.source) or folder is domain.masks
-        try:
-            lines += [f"{label}: {change}" for change in _changes(folder, listed_only)]
-        except (UsageError, OSError) as error:
-            lines.append(f"{label}: {error}")
-    return lines
-
-
-def _changes(folder: Folder, listed_only: bool) -> Iterator[str]:
-    """The changes of one folder; `listed_only`: other files may be there too."""
-    if folder.source and cache.hash_file(folder.path / folder.source) != folder.source_hash:
-        yield f"{folder.source} was altered"
-        return
-    then = {file.name: file for file in folder.files}
-    if listed_only:
-        found = [stat_file(folder.path, name) for name in then if (folder.path / name).is_file()]
-    else:
-        found = list_files(folder.path, folder.suffix)
-    now = {file.name: file for file in found}
-    yield from (f"{name} was added" for name in now if name not in then)
-    yield from (f"{name} was removed" for name in then if name not in now)
-    for name, old in then.items():
-        if name in now and _is_altered(folder.path, now[name], old):
-            yield f"{name} was altered"
-
-
-def _is_altered(path: Path, new: File, old: File) -> bool:
-    if new.bytes != old.bytes or new.mtime_ns == old.mtime_ns:
-        return new.bytes != old.bytes
-    return cache.hash_file(path / new.name) != old.hash

@@ -10,8 +10,9 @@ import math
 import os
 import shutil
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import BinaryIO
@@ -30,14 +31,17 @@ from twofold.files import lock, replacing
 from twofold.formats.contract import Pixels
 from twofold.formats.images import ImageError
 from twofold.prefetch import prefetch
+from twofold.runs import Notify, Track, untracked
 
 FORMAT = 3
 """Raised whenever the same files would be decoded or laid out differently."""
 
 THREADS = min(16, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
-"""How many files are decoded at a time; capped because each may hold `facts.MAX_PIXELS`."""
+"""How many files are decoded at a time; more than 16 wait for the disk."""
 
-Notify = Callable[[str], None]
+IN_FLIGHT = 2**30
+"""Bytes of decoded images that may be in memory at a time while a folder is read; a larger image is read alone."""
+
 Job = tuple[Folder, LoadRule]
 
 
@@ -50,16 +54,19 @@ def home(settings: DataSettings) -> Path:
 
 
 def open_caches(
-    jobs: Sequence[Job], settings: DataSettings, notify: Notify, *, verify: bool
+    jobs: Sequence[Job], settings: DataSettings, notify: Notify, *, verify: bool, track: Track = untracked
 ) -> list[FolderCache]:
     """Open the cache of each folder, and build those that are missing or damaged.
 
-    The result has no pixels if the cache is off or would be too large; `notify` is called with the reason.
+    The result has no pixels if the cache is off, would be too large, or cannot be written; `notify` is called with
+    the reason, once.
 
     Args:
         verify: find out which files are bad even without a cache, and read the bad files of an old cache again, in
             case they were repaired without a change of size and time.
+        track: shows the progress of reading each folder.
     """
+    notify = _once(notify)
     paths = [home(settings) / f"{_key(job)}.pixels" for job in jobs]
     opened = [
         _open(path, job, verify) if settings.cache else None for path, job in zip(paths, jobs, strict=True)
@@ -67,18 +74,39 @@ def open_caches(
     if None in opened:
         if reason := _why_no_cache(jobs, settings):
             notify(f"decoding images as they are needed, again in every epoch: {reason}")
-            return [found or _read_uncached(job, verify) for job, found in zip(jobs, opened, strict=True)]
+            return [
+                found or _read_uncached(job, verify, track) for job, found in zip(jobs, opened, strict=True)
+            ]
         _make_room(home(settings), set(paths), sum(map(_decoded_bytes, jobs)) - settings.cache_limit_gb * 1e9)
     return [
-        found or _build(path, job, notify, verify)
+        found or _build(path, job, notify, verify, track)
         for path, job, found in zip(paths, jobs, opened, strict=True)
     ]
 
 
+def _once(notify: Notify) -> Notify:
+    """Pass on each line once, whichever folder it is about."""
+    lines: set[str] = set()
+
+    def notify_once(line: str) -> None:
+        if line not in lines:
+            lines.add(line)
+            notify(line)
+
+    return notify_once
+
+
 def _key(job: Job) -> str:
     folder, rule = job
-    files = sorted(file[:3] for file in folder.files)
-    text = json.dumps([FORMAT, str(folder.path), rule.key(), files])
+    return _hash_text(json.dumps([FORMAT, folder.cached_as or listing_hash(folder), rule.key()]))
+
+
+def listing_hash(folder: Folder) -> str:
+    """The hash of a folder's place and of the names, sizes and times of its files."""
+    return _hash_text(json.dumps([str(folder.path), sorted(file[:3] for file in folder.files)]))
+
+
+def _hash_text(text: str) -> str:
     return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
 
@@ -112,7 +140,10 @@ def _gb(count: float) -> str:
 
 
 def _open(path: Path, job: Job, verify: bool) -> FolderCache | None:
-    """A whole cache; None if it is missing, short, damaged or of another format, or if `verify` finds it outdated."""
+    """A whole cache; None if it is missing, short, damaged or of another format, or outdated.
+
+    It is outdated if its images are not those of the hashes in `job`, or if `verify` finds a repaired file.
+    """
     try:
         with path.open("rb") as file:
             file.seek(-8, os.SEEK_END)
@@ -131,6 +162,9 @@ def _open(path: Path, job: Job, verify: bool) -> FolderCache | None:
         with suppress(OSError):  # a shared cache may be read-only
             os.utime(path)  # the least recently used is removed first
     except (OSError, ValueError, LookupError, TypeError, AttributeError, OverflowError):
+        return None
+    wanted = {file.name: file.hash for file in job[0].files if file.hash}
+    if any(file.hash != wanted.get(file.name, file.hash) for file in files):
         return None
     repaired = verify and any(not _read(job, file, keep=False)[0].error for file in files if file.error)
     return None if repaired else FolderCache(files, pixels, places, stats, seen)
@@ -153,35 +187,35 @@ def _map(path: Path, size: int) -> Tensor:
         return torch.from_numpy(np.memmap(path, np.uint8, mode="r", shape=(size,)))
 
 
-def _build(path: Path, job: Job, notify: Notify, verify: bool) -> FolderCache:
+def _build(path: Path, job: Job, notify: Notify, verify: bool, track: Track) -> FolderCache:
     """Build a cache, or wait for the process that builds it; read without one if the disk refuses."""
     try:
         with lock(_lock_of(path), "waiting for a process that decodes the same images", wait=notify):
             if standing := _open(path, job, verify):
                 return standing
             with replacing(path, durable=True) as aside, aside.open("wb") as file:
-                files, places, stats, seen = _read_files(job, file)
+                files, places, stats, seen = _read_files(job, file, track)
                 file.write(b"" if stats is None else stats.tobytes())
                 index = {"format": FORMAT, "dtype": job[1].contract.dtype, "bytes": file.tell()}
                 index |= {"files": files, "places": places} | ({} if seen is None else {"seen": seen})
                 text = json.dumps(index).encode()
                 file.write(text + len(text).to_bytes(8, "little"))
-            if built := _open(path, job, verify=False):
-                return built
+            if built := _open(path, (replace(job[0], files=()), job[1]), verify=False):
+                return built._replace(read_now=True)
             raise OSError("the written file does not read back")
     except OSError as error:
         reason = error.strerror or error
         notify(f"decoding images as they are needed: cannot write the cache in {path.parent} ({reason})")
-        return _read_uncached(job, verify)
+        return _read_uncached(job, verify, track)
 
 
 def _lock_of(path: Path) -> Path:
     return path.with_name(f"{path.stem.removeprefix('.')}.lock")
 
 
-def _read_uncached(job: Job, verify: bool) -> FolderCache:
-    files, _, stats, seen = _read_files(job, None) if verify else ((), {}, None, None)
-    return FolderCache(files, None, {}, stats, seen)
+def _read_uncached(job: Job, verify: bool, track: Track) -> FolderCache:
+    files, _, stats, seen = _read_files(job, None, track) if verify else ((), {}, None, None)
+    return FolderCache(files, None, {}, stats, seen, read_now=verify)
 
 
 def _make_room(folder: Path, wanted: set[Path], excess: float) -> None:
@@ -211,27 +245,44 @@ def _make_room(folder: Path, wanted: set[Path], excess: float) -> None:
 
 
 def _read_files(
-    job: Job, pixels: BinaryIO | None
+    job: Job, pixels: BinaryIO | None, track: Track
 ) -> tuple[tuple[File, ...], dict[str, Place], Pixels | None, dict[str, Seen] | None]:
     """Decode every file once, in order; with `pixels`, append each good image at load size; see `FolderCache`."""
-    files: list[File] = []
+    folder, rule = job
     places: dict[str, Place] = {}
-    contract = job[1].contract
-    none = np.zeros((contract.channels, ranges.COLUMNS), contract.dtype)
+    none = np.zeros((rule.contract.channels, ranges.COLUMNS), rule.contract.dtype)
     stats: list[Pixels] = []
     seen: dict[str, Seen] = {}
     read = partial(_read, job, keep=pixels is not None)
-    for file, image, summary in prefetch(read, job[0].files, THREADS, depth=2 * THREADS):
-        files.append(file)
-        if isinstance(summary, Seen):
-            seen[file.name] = summary
-        else:
-            stats.append(none if summary is None else summary)
-        if pixels is not None and image is not None:
-            places[file.name] = pixels.tell(), image.shape[0], image.shape[1]
-            pixels.write(np.ascontiguousarray(image).view(np.uint8).data)
-    ranged, labelled = job[1].summarised, contract.is_labels
-    return tuple(files), places, np.stack(stats) if ranged else None, seen if labelled else None
+    size = partial(_image_bytes, job)
+
+    def stored() -> Iterator[File]:
+        for file, image, summary in prefetch(
+            read, folder.files, THREADS, depth=2 * THREADS, cost=size, limit=IN_FLIGHT
+        ):
+            if isinstance(summary, Seen):
+                seen[file.name] = summary
+            else:
+                stats.append(none if summary is None else summary)
+            if pixels is not None and image is not None:
+                places[file.name] = pixels.tell(), image.shape[0], image.shape[1]
+                pixels.write(np.ascontiguousarray(image).view(np.uint8).data)
+            del image  # so that it is not in memory beside the next
+            yield file
+
+    files = tuple(track(stored(), len(folder.files), f"reading {folder.path}"))
+    labelled = rule.contract.is_labels
+    return files, places, np.stack(stats) if rule.summarised else None, seen if labelled else None
+
+
+def _image_bytes(job: Job, file: File) -> int:
+    """The bytes of a decoded file, by its header."""
+    folder, rule = job
+    facts = folder.facts.get(file.name)
+    if facts is not None:
+        return facts.width * facts.height * facts.channels * np.dtype(facts.dtype).itemsize
+    halves = 2 if folder.part in ("left", "right") else 1
+    return file.width * halves * file.height * rule.contract.channels * np.dtype(rule.contract.dtype).itemsize
 
 
 def _read(job: Job, file: File, keep: bool) -> tuple[File, Pixels | None, Pixels | Seen | None]:

@@ -20,6 +20,7 @@ from twofold.data.scan import list_files
 from twofold.data.settings import DataSettings
 from twofold.formats import images
 from twofold.formats.contract import Pixels
+from twofold.runs import Track, untracked
 
 
 class Checked(NamedTuple):
@@ -42,7 +43,12 @@ class Checked(NamedTuple):
 
 
 def check(
-    folder_a: Path, folder_b: Path | None, settings: DataSettings, *, test: Sequence[Path] = ()
+    folder_a: Path,
+    folder_b: Path | None,
+    settings: DataSettings,
+    *,
+    test: Sequence[Path] = (),
+    track: Track = untracked,
 ) -> Checked:
     """Decode every image of one folder or two, or of a dataset root. Writes nothing, no cache either.
 
@@ -50,6 +56,7 @@ def check(
         settings: with `paired`, pairs are searched for, in one folder too. A list holds pairs, and so does a folder of
             images that look like pairs.
         test: folders whose images must not be trained on, besides those of the dataset root.
+        track: shows the progress of reading.
 
     Raises:
         UsageError: a folder is missing, unreadable or empty, its `.npy` files do not go together, one folder
@@ -66,7 +73,9 @@ def check(
     }
     uncached = settings.model_copy(update={"cache": False})
     problems: list[Problem] = []
-    found, caches = read_folders(layout.a, layout.b, uncached, 1, problems.append, paired=settings.paired)
+    found, caches = read_folders(
+        layout.a, layout.b, uncached, 1, problems.append, paired=settings.paired, track=track
+    )
     for label in (label for label in "AB" if label in found):
         contract = find_range(label, found, caches, frozenset(), settings, problems.append)
         found[label] = [(folder, rule._replace(contract=contract)) for folder, rule in found[label]]

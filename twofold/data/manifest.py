@@ -54,6 +54,8 @@ class Folder:
     source_hash: str = ""
     without_partner: frozenset[str] = frozenset()
     """Names of good files whose partner in a pair is bad; they are skipped."""
+    cached_as: str = ""
+    """`cache.listing_hash` at the first start, where the folder was moved or its files have other times since."""
     facts: Mapping[str, Facts] = field(default_factory=dict, compare=False, repr=False)
     """By name, the header of each file that has a readable one; not in data.json."""
 
@@ -80,6 +82,8 @@ class FolderCache(NamedTuple):
     """A row of `ranges.summarise` for each file, zeros for a bad one; None: the range needs none, or nothing was read."""
     seen: Mapping[str, Seen] | None = None
     """The values of each good file of label maps; None for other images, or if nothing was read."""
+    read_now: bool = False
+    """Whether `files` are the result of reading them just now, not of an earlier start."""
 
 
 @dataclass(frozen=True)
@@ -203,13 +207,14 @@ def _domain_to_dict(domain: Domain) -> dict[str, Any]:
     return head | {"held_out": sorted(domain.drawn), "val": val} | masks
 
 
-_OF_PAIRS = {"part": "whole", "suffix": "", "source": "", "source_hash": "", "alone": []}
+_OF_PAIRS = {"part": "whole", "suffix": "", "source": "", "source_hash": "", "alone": [], "cached_as": ""}
 """Keys of a folder that are left out of data.json where they have these values."""
 
 
 def _folder_to_dict(folder: Folder) -> dict[str, Any]:
     own = {"part": folder.part, "suffix": folder.suffix, "source": folder.source}
     own |= {"source_hash": folder.source_hash, "alone": sorted(folder.without_partner)}
+    own |= {"cached_as": folder.cached_as}
     own = {key: value for key, value in own.items() if value != _OF_PAIRS[key]}
     return {"folder": folder.path.as_posix(), **own, "files": [file._asdict() for file in folder.files]}
 
@@ -225,5 +230,7 @@ def _domain_from_dict(document: dict[str, Any]) -> Domain:
 
 def _folder_from_dict(document: dict[str, Any]) -> Folder:
     path, files = Path(document["folder"]), tuple(File(**file) for file in document["files"])
-    part, suffix, source, source_hash, alone = (document.get(key, value) for key, value in _OF_PAIRS.items())
-    return Folder(path, files, part, suffix, source, source_hash, frozenset(alone))
+    part, suffix, source, source_hash, alone, cached_as = (
+        document.get(key, value) for key, value in _OF_PAIRS.items()
+    )
+    return Folder(path, files, part, suffix, source, source_hash, frozenset(alone), cached_as)

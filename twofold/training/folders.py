@@ -30,7 +30,10 @@ def with_same_layout(overrides: Layer, before: Config) -> Layer:
         return overrides
     known = {"method": before.method, "data": {"paired": before.data.paired, "lab": before.data.lab}}
     found = layout_of(configs.merge(known, overrides))
-    return configs.merge(overrides, {"a": found.a, "b": found.b}) if found and found.line else overrides
+    if not found or not found.line:
+        return overrides
+    held_out = {"data": {"val_a": found.val_a, "val_b": found.val_b}} if before.data.val_a else {}
+    return configs.merge(held_out, overrides, {"a": found.a, "b": found.b})
 
 
 def layout_of(overrides: Layer) -> Layout | None:

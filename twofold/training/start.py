@@ -17,6 +17,8 @@ from twofold.config import Config, Layer
 from twofold.data import build as manifests
 from twofold.data.answers import answered_by_name, equal_names
 from twofold.data.manifest import Manifest
+from twofold.data.reopen import Given, reopen
+from twofold.data.rules import some
 from twofold.distributed import world
 from twofold.errors import TwofoldError, UsageError
 from twofold.evaluation.settings import HeldOutMetric
@@ -24,7 +26,7 @@ from twofold.files import write_atomically
 from twofold.methods.settings import ROOMS
 from twofold.networks.registry import automatic_generator
 from twofold.read_untrusted import as_list, parse_file
-from twofold.runs import Notify, Run
+from twofold.runs import Notify, Run, Track
 from twofold.training import build, machine
 from twofold.training.folders import with_layout, with_same_layout
 from twofold.training.schedule import Schedule, schedule
@@ -41,7 +43,7 @@ class Start(NamedTuple):
     schedule: Schedule
 
 
-def new_run(run: Run, overrides: Layer, notify: Notify) -> Start:
+def new_run(run: Run, overrides: Layer, notify: Notify, track: Track) -> Start:
     """Read both folders and choose every setting that is left open. Writes nothing but the image cache.
 
     Raises:
@@ -54,14 +56,16 @@ def new_run(run: Run, overrides: Layer, notify: Notify) -> Start:
     refuse_folder(run.path, [folder for folder in (config.a, config.b) if folder is not None])
     multiple = multiple_of(config)
     manifest = manifests.build_manifest(
-        config.a, config.b, config.data, config.seed, notify, multiple_of=multiple
+        config.a, config.b, config.data, config.seed, notify, multiple_of=multiple, track=track
     )
     config, plan = with_schedule(choose_from_data(config, manifest, notify), manifest)
     return Start(machine.choose(config, plan.total, notify), manifest, plan)
 
 
-def resume(run: Run, overrides: Layer, notify: Notify) -> Start:
-    """Read what an earlier start has chosen; `overrides` may change what `config.FREE` lists.
+def resume(run: Run, overrides: Layer, notify: Notify, track: Track) -> Start:
+    """Read what an earlier start has chosen; `overrides` may change what `config.FREE` lists, and name moved folders.
+
+    Writes nothing but the image cache.
 
     Raises:
         UsageError: another setting, or the images, differ from those that the run was started with.
@@ -70,24 +74,46 @@ def resume(run: Run, overrides: Layer, notify: Notify) -> Start:
     before = stored(run)
     overrides = with_same_layout(overrides, before)
     config = configs.resume(before, overrides)
-    try:
-        manifest = Manifest.from_json(run.data.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise TwofoldError(f"cannot read {run.data}: restore it, or start a new run") from error
-    if changed := manifests.changes(manifest):
-        listed = ", ".join(changed[:5]) + (f" and {len(changed) - 5} more" if len(changed) > 5 else "")
-        raise UsageError(
-            f"the images have changed since {run.path} was started: {listed}; restore them, or start a new run with"
-            " another --out"
-        )
+    then, now = (Given(each.a, each.b, each.data) for each in (before, config))
+    manifest, differences = reopen(stored_manifest(run), then, now, notify, track)
+    if differences:
+        moved = bool(configs.moved(before.model_dump(), config.model_dump()))
+        raise UsageError(other_images(run, differences, moved, config.b is not None))
     refuse_shown(config, manifest.a.channels, manifest.b.channels)
     config, plan = with_schedule(config, manifest)
     return Start(machine.choose_again(before, config, overrides, plan.total, notify), manifest, plan)
 
 
+def other_images(run: Run, differences: list[str], moved: bool, two_folders: bool) -> str:
+    """The line for images that are not those of the first start."""
+    named = some(differences, 5)
+    if moved:
+        return (
+            f"these are not the images that {run.path} was started with: {named}; name the folders that hold the same"
+            " images, or start a new run with another --out"
+        )
+    folders = "NEW_A NEW_B" if two_folders else "NEW_A"
+    return (
+        f"the images have changed since {run.path} was started: {named}; restore them, or start a new run with"
+        f" another --out; if they were moved, type `twofold train {folders} --resume {run.path}`"
+    )
+
+
 def stored(run: Run) -> Config:
     """The config that a run was started with."""
     return configs.compose(configs.from_file(run.config))
+
+
+def stored_manifest(run: Run) -> Manifest:
+    """The manifest that a run was started with.
+
+    Raises:
+        TwofoldError: data.json cannot be read.
+    """
+    try:
+        return Manifest.from_json(run.data.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise TwofoldError(f"cannot read {run.data}: restore it, or start a new run") from error
 
 
 def refuse_folder(out: Path, sources: list[Path]) -> None:
@@ -228,6 +254,16 @@ def write(run: Run, start: Start) -> None:
         raise TwofoldError(f"another process has just started {run.path}; choose another --out")
     write_atomically(run.data, start.manifest.to_json(), durable=True)
     write_atomically(run.config, configs.to_yaml(start.config), durable=True)
+
+
+def write_folders(run: Run, start: Start) -> None:
+    """Record where the images of a resumed run are now, if they were moved."""
+    before, now = stored(run), dict(configs.flatten(start.config.model_dump()))
+    after = configs.compose(before.model_dump(), configs.nest({path: now[path] for path in configs.FOLDERS}))
+    if after != before:
+        write_atomically(run.config, configs.to_yaml(after), durable=True)
+    if start.manifest != stored_manifest(run):
+        write_atomically(run.data, start.manifest.to_json(), durable=True)
 
 
 def record_environment(run: Run, images: int, device: torch.device) -> None:

@@ -12,16 +12,16 @@ from twofold import distributed, hardware
 from twofold.config import Config, Layer
 from twofold.data.dataset import open_images
 from twofold.data.loader import Loader
+from twofold.data.settings import DataSettings
 from twofold.errors import TwofoldError, UsageError
 from twofold.evaluation.features import own_network
 from twofold.files import lock, write_atomically
 from twofold.methods.base import Batch
 from twofold.presets import layer
 from twofold.reporting import exporters
-from twofold.runs import Notify, Run
+from twofold.runs import Notify, Run, Track, untracked
 from twofold.training import machine, memory, start, state
 from twofold.training.build import Contracts, build, perceptual
-from twofold.training.folders import with_layout
 from twofold.training.records import NO_EVALUATION, Records, out_of_patience
 from twofold.training.session import interruptible, own_torch_state
 from twofold.training.start import Start
@@ -58,7 +58,8 @@ def train(
 
     Args:
         a, b: the folders. `a` alone may be a dataset root with folders for both, or for pairs a folder that holds
-            both, or a list of them (.csv, .tsv, .jsonl).
+            both, or a list of them (.csv, .tsv, .jsonl). Of a run in `out`, they may have been moved; twofold compares
+            their content.
         out: the run folder; runs/A2B-METHOD by default.
         method, preset, size, epochs, decay_epochs, batch, seed, device: as on the command line.
         settings: any other setting, nested: ``{"optim": {"lr": 1e-4}}``.
@@ -95,7 +96,11 @@ def train(
 
 
 def start_or_resume(
-    out: Path, overrides: Layer, notify: Notify, progress: Progress = lambda *_: None
+    out: Path,
+    overrides: Layer,
+    notify: Notify,
+    progress: Progress = lambda *_: None,
+    track: Track = untracked,
 ) -> bool:
     """Start the run in `out`, or resume it.
 
@@ -103,6 +108,7 @@ def start_or_resume(
         out: the run folder, created if it does not exist.
         overrides: the user's settings as a nested mapping, with `a` and `b`.
         notify, progress: receive lines that the user should read, and each step.
+        track: shows the progress of reading the images.
 
     Returns:
         True where the run is finished, False where it was interrupted.
@@ -119,17 +125,18 @@ def start_or_resume(
         first = distributed.rank() == 0
         if not first:
             notify = progress = lambda *_: None
+            track = untracked
         with distributed.rank_zero_first():
             is_new = not run.exists
             begin = start.new_run if is_new else start.resume
-            started = begin(run, overrides, notify)
+            started = begin(run, overrides, notify, track)
             exporters.check(started.config.training.log)
             if is_new:
                 check(started)
             if first:
                 hold_lock(run, session)
-            if first and is_new:
-                start.write(run, started)
+            if first:
+                (start.write if is_new else start.write_folders)(run, started)
         return follow(run, started, notify, progress)
 
 
@@ -283,17 +290,15 @@ def check(started: Start) -> None:
     memory.check(need, device, config.data.size, config.training.batch, started.manifest.multiple_of)
 
 
-def plan(out: Path, overrides: Layer, notify: Notify) -> dict[str, Any]:
+def plan(out: Path, overrides: Layer, notify: Notify, track: Track = untracked) -> dict[str, Any]:
     """What `train` would do, for --dry-run: the resolved config, counts, parameters and memory. Writes nothing."""
     run = Run(out)
-    if run.exists:
-        started = start.resume(run, overrides, notify)
-    else:
-        started = start.new_run(run, configs.merge(overrides, {"data": {"cache": False}}), notify)
-        cache = configs.compose(with_layout(overrides)[0]).data.cache
-        config = configs.compose(started.config.model_dump(), {"data": {"cache": cache}})
-        started = started._replace(config=config)
-    config, manifest, schedule = started
+    begin = start.resume if run.exists else start.new_run
+    uncached = configs.merge(overrides, {"data": {"cache": False}})
+    config, manifest, schedule = begin(run, uncached, notify, track)
+    usual = start.stored(run).data.cache if run.exists else DataSettings().cache
+    cached = configs.get(overrides, "data.cache")
+    config = configs.compose(config.model_dump(), {"data": {"cache": usual if cached is None else cached}})
     with torch.device("meta"):
         networks = build(config, (manifest.a.contract, manifest.b.contract)).networks()
     sides = {"A": manifest.a, "B": manifest.b}
