@@ -40,7 +40,7 @@ class LoadRule(NamedTuple):
         multiple = 1 if self.settings.crops else self.multiple_of
         read = [self.contract.dtype, self.contract.channels, self.contract.icc, self.settings.layout]
         key = [resize, *sizes, multiple, *read]
-        read += ["classes"] * self.contract.is_labels
+        key += ["classes"] * self.contract.is_labels
         summarised = ["range"] * (self.summarised and self.contract.dtype == "uint8")
         return key + ["labels"] * self.labels + [self.part] * (self.part != "whole") + summarised
 

@@ -54,7 +54,8 @@ def translate_folder(
     check_targets(jobs, translator.target)
     check_quality(jobs, quality)
     existing = [job.target for job in jobs if job.target.is_file()] if skip_existing else []
-    jobs = [job for job in jobs if job.target not in existing] if existing else jobs
+    done = {*existing}
+    jobs = [job for job in jobs if job.target not in done]
     results = Results([], existing, {})
     if not jobs:
         return results
