@@ -156,7 +156,7 @@ def _encode(
                 imagecodecs.jpeg2k_encode(_flat(pixels), level=0, reversible=True, codecformat=suffix[1:])
             )
         case ".png" if pixels.dtype == np.uint16 and pixels.shape[2] > 1:
-            file.write(_with_chunks(imagecodecs.png_encode(np.ascontiguousarray(pixels)), metadata))
+            file.write(_with_chunks(bytes(imagecodecs.png_encode(np.ascontiguousarray(pixels))), metadata))
         case _:
             _write_picture(pixels, file, suffix, metadata, palette, quality)
 
