@@ -172,10 +172,10 @@ def main(total):
         if done.returncode:
             crashes.append((done.returncode, lines[-2:], done.stderr[-2000:]))
         else:
-            sums += [int(word) for word in lines[-2].split()[:2]]
-        sys.stdout.write(
-            f"{first + count:,} files: {sums[0]:,} read, {sums[1]:,} refused, crashes: {crashes}\n"
-        )
+            read, refused, memory = (int(word) for word in lines[-2].split()[:3])
+            sums, most = sums + [read, refused], max(most, memory)
+        words = f"{sums[0]:,} read, {sums[1]:,} refused, at most {most} MiB, crashes: {crashes}"
+        sys.stdout.write(f"{first + count:,} files: {words}\n")
         sys.stdout.flush()
     return len(crashes)
 
