@@ -173,7 +173,7 @@ def main(total):
             crashes.append((done.returncode, lines[-2:], done.stderr[-2000:]))
         else:
             read, refused, memory = (int(word) for word in lines[-2].split()[:3])
-            sums, most = sums + [read, refused], max(most, memory)
+            sums, most = sums + np.array([read, refused]), max(most, memory)
         words = f"{sums[0]:,} read, {sums[1]:,} refused, at most {most} MiB, crashes: {crashes}"
         sys.stdout.write(f"{first + count:,} files: {words}\n")
         sys.stdout.flush()

@@ -139,6 +139,9 @@ def refuse_by_name(file: BinaryIO) -> None:
         raise ImageError("it is JPEG XL, which is not read; convert it: djxl FILE.jxl FILE.png")
     if content[:3] == b"\xff\xd8\xff" and (bits := _jpeg_bits(content)) > 8:
         raise ImageError(f"it is a JPEG of {bits} bits, which is not read; convert it to TIFF or 16-bit PNG")
+    place = content.find(_SIZ)
+    if place >= 0 and (channels := int.from_bytes(content[place + 40 : place + 42], "big")) > 4:
+        raise ImageError(f"it is JPEG 2000 with {channels} channels, which is not read; convert it to TIFF")
     if content[:4] == b"\x76\x2f\x31\x01" or content[:10] == b"#?RADIANCE":
         raise ImageError(
             "it is a high dynamic range picture, which is not read; convert it to a float32 TIFF"
