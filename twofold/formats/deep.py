@@ -106,7 +106,8 @@ def _depth_of_jpeg2000(content: bytes) -> Depth | None:
     place = content.find(_SIZ)
     if place < 0:
         raise ImageError("damaged (it holds no codestream); remove it or replace it")
-    (channels,) = struct.unpack_from(">H", content, place + 40)
+    right, bottom, left, top, *_, channels = struct.unpack_from(">8IH", content, place + 8)
+    check_size(right - left, bottom - top, channels, 2)  # those of the container may be others
     parts = [content[place + 42 + 3 * i :][:3] for i in range(min(channels, 5))]
     bits = {(part[0] & 127) + 1 for part in parts}
     if max(bits) <= 8 and not any(part[0] & 128 for part in parts):
