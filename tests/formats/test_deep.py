@@ -77,7 +77,9 @@ def test_jpeg_2000(tmp_path, values, suffix, bits, channels):
 def test_the_size_in_the_codestream_counts(tmp_path, values):
     content = imagecodecs.jpeg2k_encode(values("uint16", (9, 14, 3)), level=0, codecformat="jp2")
     size = content.index(b"\xff\x4f\xff\x51") + 8
-    (tmp_path / "x.jp2").write_bytes(content[:size] + struct.pack(">II", 60_000, 60_000) + content[size + 8 :])
+    (tmp_path / "x.jp2").write_bytes(
+        content[:size] + struct.pack(">II", 60_000, 60_000) + content[size + 8 :]
+    )
     with pytest.raises(ImageError, match=r"x.jp2: 60,000 x 60,000 pixels are over the limit"):
         images.inspect(tmp_path / "x.jp2")
 
