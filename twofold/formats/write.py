@@ -12,7 +12,6 @@ from PIL import Image
 
 from twofold.errors import UsageError
 from twofold.files import replacing
-from twofold.formats import write_tiff
 from twofold.formats.contract import DTYPES, Pixels
 from twofold.formats.facts import ImageError
 from twofold.formats.metadata import Metadata, checked_exif
@@ -140,6 +139,8 @@ def _encode(
         case ".npz":
             np.savez_compressed(file, pixels)
         case ".tif" | ".tiff":
+            from twofold.formats import write_tiff  # its packages take a tenth of a second to import
+
             write_tiff.write(pixels, file, metadata, has_alpha, palette)
         case ".ppm" | ".pgm" | ".pnm":
             _write_pnm(pixels, file)
