@@ -1,4 +1,4 @@
-"""Damaged files of every format: `inspect` and `read_stored` succeed or raise ImageError, in bounded memory.
+"""Damaged files of every format: `inspect`, `read_window` and `read_stored` succeed or raise ImageError, in bounded memory.
 
 `python tests/formats/test_mutations.py COUNT` runs more of them, in child processes that are allowed to crash.
 """
@@ -114,6 +114,10 @@ def mutated(content, other, rng):
     return bytes(data)
 
 
+def window(path):
+    return images.read_window(path, 1, 2, 3, 3)
+
+
 def run(count, first, folder, say=lambda number: None):
     """Read files number `first` to `first + count`; gives how many were read and how many refused."""
     files, found = originals(), [0, 0]
@@ -125,7 +129,7 @@ def run(count, first, folder, say=lambda number: None):
         path = folder / f"x{suffix}"
         path.write_bytes(mutated(content, files[rng.integers(len(files))][1], rng))
         say(number)
-        for look in (images.inspect, images.read_stored):
+        for look in (images.inspect, window, images.read_stored):
             try:
                 look(path)
             except images.ImageError as error:
@@ -157,7 +161,7 @@ def test_mutated_files_are_read_or_refused(tmp_path, monkeypatch):
 
 def main(total):
     """Read `total` files in child processes; print what each found, and which file a crashed one had read last."""
-    sums, crashes = np.zeros(2, int), []
+    sums, most, crashes = np.zeros(2, int), 0, []
     for first in range(0, total, PART):
         count = min(PART, total - first)
         with tempfile.TemporaryDirectory() as folder:
@@ -168,10 +172,10 @@ def main(total):
         if done.returncode:
             crashes.append((done.returncode, lines[-2:], done.stderr[-2000:]))
         else:
-            sums += [int(word) for word in lines[-2].split()[:2]]
-        sys.stdout.write(
-            f"{first + count:,} files: {sums[0]:,} read, {sums[1]:,} refused, crashes: {crashes}\n"
-        )
+            read, refused, memory = (int(word) for word in lines[-2].split()[:3])
+            sums, most = sums + np.array([read, refused]), max(most, memory)
+        words = f"{sums[0]:,} read, {sums[1]:,} refused, at most {most} MiB, crashes: {crashes}"
+        sys.stdout.write(f"{first + count:,} files: {words}\n")
         sys.stdout.flush()
     return len(crashes)
 
@@ -182,8 +186,8 @@ def child(count, first, folder):
         sys.stdout.flush()
 
     read, refused = run(count, first, Path(folder), say)
-    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
-    sys.stdout.write(f"{read} {refused} {most} MiB\n")
+    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+    sys.stdout.write(f"{read} {refused} {memory} MiB\n")
 
 
 if __name__ == "__main__":

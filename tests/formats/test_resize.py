@@ -58,6 +58,16 @@ def test_what_is_transparent_does_not_bleed(dtype):
     assert error.max() <= (1e-5 if dtype == "float32" else 2)
 
 
+@pytest.mark.parametrize("dtype", ["uint8", "uint16"])
+@pytest.mark.parametrize("nearest", [False, True])
+def test_arrays_in_any_order_and_read_only(values, dtype, nearest):
+    plain = values(dtype, (12, 17, 3))
+    turned = np.asfortranarray(plain[::-1])[::-1]
+    turned.flags.writeable = False
+    expected = images.resize(plain, 7, 9, nearest)
+    assert np.array_equal(images.resize(turned, 7, 9, nearest), expected)
+
+
 def test_the_same_size_is_the_same_array(values):
     pixels = values("uint16", (5, 6, 3))
     assert images.resize(pixels, 5, 6) is pixels

@@ -42,6 +42,19 @@ def test_a_format_holds_exactly_what_write_accepts_and_gives_it_back(tmp_path, v
     assert held == sum(len(set(counts) & set(COUNTS)) for counts in HELD[suffix].values()) > 0
 
 
+@pytest.mark.parametrize("suffix", sorted(HELD))
+def test_arrays_in_any_order_and_read_only(tmp_path, values, suffix):
+    for dtype, counts in HELD[suffix].items():
+        channels = next(count for count in (3, 1) if count in counts)
+        plain = values(dtype, (16, 24, channels))
+        images.write(plain, tmp_path / f"plain{suffix}")
+        turned = np.asfortranarray(plain[::-1])[::-1]
+        turned.flags.writeable = False
+        for number, same in enumerate((turned, plain.astype(plain.dtype.newbyteorder(">")))):
+            images.write(same, tmp_path / f"{number}{suffix}")
+            assert (tmp_path / f"{number}{suffix}").read_bytes() == (tmp_path / f"plain{suffix}").read_bytes()
+
+
 def test_other_types_are_refused(tmp_path):
     for dtype in (np.int64, np.uint64, bool, np.complex64):
         with pytest.raises(UsageError, match=r"x.npy: no format holds .*; use uint8, uint16"):

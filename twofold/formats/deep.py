@@ -106,7 +106,8 @@ def _depth_of_jpeg2000(content: bytes) -> Depth | None:
     place = content.find(_SIZ)
     if place < 0:
         raise ImageError("damaged (it holds no codestream); remove it or replace it")
-    (channels,) = struct.unpack_from(">H", content, place + 40)
+    right, bottom, left, top, *_, channels = struct.unpack_from(">8IH", content, place + 8)
+    check_size(right - left, bottom - top, channels, 2)  # those of the container may be others
     parts = [content[place + 42 + 3 * i :][:3] for i in range(min(channels, 5))]
     bits = {(part[0] & 127) + 1 for part in parts}
     if max(bits) <= 8 and not any(part[0] & 128 for part in parts):
@@ -139,6 +140,9 @@ def refuse_by_name(file: BinaryIO) -> None:
         raise ImageError("it is JPEG XL, which is not read; convert it: djxl FILE.jxl FILE.png")
     if content[:3] == b"\xff\xd8\xff" and (bits := _jpeg_bits(content)) > 8:
         raise ImageError(f"it is a JPEG of {bits} bits, which is not read; convert it to TIFF or 16-bit PNG")
+    place = content.find(_SIZ)
+    if place >= 0 and (channels := int.from_bytes(content[place + 40 : place + 42], "big")) > 4:
+        raise ImageError(f"it is JPEG 2000 with {channels} channels, which is not read; convert it to TIFF")
     if content[:4] == b"\x76\x2f\x31\x01" or content[:10] == b"#?RADIANCE":
         raise ImageError(
             "it is a high dynamic range picture, which is not read; convert it to a float32 TIFF"

@@ -8,11 +8,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from PIL import Image, UnidentifiedImageError
 
-from twofold.formats import npy, pictures, tiff
+from twofold.formats import npy, pictures
 from twofold.formats.contract import Contract, Pixels
 from twofold.formats.facts import Facts, ImageError
 from twofold.formats.find import SUFFIXES, Found, find, find_all  # noqa: F401 - other rooms take them from here
@@ -24,6 +24,7 @@ from twofold.formats.values import Uint8, to_float, to_uint8  # noqa: F401
 from twofold.formats.write import best_suffix, holds, write  # noqa: F401
 
 _ARRAYS = (".npy", ".npz")
+_TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 
 
 def read_stored(
@@ -48,7 +49,7 @@ def read_stored(
     with _named_errors(path), path.open("rb") if content is None else BytesIO(content) as file:
         if suffix in _ARRAYS:
             return npy.read(file, layout)
-        return (tiff if _is_tiff(file) else pictures).read(file, suffix, indices)
+        return _module(file).read(file, suffix, indices)
 
 
 def inspect(path: Path | str, layout: Layout = "hwc") -> Facts:
@@ -62,7 +63,7 @@ def inspect(path: Path | str, layout: Layout = "hwc") -> Facts:
     with _named_errors(path), path.open("rb") as file:
         if suffix in _ARRAYS:
             return npy.inspect(file, layout)
-        return (tiff if _is_tiff(file) else pictures).inspect(file, suffix)
+        return _module(file).inspect(file, suffix)
 
 
 def read(path: Path | str, channels: int | None = None, content: bytes | None = None) -> Uint8:
@@ -123,15 +124,20 @@ def read_window(
         part = None
         if path.suffix.lower() == ".npy":
             part = npy.read_window(file, rows, columns, layout)
-        elif _is_tiff(file):
-            part = tiff.read_window(file, rows, columns)
+        elif (module := _module(file)) is not pictures:
+            part = module.read_window(file, rows, columns)
     return read_stored(path, layout=layout).pixels[rows, columns] if part is None else part
 
 
-def _is_tiff(file: BinaryIO) -> bool:
+def _module(file: BinaryIO) -> Any:
+    """The module that reads a file other than an array."""
     prefix = file.read(4)
     file.seek(0)
-    return prefix in tiff.MAGIC
+    if prefix not in _TIFF:
+        return pictures
+    from twofold.formats import tiff  # its packages take a tenth of a second to import
+
+    return tiff
 
 
 @contextmanager

@@ -82,7 +82,9 @@ def _exif(picture: Image.Image) -> bytes:
         block = picture.info.get("exif")
         if isinstance(block, bytes) and block:
             return checked_exif(reset_orientation(b"Exif\0\0" + block.removeprefix(b"Exif\0\0")))
-        return b"" if picture.format == "TIFF" else _written(picture.getexif())
+        return (
+            _written(picture.getexif()) if "Raw profile type exif" in picture.info else b""
+        )  # older PNG files
     except Exception:  # as in `orientation`
         return b""
 

@@ -23,7 +23,9 @@ def resize(pixels: Pixels, height: int, width: int, nearest: bool = False, alpha
     if alpha and not nearest:
         return _resize_with_alpha(pixels, height, width)
     if pixels.dtype == np.uint8:
-        return _interpolated(torch.from_numpy(pixels), height, width, nearest)
+        return _interpolated(
+            torch.from_numpy(np.require(pixels, requirements=["C", "W"])), height, width, nearest
+        )
     wide = np.float64 if nearest or (pixels.dtype.itemsize > 2 and pixels.dtype != np.float32) else np.float32
     resized = _interpolated(torch.from_numpy(pixels.astype(wide)), height, width, nearest)
     return resized.astype(pixels.dtype) if nearest else _inside(resized, pixels)

@@ -19,8 +19,6 @@ from twofold.formats.facts import Facts, ImageError, bits_of, check_size
 from twofold.formats.metadata import Metadata
 from twofold.formats.stored import Stored, highest
 
-MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
-
 _GREY, _COLOURS = (0, 1), {0: 1, 1: 1, 2: 3, 3: 1, 5: 4, 6: 3, 8: 3}
 """Photometric interpretations: MinIsWhite and MinIsBlack; the samples of each that are not extra ones."""
 

@@ -12,7 +12,6 @@ from PIL import Image
 
 from twofold.errors import UsageError
 from twofold.files import replacing
-from twofold.formats import write_tiff
 from twofold.formats.contract import DTYPES, Pixels
 from twofold.formats.facts import ImageError
 from twofold.formats.metadata import Metadata, checked_exif
@@ -92,30 +91,22 @@ def write(
             f"cannot write {path}: {suffix} does not hold {dtype} with {channels} "
             f"channel{'s' * (channels > 1)}; use {best_suffix(dtype, channels)} or .npy"
         )
-    icc = metadata.icc if _fits(metadata.icc, suffix, channels) else b""
-    metadata = metadata._replace(exif=checked_exif(metadata.exif), icc=icc)
+    palette = palette if dtype == "uint8" and channels == 1 else ()
+    pixels = np.ascontiguousarray(pixels, pixels.dtype.newbyteorder("="))
     pixels, has_alpha = _with_alpha(pixels, alpha, suffix)
+    icc = metadata.icc if _fits(metadata.icc, suffix, pixels.shape[2] - has_alpha) else b""
+    metadata = metadata._replace(exif=checked_exif(metadata.exif), icc=icc)
     try:
         with replacing(path) as aside, aside.open("wb") as file:
-            _encode(
-                pixels,
-                file,
-                suffix,
-                metadata,
-                has_alpha,
-                palette if dtype == "uint8" and channels == 1 else (),
-                quality,
-            )
+            _encode(pixels, file, suffix, metadata, has_alpha, palette, quality)
     except (OSError, ValueError, RuntimeError) as error:
         raise ImageError(f"cannot write {path}: {getattr(error, 'strerror', None) or error}") from error
 
 
 def _fits(icc: bytes, suffix: str, channels: int) -> bool:
     """Whether a profile is one of the colours that the file will hold."""
-    grey = channels == 1 and suffix not in (".webp", ".avif")
-    return icc[16:20] == (b"GRAY" if grey else b"RGB ") and (
-        grey or channels in (3, 4) or suffix in (".webp", ".avif")
-    )
+    space = b"GRAY" if channels == 1 and suffix != ".webp" else b"RGB "
+    return icc[16:20] == space and channels in (1, 3, 4)
 
 
 def _with_alpha(pixels: Pixels, alpha: Pixels | None, suffix: str) -> tuple[Pixels, bool]:
@@ -148,6 +139,8 @@ def _encode(
         case ".npz":
             np.savez_compressed(file, pixels)
         case ".tif" | ".tiff":
+            from twofold.formats import write_tiff  # its packages take a tenth of a second to import
+
             write_tiff.write(pixels, file, metadata, has_alpha, palette)
         case ".ppm" | ".pgm" | ".pnm":
             _write_pnm(pixels, file)
@@ -156,14 +149,14 @@ def _encode(
                 imagecodecs.jpeg2k_encode(_flat(pixels), level=0, reversible=True, codecformat=suffix[1:])
             )
         case ".png" if pixels.dtype == np.uint16 and pixels.shape[2] > 1:
-            file.write(_with_chunks(imagecodecs.png_encode(np.ascontiguousarray(pixels)), metadata))
+            file.write(_with_chunks(bytes(imagecodecs.png_encode(pixels)), metadata))
         case _:
             _write_picture(pixels, file, suffix, metadata, palette, quality)
 
 
 def _flat(pixels: Pixels) -> Pixels:
     """One channel as (H, W)."""
-    return np.ascontiguousarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels)
+    return pixels[..., 0] if pixels.shape[2] == 1 else pixels
 
 
 def _write_pnm(pixels: Pixels, file: BinaryIO) -> None:
