@@ -2,6 +2,7 @@ import pytest
 import torch
 
 from twofold.data.augment import Moves, augment
+from twofold.formats.contract import Contract
 
 crops = torch.randint(0, 256, (3, 3, 4, 5), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
 
@@ -48,3 +49,22 @@ def test_alpha_is_neither_jittered_nor_mixed_in():
     result = augment(alpha, Moves(), amounts)
     assert torch.equal(result[:, 3:], augment(crops, Moves(), None)[:, :1])
     assert torch.equal(result[:, :3], augment(crops, Moves(), amounts))
+
+
+def test_vertical_flips_and_quarter_turns():
+    crops = torch.arange(8 * 2 * 5 * 5, dtype=torch.uint8).reshape(8, 2, 5, 5)
+    moves = torch.tensor([[bool(i >> bit & 1) for i in range(8)] for bit in range(3)])
+    result = augment(crops, Moves(None, *moves), None)
+    for i, image in enumerate(augment(crops, Moves(), None)):
+        turned = torch.rot90(
+            image.flip(1) if i & 1 else image, (2 if i & 2 else 0) + (1 if i & 4 else 0), (1, 2)
+        )
+        assert torch.equal(result[i], turned)
+
+
+def test_deep_values_are_mapped_and_jittered_in_the_range_of_the_networks():
+    contract = Contract("int16", 2, (-1000.0,), (1000.0,))
+    crops = torch.tensor([-2000, -1000, 0, 1000]).to(torch.int16).reshape(1, 1, 2, 2).repeat(1, 2, 1, 1)
+    assert augment(crops, Moves(), None, contract)[0, 1].tolist() == [[-1, -1], [0, 1]]
+    brighter = augment(crops, Moves(), torch.tensor([[0.5, 0.0, 0.0]]), contract)
+    assert torch.allclose(brighter[0, 0], torch.tensor([[-1, -1], [0.5, 1]]))

@@ -41,6 +41,23 @@ def test_crop_keeps_the_size_and_none_rounds_it_down(width, height, multiple):
     assert 0 <= height - h < multiple and 0 <= width - w < multiple
 
 
+@given(width=sides, height=sides, size=st.integers(1, 300), room=st.integers(0, 50))
+def test_shortest_brings_the_shorter_side_to_the_load_size(width, height, size, room):
+    settings = DataSettings(size=size, load_size=size + room)
+    h, w = LoadRule(settings, Contract(), 4).shape(width, height)
+    assert min(h, w) == size + room
+    scale = (size + room) / min(width, height)
+    assert abs(h - height * scale) <= 0.5 and abs(w - width * scale) <= 0.5
+
+
+@given(width=sides, height=sides, multiple=st.sampled_from([1, 4, 32]))
+def test_scale_width_gives_whole_images_of_a_multiple(width, height, multiple):
+    settings = DataSettings(size=64, load_size=96, resize="scale-width")
+    h, w = LoadRule(settings, Contract(), multiple).shape(width, height)
+    assert w == 96 and h % multiple == 0 and h >= multiple
+    assert h == multiple or 0 <= round(height * 96 / width) - h < multiple
+
+
 def test_a_store_decodes_what_the_rule_says(fill, small):
     folder = fill("A", 3)
     rule = LoadRule(small(), Contract(), 4)
@@ -52,11 +69,14 @@ def test_a_store_decodes_what_the_rule_says(fill, small):
 
 
 def test_the_key_of_a_rule_holds_what_pixels_depend_on_and_nothing_else():
-    def key(channels=3, multiple=4, **changes):
-        return LoadRule(DataSettings(**changes), Contract(channels=channels), multiple).key()
+    def key(contract=None, channels=3, multiple=4, **changes):
+        return LoadRule(DataSettings(**changes), contract or Contract(channels=channels), multiple).key()
 
     assert key() == key(flip=False, multiple=32, workers=5)
     assert key(resize="crop") == key(resize="crop", size=8)
     different = [key(), key(size=128), key(channels=1), key(resize="crop"), key(resize="none")]
     different += [key(resize="none", multiple=32), key(resize="scale-width-and-crop")]
+    different += [key(resize="scale-width"), key(resize="scale-width", multiple=8), key(layout="chw")]
+    different += [key(contract) for contract in (Contract("uint16"), Contract(icc="srgb"))]
+    assert key(Contract("int16", low=(-5,))) == key(Contract("int16", high=(9,), found="percentiles"))
     assert len({tuple(k) for k in different}) == len(different)

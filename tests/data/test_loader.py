@@ -75,6 +75,17 @@ def test_flip_and_jitter_can_be_off(stores, small):
     assert not same(plain, stream(stores, small(flip=False, jitter=0.5), 6))
 
 
+def test_augmentation_turns_what_the_plain_stream_has(stores, small):
+    plain, changed = stream(stores, small(), 12), stream(stores, small(augment=("vertical", "turns")), 12)
+    seen = set()
+    for k, ((a, _), (turned, _)) in enumerate(zip(plain, changed, strict=True)):
+        place = placement(7, "a", k)
+        a = a.flip(2) if place.upside_down else a
+        assert torch.equal(turned, a.rot90(place.turns, (2, 3)))
+        seen.add((place.upside_down, place.turns))
+    assert len(seen) > 4
+
+
 def test_whole_images_come_one_by_one(fill, small):
     settings = small(resize="none")
     folder = fill("A", 2)
@@ -83,6 +94,14 @@ def test_whole_images_come_one_by_one(fill, small):
     shapes = {tuple(a.shape) for a, _ in stream((store, store), settings, 3)}
     assert shapes == {(1, 3, 16, 20), (1, 3, 16, 28)}
     with pytest.raises(UsageError, match=r"cannot be batched; set training\.batch to 1"):
+        Loader(store, store, settings, 0, batch=2, device=CPU)
+    settings = small(resize="scale-width", load_size=30)
+    store = ImageStore(images.find(folder), LoadRule(settings, Contract(), 4))
+    assert {tuple(a.shape) for a, _ in stream((store, store), settings, 3)} == {
+        (1, 3, 24, 28),
+        (1, 3, 16, 28),
+    }
+    with pytest.raises(UsageError, match=r"whole images \(data\.resize scale-width\) cannot be batched"):
         Loader(store, store, settings, 0, batch=2, device=CPU)
 
 

@@ -33,11 +33,12 @@ def indexed(folders, small, tmp_path):
     return run
 
 
+@pytest.mark.parametrize("augment", [(), ("vertical", "turns")])
 @pytest.mark.parametrize("paired", [False, True])
-def test_a_mask_is_cut_and_mirrored_with_its_image(indexed, folders, paired):
+def test_a_mask_is_cut_mirrored_and_turned_with_its_image(indexed, folders, paired, augment):
     if paired:
         (folders[0] / "2.png").unlink()
-    manifest, settings, _ = indexed(paired=paired)
+    manifest, settings, _ = indexed(paired=paired, augment=augment)
     stores = open_images(Manifest.from_json(manifest.to_json()), settings, print)
     with Loader(stores.a, stores.b, settings, 3, batch=2, device=CPU, paired=paired) as loader:
         seen = 0.0

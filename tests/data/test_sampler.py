@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from twofold.data.sampler import offset, pick, placement
+from twofold.randomness import generator
 
 
 @given(count=st.integers(1, 30), cycle=st.integers(0, 1000), seed=st.integers(0, 2**40))
@@ -43,6 +44,15 @@ def test_placements_are_uniform_and_pure():
     assert np.abs(numbers.mean(0) - 0.5).max() < 0.03
     assert np.abs(np.corrcoef(numbers.T) - np.eye(6)).max() < 0.06
     assert numbers.min() >= 0 and numbers[:, :2].max() < 1
+    assert abs(np.mean([d.upside_down for d in drawn]) - 0.5) < 0.03
+    assert np.abs(np.bincount([d.turns for d in drawn]) / len(drawn) - 0.25).max() < 0.03
+
+
+def test_later_draws_leave_the_earlier_ones_as_they_were():
+    for p in range(20):
+        y, x, flip, *jitter = generator("placement", 1, "a", p).random(6)
+        assert placement(1, "a", p)[:3] == (y, x, flip < 0.5)
+        assert placement(1, "a", p).jitter == tuple(2 * draw - 1 for draw in jitter)
 
 
 @given(room=st.integers(0, 5000), fraction=st.floats(0, 1, exclude_max=True))

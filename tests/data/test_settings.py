@@ -33,11 +33,52 @@ def test_what_is_no_value_is_refused(changes):
         {"lab": True, "direction": "ba"},
         {"lab": True, "jitter": 0.5},
         {"lab": True, "pairs": "halves"},
+        {"load_size": 100, "resize": "resize-and-crop"},
+        {"lab": True, "range_a": (0, 1)},
+        {"labels_b": True, "range_b": "per-channel"},
+        {"augment": ("turns",), "resize": "scale-width"},
     ],
 )
 def test_what_does_not_fit_together_is_refused(changes):
-    with pytest.raises(ValueError, match=r"under the crop|go together|lab"):
+    with pytest.raises(ValueError, match=r"under the crop|go together|lab|square crops"):
         DataSettings(**changes).agree()
+
+
+@pytest.mark.parametrize(
+    ("given", "found"),
+    [
+        ("0 4095", (0.0, 4095.0)),
+        ("-1024, 3071", (-1024.0, 3071.0)),
+        ([0, "0.5"], (0.0, 0.5)),
+        ("per-channel", "per-channel"),
+        (None, None),
+    ],
+)
+def test_ranges_are_read_from_yaml_and_from_text(given, found):
+    assert DataSettings(range_a=given).range_a == found
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ([5, 3], "5 3 is no range: LOW must be under HIGH, both finite"),
+        ("3 3", "3 3 is no range"),
+        (["nan", 3], "nan 3 is no range"),
+        ([0, float("inf")], "0 inf is no range"),
+        (7, "7 is neither LOW HIGH nor per-channel"),
+        ("per-pixel", "per-pixel is neither"),
+        ([1, 2, 3], "1 2 3 is neither"),
+    ],
+)
+def test_what_is_no_range_is_refused(given, message):
+    with pytest.raises(ValidationError, match=message):
+        DataSettings(range_b=given)
+
+
+def test_further_augmentation_is_named():
+    assert DataSettings(augment="vertical turns").augment == ("vertical", "turns")
+    with pytest.raises(ValidationError):
+        DataSettings(augment="upside-down")
 
 
 def test_pairs_may_hold_both_of_what_is_held_out():

@@ -5,7 +5,8 @@ import torch
 import torch.nn.functional as F
 
 from twofold.networks.resnet import ResnetGenerator
-from twofold.training.deterministic import make_reflection_deterministic, mirrored
+from twofold.training.deterministic import MirroringConv2d, make_reflection_deterministic, mirrored
+from twofold.training.float32_layers import keep_last_layer_float32
 
 
 @pytest.mark.parametrize("shape", [(2, 3, 5, 9), (1, 2, 4, 4)])
@@ -38,3 +39,16 @@ def test_a_network_computes_the_same_without_torchs_reflection(antialias, monkey
     )
     torch.testing.assert_close(network(images), expected)
     assert torch.equal(network.features(images, [0])[0], edge) and network.state_dict().keys() == keys
+
+
+def test_a_last_layer_in_float32_stays_so_and_reflects_repeatably():
+    torch.manual_seed(0)
+    network, images = ResnetGenerator(width=2, blocks=1), torch.rand(1, 3, 16, 16)
+    keep_last_layer_float32(network)
+    with torch.autocast("cpu", torch.bfloat16):
+        expected = network(images)
+        make_reflection_deterministic(network)
+        made = network(images)
+    assert isinstance(network.leave[0], MirroringConv2d) and made.dtype == torch.float32
+    torch.testing.assert_close(made, expected)
+    assert network.double()(images.double()).dtype == torch.float64

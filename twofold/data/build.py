@@ -10,7 +10,15 @@ from twofold.data.geometry import LoadRule, Part
 from twofold.data.manifest import Domain, File, Folder, FolderCache, Manifest, mask_rule, masks_of
 from twofold.data.rules import Report
 from twofold.data.sampler import DomainName
-from twofold.data.scan import choose_contract, choose_label_contract, list_files, palette_of, scan, stat_file
+from twofold.data.scan import (
+    choose_contract,
+    choose_label_contract,
+    list_files,
+    palette_of,
+    scan,
+    stat_file,
+    with_layout,
+)
 from twofold.data.settings import DataSettings
 from twofold.errors import UsageError
 from twofold.formats.contract import Contract, Labels
@@ -102,7 +110,8 @@ def read_folders(
     rules.refuse_nesting([folder for folder in given if folder is not None])
     find = _find_pairs if paired else _find_folders
     found: Found = {}  # in the order of `Manifest.folders`
-    for label, own in find(folder_a, folder_b, settings, report).items():
+    for label, listed in find(folder_a, folder_b, settings, report).items():
+        own = [with_layout(folder, settings.layout) for folder in listed]
         rule = _load_rule(label, own, settings, multiple_of)
         found[label] = [(folder, rule) for folder in own]
         for folder in own:
@@ -168,14 +177,13 @@ def find_range(
     Args:
         label: A or B.
         drawn: names of files that are held out, and so do not count.
-
     """
     folders = [(each, folder) for each, own in found.items() for folder, _ in own]
     own = [(folder, read) for (each, folder), read in zip(folders, caches, strict=True) if each == label]
     (folder, read), rule = own[0], found[label][0][1]
-    if rule.contract.is_labels:
+    if rule.contract.is_labels and folder.good:
         return find_labels(label, rule, own, drawn, report)
-    if read.stats is None:
+    if read.stats is None or not folder.good:
         return rule.contract
     wanted = settings.range_a if label == "A" else settings.range_b
     trained = ranges.of_files(folder, read.stats, [file for file in folder.good if file.name not in drawn])

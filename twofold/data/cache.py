@@ -242,7 +242,6 @@ def _read(job: Job, file: File, keep: bool) -> tuple[File, Pixels | None, Pixels
         content = path.read_bytes()
         digest = hashlib.blake2b(content, digest_size=16).hexdigest()
         image = read_part(path, rule, content)
-        refuse_not_finite(path, image)
     except (ImageError, OSError) as error:
         reason = str(error).removeprefix(f"{path}: ")
         return file._replace(hash=digest, width=0, height=0, error=reason), None, None
@@ -254,13 +253,6 @@ def _summary(image: Pixels, name: str, rule: LoadRule) -> Pixels | Seen | None:
     if rule.contract.is_labels:
         return labels.look_at(image, name)
     return ranges.summarise(image) if rule.summarised else None
-
-
-def refuse_not_finite(path: Path, image: Pixels) -> None:
-    """Raise ImageError for NaN and infinite values."""
-    if image.dtype.kind == "f" and not np.isfinite(image).all():
-        bad = np.count_nonzero(~np.isfinite(image).all(axis=2))
-        raise ImageError(f"{path}: {bad:,} pixels are NaN or infinite; replace them by numbers")
 
 
 def hash_file(path: Path) -> str:

@@ -10,8 +10,9 @@ from twofold.data import rules
 from twofold.data.build import find_range, read_folders
 from twofold.data.cache import hash_file
 from twofold.data.geometry import LoadRule, read_part
-from twofold.data.labels import look_like_labels
+from twofold.data.labels import in_words, look_like_labels
 from twofold.data.manifest import Folder
+from twofold.data.ranges import limits
 from twofold.data.rules import Problem
 from twofold.data.scan import list_files
 from twofold.data.settings import DataSettings
@@ -53,7 +54,8 @@ def check(
     problems: list[Problem] = []
     found, caches = read_folders(folder_a, folder_b, uncached, 1, problems.append, paired=settings.paired)
     for label in (label for label in "AB" if label in found):
-        find_range(label, found, caches, frozenset(), settings, problems.append)
+        contract = find_range(label, found, caches, frozenset(), settings, problems.append)
+        found[label] = [(folder, rule._replace(contract=contract)) for folder, rule in found[label]]
     for label, own in found.items():
         if label in "AB" and look_like_labels(samples(*own[0])):
             rules.suggest_labels(label, problems.append)
@@ -87,11 +89,20 @@ def figures(folder: Folder, rule: LoadRule) -> dict[str, Any]:
         "bad": len(folder.files) - len(good),
         "labels": rule.labels,
         "channels": rule.contract.channels,
+        "dtype": rule.contract.dtype,
+        "range": values_in_words(rule),
         "stored_channels": dict(sorted(Counter(facts.channels for facts in folder.facts.values()).items())),
         "smallest": sizes[0],
         "median": sizes[(len(sizes) - 1) // 2],
         "largest": sizes[-1],
     }
+
+
+def values_in_words(rule: LoadRule) -> str:
+    """The range that was found in a set, or its classes."""
+    if rule.contract.labels:
+        return in_words(rule.contract.labels)
+    return limits(rule.contract) if rule.summarised and not rule.labels else ""
 
 
 def sentence(found: dict[str, Any]) -> str:
@@ -103,4 +114,5 @@ def sentence(found: dict[str, Any]) -> str:
     small, middle, large = (f"{w} × {h}" for w, h in (found["smallest"], found["median"], found["largest"]))
     sizes = f"all {small}" if small == large else f"{small} to {large}, median {middle}"
     kind, plural = "label maps" if found["labels"] else "images", "" if channels == 1 else "s"
-    return f"{found['good']:,} {kind}{bad}, {channels} channel{plural}{mixed}, {sizes} px"
+    values = f", {found['dtype']} of {found['range']}" if found["range"] else ""
+    return f"{found['good']:,} {kind}{bad}, {channels} channel{plural}{mixed}{values}, {sizes} px"

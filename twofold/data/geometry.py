@@ -77,7 +77,10 @@ def read_part(path: Path, rule: LoadRule, content: bytes | None = None) -> Pixel
     contract = replace(rule.contract, channels=3) if in_lab else rule.contract
     ids = contract.is_labels and contract.channels == 1
     stored = images.read_stored(path, content, layout=rule.settings.layout, indices=ids)
-    image = images.fit(stored, contract)
+    try:
+        image = images.fit(stored, contract)
+    except images.ImageError as error:
+        raise images.ImageError(f"{path}: {error}") from None
     middle = image.shape[1] // 2
     if rule.part == "left":
         return image[:, :middle]

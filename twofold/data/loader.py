@@ -149,9 +149,11 @@ class Loader(Iterator[TrainingBatch]):
         return Moves(*(chosen if on else None for chosen, on in zip(moves.unbind(0), wanted, strict=True)))
 
     def _finish(self, crops: _Crops, store: ImageStore) -> Tensor:
-        pixels, moves, jitter = (self._on_device(part) for part in crops)
+        here = self.device.type == "mps" and store.contract.dtype != "uint8"  # Apple's GPUs lack some types
+        pixels, moves, jitter = crops if here else (self._on_device(part) for part in crops)
         strength = 0 if store.rule.labels else self.settings.jitter
-        return augment(pixels, self._wanted(moves), jitter * strength if strength else None, store.contract)
+        changes = self._wanted(moves), jitter * strength if strength else None
+        return self._on_device(augment(pixels, *changes, store.contract))
 
 
 def load_plain(store: ImageStore, i: int, size: int | None) -> Tensor:

@@ -1,6 +1,7 @@
 """A first look at a folder: its image files, their headers, and the contract that follows from them."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from twofold.data.settings import DataSettings
 from twofold.errors import UsageError
 from twofold.formats import images
 from twofold.formats.contract import DTYPES, Contract, whole_range
+from twofold.formats.npy import Layout
 from twofold.prefetch import prefetch
 
 
@@ -36,6 +38,18 @@ def scan(
     return Folder(root, tuple(listed), part, suffix, source, facts=facts)
 
 
+def with_layout(folder: Folder, layout: Layout) -> Folder:
+    """A folder whose arrays have their axes in another order than `scan` assumed."""
+    parts = 2 if folder.part in ("left", "right") else 1
+    facts, files = dict(folder.facts), list(folder.files)
+    for place, file in enumerate(files):
+        path = folder.path / file.name
+        if layout != "hwc" and path.suffix.lower() in (".npy", ".npz") and (found := _header(path, layout)):
+            facts[file.name] = found
+            files[place] = file._replace(width=found.width // parts, height=found.height)
+    return replace(folder, files=tuple(files), facts=facts)
+
+
 def list_files(root: Path, suffix: str = "") -> list[File]:
     """Every image file below an absolute folder, with size and time, in natural order; of one suffix if given."""
     found = (path for path in images.find(root) if not suffix or path.suffix.lower() == suffix)
@@ -48,9 +62,9 @@ def stat_file(root: Path, name: str) -> File:
     return File(name, stat.st_size, stat.st_mtime_ns)
 
 
-def _header(path: Path) -> images.Facts | None:
+def _header(path: Path, layout: Layout = "hwc") -> images.Facts | None:
     try:
-        return images.inspect(path)
+        return images.inspect(path, layout)
     except images.ImageError:
         return None
 
@@ -77,7 +91,7 @@ def choose_contract(label: str, folders: Sequence[Folder], settings: DataSetting
         raise UsageError(f"{label}: {next(iter(facts))} holds {dtype}; save it as one of {', '.join(DTYPES)}")
     if first.part in ("lightness", "colour"):
         _refuse_lab(dtype, facts)
-        return Contract(channels=1 if first.part == "lightness" else 2)
+        return Contract(channels=1 if first.part == "lightness" else 2, icc=settings.icc)
     channels = _choose_channels(label, first, dtype) if wanted is None else wanted
     for name, each in facts.items():
         if not _converts(each, channels):

@@ -64,8 +64,10 @@ def from_network(values: Tensor, contract: Contract) -> Tensor:
     return stored.round().clamp(limits.min, limits.max).to(dtype)
 
 
+@lru_cache(maxsize=64)  # making a tensor on a GPU would wait for its earlier work
 def _per_channel(limits: tuple[float, ...], device: torch.device, dtype: torch.dtype) -> Tensor:
-    return torch.tensor(limits, device=device, dtype=dtype)[:, None, None]  # (1 or C, 1, 1)
+    with torch.inference_mode(False):
+        return torch.tensor(limits, device=device, dtype=dtype)[:, None, None]  # (1 or C, 1, 1)
 
 
 # ---- label maps

@@ -4,12 +4,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from twofold.training.float32_layers import Float32Conv2d, InFloat32
+
 
 def make_reflection_deterministic(network: nn.Module) -> None:
     """Let the layers of a network, in place, reflect edges by `mirrored`; the state dict stays as it is."""
     for module in network.modules():
-        if type(module) is nn.Conv2d and module.padding_mode == "reflect":
-            module.__class__ = MirroringConv2d
+        if type(module) in MIRRORING and module.padding_mode == "reflect":
+            module.__class__ = MIRRORING[type(module)]
         elif type(module) is nn.ReflectionPad2d:
             module.__class__ = MirroringPad2d
 
@@ -18,6 +20,16 @@ class MirroringConv2d(nn.Conv2d):
     def forward(self, input: Tensor) -> Tensor:
         padded = mirrored(input, int(self.padding[0]))
         return F.conv2d(padded, self.weight, self.bias, self.stride)
+
+
+class MirroringFloat32Conv2d(InFloat32, MirroringConv2d):
+    pass
+
+
+MIRRORING: dict[type[nn.Module], type[nn.Module]] = {
+    nn.Conv2d: MirroringConv2d,
+    Float32Conv2d: MirroringFloat32Conv2d,
+}
 
 
 class MirroringPad2d(nn.ReflectionPad2d):

@@ -1,21 +1,26 @@
 """The last layer of a generator in float32 under autocast: bf16 has 1,278 levels in [-1, 1], a 12-bit image 4,096."""
 
+import torch
 from torch import Tensor, nn
 
 from twofold.losses.penalties import full_precision
 from twofold.networks.layers import Generator
 
 
-class Float32Conv2d(nn.Conv2d):
+class InFloat32(nn.Module):
+    """Makes the layer behind it in the order of bases compute in float32 at least, whatever autocast says."""
+
     def forward(self, input: Tensor) -> Tensor:
         with full_precision(input.device):
-            return super().forward(input.float())
+            return super().forward(input.to(torch.promote_types(input.dtype, torch.float32)))  # pyright: ignore[reportAttributeAccessIssue]
 
 
-class Float32ConvTranspose2d(nn.ConvTranspose2d):
-    def forward(self, input: Tensor, output_size: list[int] | None = None) -> Tensor:
-        with full_precision(input.device):
-            return super().forward(input.float(), output_size)
+class Float32Conv2d(InFloat32, nn.Conv2d):
+    pass
+
+
+class Float32ConvTranspose2d(InFloat32, nn.ConvTranspose2d):
+    pass
 
 
 FLOAT32: dict[type[nn.Module], type[nn.Module]] = {
