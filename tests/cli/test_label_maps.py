@@ -107,7 +107,9 @@ def test_labels_are_suggested_never_assumed(pairs, call, tiny):
     )
     checked = call("data", "check", "photos", "maps", "--labels-b")
     assert (
-        checked.code == 0 and "6 label maps, 1 channel" in checked.out and "if these are" not in checked.out
+        checked.code == 0
+        and "6 label maps, 1 channel, uint8 of 4 classes: 0, 3, 90, 200" in checked.out
+        and "if these are" not in checked.out
     )
     assert call("data", "check", "photos", "maps", "--labels-a").code == 1
     said = call("train", "photos", "maps", "--out", "run", *tiny(), "--dry-run").out

@@ -196,7 +196,7 @@ def find_range(
     folders = [(each, folder) for each, own in found.items() for folder, _ in own]
     own = [(folder, read) for (each, folder), read in zip(folders, caches, strict=True) if each == label]
     (folder, read), rule = own[0], found[label][0][1]
-    if rule.contract.is_labels:
+    if rule.contract.is_labels and folder.good:
         return find_labels(label, rule, own, drawn, report)
     if read.stats is None or not folder.good:
         return rule.contract

@@ -10,7 +10,7 @@ from twofold.data import halves, rules
 from twofold.data.build import draw_held_out, find_range, read_folders
 from twofold.data.cache import hash_file
 from twofold.data.geometry import LoadRule, read_part
-from twofold.data.labels import look_like_labels
+from twofold.data.labels import in_words, look_like_labels
 from twofold.data.layouts import find_layout, is_split, listed
 from twofold.data.manifest import Folder
 from twofold.data.pairs import LISTS
@@ -149,12 +149,19 @@ def figures(folder: Folder, rule: LoadRule) -> dict[str, Any]:
         "labels": rule.labels,
         "channels": rule.contract.channels,
         "dtype": rule.contract.dtype,
-        "range": limits(rule.contract) if rule.summarised and not rule.labels else "",
+        "range": values_in_words(rule),
         "stored_channels": dict(sorted(Counter(facts.channels for facts in folder.facts.values()).items())),
         "smallest": sizes[0],
         "median": sizes[(len(sizes) - 1) // 2],
         "largest": sizes[-1],
     }
+
+
+def values_in_words(rule: LoadRule) -> str:
+    """The range that was found in a set, or its classes."""
+    if rule.contract.labels:
+        return in_words(rule.contract.labels)
+    return limits(rule.contract) if rule.summarised and not rule.labels else ""
 
 
 def sentence(found: dict[str, Any]) -> str:

@@ -151,10 +151,15 @@ def held_out_only(seen: Mapping[str, Seen], labels: Labels) -> dict[str, list[in
 
 def sentence(contract: Contract, labels: Labels) -> str:
     """One line: "uint8, label maps of 19 classes: 0, 1, 2, … 18"."""
+    onehot = ", a channel for each in the network" if labels.onehot else ""
+    return f"{contract.dtype}, label maps of {in_words(labels)}{onehot}"
+
+
+def in_words(labels: Labels) -> str:
+    """The classes: "19 classes: 0, 1, 2, … 18"."""
     values = [str(each[0]) if len(each) == 1 else hexadecimal(each) for each in labels.values]
     listed = ", ".join(values if len(values) <= 8 else [*values[:3], f"… {values[-1]}"])
-    onehot = ", a channel for each in the network" if labels.onehot else ""
-    return f"{contract.dtype}, label maps of {len(values)} classes: {listed}{onehot}"
+    return f"{len(values)} classes: {listed}"
 
 
 # ---- a suggestion for `data check`

@@ -184,10 +184,11 @@ def check_headers(label: str, folder: Folder, rule: LoadRule, report: Report) ->
             " shortest"
         )
         report(Problem("error", "small", label, what, [file.name for file in small]))
+    ids = rule.contract.is_labels and rule.contract.channels == 1  # a transparent index stays an index
     alpha = f"with alpha: laid over white (data.channels_{label.lower()} 4 keeps alpha)"
     of_kind: tuple[tuple[str, Callable[[Facts], bool], str], ...] = (
         ("animated", lambda facts: facts.frames > 1, "with several frames: only the first is used"),
-        ("alpha", lambda facts: facts.alpha and rule.contract.channels in (1, 3), alpha),
+        ("alpha", lambda facts: facts.alpha and rule.contract.channels in (1, 3) and not ids, alpha),
     )
     for kind, test, words in of_kind:
         if names := [name for name, facts in folder.facts.items() if test(facts)]:

@@ -98,7 +98,7 @@ class Contract:
     @property
     def is_labels(self) -> bool:
         """Whether the values are classes, of which no others may be made; they are in `labels` once they are known."""
-        return self.found == "labels"
+        return self.found == "labels" or self.labels is not None
 
     @property
     def is_deep(self) -> bool:
