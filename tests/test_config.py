@@ -290,6 +290,7 @@ def test_every_free_setting_may_change(stored):
         "data.cache": False,
         "data.cache_dir": Path("/c"),
         "data.verify": "size",
+        **dict.fromkeys(("data.show_a", "data.show_b"), (3, 2, 1)),
         "training.log": ("csv",),
         "machine.device": "cuda",
         "machine.compile": "on",

@@ -95,7 +95,7 @@ def test_every_measure_and_option_is_explained():
     page = (GUIDE / "evaluating.md").read_text(encoding="utf-8")
     for name in get_args(MetricName):
         assert f"`{name}`" in page, name
-    of_train = {"--eval-every", "--early-stop", "--val"}
+    of_train = {"--eval-every", "--early-stop", "--labels-b", "--val"}
     options = set(re.findall(r"`(--[a-z]+(?:-[a-z]+)*)[ `]", page)) - of_train
     known = {f"--{name.replace('_', '-')}" for name in inspect.signature(evaluate).parameters}
     assert {"--features", "--inception", "--lpips", "--paired", "--unpaired"} <= options

@@ -293,7 +293,7 @@ def default_out(overrides: Layer) -> Path:
 
 KINDS = {
     **{"int": "a whole number", "float": "a number", "bool": "true or false", "finite": "a finite number"},
-    **{"model": "a group of settings", "string": "text"},
+    **{"model": "a group of settings", "string": "text", "tuple": "a list"},
 }
 """What a value must be, by the first word of pydantic's error type."""
 
