@@ -85,8 +85,8 @@ class Config(Settings):
         method, room = self.method, ROOMS[self.method]
         if self.b is None and not self.data.paired and not self.data.lab:
             yield (
-                f"{method} takes two folders, `twofold train A B`, or a dataset root that holds trainA and trainB;"
-                f" {self.a} is one folder of images, which --method pix2pix takes if they are pairs"
+                f"{method} takes two folders: `twofold train A B`, or a dataset root with trainA and trainB;"
+                f" {self.a} is one folder, which --method pix2pix takes if it holds pairs"
             )
         if method == "pix2pix" and not self.data.paired:
             yield "pix2pix needs pairs; leave out data.paired, or use --method cyclegan"

@@ -74,7 +74,7 @@ def test_a_root_of_pairs(place, planned, call):
         assert line in result.out
     assert "held out:   4 pairs" in result.out and "test:       4 images in root/test" in result.out
     message = call("train", "root").line
-    assert message.startswith("cyclegan takes two folders, `twofold train A B`, or a dataset root")
+    assert message.startswith("cyclegan takes two folders: `twofold train A B`, or a dataset root")
     assert "--method pix2pix" in message
 
 

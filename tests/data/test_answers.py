@@ -41,7 +41,8 @@ def test_the_marker_names_folders(tmp_path, monkeypatch):
 
 def test_the_built_in_set_carries_it(tmp_path):
     dataset.make(tmp_path / "seasons", 1, 16, 0, lambda _: None)
-    home = shutil.move(tmp_path / "seasons", tmp_path / "elsewhere")
+    home = tmp_path / "elsewhere"
+    shutil.move(tmp_path / "seasons", home)
     for split, answers in (("val", True), ("test", True), ("train", False)):
         assert have_answers(home / f"{split}A", home / f"{split}B") is answers
 

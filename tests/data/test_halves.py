@@ -162,6 +162,17 @@ def test_images_that_show_nothing():
         assert is_pair(np.full((height, width, 1), 7, np.uint8)) is expected
 
 
+def test_large_images_and_values_that_are_no_numbers():
+    rng = np.random.default_rng(0)
+    large = texture(rng, 128, 128).repeat(12, 0).repeat(12, 1)
+    assert is_pair(beside(large, 255 - large)) is True and is_pair(large) is False
+    floats = two_stains(rng).astype(np.float32)
+    floats[5, 7], floats[9, 20], floats[3, 127] = np.nan, np.inf, -np.inf
+    assert is_pair(floats) is True
+    for height, width in ((1, 4000), (16, 4000), (17, 16), (4000, 16), (1200, 64)):
+        is_pair(rng.integers(0, 256, (height, width, 1), dtype=np.uint8))  # of any shape, without a warning
+
+
 def test_a_set_is_judged_as_a_whole(tmp_path):
     rng = np.random.default_rng(0)
     for i in range(30):

@@ -23,7 +23,7 @@ RUN, IMAGES, TRAINING = (Group.create_ordered(title) for title in ("Run", "Image
 
 COMMON = {
     **dict.fromkeys(("method", "preset"), RUN),
-    **dict.fromkeys(("data.size", "data.pairs", "data.direction", "data.val_paired"), IMAGES),
+    **dict.fromkeys(("data.size", "data.pairs", "data.direction"), IMAGES),
     **dict.fromkeys(("training.epochs", "training.decay_epochs", "training.batch", "optim.lr"), TRAINING),
     **dict.fromkeys(("seed", "evaluation.every", "evaluation.patience", "training.log"), TRAINING),
     "machine.device": TRAINING,
@@ -91,7 +91,7 @@ def train(
         out: The run folder; runs/A2B-METHOD if not given.
         resume: The run folder to resume. A and B are needed only if the images were moved.
         val: Folders of held-out images of A and of B (one folder of pairs), or `none` to hold out nothing; those of
-            the dataset root, or a share of A and B, if not given.
+            the dataset root, or a share of A and B, if not given. Add --paired if equal names are pairs.
         dry_run: Print the settings, the images and the memory of the run, and write nothing.
         json: Print one JSON object a line.
     """

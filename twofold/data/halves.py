@@ -23,6 +23,8 @@ ALIGNED, DISTINCT = 0.12, 0.7
 """The edges of both halves of a pair correlate at least so much, and less than this share of it anywhere else."""
 FAINT = 0.02
 """Edges are no more than rounding if they vary less than this share of the image's values."""
+LEAST, ROWS = 16, 512
+"""Images of fewer pixels a side show nothing. Of higher ones, only so many rows are compared."""
 GRID = 96
 """Most cells a side of the grid of edges."""
 
@@ -76,9 +78,10 @@ def is_pair(pixels: NDArray[Any]) -> bool | None:
     across the middle. Without either, an image that is not wider than high is taken for a single one.
     """
     height, width = pixels.shape[:2]
-    if width % 2 or width < 16:
+    if width % 2 or min(height, width) < LEAST:
         return False if width % 2 else None
-    values = pixels.astype(np.float32)
+    rows = pixels[:: max(1, height // ROWS)].astype(np.float64)
+    values = np.nan_to_num(rows, posinf=0, neginf=0)
     steps = abs(np.diff(values, axis=1)).mean((0, 2))
     if has_break(steps):
         return True
@@ -90,7 +93,7 @@ def is_pair(pixels: NDArray[Any]) -> bool | None:
     return False if steps.mean() < SIMILAR * far or width <= height else None
 
 
-def has_break(steps: NDArray[np.float32]) -> bool:
+def has_break(steps: NDArray[np.float64]) -> bool:
     """Whether the columns at the middle differ more than neighbouring columns do anywhere else.
 
     Three steps from column to column are taken together: a seam is blurred where the pair was scaled.
@@ -104,7 +107,7 @@ def has_break(steps: NDArray[np.float32]) -> bool:
     return bool(steps[middle] > SHARPER * np.quantile(others, 0.98) and steps[middle] > 0)
 
 
-def continues(values: NDArray[np.float32], steps: NDArray[np.float32]) -> bool:
+def continues(values: NDArray[np.float64], steps: NDArray[np.float64]) -> bool:
     """Whether a structure crosses the middle: both columns there have much contrast, and hardly differ."""
     middle = len(steps) // 2
     contrast = values.std(0).mean(1)
@@ -116,7 +119,7 @@ def continues(values: NDArray[np.float32], steps: NDArray[np.float32]) -> bool:
     )
 
 
-def are_aligned(left: NDArray[np.float32], right: NDArray[np.float32]) -> bool:
+def are_aligned(left: NDArray[np.float64], right: NDArray[np.float64]) -> bool:
     """Whether the edges of both halves correlate best where one lies exactly over the other."""
     one, other = edges(left), edges(right)
     if one.std() <= FAINT * left.std() or other.std() <= FAINT * right.std():
@@ -129,9 +132,9 @@ def are_aligned(left: NDArray[np.float32], right: NDArray[np.float32]) -> bool:
     return bool(near == found.max() > ALIGNED * one.size * one.std() * other.std() and not repeats)
 
 
-def edges(half: NDArray[np.float32]) -> NDArray[np.float32]:
+def edges(half: NDArray[np.float64]) -> NDArray[np.float64]:
     """The strength of the edges on a grid of at most GRID cells a side, without what whole rows and columns share."""
-    step = min(-(-max(half.shape[:2]) // GRID), *half.shape[:2])
+    step = max(1, min(-(-max(half.shape[:2]) // GRID), min(half.shape[:2]) // 4))
     height, width = (side // step * step for side in half.shape[:2])
     grey = half[:height, :width].mean(2)
     cells = grey.reshape(grey.shape[0] // step, step, grey.shape[1] // step, step).mean((1, 3))
