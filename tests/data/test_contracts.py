@@ -149,7 +149,7 @@ def test_the_check_of_a_folder_without_a_readable_file(folder, small):
         broken = draw("float", 0)
         broken[0] = np.inf
         tifffile.imwrite(path, broken[..., 0])
-    assert [problem.kind for problem in check(a, None, small()).problems][0] == "unreadable"
+    assert check(a, None, small()).problems[0].kind == "unreadable"
 
 
 def test_the_check_names_a_set_without_a_range(folder, small, tmp_path):

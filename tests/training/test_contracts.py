@@ -89,14 +89,16 @@ def test_a_range_on_the_command_line(lab, folders, command, tmp_path, monkeypatc
     ended = command("train", "--resume", tmp_path / "run", "--data.range-a", "0", "9")
     assert ended.code == 2 and "was started with data.range_a = (-1024.0, 3071.0)" in ended.output
     for wrong, message in (
-        (("5", "3"), "--data.range-a: 5.0 3.0 is no range: LOW must be under HIGH"),
-        (("nan", "3"), "--data.range-a: nan 3.0 is no range"),
-        (("all",), "--data.range-a"),
+        (("5", "3"), "--data.range-a: 5 3 is no range: LOW must be under HIGH"),
+        (("nan", "3"), "--data.range-a: nan 3 is no range"),
+        (("all",), "--data.range-a: all is neither LOW HIGH nor per-channel"),
+        (("5", "--seed=1"), "--data.range-a: 5 --seed=1 is neither"),
     ):
         ended = command(*words, "--data.range-a", *wrong)
         assert ended.code == 2 and message in ended.output and ended.output.count("\n") == 1
     monkeypatch.setenv("TWOFOLD_SET_DATA__RANGE_A", "0 4095")
-    ended = command(*words, "--dry-run", f"--out={tmp_path / 'other'}")
+    words[words.index(str(tmp_path / "run"))] = str(tmp_path / "other")
+    ended = command(*words, "--dry-run")
     assert "range_a:\n  - 0.0\n  - 4095.0" in ended.output
 
 

@@ -10,7 +10,7 @@ import cyclopts
 from cyclopts import App, CycloptsError, Parameter, UnknownOptionError
 
 from twofold.cli.help import OneNameFormatter
-from twofold.cli.options import option, with_new_names
+from twofold.cli.options import option, with_joined_ranges, with_new_names
 from twofold.cli.terminal import complain
 from twofold.errors import FAILED, INTERRUPTED, USAGE, TwofoldError
 
@@ -83,7 +83,7 @@ def run(tokens: list[str]) -> int:
     """Run one command and give its exit code: 0 done, 1 failed, 2 usage, 3 some inputs failed, 130 interrupted."""
     tokens = ["train", *tokens] if tokens == ["--help-all"] else tokens or ["--help"]
     if tokens[0] == "train":
-        tokens = with_new_names(tokens, complain)
+        tokens = with_joined_ranges(with_new_names(tokens, complain))
     warnings.filterwarnings("ignore", module=r"PIL\.")  # about broken metadata of images that decode well
     try:
         words = ["--help" if token == "--help-all" else token for token in tokens]

@@ -81,3 +81,27 @@ def with_new_names(tokens: Iterable[str], notify: Callable[[str], None]) -> list
         if name in renamed:
             notify(f"{name} is called {renamed[name]} now")
     return [renamed.get(name, name) + equals + value for name, equals, value in parts]
+
+
+def with_joined_ranges(tokens: Iterable[str]) -> list[str]:
+    """The command line with `--data.range-a 0 4095` as `--data.range-a=0,4095`.
+
+    The value may also be a name, `per-channel`, and cyclopts gives such a setting one word.
+    """
+    words, joined = iter(tokens), []
+    for word in words:
+        name, _, low = word.partition("=")
+        if name in ("--data.range-a", "--data.range-b"):
+            low = low or next(words, "")
+            high = f",{next(words, '')}" if _is_number(low) else ""
+            word = f"{name}={low}{high}"
+        joined.append(word)
+    return joined
+
+
+def _is_number(word: str) -> bool:
+    try:
+        float(word)
+    except ValueError:
+        return False
+    return True

@@ -13,8 +13,12 @@ AugmentName = Literal["vertical", "turns"]
 
 
 def _parted(value: Any) -> Any:
-    """Text as YAML files and the environment may have it, `0 4095` or `vertical, turns`, as a list."""
-    return value.replace(",", " ").split() if isinstance(value, str) else value
+    """`0 4095` or `vertical,turns`, also inside a list, as a list."""
+    if isinstance(value, str):
+        return value.replace(",", " ").split()
+    if isinstance(value, list | tuple):
+        return [part for each in value for part in (_parted(each) if isinstance(each, str) else [each])]
+    return value
 
 
 def _as_range(value: Any) -> Any:
