@@ -58,7 +58,7 @@ def test_command_line_over_environment_over_file_over_preset(tmp_path, monkeypat
     monkeypatch.setenv("TWOFOLD_SET_TRAINING__EMA", "3")
     heard = {}
 
-    def listen(out, overrides, notify, progress):
+    def listen(out, overrides, *_):
         heard.update(overrides)
         return True
 

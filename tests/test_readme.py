@@ -48,6 +48,7 @@ SHORTHAND = {
     "twofold train A B --out RUN": "twofold train horses zebras --out runs/short --dry-run",
     "twofold translate RUN IMAGES -o OUT": "twofold translate runs/h2z photos -o out",
     "twofold doctor RUN": "twofold doctor runs/h2z",
+    "twofold train NEW_A NEW_B --resume RUN": "twofold train horses zebras --resume runs/h2z",
 }
 """Commands of the text with names in capitals, and what they stand for here."""
 

@@ -253,7 +253,12 @@ def resume(stored: Config, overrides: Layer) -> Config:
     Raises:
         UsageError: another override differs from what is stored.
     """
-    always = {"a": stored.a, "b": stored.b, "method": stored.method, "data": {"paired": stored.data.paired}}
+    always = stored.model_dump(
+        include={
+            **dict.fromkeys(("a", "b", "method"), True),
+            **{"data": {"paired", "masks_a", "masks_b"}, "cyclegan": {"mask"}, "cut": {"mask"}},
+        }
+    )
     wanted = dict(flatten(compose(always, overrides).model_dump()))
     kept = dict(flatten(stored.model_dump()))
     changed: dict[str, Any] = {}

@@ -118,3 +118,14 @@ def test_by_size_alone(lab, own, tmp_path, command):
     ended = command(*words, "--data.verify", "size")
     assert ended.code == 0, ended.output
     assert "verify: size" in Run(out).config.read_text()
+
+
+def test_two_processes_go_on_with_moved_images(lab, own, tmp_path):
+    out = tmp_path / "run"
+    first = lab.run(on(own, lab.tokens(out, epochs=1, decay_epochs=0)), ranks=2)
+    assert first.code == [0, 0], first.output
+    places = moved(own, tmp_path)
+    words = ["train", *map(str, places), "--resume", str(out), "--decay-epochs", "1"]
+    ended = lab.run(words, ranks=2)
+    assert ended.code == [0, 0], ended.output
+    assert json.loads(Run(out).data.read_text())["b"]["folder"] == str(places[1])

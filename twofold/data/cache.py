@@ -117,7 +117,7 @@ def _why_no_cache(jobs: Sequence[Job], settings: DataSettings) -> str:
     if needed > limit * 1e9:
         return f"they take {_gb(needed)} decoded, over the cache's {limit:g} GB (data.cache_limit_gb)"
     free = shutil.disk_usage(
-        next(each for each in (folder, *folder.absolute().parents) if each.is_dir())
+        next(each for each in (folder, *folder.absolute().parents) if os.access(each, os.R_OK))
     ).free
     if needed > free / 2:
         return f"they take {_gb(needed)} decoded, over half of the {_gb(free)} free in {folder}"
@@ -225,9 +225,9 @@ def _make_room(folder: Path, wanted: set[Path], excess: float) -> None:
         wanted: caches that stay.
         excess: by how many bytes `wanted` alone would exceed the limit (usually negative).
     """
-    for old in folder.glob("*/pixels.u8"):  # of twofold 0.1
-        shutil.rmtree(old.parent, ignore_errors=True)
-    with suppress(OSError):  # another process may remove files too
+    with suppress(OSError):  # another process may remove files too, or the folder may be read only
+        for old in folder.glob("*/pixels.u8"):  # of twofold 0.1
+            shutil.rmtree(old.parent, ignore_errors=True)
         every = list(folder.glob("*.pixels"))
         for left in (path for path in every if path.name.startswith(".")):
             with suppress(TwofoldError), lock(_lock_of(left), "in use"):
