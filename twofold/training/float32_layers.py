@@ -19,7 +19,7 @@ class Float32Conv2d(InFloat32, nn.Conv2d):
     pass
 
 
-class Float32ConvTranspose2d(InFloat32, nn.ConvTranspose2d):
+class Float32ConvTranspose2d(InFloat32, nn.ConvTranspose2d):  # pyright: ignore[reportIncompatibleMethodOverride]
     pass
 
 
