@@ -17,7 +17,7 @@ def translate(
     out: Annotated[Path, Parameter(name=["--out", "-o"])],
     direction: Direction | None = None,
     at: Scale = "trained",
-    format: Literal["same", "png", "jpg", "webp", "bmp", "tif", "npy", "npz", "ppm", "pgm", "jp2", "avif"]
+    format: Literal["png", "jpg", "webp", "bmp", "tif", "npy", "npz", "ppm", "pgm", "jp2", "avif", "same"]
     | None = None,
     quality: Whole | None = None,
     skip_existing: Flag = False,
