@@ -93,7 +93,16 @@ def make(name: str, out: Path) -> str:
     if not measured.is_file():
         run(*command(name, out))
         run("translate", str(home), str(sources), "-o", str(translated), "--device", "cpu")
-        run("evaluate", str(translated), str(sources), str(answers), *MEASURES, "-o", str(measured))
+        run(
+            "evaluate",
+            str(translated),
+            str(sources),
+            str(answers),
+            "--paired",
+            *MEASURES,
+            "-o",
+            str(measured),
+        )
     seconds = time.process_time() - start
     show(name, sources, translated, answers)
     return f"{name}: {figures(measured)}, {seconds:.0f} CPU seconds"
