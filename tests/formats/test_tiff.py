@@ -225,6 +225,17 @@ def test_limits_hold_before_any_pixel_is_decoded(tmp_path, monkeypatch, values):
             look(tmp_path / "x.tif")
 
 
+def test_a_part_that_claims_more_pixels_than_its_place_is_refused(tmp_path, values):
+    path, pixels = tmp_path / "x.tif", values("uint16", (20, 24, 3))
+    tifffile.imwrite(path, pixels, photometric="rgb", compression="jpeg2000", rowsperstrip=7)
+    assert images.read_stored(path).pixels.shape == (20, 24, 3)
+    content = path.read_bytes()
+    place = content.index(b"\xff\x4f\xff\x51") + 8
+    path.write_bytes(content[:place] + (2**20).to_bytes(4, "big") + content[place + 4 :])
+    with pytest.raises(ImageError, match=r"x.tif: damaged \(a part is larger than its place\)"):
+        images.read_stored(path)
+
+
 @pytest.mark.parametrize("compression", [None, "lzw", "deflate", "zstd"])
 @pytest.mark.parametrize("dtype", ["uint16", "float32"])
 def test_a_truncated_file_is_named(tmp_path, values, compression, dtype):

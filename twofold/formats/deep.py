@@ -106,8 +106,8 @@ def _depth_of_jpeg2000(content: bytes) -> Depth | None:
     place = content.find(_SIZ)
     if place < 0:
         raise ImageError("damaged (it holds no codestream); remove it or replace it")
-    right, bottom, left, top, *_, channels = struct.unpack_from(">8IH", content, place + 8)
-    check_size(right - left, bottom - top, channels, 2)  # those of the container may be others
+    width, height, channels = codestream_size(content[place:])
+    check_size(width, height, channels, 2)  # those of the container may be others
     parts = [content[place + 42 + 3 * i :][:3] for i in range(min(channels, 5))]
     bits = {(part[0] & 127) + 1 for part in parts}
     if max(bits) <= 8 and not any(part[0] & 128 for part in parts):
@@ -117,6 +117,14 @@ def _depth_of_jpeg2000(content: bytes) -> Depth | None:
     signed = bool(parts[0][0] & 128)
     wide = "int" if signed else "uint"
     return Depth(max(bits), channels, f"{wide}{8 if max(bits) <= 8 else 16}")
+
+
+def codestream_size(content: bytes) -> tuple[int, int, int]:
+    """Width, height and channels of a JPEG 2000 codestream; zeros if `content` does not begin with one."""
+    if not content.startswith(_SIZ) or len(content) < 42:
+        return 0, 0, 0
+    right, bottom, left, top, *_, channels = struct.unpack_from(">8IH", content, 8)
+    return right - left, bottom - top, channels
 
 
 def _depth_of_avif(content: bytes, picture: ImageFile) -> Depth | None:

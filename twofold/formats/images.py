@@ -32,7 +32,7 @@ def read_stored(
 ) -> Stored:
     """The first image of a file as it is stored: all channels, the stored type, upright, with its metadata.
 
-    Grey with alpha becomes 4 channels, MinIsWhite is inverted, planes become (H, W, C), values of under 8 bits are
+    Grey with alpha becomes 4 channels, MinIsWhite is inverted in integers, planes become (H, W, C), values of under 8 bits are
     scaled to 0..255, other packed values are unpacked.
 
     Args:

@@ -15,6 +15,7 @@ from PIL import UnidentifiedImageError
 
 from twofold.formats import metadata, npy, pictures
 from twofold.formats.contract import Pixels
+from twofold.formats.deep import codestream_size
 from twofold.formats.facts import Facts, ImageError, bits_of, check_size
 from twofold.formats.metadata import Metadata
 from twofold.formats.stored import Stored, highest
@@ -24,6 +25,7 @@ _GREY, _COLOURS = (0, 1), {0: 1, 1: 1, 2: 3, 3: 1, 5: 4, 6: 3, 8: 3}
 
 _ASSOCIATED, _UNASSOCIATED = 1, 2
 _JPEG = (6, 7, 34892)
+_JPEG_2000 = (33003, 33004, 33005, 34712)
 
 logging.getLogger("tifffile").addHandler(logging.NullHandler())  # else it writes to the terminal
 
@@ -186,8 +188,23 @@ def _check_segments(page: Any) -> None:
         inside = False
     if not inside:
         raise ImageError("damaged (the file is cut off); remove it or replace it")
+    if int(page.compression) in _JPEG_2000:
+        _check_codestreams(page)
     if page.is_tiled:
         check_size(page.tilewidth, page.tilelength, page.samplesperpixel, page.dtype.itemsize)
+
+
+def _check_codestreams(page: Any) -> None:
+    """Refuse JPEG 2000 strips or tiles that claim more pixels than they have room for: their decoder would allocate them."""
+    source = page.parent.filehandle
+    height, width = (
+        (page.tilelength, page.tilewidth) if page.is_tiled else (page.rowsperstrip, page.imagewidth)
+    )
+    for offset in page.dataoffsets:
+        source.seek(offset)
+        found = codestream_size(source.read(64))
+        if found[0] > width or found[1] > height:
+            raise ImageError("damaged (a part is larger than its place); remove it or replace it")
 
 
 def _hwc(array: Any) -> Pixels:
