@@ -76,7 +76,7 @@ def test_a_palette_comes_back_and_the_classes_are_scored_without_options(pairs, 
         with Image.open(f"out/{i}.png") as picture:
             assert picture.mode == "P" and picture.getpalette()[:12] == [part for c in PALETTE for part in c]
         assert known(f"out/{i}.png", range(4))
-    assert call("evaluate", "run", "photos", "maps", "-o", "e.json").code == 0
+    assert call("evaluate", "run", "photos", "maps", "--paired", "-o", "e.json").code == 0
     found = json.loads(Path("e.json").read_text())
     truth = [images.read_stored(f"maps/{i}.png", indices=True).pixels for i in range(6)]
     made = [images.read_stored(f"out/{i}.png", indices=True).pixels for i in range(6)]

@@ -182,7 +182,7 @@ def test_a_run_on_a_root_is_resumed_by_the_same_command(place, call, tiny):
         result = call(*again)
         assert result.code == 0 and "is finished with 3 images" in result.out, result.err
     assert call("train", "root/trainA", "root/trainB", "--out", "run", *tiny()).code == 0
-    place(photo, "other/trainA", "other/trainB")
+    place(photo, "same", "other/trainA", "other/trainB")
     assert "started with" in call("train", "other", "--resume", "run").line
 
 

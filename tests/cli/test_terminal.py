@@ -181,9 +181,8 @@ def test_values_in_words():
     assert terminal.in_words(value) == "a 1, b 1 2.5, c d none, e x"
 
 
-def test_verbs_off_a_terminal_print_a_line_every_ten_seconds(capsys):
-    times = iter([0.0, 4.0, 11.0, 12.0, 20.5, 21.5, 60.0])
-    images = terminal.tracked(iter(range(6)), 6, "translating", clock=lambda: next(times))
+def test_verbs_off_a_terminal_print_a_line_every_ten_seconds():
+    times, lines = iter([0.0, 4.0, 11.0, 12.0, 20.5, 21.5, 60.0]), []
+    images = terminal.with_lines(iter(range(6)), 6, "translating", lines.append, lambda: next(times))
     assert list(images) == list(range(6))
-    captured = capsys.readouterr()
-    assert captured.err == "translating: 2 of 6\ntranslating: 5 of 6\n" and captured.out == ""
+    assert lines == ["translating: 2 of 6, 0:22 left", "translating: 5 of 6, 0:04 left"]

@@ -69,7 +69,7 @@ def home(tmp_path_factory):
 def test_ct_is_measured_in_hounsfield_units(home):
     """PSNR and MAE by numpy; the untouched sources count, because both domains are CT."""
     model = translator(CT, CT)
-    table = evaluate(model, home / "ct", home / "ct2")
+    table = evaluate(model, home / "ct", home / "ct2", paired=True)
     sources, answers = stored(home / "ct"), stored(home / "ct2")
     for row, outputs in zip(table.rows, ([model.array(x) for x in sources], sources), strict=True):
         pairs = [(x.astype(float), y.astype(float)) for x, y in zip(outputs, answers, strict=True)]
@@ -84,7 +84,7 @@ def test_ct_is_measured_in_hounsfield_units(home):
 
 def test_other_units_are_not_compared_with_the_sources(home):
     model = translator(CT, MR)
-    table = evaluate(model, home / "ct", home / "mr")
+    table = evaluate(model, home / "ct", home / "mr", paired=True)
     assert [row.name for row in table.rows] == ["translated"]
     outputs, answers = [model.array(x) for x in stored(home / "ct")], stored(home / "mr")
     mae = np.mean([np.abs(x.astype(int) - y).mean() for x, y in zip(outputs, answers, strict=True)])
@@ -104,7 +104,7 @@ def test_structure_is_compared_within_the_ranges(home):
 def test_the_command_prints_units(home, tmp_path, capsys):
     translator(CT, MR).save(tmp_path / "model.safetensors")
     tokens = [str(tmp_path / "model.safetensors"), str(home / "ct"), str(home / "mr")]
-    assert cli.run(["evaluate", *tokens, "-o", str(tmp_path / "e.json")]) == 0
+    assert cli.run(["evaluate", *tokens, "--paired", "-o", str(tmp_path / "e.json")]) == 0
     shown = " ".join(capsys.readouterr().out.split())
     assert "MAE" in shown and "units of the stored uint16 values" in shown
     assert "MAE" in json.loads((tmp_path / "e.json").read_text())["columns"]
@@ -113,8 +113,8 @@ def test_the_command_prints_units(home, tmp_path, capsys):
 def test_8_bits_have_no_units_unless_they_are_asked_for(tmp_path):
     model = translator(RGB, RGB)
     a, b = (draw(tmp_path / name, RGB, seed) for name, seed in (("a", 1), ("b", 2)))
-    assert "MAE" not in evaluate(model, a, b).rows[0].values
-    table = evaluate(model, a, b, metrics=["mae"])
+    assert "MAE" not in evaluate(model, a, b, paired=True).rows[0].values
+    table = evaluate(model, a, b, metrics=["mae"], paired=True)
     outputs, answers = [model.array(x) for x in stored(a)], stored(b)
     mae = np.mean([np.abs(x.astype(int) - y).mean() for x, y in zip(outputs, answers, strict=True)])
     assert table.rows[0].values["MAE"].value == pytest.approx(mae, rel=1e-9)
@@ -127,7 +127,7 @@ def test_ready_translations_are_measured_in_their_own_units(home, tmp_path):
     for path in (home / "mr").iterdir():
         noise = rng.integers(0, 40, (20, 16)).astype(np.uint16)
         tifffile.imwrite(tmp_path / "made" / path.name, tifffile.imread(path) // 2 + noise)
-    table = evaluate(tmp_path / "made", home / "ct", home / "mr")
+    table = evaluate(tmp_path / "made", home / "ct", home / "mr", paired=True)
     pairs = list(zip(stored(tmp_path / "made"), stored(home / "mr"), strict=True))
     mae = np.mean([np.abs(x.astype(int) - y).mean() for x, y in pairs])
     assert table.rows[0].values["MAE"].value == pytest.approx(mae, rel=1e-9)
@@ -177,7 +177,10 @@ def test_features_need_one_or_three_channels(home, run, scripted, small):
 
 @pytest.mark.parametrize("named", [[3, 2, 99], ["x"], "text", [-1], [True]])
 def test_impossible_channels_in_config_are_ignored(home, run, named):
-    assert evaluate(run(show_a=named), home / "bands", home / "ct", metrics=["psnr"]).sheet is not None
+    assert (
+        evaluate(run(show_a=named), home / "bands", home / "ct", metrics=["psnr"], paired=True).sheet
+        is not None
+    )
 
 
 def test_bad_files_are_named_in_one_line(home, tmp_path):
@@ -187,6 +190,6 @@ def test_bad_files_are_named_in_one_line(home, tmp_path):
         (tmp_path / name).mkdir()
         tifffile.imwrite(tmp_path / name / "x.tif", bad.astype(np.float32))
     with pytest.raises(TwofoldError, match=r"b/x\.tif: .*NaN"):
-        evaluate(translator(floats, floats), tmp_path / "a", tmp_path / "b")
+        evaluate(translator(floats, floats), tmp_path / "a", tmp_path / "b", paired=True)
     with pytest.raises(TwofoldError, match=r"bands/0\.tif: .*13 channels"):
-        evaluate(translator(CT, CT), home / "bands", home / "ct")
+        evaluate(translator(CT, CT), home / "bands", home / "ct", paired=True)

@@ -98,7 +98,7 @@ def test_ct_pairs_train_and_are_evaluated_in_hounsfield_units(tmp_path, capsys):
     assert row["values"]["psnr"] == pytest.approx(psnr_by_hand(run, test), abs=1e-3)
     assert newest_grid(run).shape == (32 * 4, 96, 3)
     capsys.readouterr()
-    assert cli.run(["evaluate", str(run.path), str(test / "A"), str(test / "B")]) == 0
+    assert cli.run(["evaluate", str(run.path), str(test / "A"), str(test / "B"), "--paired"]) == 0
     printed = capsys.readouterr().out
     translator, errors = Translator.load(run.path, device="cpu"), []
     assert translator.source.dtype == translator.target.dtype == "int16"
@@ -173,7 +173,7 @@ def test_a_minute_of_pix2pix_removes_noise_from_ct(tmp_path):
         device="cpu",
         settings=settings,
     )
-    table = evaluate(run.path, test / "A", test / "B")
+    table = evaluate(run.path, test / "A", test / "B", paired=True)
     made, untouched = (row.values["MAE"].value for row in table.rows)
     assert untouched == pytest.approx(80 * (2 / np.pi) ** 0.5, rel=0.05)
     assert made < untouched / 2, (made, untouched)
@@ -211,7 +211,7 @@ def test_12_bits_reach_the_psnr_of_8_bits(tmp_path):
             device="cpu",
             settings=settings,
         )
-        table = evaluate(run.path, test / "A", test / "B", metrics=["psnr", "ssim"])
+        table = evaluate(run.path, test / "A", test / "B", paired=True, metrics=["psnr", "ssim"])
         found[bits] = table.rows[0].values["PSNR (dB)"].value
         if bits == 12:
             translator = Translator.load(run.path, device="cpu")

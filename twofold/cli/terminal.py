@@ -193,7 +193,7 @@ def with_lines(
     for done, item in enumerate(items, 1):
         yield item
         now = clock()
-        if now - last >= EVERY:
+        if now - last >= EVERY and done != total:
             last = now
             left = f" of {total:,}, {time_left(done, total, done / (now - began))} left" if total else ""
             notify(f"{what}: {done:,}{left}")

@@ -84,11 +84,10 @@ def alpha_of(stored: Stored, target: Contract) -> Pixels | None:
 
 
 def metadata_of(stored: Stored, source: Contract, target: Contract) -> Metadata:
-    """The metadata of a source for its translation. `images.fit` converts 8-bit pictures to sRGB, and no others."""
+    """The metadata of a source for its translation."""
     if target.labels:
         return stored.metadata._replace(icc=b"")
-    is_srgb = source.icc == "srgb" and stored.pixels.dtype == np.uint8
-    return stored.metadata.in_srgb() if is_srgb else stored.metadata
+    return images.metadata_of_fitted(stored, source)
 
 
 # ---- arrays and tensors
