@@ -163,10 +163,10 @@ def test_a_long_pass_on_a_terminal_is_a_bar():
 
 def test_lines_of_json_say_the_progress(capsys, monkeypatch):
     monkeypatch.setattr(terminal, "EVERY", 0.0)
-    assert list(Json().track(iter("a"), 1, "reading /a")) == ["a"]
-    assert json.loads(capsys.readouterr().out) == {"say": "reading /a: 1 of 1, 0:00 left"}
-    assert list(terminal.tracked(iter("a"), 1, "reading /a")) == ["a"]
-    assert capsys.readouterr() == ("", "twofold: reading /a: 1 of 1, 0:00 left\n")
+    assert list(Json().track(iter("ab"), 2, "reading /a")) == ["a", "b"]
+    assert json.loads(capsys.readouterr().out) == {"say": "reading /a: 1 of 2, 0:00 left"}
+    assert list(terminal.tracked(iter("ab"), 2, "reading /a")) == ["a", "b"]
+    assert capsys.readouterr() == ("", "twofold: reading /a: 1 of 2, 0:00 left\n")
 
 
 def test_paragraphs_fit_and_keep_long_words_whole(monkeypatch):
