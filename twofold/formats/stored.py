@@ -139,7 +139,8 @@ def _with_same_values(pixels: Pixels, dtype: np.dtype[Any]) -> Pixels:
         fits = fits and bool((converted == pixels).all())
     if not fits:
         raise ImageError(
-            f"it holds {pixels.dtype} values from {low} to {high}, which are not all values of {dtype}"
+            f"it holds {pixels.dtype} values from {low:g} to {high:g}, which are not all values of {dtype}; convert it to"
+            f" {dtype} first"
         )
     return converted
 
