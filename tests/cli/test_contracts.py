@@ -78,3 +78,12 @@ def test_info_says_what_it_takes_and_gives(model, call):
     assert "gives: int16, 1 channel, -1,024…3,071" in text
     facts = json.loads(call("info", model, "--json").out)
     assert facts["source"]["high"] == [4095.0] and facts["geometry"]["load_size"] == 36
+
+
+def test_the_check_takes_the_axes_of_arrays(tmp_path, call):
+    (tmp_path / "x").mkdir()
+    for i in range(3):
+        np.save(tmp_path / "x" / f"{i}.npy", np.full((3, 40, 40), 7 * i, np.uint8))
+    refused = call("data", "check", str(tmp_path / "x"))
+    assert refused.code == 1 and "--data.layout chw" in refused.out.replace("\n   ", " ")
+    assert call("data", "check", str(tmp_path / "x"), "--data.layout", "chw").code == 0

@@ -23,6 +23,7 @@ def check(
     pairs: str | None = None,
     labels_a: Flag = False,
     labels_b: Flag = False,
+    layout: Annotated[Literal["hwc", "chw"], Parameter(name=["--data.layout", "--layout"])] = "hwc",
     test: Annotated[list[Path] | None, Parameter(consume_multiple=True)] = None,
     json: Flag = False,
 ) -> int:
@@ -39,6 +40,7 @@ def check(
         pairs: How one folder holds pairs: halves, or two suffixes such as jpg:png. Default: detected.
         labels_a: A is label maps: find their classes.
         labels_b: B is label maps.
+        layout: Axes of arrays in .npy and .npz files.
         test: Folders of test images, which must not be trained on.
         json: Print JSON.
     """
@@ -46,8 +48,14 @@ def check(
     from twofold.data.rules import Problem
     from twofold.data.settings import DataSettings
 
-    kinds = {"paired": paired or pairs is not None, "labels_a": labels_a, "labels_b": labels_b}
-    settings = DataSettings(size=size, pairs=pairs, **kinds)
+    settings = DataSettings(
+        size=size,
+        paired=paired or pairs is not None,
+        pairs=pairs,
+        labels_a=labels_a,
+        labels_b=labels_b,
+        layout=layout,
+    )
     try:
         checked = checks.check(a, b, settings, test=test or [], track=tracked)
     except UsageError as error:
