@@ -198,7 +198,7 @@ def feature_measure(network: Network, names: Sequence[str], inputs: Inputs) -> M
         real = of_files(inputs.references)
         rows = stacked(network, [*values, real]).astype(np.float64)
         x, y = rows[: -len(real)], rows[-len(real) :]
-        return [kid(x, y) if name == "kid" else fid(x, y, network.name) for name in names]
+        return [kid(x, y) if name == "kid" else fid(x, y) for name in names]
 
     def for_sources() -> Measure:
         """Their features come from the cache."""

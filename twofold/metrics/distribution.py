@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Sequence
+from statistics import NormalDist
 from typing import NamedTuple
 
 import numpy as np
@@ -11,11 +12,17 @@ from twofold.randomness import generator
 
 Float = NDArray[np.float64]
 
-DRAWS, FID_DRAWS = 1000, 40
-"""Bootstrap samples behind the interval of a mean, and of a FID, where each takes a singular value decomposition."""
+DRAWS, FEWEST = 1000, 5
+"""Bootstrap samples behind an interval, and the fewest images that one is given for."""
 
 Z = 1.96
 """Standard deviations of a normal distribution around its middle 95 %."""
+
+EXACT = 512
+"""Up to this rank a FID takes singular values, which keep all digits; above, eigenvalues, six times as fast."""
+
+BLOCK = 2000
+"""Rows of a kernel matrix that KID holds at a time."""
 
 
 class Estimate(NamedTuple):
@@ -33,61 +40,122 @@ def mean_estimate(values: Sequence[float] | Float, *key: int | str) -> Estimate:
 
 
 def bootstrap(statistic: Callable[[Float], float], count: int, *key: int | str) -> Estimate:
-    """A statistic of `count` images and its bootstrap interval (percentiles; Efron & Tibshirani 1993, §13.3).
+    """A statistic of `count` images and its bootstrap interval; no interval for fewer than `FEWEST` images.
+
+    Percentiles of bootstrap samples, expanded as Student's t interval is wider than the normal one, because plain
+    percentiles are too narrow for few images (Hesterberg 2015, arXiv 1411.5279, "expanded percentile").
 
     Args:
         statistic: takes how often each image counts, float64 (count,).
         key: names the random draws.
     """
     value = statistic(np.ones(count))
-    if count < 2 or not math.isfinite(value):
+    if count < FEWEST or not math.isfinite(value):
         return Estimate(value)
     draws = generator("bootstrap", count, *key).multinomial(count, np.full(count, 1 / count), DRAWS)
-    low, high = np.nanpercentile([statistic(counts.astype(np.float64)) for counts in draws], [2.5, 97.5])
+    tail = 100 * NormalDist().cdf(-student_t(count - 1) * math.sqrt(count / (count - 1)))
+    found = [statistic(counts.astype(np.float64)) for counts in draws]
+    low, high = np.nanpercentile(found, [tail, 100 - tail])
     return Estimate(value, float(low), float(high))
 
 
-def fid(x: Float, y: Float, *key: int | str) -> Estimate:
-    """The FID of features (N, D) and (M, D), and an interval from bootstrap samples of both sets.
+def student_t(freedom: int) -> float:
+    """The 97.5 % quantile of Student's t for at least 4 degrees of freedom (Abramowitz & Stegun 1964, 26.7.5)."""
+    terms = (Z**3 + Z) / 4, (5 * Z**5 + 16 * Z**3 + 3 * Z) / 96, (3 * Z**7 + 19 * Z**5 + 17 * Z**3 - 15 * Z) / 384
+    return Z + sum(term / freedom**power for power, term in enumerate(terms, 1))
 
-    A FID is biased upwards, more so with fewer images, and that of a bootstrap sample still more; so only the spread
-    of the samples is used, around the FID of all images. `key` names the random draws.
-    """
-    value = frechet_distance(x, y)
-    if min(len(x), len(y)) < 2:
+
+def difference(one: Estimate, other: Estimate) -> Estimate:
+    """`one` less `other`, both estimated from different draws: half intervals add up in quadrature."""
+    value, halves = one.value - other.value, [half_width(one), half_width(other)]
+    if None in halves or not math.isfinite(value):
         return Estimate(value)
-    rng = generator("bootstrap fid", len(x), len(y), *key)
-    draws = []
-    for _ in range(FID_DRAWS):
-        counts = (rng.multinomial(n, np.full(n, 1 / n)).astype(float) for n in (len(x), len(y)))
-        draws.append(frechet_distance(x, y, *counts))
-    spread = Z * float(np.std(draws, ddof=1))
+    spread = math.hypot(*(half for half in halves if half is not None))
+    return Estimate(value, value - spread, value + spread)
+
+
+def half_width(estimate: Estimate) -> float | None:
+    """Half of the interval; None without one."""
+    low, high = estimate.low, estimate.high
+    return None if low is None or high is None else (high - low) / 2
+
+
+def fid(x: Float, y: Float) -> Estimate:
+    """The FID of features (N, D) and (M, D), and an interval from the influence of each image.
+
+    The interval is for FIDs of as many images. It does not contain the bias: FIDs of few images are too high.
+    """
+    found, of_x, of_y = influences(x, y)
+    fewest = min(len(x), len(y))
+    value = frechet_distance(x, y) if min(fewest, x.shape[1]) <= EXACT else max(0.0, found)
+    if fewest < FEWEST:
+        return Estimate(value)
+    spread = Z * math.sqrt(sum(float(np.square(each).sum()) / len(each) ** 2 for each in (of_x, of_y)))
     return Estimate(value, max(0.0, value - spread), value + spread)
 
 
-def frechet_distance(x: Float, y: Float, count_x: Float | None = None, count_y: Float | None = None) -> float:
+def influences(x: Float, y: Float) -> tuple[float, Float, Float]:
+    """The FID, and by how much it would grow for each image (N,) and (M,) whose weight grows (Hampel 1974).
+
+    The trace of the root of the covariances' product is the sum of the singular values of M = A Yᵀ = U S Vᵀ, where
+    AᵀA is the covariance of the one set and Y the other set's centred rows. The transport map T from one normal
+    distribution to the other has y T yᵀ = Σ_k s_k v_k² for row y of Y, and Σ_k s_k (z · u_k)² for row z A of the
+    other set: T is never computed, and fewer images than features do no harm.
+    """
+    gap = x.mean(0) - y.mean(0)
+    rows_x, rows_y = centred(x), centred(y)
+    a, z = factor(rows_x)
+    product = a @ rows_y.T
+    squares, left = np.linalg.eigh(product @ product.T)
+    kept = squares > 1e-14 * squares[-1]
+    s, left = np.sqrt(squares[kept]), left[:, kept]
+    right = product.T @ left / s
+    value = np.square(gap).sum() + np.square(rows_x).sum() + np.square(rows_y).sum() - 2 * s.sum()
+    of_x = influence(rows_x, left if z is None else z @ left, s, 2 * gap)
+    return float(value), of_x, influence(rows_y, right, s, -2 * gap)
+
+
+def influence(rows: Float, vectors: Float, s: Float, slope: Float) -> Float:
+    """Of each centred row, with the derivative by the mean as `slope`."""
+    found = rows @ slope * math.sqrt(len(rows) - 1)
+    found += (np.square(rows).sum(1) - np.square(vectors) @ s) * (len(rows) - 1)
+    return found - found.mean()
+
+
+def centred(x: Float) -> Float:
+    """Rows (N, D) less their mean, over √(N - 1): RᵀR is the covariance."""
+    return (x - x.mean(0)) / math.sqrt(max(1, len(x) - 1))
+
+
+def factor(rows: Float) -> tuple[Float, Float | None]:
+    """A matrix A of at most D rows with AᵀA = RᵀR, and Z with R = Z A; None for the identity.
+
+    A is R itself with at most as many images as features, else of Cholesky, for which the diagonal is lifted by 1e-12.
+    """
+    if len(rows) <= rows.shape[1]:
+        return rows, None
+    covariance = rows.T @ rows
+    covariance[np.diag_indices_from(covariance)] += 1e-12 * max(np.diag(covariance).mean(), 1e-200)
+    lower = np.linalg.cholesky(covariance)
+    return lower.T, np.linalg.solve(lower, rows.T).T
+
+
+def frechet_distance(x: Float, y: Float) -> float:
     """The squared Fréchet distance of the normal distributions that fit features (N, D) and (M, D).
 
     Heusel et al. 2017 (arXiv 1706.08500), equation 6. With centred rows X and Y, each divided by the root of one
     less than their number, the covariances are XᵀX and YᵀY, and the trace of the root of their product is the sum
     of the singular values of XYᵀ. This is exact with fewer images than features, where the matrix root fails.
-
-    Args:
-        count_x, count_y: how often each row counts; once if not given.
     """
-    (mean_x, left), (mean_y, right) = moments(x, count_x), moments(y, count_y)
+    left, right = short(centred(x)), short(centred(y))
     shared = np.linalg.svd(left @ right.T, compute_uv=False).sum()
-    gap = np.square(mean_x - mean_y).sum()
+    gap = np.square(x.mean(0) - y.mean(0)).sum()
     return float(gap + np.square(left).sum() + np.square(right).sum() - 2 * shared)
 
 
-def moments(x: Float, counts: Float | None) -> tuple[Float, Float]:
-    """The mean (D,) of rows (N, D), and at most D rows R with RᵀR their covariance (divided by N - 1)."""
-    counts = np.ones(len(x)) if counts is None else counts
-    total, drawn = counts.sum(), counts > 0
-    mean = counts @ x / total
-    rows = (x[drawn] - mean) * np.sqrt(counts[drawn] / (total - 1))[:, None]
-    return mean, np.linalg.qr(rows).R if len(rows) > rows.shape[1] else rows
+def short(rows: Float) -> Float:
+    """At most D rows with the same RᵀR."""
+    return np.linalg.qr(rows).R if len(rows) > rows.shape[1] else rows
 
 
 def kid(x: Float, y: Float) -> Estimate:
@@ -95,30 +163,39 @@ def kid(x: Float, y: Float) -> Estimate:
 
     The unbiased estimate of the squared maximum mean discrepancy under the kernel (x·y / D + 1)³ (Bińkowski et al.
     2018, arXiv 1801.01401, §4), over all images at once; the usual mean over random subsets of 1,000 estimates the
-    same. The standard error is the jackknife's, leaving out one image of either set at a time.
+    same. The standard error is the jackknife's, leaving out one image of either set at a time. The kernel matrices
+    are never in memory as a whole: their sums by row are enough.
     """
-    k_xx, k_xy, k_yy = (kernel(*pair) for pair in ((x, x), (x, y), (y, y)))
-    value = float(mean_of_pairs(k_xx) + mean_of_pairs(k_yy) - 2 * k_xy.mean())
-    if min(len(x), len(y)) < 3:
+    own_x, own_y, across_x, across_y = (row_sums(*pair) for pair in ((x, x), (y, y), (x, y), (y, x)))
+    own_x, own_y = own_x - to_itself(x), own_y - to_itself(y)
+    n, m = len(x), len(y)
+    value = float(own_x.sum() / (n * (n - 1)) + own_y.sum() / (m * (m - 1)) - 2 * across_x.sum() / (n * m))
+    if min(n, m) < FEWEST:
         return Estimate(value)
-    spread = Z * math.sqrt(jackknife_variance(k_xx, k_xy) + jackknife_variance(k_yy, k_xy.T))
+    variance = jackknife_variance(own_x, across_x, m) + jackknife_variance(own_y, across_y, n)
+    spread = Z * math.sqrt(variance)
     return Estimate(value, value - spread, value + spread)
 
 
-def kernel(x: Float, y: Float) -> Float:
-    return (x @ y.T / x.shape[1] + 1) ** 3
+def row_sums(x: Float, y: Float) -> Float:
+    """The sums of the kernel matrix (N, M) by row."""
+    blocks = (x[start : start + BLOCK] for start in range(0, len(x), BLOCK))
+    return np.concatenate([((block @ y.T / x.shape[1] + 1) ** 3).sum(1) for block in blocks])
 
 
-def mean_of_pairs(own: Float) -> float:
-    """The mean of a kernel matrix (N, N) over pairs of different images."""
-    n = len(own)
-    return (own.sum() - np.trace(own)) / (n * (n - 1))
+def to_itself(x: Float) -> Float:
+    """The kernel of each row with itself."""
+    return (np.square(x).sum(1) / x.shape[1] + 1) ** 3
 
 
-def jackknife_variance(own: Float, across: Float) -> float:
-    """The variance of a KID over one of its sets, with kernel matrices `own` (N, N) and `across` (N, M)."""
-    n = len(own)
-    inner = own.sum(1) - np.diag(own)
+def jackknife_variance(inner: Float, across: Float, others: int) -> float:
+    """The variance of a KID over one of its sets.
+
+    Args:
+        inner: each image's kernel with the others of its set, summed (N,).
+        across: with the images of the other set (N,), of which there are `others`.
+    """
+    n = len(inner)
     without = (inner.sum() - 2 * inner) / ((n - 1) * (n - 2))  # the mean of pairs without image i
-    without -= 2 * (across.sum() - across.sum(1)) / ((n - 1) * across.shape[1])
+    without -= 2 * (across.sum() - across) / ((n - 1) * others)
     return float((n - 1) / n * np.square(without - without.mean()).sum())
