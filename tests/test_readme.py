@@ -217,7 +217,7 @@ def test_demo(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     printed = capsys.readouterr().out
     for word in ("translated", "colours matched", "untouched", "PSNR", "SSIM", "report.html"):
         assert word in printed
-    assert (tmp_path / "demo/run/evaluation.json").is_file()
+    assert [*tmp_path.glob("demo/run/evaluations/demo-testA-testB-*.json")]
     assert "true winter" in (tmp_path / "demo/run/report.html").read_text()
     assert (
         cli.run(["demo", "--quick", "--out", str(tmp_path / "demo")]) == 0

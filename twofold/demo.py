@@ -5,7 +5,7 @@ from pathlib import Path
 from twofold import config as configs
 from twofold.evaluation.evaluate import evaluate, to_row
 from twofold.evaluation.measures import PSNR, SSIM, Sample
-from twofold.evaluation.table import PICTURE, Table
+from twofold.evaluation.table import Table
 from twofold.formats import images
 from twofold.formats.values import Uint8
 from twofold.metrics.image import match_histogram
@@ -48,7 +48,7 @@ def demonstrate(
     for path in images.find(pictures / "testA"):
         images.write(translator.array(images.read(path, 3)), out / "winter" / path.name)
     table = judge(out / "winter", pictures, quick)
-    table.save(run.evaluation, run.path / PICTURE)
+    table.save_in(run, "demo-testA-testB")
     write_report(run)
     for line in ["", *str(table).splitlines(), "", *what_next(out, run)]:
         notify(line)

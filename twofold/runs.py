@@ -8,13 +8,16 @@ timing.jsonl     seconds and images/s of the same reports; differs from repeat t
 samples/         000004000-ab.webp: rows of source, translation, and back again
 snapshots/       000004000-ab.safetensors: to ship     states/000004000/: to resume
                  best-ab.safetensors: the best so far on held-out images
-evaluation.json  what `evaluate` or the demo measured   report.html
+evaluations/     000004000-ab-testA-testB-20261128-221500.json: what one `evaluate` or the demo measured, and its
+                 picture; evaluation.json of 0.1 is still read     report.html
 """
 
 import json
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from datetime import datetime
+from itertools import chain, count
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol, TypeVar
 
@@ -65,7 +68,7 @@ class Run:
 
     config, data, env = Inside("config.yaml"), Inside("data.json"), Inside("env.json")
     metrics, timing = Inside("metrics.jsonl"), Inside("timing.jsonl")
-    evaluations, evaluation = Inside("evaluations.jsonl"), Inside("evaluation.json")
+    evaluations = Inside("evaluations.jsonl")
     report, lock = Inside("report.html"), Inside("lock")
 
     def sample(self, images: int, direction: str) -> Path:
@@ -91,6 +94,19 @@ class Run:
     def states(self) -> list[tuple[int, Path]]:
         """(images, folder) of every complete state, oldest first; a half-written one has another name."""
         return _numbered(self.path / "states", r"(\d{9,})")
+
+    @property
+    def evaluation(self) -> Path:
+        """The newest file that `evaluate` or the demo wrote; evaluation.json, of 0.1, if there is none."""
+        found = (self.path / "evaluations").glob("*.json")
+        return max(found, key=_written, default=self.path / "evaluation.json")
+
+    def new_evaluation(self, name: str) -> Path:
+        """The JSON file for an evaluation that ends now; no file has this name."""
+        stem = f"{name}-{datetime.now():%Y%m%d-%H%M%S}"
+        names = chain([stem], (f"{stem}-{number}" for number in count(2)))
+        paths = (self.path / "evaluations" / f"{name}.json" for name in names)
+        return next(path for path in paths if not path.exists())
 
     @property
     def exists(self) -> bool:
@@ -127,6 +143,12 @@ class Run:
                 f"{self.path} has chosen no best {direction} snapshot; leave out --best for the newest"
             )
         return self.best(direction)
+
+
+def _written(evaluation: Path) -> tuple[str, int]:
+    """The date at the end of the name, and the number among those of one second."""
+    found = re.search(r"(\d{8}-\d{6})(?:-(\d+))?$", evaluation.stem)
+    return (found[1], int(found[2] or 1)) if found else ("", 0)
 
 
 def _numbered(folder: Path, pattern: str) -> list[tuple[int, Path]]:

@@ -1,6 +1,7 @@
 """`twofold evaluate` end to end: what it finds, what it writes, what it refuses in one line."""
 
 import json
+import re
 import shutil
 
 import numpy as np
@@ -9,6 +10,7 @@ import torch
 
 from twofold.cli import app as cli
 from twofold.data.answers import write_marker
+from twofold.data.cache import hash_file
 from twofold.errors import UsageError
 from twofold.evaluation.evaluate import evaluate
 from twofold.evaluation.features import inception_home
@@ -105,6 +107,7 @@ def test_other_names_leave_the_distribution(call, home, tmp_path, scripted, smal
     code, said, _ = call(*tokens, "-o", tmp_path / "e.json")
     assert code == 0 and "have an answer of the same name" not in said
     assert list(figures(tmp_path / "e.json")) == ["FID (toy)", "KID (toy)", "luminance kept", "edges kept"]
+    assert "alignment needs 32 pixels a side, 0.png has 18×20" in said
     assert "FIDs of 10 images are biased upwards" in json.loads((tmp_path / "e.json").read_text())["note"]
     assert call(*tokens, "--paired")[0] == 2
 
@@ -141,13 +144,16 @@ def test_a_run_has_a_cycle_and_keeps_its_figures(call, home, tmp_path):
     (run / "config.yaml").write_text("format: 1\nmethod: cyclegan\na: A\nb: B\n")
     code, said, _ = call(run, home / "A", home / "B")
     assert code == 0, said
-    found = figures(run / "evaluation.json")
+    (written,) = (run / "evaluations").glob("*.json")
+    assert re.fullmatch(r"000000008-ab-A-B-\d{8}-\d{6}\.json", written.name)
+    found = figures(written)
     assert found["cycle error (of 255)"][0] > 0
     assert {name for name in found if name.startswith("cycle error,")} == {
         *("cycle error, 8 bits", "cycle error, JPEG 75", "cycle error, noise of 2"),
     }
-    assert (run / "evaluation.webp").is_file()
-    assert "The cycle" in json.loads((run / "evaluation.json").read_text())["summary"]
+    document = json.loads(written.read_text())
+    assert "The cycle" in document["summary"]
+    assert (run / document["pictures"][0]["path"]).is_file() and written.with_suffix(".webp").is_file()
     page = (run / "report.html").read_text()
     assert "PSNR (dB)" in page and "data:image/webp" in page
 
@@ -293,7 +299,9 @@ def test_evaluate_from_python(home, tmp_path):
     assert told == ["10 of 10 images have an answer of the same name"]
     assert [row.name for row in table.rows] == ["translated", "untouched"]
     stored = evaluate(home / "model.safetensors", home / "A", home / "B", device="cpu")
-    assert table.to_dict() == stored.to_dict() == json.loads(table.to_json())
+    assert table.to_dict() == json.loads(table.to_json())
+    assert stored.to_dict() == table.to_dict() | {"snapshots": stored.details["snapshots"]}
+    assert stored.details["snapshots"][0]["hash"] == hash_file(home / "model.safetensors")
     best = table.best_row()
     assert best is not None and table.to_dict()["rows"][table.rows.index(best)]["best"]
     header, _, *rows = str(table).splitlines()

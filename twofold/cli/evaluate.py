@@ -1,7 +1,11 @@
 """`twofold evaluate`: its options, its table on the terminal, and the files it writes."""
 
+import re
+import shlex
+import sys
 from collections.abc import Callable
-from pathlib import Path
+from datetime import datetime
+from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
@@ -44,7 +48,7 @@ def evaluate(
         a: Folder of test images of A. With no B: pairs, as a folder of X.jpg with X.png or as a list (.csv,
             .tsv, .jsonl).
         b: Folder of test images of B.
-        out: JSON file to write; evaluation.json in the run's folder if not given.
+        out: JSON file to write; a new file in the run's folder `evaluations` if not given.
         direction: ab or ba; ab if not given. A model file has its own.
         paired: Images of equal names in A and B are answers to each other; if not given, for data sets that
             `twofold data make` has written.
@@ -86,7 +90,7 @@ def evaluate(
         notify=notify,
         track=tracked,
     )
-    written = write(table, Run(model), out)
+    written = write(table, Run(model), out, [each for each in (a, b) if each is not None])
     if json:
         emit(table.to_json())
         return
@@ -110,16 +114,17 @@ def download(notify: Callable[[str], None]) -> None:
     notify(f"written:  {home}")
 
 
-def write(table: "Table", run: Run, out: Path | None) -> Path | None:
+def write(table: "Table", run: Run, out: Path | None, test: list[Path]) -> Path | None:
     """Write the JSON to `out`, or into the run's folder together with its picture and a new report."""
-    from twofold.evaluation.table import PICTURE
     from twofold.reporting.report import write_report
 
+    table.details |= {"command": shlex.join(["twofold", *sys.argv[1:]]), "date": f"{datetime.now().astimezone():%FT%T%z}"}
     if out is None and run.exists:
-        table.save(run.evaluation, run.path / PICTURE)
+        names = [PurePath(each["file"]).stem for each in table.details["snapshots"][:1]]
+        names += [re.sub(r"[^\w.]+", "-", path.resolve().name) for path in test]
+        out = table.save_in(run, "-".join(names))
         write_report(run)
-        return run.evaluation
-    if out is not None:
+    elif out is not None:
         table.save(out)
     return out
 

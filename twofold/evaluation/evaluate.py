@@ -1,16 +1,20 @@
 """`twofold.evaluate`: from a model and two folders of test images to a table. Read `evaluate` from top to bottom."""
 
+import hashlib
+import itertools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from twofold.data import cache
 from twofold.errors import UsageError
 from twofold.evaluation.inputs import Inputs, Item, Model, Notify, find_inputs
 from twofold.evaluation.measures import Measure, Sample
 from twofold.evaluation.reading import read_as
 from twofold.evaluation.selection import choose
-from twofold.evaluation.table import Row, Table, contact_sheet
+from twofold.evaluation.table import Row, Table, contact_sheet, six_digits
+from twofold.evaluation.verdict import differences, verdict
 from twofold.formats.contract import Pixels
 from twofold.formats.values import Uint8
 from twofold.prefetch import prefetch
@@ -50,7 +54,8 @@ def evaluate(
         a, b: folders of test images. Without `b`, `a` holds pairs: a folder of X.jpg with X.png, or a list of pairs.
         paired: whether images of equal names are answers to each other; if None, where a marker of
             the data set says so.
-        metrics: of psnr, ssim, ms-ssim, mae, lpips, labels, fid, clean-fid, kid, structure, cycle; all that apply if None.
+        metrics: of psnr, ssim, ms-ssim, mae, lpips, labels, fid, clean-fid, kid, structure, alignment, cycle; all that
+            apply if None.
         direction: "ab" or "ba"; a run's "ab" if None. A model file has its own.
         at: the scale to translate at, as of `Translator`.
         best: of a run, the best snapshot on held-out images in place of the newest.
@@ -61,7 +66,7 @@ def evaluate(
         track: wraps the images to show progress.
 
     Returns:
-        The table, with a 95 % interval for every value where there are enough images.
+        The table, with a 95 % interval for every value where there are at least 5 images.
 
     Raises:
         UsageError: something is missing or does not fit, or a metric named in `metrics` does not apply.
@@ -89,8 +94,11 @@ def evaluate(
     source, target = inputs.direction.upper()
     columns = [column for measure in measures for column in measure.columns]
     table = Table(f"{source} to {target}, on {len(inputs.items):,} test images", columns, rows, notes=notes)
-    table.summary = gain_in_words(table)
-    table.details = {"direction": inputs.direction, "images": len(inputs.items)}
+    if floors:
+        found = differences(measures, floors, table)
+        table.summary = verdict(columns, found, len(inputs.items))
+        table.details["differences"] = {name: [six_digits(part) for part in each] for name, each in found.items()}
+    table.details |= origin(inputs, a, b, at) | {"per_image": per_image(inputs, measures, floors)}
     for measure in measures:
         measure.complete(table, measure.values)
     table.sheet = contact_sheet(shown)
@@ -99,32 +107,44 @@ def evaluate(
 
 
 def translations(inputs: Inputs, at: At) -> Iterator[Sample]:
-    """Every test image with its translation, made now or read.
+    """Every test image with its translation, made now, neighbours of one size together, or read.
 
     Raises:
         UsageError: a translation and its answer have different sizes.
     """
-    into, out = inputs.source.contract, inputs.target.contract
+    into, out, there = inputs.source.contract, inputs.target.contract, inputs.there
 
     def read(item: Item) -> tuple[Pixels | None, ...]:
         wanted = ((item.source, into), (item.output, out), (item.answer, out))
         return tuple(None if path is None else read_as(path, each, inputs.layout) for path, each in wanted)
 
-    for number, (source, output, answer) in enumerate(prefetch(read, inputs.items, threads=1, depth=3)):
-        if output is None:
-            assert inputs.there is not None and source is not None
-            output = inputs.there.array(source, at)
-        for image in (output, source) if inputs.comparable else (output,):
-            check_size(inputs.items[number], image, answer)
-        yield Sample(number, output if source is None else source, output, answer)
+    most = 1 if there is None else there.batch_size(at)
+    pixels = prefetch(read, inputs.items, threads=1, depth=2 + most)
+    numbers = itertools.count()
+    for _, of_one_size in itertools.groupby(pixels, lambda each: None if each[0] is None else each[0].shape):
+        while batch := [*itertools.islice(of_one_size, most)]:
+            sources = [source for source, output, _ in batch if source is not None and output is None]
+            made = iter(there.arrays(sources, at) if there is not None and sources else [])
+            for source, output, answer in batch:
+                yield checked(inputs, next(numbers), source, next(made) if output is None else output, answer)
 
 
-def check_size(item: Item, output: Pixels | None, answer: Pixels | None) -> None:
-    if output is not None and answer is not None and answer.shape[:2] != output.shape[:2]:
-        (rows, columns), (high, wide) = output.shape[:2], answer.shape[:2]
+def checked(
+    inputs: Inputs, number: int, source: Pixels | None, output: Pixels, answer: Pixels | None
+) -> Sample:
+    item = inputs.items[number]
+    check_size("translation of", item.output or item.source, output, item, answer)
+    if inputs.comparable:
+        check_size("source", item.source, source, item, answer)
+    return Sample(number, output if source is None else source, output, answer)
+
+
+def check_size(kind: str, path: Path | None, image: Pixels | None, item: Item, answer: Pixels | None) -> None:
+    if image is not None and answer is not None and answer.shape[:2] != image.shape[:2]:
+        (rows, columns), (high, wide) = image.shape[:2], answer.shape[:2]
         raise UsageError(
-            f"the translation of {item.output or item.source} has {columns}×{rows} pixels and its answer"
-            f" {item.answer} {wide}×{high}; resize them to one size, or use --unpaired"
+            f"the {kind} {path} has {columns}×{rows} pixels and the answer {item.answer} {wide}×{high}; resize them to"
+            " one size, or use --unpaired"
         )
 
 
@@ -138,13 +158,31 @@ def to_row(name: str, measures: Sequence[Measure]) -> Row:
     return Row(name, {column: found for each in measures for column, found in each.estimates().items()})
 
 
-def gain_in_words(table: Table) -> str:
-    """The gain over the untouched sources, by the first metric that has one."""
-    made = table.rows[0].values
-    before = next((row.values for row in table.rows if row.name == "untouched"), {})
-    for column in table.columns:
-        if column.better and column.name in before:
-            gain = made[column.name].value - before[column.name].value
-            word = "better" if (gain > 0) == (column.better == "higher") else "worse"
-            return f"{column.name}: {gain:+.3g} over the untouched sources, which is {word}."
-    return ""
+def origin(inputs: Inputs, a: str | Path, b: str | Path | None, at: At) -> dict[str, Any]:
+    """What was measured: the snapshots and the test images with their hashes (BLAKE2b, 128 bits), and the scale."""
+    used = sorted({path for item in inputs.items for path in item if path} | {*inputs.references})
+    digest = hashlib.blake2b(digest_size=16)
+    for path in used:
+        digest.update(f"{path.name} {cache.hash_file(path)}\n".encode())
+    return {
+        "direction": inputs.direction,
+        "images": len(inputs.items),
+        "at": at,
+        "snapshots": [{"file": path.name, "hash": cache.hash_file(path)} for path in inputs.snapshots],
+        "test": {"a": str(a), "b": None if b is None else str(b), "hash": digest.hexdigest()},
+    }
+
+
+def per_image(inputs: Inputs, measures: Sequence[Measure], floors: Sequence[Measure]) -> dict[str, Any]:
+    """The names of the test images, and of each row and metric the value of each image."""
+    rows = {
+        name: {
+            column: [six_digits(value) for value in values]
+            for each in row
+            for column, values in each.of_images().items()
+        }
+        for name, row in (("translated", measures), ("untouched", floors))
+        if row
+    }
+    paths = [item.source or item.output for item in inputs.items]
+    return {"names": [path.name for path in paths if path is not None]} | rows

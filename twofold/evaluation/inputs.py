@@ -42,6 +42,7 @@ class Inputs:
         items: the test images, in natural order.
         references: all images of the target domain.
         there, back: the translator, and that of the other direction where the run has one.
+        snapshots: their files, as far as they have files.
         source, target: what the images of the two domains are, and which of their channels are shown.
         metrics: names the user gave; empty for all that apply.
         features: a user's feature network. inception, lpips: files of weights.
@@ -60,6 +61,7 @@ class Inputs:
     features: Path | None = None
     inception: Path | None = None
     lpips: Path | None = None
+    snapshots: Sequence[Path] = ()
 
     @property
     def answered(self) -> bool:
@@ -87,7 +89,13 @@ def find_inputs(
     Raises:
         UsageError: something is missing or does not fit.
     """
-    there, back = load_translators(model, direction, best, device)
+    snapshots = find_snapshots(model, direction, best)
+    if isinstance(model, Translator):
+        there, back = model, None
+    else:
+        ways = (direction, None)
+        loaded = [Translator.load(path, direction=way, device=device) for path, way in zip(snapshots, ways)]
+        there, back = (*loaded, None, None)[:2]
     way = there.header.direction if there else direction or "ab"
     domains = pairs_in(a) if b is None else (by_name(a), by_name(b))
     sources, references = domains if way == "ab" else domains[::-1]
@@ -109,7 +117,8 @@ def find_inputs(
     else:
         contracts = there.source, there.target
     source, target = (View(each, shown(data, side, each)) for side, each in zip(way, contracts, strict=True))
-    return Inputs(way, chosen, list(references.values()), there, back, where, source, target, layout), line
+    found = Inputs(way, chosen, list(references.values()), there, back, where, source, target, layout)
+    return replace(found, snapshots=snapshots), line
 
 
 def shown(data: dict[Any, Any], side: str, contract: Contract) -> list[int]:
@@ -118,19 +127,24 @@ def shown(data: dict[Any, Any], side: str, contract: Contract) -> list[int]:
     return named if all(type(each) is int and 0 <= each < contract.channels for each in named) else []
 
 
-def load_translators(
-    model: Model, direction: str | None, best: bool, device: str
-) -> tuple[Translator | None, Translator | None]:
-    """The translator and that of the other direction; (None, None) for a folder of ready translations."""
+def find_snapshots(model: Model, direction: str | None, best: bool) -> list[Path]:
+    """The model's file and that of the other direction where a run has one; none for ready translations.
+
+    Raises:
+        UsageError: the run has no such snapshot.
+    """
     if isinstance(model, Translator):
-        return model, None
-    run = Run(Path(model))
-    if run.path.is_dir() and not run.exists and not any(run.snapshots(way) for way in DIRECTIONS):
-        return None, None
-    there = Translator.load(run.path, direction=direction, device=device, best=best)
-    way = there.header.direction[::-1]
-    both = run.best(way).is_file() if best else run.snapshots(way)
-    return there, Translator.load(run.path, direction=way, device=device, best=best) if both else None
+        return []
+    path, run = Path(model), Run(Path(model))
+    if not path.is_dir():
+        return [path]
+    if not run.exists and not any(run.snapshots(way) for way in DIRECTIONS):
+        return []
+    way = direction or "ab"
+    back = way[::-1]
+    newest = [run.best_snapshot(way) if best else run.newest_snapshot(way)]
+    has_back = run.best(back).is_file() if best else run.snapshots(back)
+    return newest + ([run.best_snapshot(back) if best else run.newest_snapshot(back)] if has_back else [])
 
 
 def by_name(folder: Path) -> dict[str, Path]:

@@ -1,5 +1,6 @@
 """The measures: each is given one test image after the other, then estimates its columns for one row of the table."""
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -10,15 +11,16 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from twofold.evaluation.cycle import Damage, holds_jpeg, jpeg, no_damage, noise, stored_as, translator_cycle
-from twofold.evaluation.features import Network, features, features_of_files, planes, stacked
+from twofold.evaluation.cycle import CycleError, Damage, holds_jpeg, jpeg, no_damage, noise, stored_as, translator_cycle
+from twofold.evaluation.features import BATCH, Network, features, features_of_files, planes, stacked
 from twofold.evaluation.inputs import Inputs
 from twofold.evaluation.table import Column, Row, Table, six_digits
 from twofold.formats import images
 from twofold.formats.contract import Contract, Labels, Pixels
 from twofold.formats.display import View, scaled
-from twofold.formats.values import UINT8
+from twofold.formats.values import UINT8, Uint8
 from twofold.metrics import labels, lpips
+from twofold.metrics.alignment import edges_moved
 from twofold.metrics.distribution import Estimate, bootstrap, fid, kid, mean_estimate
 from twofold.metrics.image import limits_of, mae, ms_ssim, psnr, ssim
 from twofold.metrics.structure import hides_source, structure_kept
@@ -38,7 +40,7 @@ class Measure:
     """What is measured for one row of the table.
 
     Attributes:
-        value: of one image.
+        value: of one image; None where this image is not measured.
         summarise: from the values of all images, one estimate for each column; the means if None.
         for_sources: makes the same measure for the untouched sources; None if it says nothing about them.
         complete: adds rows, details or sentences to the finished table, from the table and the values.
@@ -57,11 +59,18 @@ class Measure:
 
     def estimates(self) -> dict[str, Estimate]:
         """By the names of the columns."""
-        names = [column.name for column in self.columns]
         if self.summarise is not None:
+            names = [column.name for column in self.columns]
             return dict(zip(names, self.summarise(self.values), strict=True))
-        columns = zip(*self.values, strict=True)
-        return {name: mean_estimate(column, name) for name, column in zip(names, columns, strict=True)}
+        known = {name: [value for value in column if not math.isnan(value)] for name, column in self.of_images().items()}
+        return {name: mean_estimate(column or [math.nan], name) for name, column in known.items()}
+
+    def of_images(self) -> dict[str, list[float]]:
+        """By the names of the columns, the value of each image, NaN where it has none; empty where only sets have."""
+        if self.summarise is not None:
+            return {}
+        rows = [[math.nan] * len(self.columns) if row is None else row for row in self.values]
+        return {column.name: [row[place] for row in rows] for place, column in enumerate(self.columns)}
 
 
 # ---- against the answers
@@ -191,18 +200,32 @@ def feature_measure(network: Network, names: Sequence[str], inputs: Inputs) -> M
     def of_files(paths: Sequence[Path]) -> NDArray[np.float32]:
         return features_of_files(network, paths, inputs.target, inputs.layout, inputs.device)
 
-    def value(sample: Sample) -> NDArray[np.float32]:
-        return features(network, [inputs.target.show(sample.output)], inputs.device)
+    waiting: list[Uint8] = []
+    made: list[NDArray[np.float32]] = []
 
-    def summarise(values: Sequence[NDArray[np.float32]]) -> list[Estimate]:
+    def value(sample: Sample) -> None:
+        waiting.append(inputs.target.show(sample.output))
+        if len(waiting) == BATCH:
+            look()
+
+    def look() -> None:
+        if waiting:
+            made.append(features(network, waiting, inputs.device))
+            waiting.clear()
+
+    def estimates(parts: Sequence[NDArray[np.float32]]) -> list[Estimate]:
         real = of_files(inputs.references)
-        rows = stacked(network, [*values, real]).astype(np.float64)
+        rows = stacked(network, [*parts, real]).astype(np.float64)
         x, y = rows[: -len(real)], rows[-len(real) :]
         return [kid(x, y) if name == "kid" else fid(x, y) for name in names]
 
+    def summarise(_: Sequence[Any]) -> list[Estimate]:
+        look()
+        return estimates(made)
+
     def for_sources() -> Measure:
         """Their features come from the cache."""
-        return Measure(columns, lambda _: None, lambda _: summarise([of_files(inputs.sources)]))
+        return Measure(columns, lambda _: None, lambda _: estimates([of_files(inputs.sources)]))
 
     columns = [Column(f"{LABELS[name]} ({network.name})", "lower") for name in names]
     return Measure(columns, value, summarise, for_sources)
@@ -211,12 +234,47 @@ def feature_measure(network: Network, names: Sequence[str], inputs: Inputs) -> M
 # ---- against the source
 
 
-def structure_measure(inputs: Inputs) -> Measure:
-    def value(sample: Sample) -> tuple[float, float]:
-        pairs = ((inputs.source, sample.source), (inputs.target, sample.output))
-        return structure_kept(*(levels(image, view) for view, image in pairs))
+UNCHANGED = 2.0
+"""A mean change of the pixels below so many levels of 255 cannot be seen."""
 
-    return Measure([Column("luminance kept", ""), Column("edges kept", "")], value)
+
+def structure_measure(inputs: Inputs) -> Measure:
+    """How much of the source the translation keeps; says so where it keeps everything."""
+    changes: list[float] = []
+
+    def value(sample: Sample) -> tuple[float, float]:
+        source, output = in_levels(sample, inputs)
+        if source.shape == output.shape:
+            changes.append(mae(source, output))
+        return structure_kept(source, output)
+
+    def complete(table: Table, values: list[Any]) -> None:
+        if len(changes) == len(values) and np.mean(changes) < UNCHANGED:
+            table.add(
+                f"The translations are copies of their sources: pixels change by {np.mean(changes):.2g} of 255 levels."
+            )
+
+    return Measure([Column("luminance kept", ""), Column("edges kept", "")], value, complete=complete)
+
+
+def alignment_measure(inputs: Inputs) -> Measure:
+    def value(sample: Sample) -> list[float]:
+        return [edges_moved(*in_levels(sample, inputs))]
+
+    def complete(table: Table, values: list[list[float]]) -> None:
+        known = sum(not math.isnan(each) for (each,) in values)
+        if known < len(values):
+            table.notes.append(
+                f"Edges moved: found in {known:,} of {len(values):,} images; the others have too few edges in common"
+                " with their sources."
+            )
+
+    return Measure([Column("edges moved (px)", "lower")], value, complete=complete)
+
+
+def in_levels(sample: Sample, inputs: Inputs) -> tuple[Pixels, Pixels]:
+    """The source and the translation with their ranges as 0..255."""
+    return levels(sample.source, inputs.source), levels(sample.output, inputs.target)
 
 
 def levels(image: Pixels, view: View) -> Pixels:
@@ -240,34 +298,40 @@ def damages(contract: Contract = UINT8) -> dict[Column, Damage]:
     return found | {Column(f"cycle error, noise of {SIGMA:g}", ""): noise(SIGMA)}
 
 
+FEW = 16
+"""Images whose cycle is measured unless the user names this metric: each takes one pass more than it has columns."""
+
+
 def cycle_measure(inputs: Inputs) -> Measure:
     """The cycle's error, as computed and after the translation was stored as an image or took faint noise."""
     there, back = inputs.there, inputs.back
     assert there is not None and back is not None
     chosen, in_jpeg = damages(there.target), holds_jpeg(there.target)
-    judged, kept, harmed = (
-        2,
-        *(("JPEG", "is stored as a JPEG") if in_jpeg else ("faint noise", "has faint noise")),
-    )
-    sizes: list[float] = []
+    kept, harmed = ("JPEG", "is stored as a JPEG") if in_jpeg else ("faint noise", "has faint noise")
+    found: list[list[CycleError]] = []
+    total = len(inputs.items)
+    measured = {*range(total)} if inputs.metrics else {*np.linspace(0, total - 1, min(FEW, total)).round().astype(int)}
 
-    def value(sample: Sample) -> list[float]:
-        found = translator_cycle(sample.source, there, back, [*chosen.values()], sample.number)
-        sizes.append(found[judged].damage)
-        return [each.error for each in found]
+    def value(sample: Sample) -> list[float] | None:
+        if sample.number not in measured:
+            return None
+        found.append(translator_cycle(sample.source, there, back, [*chosen.values()], sample.number))
+        return [each.error for each in found[-1]]
 
-    def complete(table: Table, values: list[list[float]]) -> None:
-        clean, damaged = np.mean(values, 0)[[0, judged]]
-        sentence = f"The cycle survives {kept}: the translation shows what it is rebuilt from."
-        if hides_source(clean, damaged, float(np.mean(sizes))):
-            sentence = (
-                f"The cycle's error rises from {clean:.3g} to {damaged:.3g} levels once the translation {harmed}: the"
-                " networks hide the source in an invisible signal."
+    def complete(table: Table, values: list[Any]) -> None:  # noqa: ARG001
+        (clean, _), _, (damaged, damage), *_ = np.mean(found, 0).tolist()
+        if hides_source(clean, damaged, damage):
+            table.add(
+                f"The cycle's error rises from {clean:.3g} to {damaged:.3g} levels once the translation {harmed}, which"
+                f" itself changes it by only {damage:.2g}: the networks hide the source in an invisible signal."
             )
-        table.summary = f"{table.summary} {sentence}".strip()
+        else:
+            table.add(f"The cycle survives {kept}: no hidden signal found.")
 
     changes = "with 8 bits, JPEG and noise" if in_jpeg else f"stored as {there.target.dtype} and with noise"
     note = f"Cycle errors {changes}: the translation was changed like this before it was translated back."
     if not in_jpeg:
         note += " 255 levels are the whole range of the values."
+    if len(measured) < total:
+        note += f" They are of {len(measured)} of {total:,} images; `--metrics cycle` takes all."
     return Measure([*chosen], value, complete=complete, notes=[note])

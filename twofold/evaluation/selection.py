@@ -12,6 +12,7 @@ from twofold.evaluation.measures import (
     PSNR,
     SSIM,
     Measure,
+    alignment_measure,
     cycle_measure,
     feature_measure,
     label_measure,
@@ -21,6 +22,7 @@ from twofold.evaluation.measures import (
 )
 from twofold.formats import images
 from twofold.metrics import labels
+from twofold.metrics.alignment import SMALLEST
 from twofold.metrics.image import MS_SSIM_SIDE, SSIM_SIDE
 
 FEWEST, MANY = 8, 2000
@@ -66,7 +68,7 @@ def choose(inputs: Inputs) -> tuple[list[Measure], list[str]]:
             raise UsageError(f"{' and '.join(wanted)} cannot be measured: {reason}")
         if not reason:
             measures += metric.make(inputs)
-        elif not missing:
+        elif not missing and f"Left out: {reason}." not in notes:
             notes.append(f"Left out: {reason}.")
     if not measures:
         raise UsageError(
@@ -119,6 +121,27 @@ def picture_answers(inputs: Inputs) -> str:
 def sources(inputs: Inputs) -> str:
     missing = "the ready translations and the images of A have different names"
     return "" if len(inputs.sources) == len(inputs.items) else missing
+
+
+def sizes_of_sources(inputs: Inputs) -> str:
+    """Ready translations must have the sizes of their sources; a model's always have."""
+    for source, output, _ in inputs.items:
+        if source is not None and output is not None:
+            one, other = (images.inspect(path, layout=inputs.layout) for path in (source, output))
+            if (one.width, one.height) != (other.width, other.height):
+                return (
+                    f"structure and alignment need translations of their sources' size, {output.name} has"
+                    f" {other.width}×{other.height} and its source {one.width}×{one.height}"
+                )
+    return ""
+
+
+def large_sources(inputs: Inputs) -> str:
+    for path in inputs.sources:
+        facts = images.inspect(path, layout=inputs.layout)
+        if min(facts.width, facts.height) < SMALLEST:
+            return f"alignment needs {SMALLEST} pixels a side, {path.name} has {facts.width}×{facts.height}"
+    return ""
 
 
 def lpips_weights(inputs: Inputs) -> str:
@@ -201,7 +224,13 @@ METRICS = [
     Metric(("lpips",), lambda inputs: [lpips_measure(inputs)], lpips_weights, picture_answers),
     Metric(("labels",), lambda inputs: [label_measure(inputs)], label_maps),
     Metric(("fid", "clean-fid", "kid"), feature_measures, limit=images_and_weights),
-    Metric(("structure",), lambda inputs: [structure_measure(inputs)], sources),
+    Metric(("structure",), lambda inputs: [structure_measure(inputs)], sources, sizes_of_sources),
+    Metric(
+        ("alignment",),
+        lambda inputs: [alignment_measure(inputs)],
+        sources,
+        lambda inputs: sizes_of_sources(inputs) or large_sources(inputs),
+    ),
     Metric(("cycle",), lambda inputs: [cycle_measure(inputs)], both_directions),
 ]
 """Every metric, in the order of the table's columns."""

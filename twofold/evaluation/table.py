@@ -14,10 +14,7 @@ from twofold.formats import images
 from twofold.formats.values import Uint8
 from twofold.metrics.distribution import Estimate
 from twofold.metrics.labels import to_rgb
-
-PICTURE = "evaluation.webp"
-"""The contact sheet's name in a run folder."""
-
+from twofold.runs import Run
 
 class Column(NamedTuple):
     """One metric's heading."""
@@ -62,7 +59,7 @@ class Table:
     pictures: list[dict[str, str]] = field(default_factory=list)
 
     def to_dict(self) -> dict[str, Any]:
-        """The content of evaluation.json: values that are absent or not finite are None."""
+        """The content of the JSON file: values that are absent or not finite are None."""
         best = self.best_row()
         return {
             "title": self.title,
@@ -88,15 +85,26 @@ class Table:
                 return max(rows, key=lambda row: sign * row.values[column.name].value)
         return None
 
+    def add(self, sentence: str) -> None:
+        """Add a sentence to the summary."""
+        self.summary = f"{self.summary} {sentence}".strip()
+
     def to_json(self) -> str:
         return json.dumps(self.to_dict(), indent=1)
 
-    def save(self, json_file: Path, picture: Path | None = None) -> None:
-        """Write the JSON and, beside it, the contact sheet under the name of `picture`."""
-        if picture is not None and self.sheet is not None:
+    def save(self, file: Path) -> None:
+        """Write the JSON."""
+        write_atomically(file, self.to_json())
+
+    def save_in(self, run: Run, name: str) -> Path:
+        """Write the JSON, and the contact sheet beside it, to a new file of a run whose name begins with `name`."""
+        file = run.new_evaluation(name)
+        if self.sheet is not None:
+            picture = file.with_suffix(".webp")
             images.write(self.sheet, picture)
-            self.pictures = [{"caption": self.caption, "path": picture.name}]
-        write_atomically(json_file, self.to_json())
+            self.pictures = [{"caption": self.caption, "path": picture.relative_to(run.path).as_posix()}]
+        self.save(file)
+        return file
 
     def cells(self) -> list[list[str]]:
         """One line per metric: its name, then each row's value as text."""
