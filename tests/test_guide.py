@@ -80,9 +80,9 @@ def test_evaluating(tmp_path, monkeypatch, capsys):
     assert cli.run(measure) == 0
     printed = capsys.readouterr().out
     shown = page[page.index("    7 of 7 images have") : page.index("Compare with `untouched`")]
-    table, _, rest = shown.partition("    PSNR (dB): +")  # better or worse: another run, another summary
+    table, _, rest = shown.partition("    Against the untouched")  # another run, another verdict
     notes = rest[rest.index("    - ") :]
-    for part in (table, "over the untouched sources, which is", notes):
+    for part in (table, "Against the untouched sources:", notes):
         assert words_of(part) in words_of(printed)
     for name in ("PSNR (dB)", "SSIM"):
         assert figures_of(shown, name)[1] == figures_of(printed, name)[1]  # the untouched sources

@@ -176,7 +176,16 @@ def test_an_evaluation_overwrites_nothing_and_says_what_it_measured(home, tmp_pa
     run_of(tmp_path / "run", None, None)
     monkeypatch.chdir(tmp_path)
     for metrics in (["psnr"], ["ssim"], ["structure", "alignment"]):
-        tokens = ["evaluate", "run", str(home / "A"), str(home / "B"), "--metrics", *metrics, "--at", "native"]
+        tokens = [
+            "evaluate",
+            "run",
+            str(home / "A"),
+            str(home / "B"),
+            "--metrics",
+            *metrics,
+            "--at",
+            "native",
+        ]
         monkeypatch.setattr("sys.argv", ["twofold", *tokens])
         assert cli.run(tokens) == 0
     files = documents(tmp_path / "run")
@@ -188,7 +197,9 @@ def test_an_evaluation_overwrites_nothing_and_says_what_it_measured(home, tmp_pa
     assert newest["snapshots"][0]["file"] == "000000008-ab.safetensors" and newest["snapshots"][0]["hash"]
     assert len(newest["per_image"]["names"]) == COUNT
     assert len(newest["per_image"]["translated"]["edges kept"]) == COUNT
-    one = next(each for each in map(json.loads, (file.read_text() for file in files)) if "SSIM" in each["columns"])
+    one = next(
+        each for each in map(json.loads, (file.read_text() for file in files)) if "SSIM" in each["columns"]
+    )
     value, low, high = one["differences"]["SSIM"]
     assert low <= value <= high
     pairs = zip(one["per_image"]["translated"]["SSIM"], one["per_image"]["untouched"]["SSIM"], strict=True)
@@ -210,7 +221,13 @@ def test_another_test_image_has_another_hash(home, tmp_path):
 def test_the_newest_evaluation_is_found_by_its_name(tmp_path):
     run = Run(tmp_path)
     assert run.evaluation == tmp_path / "evaluation.json"
-    for name in ("b-20260101-000000", "a-20260102-000000", "a-20260102-000000-10", "a-20260102-000000-9", "notes"):
+    for name in (
+        "b-20260101-000000",
+        "a-20260102-000000",
+        "a-20260102-000000-10",
+        "a-20260102-000000-9",
+        "notes",
+    ):
         (tmp_path / "evaluations").mkdir(exist_ok=True)
         (tmp_path / "evaluations" / f"{name}.json").write_text("{}")
     assert run.evaluation.stem == "a-20260102-000000-10"
@@ -233,7 +250,11 @@ def test_translations_of_another_size_have_no_structure(home, tmp_path):
     for path in images.find(home / "B"):
         images.write(images.resize(images.read(path), 40, 48), tmp_path / "B" / path.name)
     tokens = (tmp_path / "made", home / "A", tmp_path / "B")
-    with pytest.raises(UsageError, match=r"structure cannot be measured: .* 00\.png has 48×40 and its source 64×64"):
+    with pytest.raises(
+        UsageError, match=r"structure cannot be measured: .* 00\.png has 48×40 and its source 64×64"
+    ):
         evaluate(*tokens, metrics=["structure"], paired=False)
-    with pytest.raises(UsageError, match=r"the source .*A/00\.png has 64×64 pixels and the answer .*B/00\.png 48×40"):
+    with pytest.raises(
+        UsageError, match=r"the source .*A/00\.png has 64×64 pixels and the answer .*B/00\.png 48×40"
+    ):
         evaluate(*tokens, metrics=["psnr"], paired=True)

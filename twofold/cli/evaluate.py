@@ -118,7 +118,10 @@ def write(table: "Table", run: Run, out: Path | None, test: list[Path]) -> Path 
     """Write the JSON to `out`, or into the run's folder together with its picture and a new report."""
     from twofold.reporting.report import write_report
 
-    table.details |= {"command": shlex.join(["twofold", *sys.argv[1:]]), "date": f"{datetime.now().astimezone():%FT%T%z}"}
+    table.details |= {
+        "command": shlex.join(["twofold", *sys.argv[1:]]),
+        "date": f"{datetime.now().astimezone():%FT%T%z}",
+    }
     if out is None and run.exists:
         names = [PurePath(each["file"]).stem for each in table.details["snapshots"][:1]]
         names += [re.sub(r"[^\w.]+", "-", path.resolve().name) for path in test]

@@ -97,7 +97,9 @@ def evaluate(
     if floors:
         found = differences(measures, floors, table)
         table.summary = verdict(columns, found, len(inputs.items))
-        table.details["differences"] = {name: [six_digits(part) for part in each] for name, each in found.items()}
+        table.details["differences"] = {
+            name: [six_digits(part) for part in each] for name, each in found.items()
+        }
     table.details |= origin(inputs, a, b, at) | {"per_image": per_image(inputs, measures, floors)}
     for measure in measures:
         measure.complete(table, measure.values)

@@ -93,8 +93,11 @@ def find_inputs(
     if isinstance(model, Translator):
         there, back = model, None
     else:
-        ways = (direction, None)
-        loaded = [Translator.load(path, direction=way, device=device) for path, way in zip(snapshots, ways)]
+        ways = [direction, None][: len(snapshots)]
+        loaded = [
+            Translator.load(path, direction=way, device=device)
+            for path, way in zip(snapshots, ways, strict=True)
+        ]
         there, back = (*loaded, None, None)[:2]
     way = there.header.direction if there else direction or "ab"
     domains = pairs_in(a) if b is None else (by_name(a), by_name(b))

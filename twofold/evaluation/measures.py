@@ -11,7 +11,16 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from twofold.evaluation.cycle import CycleError, Damage, holds_jpeg, jpeg, no_damage, noise, stored_as, translator_cycle
+from twofold.evaluation.cycle import (
+    CycleError,
+    Damage,
+    holds_jpeg,
+    jpeg,
+    no_damage,
+    noise,
+    stored_as,
+    translator_cycle,
+)
 from twofold.evaluation.features import BATCH, Network, features, features_of_files, planes, stacked
 from twofold.evaluation.inputs import Inputs
 from twofold.evaluation.table import Column, Row, Table, six_digits
@@ -62,7 +71,10 @@ class Measure:
         if self.summarise is not None:
             names = [column.name for column in self.columns]
             return dict(zip(names, self.summarise(self.values), strict=True))
-        known = {name: [value for value in column if not math.isnan(value)] for name, column in self.of_images().items()}
+        known = {
+            name: [value for value in column if not math.isnan(value)]
+            for name, column in self.of_images().items()
+        }
         return {name: mean_estimate(column or [math.nan], name) for name, column in known.items()}
 
     def of_images(self) -> dict[str, list[float]]:
@@ -310,7 +322,11 @@ def cycle_measure(inputs: Inputs) -> Measure:
     kept, harmed = ("JPEG", "is stored as a JPEG") if in_jpeg else ("faint noise", "has faint noise")
     found: list[list[CycleError]] = []
     total = len(inputs.items)
-    measured = {*range(total)} if inputs.metrics else {*np.linspace(0, total - 1, min(FEW, total)).round().astype(int)}
+    measured = (
+        {*range(total)}
+        if inputs.metrics
+        else {*np.linspace(0, total - 1, min(FEW, total)).round().astype(int)}
+    )
 
     def value(sample: Sample) -> list[float] | None:
         if sample.number not in measured:

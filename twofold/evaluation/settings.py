@@ -7,8 +7,18 @@ from pydantic import BaseModel, ConfigDict, Field
 from twofold.data.settings import AbsolutePath
 
 MetricName = Literal[
-    *("psnr", "ssim", "ms-ssim", "mae", "lpips", "labels", "fid", "clean-fid", "kid"),
-    *("structure", "alignment", "cycle"),
+    "psnr",
+    "ssim",
+    "ms-ssim",
+    "mae",
+    "lpips",
+    "labels",
+    "fid",
+    "clean-fid",
+    "kid",
+    "structure",
+    "alignment",
+    "cycle",
 ]
 
 HeldOutMetric = Literal["auto", "psnr", "ssim", "kid", "none"]

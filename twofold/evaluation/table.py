@@ -16,6 +16,7 @@ from twofold.metrics.distribution import Estimate
 from twofold.metrics.labels import to_rgb
 from twofold.runs import Run
 
+
 class Column(NamedTuple):
     """One metric's heading."""
 

@@ -13,7 +13,9 @@ from twofold.metrics.distribution import FEWEST, Estimate, difference, mean_esti
 def differences(measures: Sequence[Measure], floors: Sequence[Measure], table: Table) -> dict[str, Estimate]:
     """Translated less untouched, by column. Values of images are compared image by image, those of sets by interval."""
     made, before = (each.values for each in table.rows[:2])
-    one, other = ({name: of for each in rows for name, of in each.of_images().items()} for rows in (measures, floors))
+    one, other = (
+        {name: of for each in rows for name, of in each.of_images().items()} for rows in (measures, floors)
+    )
     found = {}
     for column in table.columns:
         name = column.name

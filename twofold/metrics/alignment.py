@@ -55,7 +55,7 @@ def shift_of_block(x: Float, y: Float, top: int, left: int, side: int) -> tuple[
     window = np.hanning(side + 1)[:-1]
     window = window[:, None] * window
     block = x[top : top + side, left : left + side]
-    moved_by = (0, 0)
+    moved_by, total = (0, 0), (0.0, 0.0)
     for _ in range(2):
         high = min(max(top + moved_by[0], 0), y.shape[0] - side)
         wide = min(max(left + moved_by[1], 0), y.shape[1] - side)

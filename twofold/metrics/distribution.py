@@ -61,7 +61,11 @@ def bootstrap(statistic: Callable[[Float], float], count: int, *key: int | str) 
 
 def student_t(freedom: int) -> float:
     """The 97.5 % quantile of Student's t for at least 4 degrees of freedom (Abramowitz & Stegun 1964, 26.7.5)."""
-    terms = (Z**3 + Z) / 4, (5 * Z**5 + 16 * Z**3 + 3 * Z) / 96, (3 * Z**7 + 19 * Z**5 + 17 * Z**3 - 15 * Z) / 384
+    terms = (
+        (Z**3 + Z) / 4,
+        (5 * Z**5 + 16 * Z**3 + 3 * Z) / 96,
+        (3 * Z**7 + 19 * Z**5 + 17 * Z**3 - 15 * Z) / 384,
+    )
     return Z + sum(term / freedom**power for power, term in enumerate(terms, 1))
 
 
@@ -137,7 +141,7 @@ def factor(rows: Float) -> tuple[Float, Float | None]:
     covariance = rows.T @ rows
     covariance[np.diag_indices_from(covariance)] += 1e-12 * max(np.diag(covariance).mean(), 1e-200)
     lower = np.linalg.cholesky(covariance)
-    return lower.T, np.linalg.solve(lower, rows.T).T
+    return lower.T.astype(np.float64), np.linalg.solve(lower, rows.T).T.astype(np.float64)
 
 
 def frechet_distance(x: Float, y: Float) -> float:
