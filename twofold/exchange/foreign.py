@@ -11,7 +11,7 @@ from twofold.errors import TwofoldError
 
 Kind = Literal["resnet", "unet"]
 
-BLOCK = re.compile(r"(model\.\d+)\.[A-Za-z]\w*\.(?=\d+\.)")
+BLOCK = re.compile(r"(model\.\d{1,6})\.[A-Za-z]\w*\.(?=\d+\.)")
 """The start of a key in a residual block; the original calls its layers `conv_block`, PyTorch-GAN `block`."""
 
 OTHERS = {
@@ -122,7 +122,7 @@ def plain_weights(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
                 weights[f"{layer}.weight"] = torch._weight_norm(v.float(), tensor.float())
             elif entry not in ("weight_u", "weight_v"):
                 weights[name] = tensor
-        except RuntimeError as error:  # a shape is wrong
+        except (RuntimeError, ValueError, IndexError) as error:  # a shape is wrong
             raise TwofoldError(f"the norm of the weight {layer:.60} does not fit it; copy the file again") from error
     return weights
 

@@ -106,16 +106,16 @@ def discriminator_from_original(state: Mapping[str, Tensor]) -> Discriminator:
 
 
 def resnet_for(state: Mapping[str, Tensor]) -> ResnetGenerator:
-    first_convs = (re.match(r"model\.(\d+)\.conv_block\.1\.weight", name) for name in state)
+    first_convs = (re.match(r"model\.(\d{1,6})\.conv_block\.1\.weight", name) for name in state)
     first, *others = sorted(int(found[1]) for found in first_convs if found)
     last = (others or [first])[-1]
     width, in_channels = channels(state, "model.1.weight")
     antialias, upsample = "model.7.filt" in state, resnet_upsample(state, last + 1)
     halvings = (first - 4) // (3 + antialias)
+    check_allowed(blocks=last - first + 1, halvings=halvings)
     leave = last + halvings * (3 + (upsample != "transposed")) + 2
     out_channels, _ = channels(state, f"model.{leave}.weight")
     second = state.get(f"model.{first}.conv_block.6.weight")  # a convolution only if dropout stands before it
-    check_allowed(blocks=last - first + 1, halvings=halvings, channels=max(width, in_channels, out_channels))
     with torch.device("meta"):
         return ResnetGenerator(
             in_channels,
@@ -143,22 +143,20 @@ def unet_for(state: Mapping[str, Tensor], dropout: bool) -> UnetGenerator:
         depth += 1
     width, in_channels = channels(state, "model.model.0.weight")
     _, out_channels = channels(state, "model.model.3.weight")
-    check_allowed(depth=depth, channels=max(width, in_channels, out_channels))
+    check_allowed(depth=depth)
     inner = f"{unet_level(1)}.2" if depth > 2 else f"{unet_level(1)}.4"
     norm = infer_norm(state, "model.model.0", inner)
     with torch.device("meta"):
         return UnetGenerator(in_channels, out_channels, width, depth, norm=norm, dropout=dropout)
 
 
-def check_allowed(channels: int, **counts: int) -> None:
+def check_allowed(**counts: int) -> None:
     """Refuse what no model file may hold, before a network of that size is built."""
     for name, count in counts.items():
         if count not in ALLOWED[name]:
             raise TwofoldError(
                 f"the file looks like a generator with {name}: {count}, which twofold does not have; or it is incomplete"
             )
-    if channels > LARGEST:
-        raise TwofoldError(f"a generator has at most {LARGEST} channels, not {channels}; is the file damaged?")
 
 
 def with_fitting_biases(network: nn.Module, state: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -214,6 +212,8 @@ def channels(state: Mapping[str, Tensor], name: str) -> tuple[int, int]:
     weight = state.get(name)
     if weight is None or weight.ndim != 4 or weight.numel() == 0:
         raise TwofoldError(f"the file is incomplete: {name} is missing or not a convolution's; copy it again")
+    if max(weight.shape) > LARGEST:
+        raise TwofoldError(f"a convolution has at most {LARGEST} channels; {name} has {max(weight.shape)}")
     return weight.shape[0], weight.shape[1]
 
 
