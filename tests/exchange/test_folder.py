@@ -128,7 +128,7 @@ def test_a_header_of_format_2_has_the_geometry_of_the_options(maps):
 def test_what_nobody_told_is_said(maps):
     (maps / "train_opt.txt").unlink()
     notes = import_file(maps / "latest_net_G_A.pth").notes
-    assert any("at its own scale without --size N" in note for note in notes)
+    assert any("at their own scale; --size N" in note for note in notes)
     assert not any("direction" in note for note in notes)
     shutil.copy(maps / "latest_net_G_A.pth", maps / "horse2zebra.pth")
     notes = import_file(maps / "horse2zebra.pth").notes

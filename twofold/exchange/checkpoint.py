@@ -66,9 +66,14 @@ def load_checkpoint(
         )
     if generator.arguments["upsample"] == "resize-zero":
         notes.append("Doublings repeat pixels and pad with zeros, as in PyTorch-GAN; the keys tell no more.")
+    way = direction or direction_of(name)
+    if way is None:
+        notes.append(
+            "The direction is not known and taken to be ab; give --direction ba if it translates B to A."
+        )
     header = Header(
         describe(generator),
-        direction or direction_of(name) or "ab",
+        way or "ab",
         size,
         {"imported": path.name, "blake2b": digest(path)},
         noise=bool(generator.arguments["dropout"]),  # the original leaves it on at test time

@@ -9,7 +9,7 @@ from twofold.errors import UsageError
 from twofold.exchange.checkpoint import Imported, load_checkpoint
 from twofold.exchange.options import Options, options_beside
 from twofold.formats.contract import Contract
-from twofold.translation.header import Header, scale_in_words
+from twofold.translation.header import Header
 
 GENERATOR_NAMES = [
     re.compile(rf"{name}\.(pth|pt|ckpt|safetensors)")
@@ -77,7 +77,7 @@ def import_file(
     header = imported.header
     if size is None and options is not None and options.geometry is not None:
         header = with_geometry(header, options)
-    notes = [*imported.notes, *what_was_open(header, options, told is not None)]
+    notes = [*imported.notes, *what_was_open(header, options)]
     return imported._replace(header=header, notes=notes)
 
 
@@ -101,14 +101,15 @@ def with_geometry(header: Header, options: Options) -> Header:
     )
 
 
-def what_was_open(header: Header, options: Options | None, direction_known: bool) -> Iterable[str]:
+def what_was_open(header: Header, options: Options | None) -> Iterable[str]:
     """A line for what the options told, and one for each value that nobody told."""
     if options is not None:
         yield f"{options.file} says: {options.words or 'nothing that matters here'}."
     if header.scale is None and header.size is None:
-        yield f"The size of its training is not known: images are translated {scale_in_words(header)} without --size N."
-    if not direction_known and header.direction == "ab":
-        yield "The direction is not known and taken to be ab; give --direction ba if it translates B to A."
+        yield (
+            "The size of its training is not known, so images are translated at their own scale; "
+            "--size N sets it, and --at N in `twofold translate`."
+        )
 
 
 # ---- a folder

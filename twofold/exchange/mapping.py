@@ -52,7 +52,9 @@ def mappings(tree: Any) -> Iterator[tuple[tuple[str, ...], dict[str, Tensor]]]:
             yield place, dict(tensors_of(module))
             continue
         inside = children(node)
-        if state := {name: each for name, each in inside.items() if isinstance(name, str) and is_weight(each)}:
+        if state := {
+            name: each for name, each in inside.items() if isinstance(name, str) and is_weight(each)
+        }:
             yield place, state
         containers = [(name, each) for name, each in inside.items() if not is_leaf(each)]
         waiting += [((*place, str(name)), each) for name, each in reversed(containers)]
@@ -174,7 +176,9 @@ def one_direction(
     advice = "choose with --key NAME"
     if not direction and set(ways.values()) == {"ab", "ba"} and len(ways) == 2:
         advice = "choose with --direction ab or --direction ba, or --key NAME"
-    raise UsageError(f"the file holds {len(chosen or fitting)} generators: {listed(chosen or fitting)}; {advice}")
+    raise UsageError(
+        f"the file holds {len(chosen or fitting)} generators: {listed(chosen or fitting)}; {advice}"
+    )
 
 
 def listed(found: Mapping[str, object]) -> str:
@@ -208,7 +212,10 @@ def first_key(state: Mapping[str, object]) -> str:
 
 PREFIX = re.compile(r"^(networks?|net|generators?|gen|model|g)+")
 NOISE = {"ema", "avg", "raw", "state", "dict", "weights", "params", "best", "latest"}
-WAYS = {"ab": ("a", "ab", "a2b", "atob", "x2y", "xtoy", "xy"), "ba": ("b", "ba", "b2a", "btoa", "y2x", "ytox", "yx")}
+WAYS = {
+    "ab": ("a", "ab", "a2b", "atob", "x2y", "xtoy", "xy"),
+    "ba": ("b", "ba", "b2a", "btoa", "y2x", "ytox", "yx"),
+}
 
 
 def direction_of(name: str) -> str | None:
@@ -220,5 +227,3 @@ def direction_of(name: str) -> str | None:
             if core in names:
                 return direction
     return None
-
-

@@ -158,7 +158,9 @@ def check_allowed(channels: int, **counts: int) -> None:
                 f"the file looks like a generator with {name}: {count}, which twofold does not have; or it is incomplete"
             )
     if channels > LARGEST:
-        raise TwofoldError(f"a generator has at most {LARGEST} channels, not {channels}; is the file damaged?")
+        raise TwofoldError(
+            f"a generator has at most {LARGEST} channels, not {channels}; is the file damaged?"
+        )
 
 
 def with_fitting_biases(network: nn.Module, state: dict[str, Tensor]) -> dict[str, Tensor]:
