@@ -7,7 +7,8 @@ from typing import NamedTuple
 from twofold.errors import TwofoldError, UsageError
 from twofold.exchange.foreign import remarks
 from twofold.exchange.mapping import ROOT, candidates, choose, direction_of
-from twofold.exchange.original import generator_of, read_tree
+from twofold.exchange.original import generator_of
+from twofold.exchange.untrusted import read_tree
 from twofold.networks.layers import Generator
 from twofold.networks.registry import describe
 from twofold.networks.unet import UnetGenerator
@@ -50,8 +51,6 @@ def load_checkpoint(
     """
     if size is not None and not 1 <= size <= MAX_SIZE:
         raise UsageError(f"--size must be 1 to {MAX_SIZE} pixels, not {size}")
-    if not path.exists():
-        raise UsageError(f"{path} does not exist; give a checkpoint such as latest_net_G_A.pth")
     found = candidates(read_tree(path))
     try:
         name, state = choose(found, key, direction)
@@ -66,9 +65,14 @@ def load_checkpoint(
         )
     if generator.arguments["upsample"] == "resize-zero":
         notes.append("Doublings repeat pixels and pad with zeros, as in PyTorch-GAN; the keys tell no more.")
+    way = direction or direction_of(name)
+    if way is None:
+        notes.append(
+            "The direction is not known and taken to be ab; give --direction ba if it translates B to A."
+        )
     header = Header(
         describe(generator),
-        direction or direction_of(name) or "ab",
+        way or "ab",
         size,
         {"imported": path.name, "blake2b": digest(path)},
         noise=bool(generator.arguments["dropout"]),  # the original leaves it on at test time

@@ -123,7 +123,9 @@ def plain_weights(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
             elif entry not in ("weight_u", "weight_v"):
                 weights[name] = tensor
         except (RuntimeError, ValueError, IndexError) as error:  # a shape is wrong
-            raise TwofoldError(f"the norm of the weight {layer:.60} does not fit it; copy the file again") from error
+            raise TwofoldError(
+                f"the norm of the weight {layer:.60} does not fit it; copy the file again"
+            ) from error
     return weights
 
 
@@ -138,7 +140,10 @@ def spectrally_normed(weight: Tensor, u: Tensor, v: Tensor | None, transposed: b
     if v is None:  # torch 0.4 did not keep it
         v = torch.nn.functional.normalize(matrix.T @ u, dim=0)
         u = torch.nn.functional.normalize(matrix @ v, dim=0)
-    return weight.float() / torch.dot(u, matrix @ v.float().flatten())
+    sigma = torch.dot(u, matrix @ v.float().flatten())
+    if not torch.isfinite(1 / sigma):
+        raise ValueError("no singular value")
+    return weight.float() / sigma
 
 
 def is_transposed(layer: str) -> bool:

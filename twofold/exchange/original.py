@@ -1,21 +1,19 @@
-"""Checkpoints of junyanz/pytorch-CycleGAN-and-pix2pix and of CUT (`*_net_G_A.pth` and others), read and written.
+"""State dicts of junyanz/pytorch-CycleGAN-and-pix2pix, of CUT and of their kin, to networks and back.
 
-The original saves a state dict and nothing else, so the architecture is inferred from keys and shapes. Its G_A is
+A state dict does not name its network, so the architecture is inferred from keys and shapes. Its G_A is
 `gen_ab` and its G_B is `gen_ba`. Its D_A judges images of domain B, so it is `disc_b`; its D_B is `disc_a`.
 """
 
 import re
-import warnings
 from collections.abc import Mapping
-from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from twofold.errors import TwofoldError
 from twofold.exchange.foreign import canonical, without_old_statistics
-from twofold.exchange.mapping import candidates, choose, is_generator, what_there_is
+from twofold.exchange.mapping import is_generator, what_there_is
 from twofold.networks.discriminators import PatchDiscriminator, PixelDiscriminator
 from twofold.networks.layers import Discriminator, Generator, NormName, UpsampleName
 from twofold.networks.registry import ALLOWED, LARGEST
@@ -23,47 +21,6 @@ from twofold.networks.resnet import ResnetGenerator
 from twofold.networks.unet import UnetGenerator
 
 Network = TypeVar("Network", bound=nn.Module)
-
-# ---- reading
-
-
-def read_tree(path: Path) -> Any:
-    """Read what a `.pth` file holds, tensors on the CPU; no code in the file is run.
-
-    Raises:
-        TwofoldError: the file cannot be read, is damaged, or contains other Python objects.
-    """
-    try:
-        with warnings.catch_warnings(action="ignore"):
-            content = torch.load(path, map_location="cpu", weights_only=True)
-    except OSError as error:
-        raise TwofoldError(f"cannot read {path}: {error.strerror or error}") from error
-    except Exception as error:  # the decoder raises any exception on a damaged file
-        raise TwofoldError(explain_unreadable(path, str(error))) from error
-    return content
-
-
-def explain_unreadable(path: Path, reason: str) -> str:
-    if found := re.search(r"GLOBAL ([\w.]+)", reason):
-        return (
-            f"{path} contains Python objects ({found[1]:.60}), which could run code, so it was not read; "
-            "ask its owner for the state dict alone"
-        )
-    return f"{path} is damaged or not a PyTorch checkpoint; download or copy it again"
-
-
-def read_pth(path: Path) -> dict[str, Tensor]:
-    """Read the state dict of a generator in a `.pth` file.
-
-    Raises:
-        TwofoldError: as `read_tree`, or there is none.
-    """
-    return choose(candidates(read_tree(path)))[1]
-
-
-def generator_from_original(state: Mapping[str, Tensor], *, dropout: bool = False) -> Generator:
-    return generator_of(state, dropout)
-
 
 # ---- the original's state dict to a network
 
