@@ -11,7 +11,7 @@ from twofold.errors import TwofoldError
 
 Kind = Literal["resnet", "unet"]
 
-BLOCK = re.compile(r"(model\.\d+)\.[A-Za-z]\w*\.(?=\d+\.)")
+BLOCK = re.compile(r"(model\.\d{1,6})\.[A-Za-z]\w*\.(?=\d+\.)")
 """The start of a key in a residual block; the original calls its layers `conv_block`, PyTorch-GAN `block`."""
 
 OTHERS = {
@@ -122,7 +122,7 @@ def plain_weights(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
                 weights[f"{layer}.weight"] = torch._weight_norm(v.float(), tensor.float())
             elif entry not in ("weight_u", "weight_v"):
                 weights[name] = tensor
-        except RuntimeError as error:  # a shape is wrong
+        except (RuntimeError, ValueError, IndexError) as error:  # a shape is wrong
             raise TwofoldError(
                 f"the norm of the weight {layer:.60} does not fit it; copy the file again"
             ) from error
@@ -140,7 +140,10 @@ def spectrally_normed(weight: Tensor, u: Tensor, v: Tensor | None, transposed: b
     if v is None:  # torch 0.4 did not keep it
         v = torch.nn.functional.normalize(matrix.T @ u, dim=0)
         u = torch.nn.functional.normalize(matrix @ v, dim=0)
-    return weight.float() / torch.dot(u, matrix @ v.float().flatten())
+    sigma = torch.dot(u, matrix @ v.float().flatten())
+    if not torch.isfinite(1 / sigma):
+        raise ValueError("no singular value")
+    return weight.float() / sigma
 
 
 def is_transposed(layer: str) -> bool:

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from twofold.errors import TwofoldError, UsageError
 from twofold.exchange.foreign import kind_of, other_of
+from twofold.exchange.untrusted import Inert
 
 ROOT = "."
 """The name of a mapping that is the whole file."""
@@ -16,8 +17,8 @@ ROOT = "."
 WRAPPERS = {"module", "_orig_mod", "_forward_module"}
 """First parts of keys that DataParallel, torch.compile and DeepSpeed add; they are in no candidate's name."""
 
-DEEPEST, MOST = 48, 100_000
-"""How deep, and how many values, of a file's containers are looked at: a hostile file must not take all the time."""
+DEEPEST = 48
+"""How many levels of containers, and of parts of a key, are looked at."""
 
 
 # ---- which state dicts there are
@@ -27,7 +28,7 @@ def candidates(tree: Any) -> dict[str, dict[str, Tensor]]:
     """The state dicts in what a checkpoint holds, by their place, such as "netG_A2B" or "state_dict/G_AB".
 
     A state dict that holds several networks (PyTorch Lightning) is split by the first parts of its keys; common
-    prefixes of the keys are removed. A pickled module is as its state dict. The whole file is ".".
+    prefixes of the keys are removed. The whole file is ".".
 
     Args:
         tree: what `untrusted.read_tree` gives.
@@ -41,67 +42,34 @@ def candidates(tree: Any) -> dict[str, dict[str, Tensor]]:
 
 def mappings(tree: Any) -> Iterator[tuple[tuple[str, ...], dict[str, Tensor]]]:
     """Every mapping of names to tensors, with its place."""
-    seen: set[int] = set()
     waiting: list[tuple[tuple[str, ...], Any]] = [((), tree)]
-    while waiting and len(seen) < MOST:
+    while waiting:
         place, node = waiting.pop()
-        if id(node) in seen or len(place) > DEEPEST:
-            continue
-        seen.add(id(node))
-        if (module := module_parts(node)) is not None:
-            yield place, dict(tensors_of(module))
-            continue
         inside = children(node)
         if state := {
             name: each for name, each in inside.items() if isinstance(name, str) and is_weight(each)
         }:
             yield place, state
-        containers = [(name, each) for name, each in inside.items() if not is_leaf(each)]
-        waiting += [((*place, str(name)), each) for name, each in reversed(containers)]
+        if len(place) < DEEPEST:
+            parts = [(name, each) for name, each in inside.items() if children(each)]
+            waiting += [((*place, str(name)), each) for name, each in reversed(parts)]
 
 
-def children(node: Any) -> dict[Any, Any]:
-    if isinstance(node, Mapping):
-        return dict(node)
-    if isinstance(node, list | tuple):
-        return dict(enumerate(node))
-    state = getattr(node, "state", None)  # an object that stands for one of the file's own classes
-    return dict(state) if isinstance(state, Mapping) else {}
-
-
-def is_leaf(node: Any) -> bool:
-    return node is None or isinstance(node, Tensor | str | bytes | int | float | complex | torch.dtype)
+def children(node: Any) -> Mapping[Any, Any]:
+    match node:
+        case Inert():
+            return node.state if isinstance(node.state, Mapping) else {}
+        case Mapping():
+            return node
+        case list() | tuple():
+            return dict(enumerate(node))
+        case _:
+            return {}
 
 
 def is_weight(node: Any) -> bool:
-    return (
-        isinstance(node, Tensor)
-        and node.layout is torch.strided
-        and (node.is_floating_point() or node.dtype is torch.int64)
-        and node.numel() * node.element_size() <= node.untyped_storage().nbytes()  # not an expanded one
-    )
-
-
-def module_parts(node: Any) -> Mapping[str, Any] | None:
-    """The attributes of a pickled `nn.Module`; None for anything else."""
-    state = getattr(node, "state", None)
-    return state if isinstance(state, Mapping) and isinstance(state.get("_modules"), Mapping) else None
-
-
-def tensors_of(module: Mapping[str, Any]) -> Iterator[tuple[str, Tensor]]:
-    """The parameters and buffers of a pickled module, under their keys in its state dict."""
-    waiting, steps = [("", module)], 0
-    while waiting and steps < MOST:
-        prefix, module = waiting.pop()
-        steps += 1
-        own = {**(module.get("_parameters") or {}), **(module.get("_buffers") or {})}
-        hidden = module.get("_non_persistent_buffers_set") or ()
-        yield from (
-            (f"{prefix}{name}", each) for name, each in own.items() if is_weight(each) and name not in hidden
-        )
-        inside = [(f"{prefix}{name}.", module_parts(each)) for name, each in module["_modules"].items()]
-        if prefix.count(".") < DEEPEST:
-            waiting += [(name, each) for name, each in reversed(inside) if each is not None]
+    strided = isinstance(node, Tensor) and node.layout is torch.strided
+    return strided and (node.is_floating_point() or node.dtype is torch.int64)
 
 
 def networks(
@@ -157,8 +125,6 @@ def choose(
             raise UsageError(f"the file has no --key {key!r:.60}; it has {listed(found)}")
         found = inside
     fitting = {name: state for name, state in found.items() if is_generator(state)}
-    if key is not None and len(found) == 1:
-        fitting = dict(found)
     if not fitting:
         raise TwofoldError(what_there_is(found))
     if len(fitting) > 1:

@@ -1,21 +1,19 @@
-"""Checkpoints of junyanz/pytorch-CycleGAN-and-pix2pix and of CUT (`*_net_G_A.pth` and others), read and written.
+"""State dicts of junyanz/pytorch-CycleGAN-and-pix2pix, of CUT and of their kin, to networks and back.
 
-The original saves a state dict and nothing else, so the architecture is inferred from keys and shapes. Its G_A is
+A state dict does not name its network, so the architecture is inferred from keys and shapes. Its G_A is
 `gen_ab` and its G_B is `gen_ba`. Its D_A judges images of domain B, so it is `disc_b`; its D_B is `disc_a`.
 """
 
 import re
-import warnings
 from collections.abc import Mapping
-from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from twofold.errors import TwofoldError
 from twofold.exchange.foreign import canonical, without_old_statistics
-from twofold.exchange.mapping import candidates, choose, is_generator, what_there_is
+from twofold.exchange.mapping import is_generator, what_there_is
 from twofold.networks.discriminators import PatchDiscriminator, PixelDiscriminator
 from twofold.networks.layers import Discriminator, Generator, NormName, UpsampleName
 from twofold.networks.registry import ALLOWED, LARGEST
@@ -23,47 +21,6 @@ from twofold.networks.resnet import ResnetGenerator
 from twofold.networks.unet import UnetGenerator
 
 Network = TypeVar("Network", bound=nn.Module)
-
-# ---- reading
-
-
-def read_tree(path: Path) -> Any:
-    """Read what a `.pth` file holds, tensors on the CPU; no code in the file is run.
-
-    Raises:
-        TwofoldError: the file cannot be read, is damaged, or contains other Python objects.
-    """
-    try:
-        with warnings.catch_warnings(action="ignore"):
-            content = torch.load(path, map_location="cpu", weights_only=True)
-    except OSError as error:
-        raise TwofoldError(f"cannot read {path}: {error.strerror or error}") from error
-    except Exception as error:  # the decoder raises any exception on a damaged file
-        raise TwofoldError(explain_unreadable(path, str(error))) from error
-    return content
-
-
-def explain_unreadable(path: Path, reason: str) -> str:
-    if found := re.search(r"GLOBAL ([\w.]+)", reason):
-        return (
-            f"{path} contains Python objects ({found[1]:.60}), which could run code, so it was not read; "
-            "ask its owner for the state dict alone"
-        )
-    return f"{path} is damaged or not a PyTorch checkpoint; download or copy it again"
-
-
-def read_pth(path: Path) -> dict[str, Tensor]:
-    """Read the state dict of a generator in a `.pth` file.
-
-    Raises:
-        TwofoldError: as `read_tree`, or there is none.
-    """
-    return choose(candidates(read_tree(path)))[1]
-
-
-def generator_from_original(state: Mapping[str, Tensor], *, dropout: bool = False) -> Generator:
-    return generator_of(state, dropout)
-
 
 # ---- the original's state dict to a network
 
@@ -106,16 +63,16 @@ def discriminator_from_original(state: Mapping[str, Tensor]) -> Discriminator:
 
 
 def resnet_for(state: Mapping[str, Tensor]) -> ResnetGenerator:
-    first_convs = (re.match(r"model\.(\d+)\.conv_block\.1\.weight", name) for name in state)
+    first_convs = (re.match(r"model\.(\d{1,6})\.conv_block\.1\.weight", name) for name in state)
     first, *others = sorted(int(found[1]) for found in first_convs if found)
     last = (others or [first])[-1]
     width, in_channels = channels(state, "model.1.weight")
     antialias, upsample = "model.7.filt" in state, resnet_upsample(state, last + 1)
     halvings = (first - 4) // (3 + antialias)
+    check_allowed(blocks=last - first + 1, halvings=halvings)
     leave = last + halvings * (3 + (upsample != "transposed")) + 2
     out_channels, _ = channels(state, f"model.{leave}.weight")
     second = state.get(f"model.{first}.conv_block.6.weight")  # a convolution only if dropout stands before it
-    check_allowed(blocks=last - first + 1, halvings=halvings, channels=max(width, in_channels, out_channels))
     with torch.device("meta"):
         return ResnetGenerator(
             in_channels,
@@ -143,24 +100,20 @@ def unet_for(state: Mapping[str, Tensor], dropout: bool) -> UnetGenerator:
         depth += 1
     width, in_channels = channels(state, "model.model.0.weight")
     _, out_channels = channels(state, "model.model.3.weight")
-    check_allowed(depth=depth, channels=max(width, in_channels, out_channels))
+    check_allowed(depth=depth)
     inner = f"{unet_level(1)}.2" if depth > 2 else f"{unet_level(1)}.4"
     norm = infer_norm(state, "model.model.0", inner)
     with torch.device("meta"):
         return UnetGenerator(in_channels, out_channels, width, depth, norm=norm, dropout=dropout)
 
 
-def check_allowed(channels: int, **counts: int) -> None:
+def check_allowed(**counts: int) -> None:
     """Refuse what no model file may hold, before a network of that size is built."""
     for name, count in counts.items():
         if count not in ALLOWED[name]:
             raise TwofoldError(
                 f"the file looks like a generator with {name}: {count}, which twofold does not have; or it is incomplete"
             )
-    if channels > LARGEST:
-        raise TwofoldError(
-            f"a generator has at most {LARGEST} channels, not {channels}; is the file damaged?"
-        )
 
 
 def with_fitting_biases(network: nn.Module, state: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -216,6 +169,8 @@ def channels(state: Mapping[str, Tensor], name: str) -> tuple[int, int]:
     weight = state.get(name)
     if weight is None or weight.ndim != 4 or weight.numel() == 0:
         raise TwofoldError(f"the file is incomplete: {name} is missing or not a convolution's; copy it again")
+    if max(weight.shape) > LARGEST:
+        raise TwofoldError(f"a convolution has at most {LARGEST} channels; {name} has {max(weight.shape)}")
     return weight.shape[0], weight.shape[1]
 
 
