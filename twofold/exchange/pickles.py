@@ -22,7 +22,6 @@ OBJECT = 120
 """Bytes of memory that one operation of a pickle may take: an empty container, or an entry and its slot."""
 
 DTYPES = {
-    "UntypedStorage": torch.uint8,
     "ByteStorage": torch.uint8,
     "CharStorage": torch.int8,
     "ShortStorage": torch.int16,
@@ -34,7 +33,7 @@ DTYPES = {
     "DoubleStorage": torch.float64,
     "BoolStorage": torch.bool,
 }
-NAMED_DTYPES = {str(dtype).removeprefix("torch."): dtype for dtype in DTYPES.values()}
+"""Types of numbers, by the name of their storage's class."""
 
 
 @dataclass(slots=True, eq=False)
@@ -62,17 +61,16 @@ class Storage(NamedTuple):
 
 @dataclass(slots=True, eq=False)
 class View:
-    """A tensor that is not read yet; offset and stride count numbers of `dtype` in the storage."""
+    """A tensor that is not read yet; offset and stride count the storage's numbers."""
 
     storage: Storage
-    dtype: torch.dtype
     offset: int
     size: tuple[int, ...]
     stride: tuple[int, ...]
 
     @property
     def nbytes(self) -> int:
-        return math.prod(self.size) * self.dtype.itemsize
+        return math.prod(self.size) * self.storage.dtype.itemsize
 
 
 class Budget:
@@ -289,20 +287,18 @@ def _persistent(identity: Any, storages: dict[str, Storage]) -> Any:
             return Inert("torch", "storage")
 
 
-def _view(storage: Any, offset: Any, size: Any, stride: Any, *rest: Any) -> View | None:
+def _view(storage: Any, offset: Any, size: Any, stride: Any, *_: Any) -> View | None:
     """A tensor in a storage; None if it is expanded, reaches beyond the storage, or is of another kind."""
     if not isinstance(storage, Storage):
         return None
-    named = rest[2] if len(rest) > 2 and isinstance(rest[2], Inert) else None  # _rebuild_tensor_v3
-    dtype = NAMED_DTYPES.get(named.name) if named else storage.dtype
     sizes, strides = _whole(size), _whole(stride)
-    if dtype is None or sizes is None or strides is None or len(sizes) != len(strides):
+    if sizes is None or strides is None or len(sizes) != len(strides):
         return None
-    count, numel = math.prod(sizes), storage.numel * storage.dtype.itemsize // dtype.itemsize
     last = offset + sum((n - 1) * step for n, step in zip(sizes, strides, strict=True))
+    numel, count = storage.numel, math.prod(sizes)
     if not 0 <= offset <= numel or count > numel or (count and last >= numel):
         return None
-    return View(storage, dtype, offset, sizes, strides)
+    return View(storage, offset, sizes, strides)
 
 
 def _whole(values: Any) -> tuple[int, ...] | None:
@@ -330,13 +326,12 @@ def _instance(kind: Any, *_: Any) -> Any:
 
 
 def _subclassed(function: Any, _kind: Any, arguments: Any, *_: Any) -> Any:
-    return _view(*arguments) if function.name.startswith("_rebuild_tensor") else None
+    return _view(*arguments) if function.name in ("_rebuild_tensor", "_rebuild_tensor_v2") else None
 
 
 REBUILT: dict[tuple[str, str], Callable[..., Any]] = {
     ("torch._utils", "_rebuild_tensor"): _view,
     ("torch._utils", "_rebuild_tensor_v2"): _view,
-    ("torch._utils", "_rebuild_tensor_v3"): _view,
     ("torch._utils", "_rebuild_parameter"): _first,
     ("torch._utils", "_rebuild_parameter_with_state"): _first,
     ("torch._tensor", "_rebuild_from_type_v2"): _subclassed,

@@ -208,14 +208,15 @@ class _Tree:
         return self.tensors[id(view)]
 
     def read_tensor(self, view: View) -> Tensor:
-        if not all(view.size):
-            return torch.empty(view.size, dtype=view.dtype)
         storage = view.storage
+        if not all(view.size):
+            return torch.empty(view.size, dtype=storage.dtype)
         if storage.key not in self.storages:
             self.storages[storage.key] = self.read(storage)
-        width = storage.dtype.itemsize
-        count, start = storage.numel * width // view.dtype.itemsize, storage.start * width
-        flat = torch.frombuffer(self.storages[storage.key], dtype=view.dtype, count=count, offset=start)
+        start = storage.start * storage.dtype.itemsize
+        flat = torch.frombuffer(
+            self.storages[storage.key], dtype=storage.dtype, count=storage.numel, offset=start
+        )
         return flat.as_strided(view.size, view.stride, view.offset)
 
 
