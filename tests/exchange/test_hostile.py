@@ -92,7 +92,7 @@ def test_calls_are_not_made(tmp_path, nothing_runs, name, zipped):
 def test_a_plain_pickle_is_not_read(tmp_path, nothing_runs):
     path = tmp_path / "net.pkl"
     path.write_bytes(pickle.dumps(CALLS["os.mkdir"], 2))
-    with pytest.raises(TwofoldError, match="a Python pickle that torch.save did not write"):
+    with pytest.raises(TwofoldError, match=r"a Python pickle that torch\.save did not write"):
         read_tree(path)
 
 
