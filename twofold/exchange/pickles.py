@@ -18,8 +18,8 @@ import torch
 
 Stream = io.BytesIO | mmap
 
-OBJECT = 120
-"""Bytes of memory that one operation of a pickle may take: an empty container, or an entry and its slot."""
+NUMBER, OBJECT, ENTRY = 48, 120, 100
+"""Bytes of memory that a number and its slot, an empty container or an object, and an entry of a dict may take."""
 
 DTYPES = {
     "ByteStorage": torch.uint8,
@@ -121,7 +121,7 @@ def _run(stream: Stream, budget: Budget, storages: dict[str, Storage]) -> Any:
     outer: list[list[Any]] = []  # the stacks below each mark
     memo: dict[int, Any] = {}
     for code, value, _ in genops(stream):
-        budget.spend(OBJECT + _nbytes(value))
+        budget.spend(OBJECT if value is None else NUMBER + _nbytes(value))
         match code.name:
             case "BINPUT" | "LONG_BINPUT" | "PUT":
                 memo[value] = stack[-1]
@@ -152,10 +152,13 @@ def _run(stream: Stream, budget: Budget, storages: dict[str, Storage]) -> Any:
             case "TUPLE1" | "TUPLE2" | "TUPLE3":
                 count = int(code.name[-1])
                 stack[-count:] = [tuple(stack[-count:])]
-            case "TUPLE" | "LIST" | "FROZENSET" | "DICT":
+            case "TUPLE" | "LIST" | "FROZENSET":
                 items, stack = stack, outer.pop()
-                make = {"TUPLE": tuple, "DICT": _pairs}.get(code.name, list)
-                stack.append(make(items))
+                stack.append(tuple(items) if code.name == "TUPLE" else items)
+            case "DICT":
+                items, stack = stack, outer.pop()
+                budget.spend(ENTRY * len(items))
+                stack.append(_pairs(items))
             case "APPEND":
                 item = stack.pop()
                 _extend(stack[-1], [item])
@@ -163,10 +166,11 @@ def _run(stream: Stream, budget: Budget, storages: dict[str, Storage]) -> Any:
                 items, stack = stack, outer.pop()
                 _extend(stack[-1], items)
             case "SETITEM":
-                pair = [stack.pop(), stack.pop()][::-1]
-                _update(stack[-1], _pairs(pair))
+                item, key = stack.pop(), stack.pop()
+                _update(stack[-1], _pairs([key, item]))
             case "SETITEMS":
                 items, stack = stack, outer.pop()
+                budget.spend(ENTRY * len(items))
                 _update(stack[-1], _pairs(items))
             case "GLOBAL":
                 stack.append(Inert(*value.split(" ", 1)))
@@ -187,7 +191,7 @@ def _run(stream: Stream, budget: Budget, storages: dict[str, Storage]) -> Any:
                 stack.append(_call(function, arguments, budget))
             case "BUILD":
                 state = stack.pop()
-                budget.spend(8 * len(state) if isinstance(state, dict) else 0)
+                budget.spend(ENTRY * len(state) if isinstance(state, dict) else 0)
                 _set_state(stack[-1], state)
             case "BINPERSID":
                 stack.append(_persistent(stack.pop(), storages))
