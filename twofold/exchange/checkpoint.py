@@ -7,7 +7,8 @@ from typing import NamedTuple
 from twofold.errors import TwofoldError, UsageError
 from twofold.exchange.foreign import remarks
 from twofold.exchange.mapping import ROOT, candidates, choose, direction_of
-from twofold.exchange.original import generator_of, read_tree
+from twofold.exchange.original import generator_of
+from twofold.exchange.untrusted import read_tree
 from twofold.networks.layers import Generator
 from twofold.networks.registry import describe
 from twofold.networks.unet import UnetGenerator
@@ -50,8 +51,6 @@ def load_checkpoint(
     """
     if size is not None and not 1 <= size <= MAX_SIZE:
         raise UsageError(f"--size must be 1 to {MAX_SIZE} pixels, not {size}")
-    if not path.exists():
-        raise UsageError(f"{path} does not exist; give a checkpoint such as latest_net_G_A.pth")
     found = candidates(read_tree(path))
     try:
         name, state = choose(found, key, direction)
