@@ -51,7 +51,7 @@ OWNERS = {
     "PIL": {"formats", "data", "seasons", "translation", "reporting", "evaluation", "demo"},
     "tifffile": {"formats"},
     "imagecodecs": {"formats"},
-    "safetensors": {"translation", "training", "evaluation", "metrics"},
+    "safetensors": {"translation", "training", "evaluation", "metrics", "exchange"},
     "filelock": {"files"},
     "jinja2": {"pages"},
     "starlette": {"serving"},

@@ -7,7 +7,8 @@ from typing import NamedTuple
 from twofold.errors import TwofoldError, UsageError
 from twofold.exchange.foreign import remarks
 from twofold.exchange.mapping import ROOT, candidates, choose, direction_of
-from twofold.exchange.original import generator_of, read_tree
+from twofold.exchange.original import generator_of
+from twofold.exchange.untrusted import read_tree
 from twofold.networks.layers import Generator
 from twofold.networks.registry import describe
 from twofold.networks.unet import UnetGenerator
