@@ -51,7 +51,7 @@ OWNERS = {
     "PIL": {"formats", "data", "seasons", "translation", "reporting", "evaluation", "demo"},
     "tifffile": {"formats"},
     "imagecodecs": {"formats"},
-    "safetensors": {"translation", "training", "evaluation", "metrics", "exchange"},
+    "safetensors": {"exchange", "translation", "training", "evaluation", "metrics"},
     "filelock": {"files"},
     "jinja2": {"pages"},
     "starlette": {"serving"},

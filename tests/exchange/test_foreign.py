@@ -5,12 +5,13 @@ import torch
 from torch import nn
 from torch.nn.utils import parametrizations, spectral_norm, weight_norm
 
-from tests.exchange.twins import Resnet, Unet
 from twofold.errors import TwofoldError
 from twofold.exchange.foreign import kind_of, remarks
 from twofold.exchange.mapping import candidates, choose
 from twofold.exchange.original import generator_of, to_original
 from twofold.networks.registry import describe, from_description
+
+from .twins import Resnet, Unet
 
 TWINS = {
     "ResNet of the original": lambda: Resnet(),
@@ -36,7 +37,9 @@ def randomized(network):
     torch.manual_seed(3)
     for name, value in network.named_parameters():
         with torch.no_grad():
-            value.copy_(torch.randn_like(value) * (0.2 if value.ndim > 1 else 0.5) + (name.endswith("2.weight")))
+            value.copy_(
+                torch.randn_like(value) * (0.2 if value.ndim > 1 else 0.5) + (name.endswith("2.weight"))
+            )
     return network
 
 
@@ -48,7 +51,9 @@ def assert_translates_alike(found, twin):
     side = max(found.minimum, 64) * 2
     images = torch.rand(1, 3, side, side) * 2 - 1
     with torch.no_grad():
-        torch.testing.assert_close(found.double().eval()(images.double()), twin.double()(images.double()), atol=1e-6, rtol=0)
+        torch.testing.assert_close(
+            found.double().eval()(images.double()), twin.double()(images.double()), atol=1e-6, rtol=0
+        )
 
 
 @pytest.mark.parametrize("name", TWINS)
@@ -65,7 +70,9 @@ def convolutions(network):
     return [each for each in network.modules() if isinstance(each, nn.Conv2d | nn.ConvTranspose2d)]
 
 
-@pytest.mark.parametrize("norm", [spectral_norm, parametrizations.spectral_norm, weight_norm, parametrizations.weight_norm])
+@pytest.mark.parametrize(
+    "norm", [spectral_norm, parametrizations.spectral_norm, weight_norm, parametrizations.weight_norm]
+)
 @pytest.mark.parametrize("twin", [lambda: Resnet(), lambda: Unet(depth=6, width=3)])
 @pytest.mark.filterwarnings("ignore")
 def test_norms_of_weights_are_computed_into_them(norm, twin):
@@ -88,7 +95,7 @@ def test_spectral_norm_without_the_right_vector_is_read_and_a_wrong_one_is_refus
     state = network.state_dict()
     assert generator_of({name: each for name, each in state.items() if not name.endswith("_v")})
     for wrong in (torch.zeros(3), torch.zeros(0), torch.zeros(2, 2)):
-        with pytest.raises(TwofoldError, match="norm of the weight model.1 does not fit"):
+        with pytest.raises(TwofoldError, match=r"norm of the weight model\.1 does not fit"):
             generator_of(state | {"model.1.weight_u": wrong})
 
 
@@ -110,7 +117,9 @@ REFUSED = {
     "GAN compression": named("model.1.weight", "model.10.conv_block.1.conv.0.weight"),
     "StyleGAN2": named("style.1.weight", "convs.0.conv.modulation.weight"),
     "StyleGAN2 ": named("mapping.fc0.weight", "synthesis.b4.conv1.weight"),
-    "diffusion": named("conv_in.weight", "down_blocks.0.resnets.0.conv1.weight", "mid_block.attentions.0.to_q.weight"),
+    "diffusion": named(
+        "conv_in.weight", "down_blocks.0.resnets.0.conv1.weight", "mid_block.attentions.0.to_q.weight"
+    ),
     "diffusion ": named("unet.down_blocks.0.attn.lora_A.weight"),
     "PyTorch-GAN's pix2pix": named("down1.model.0.weight", "up1.model.0.weight"),
     "discriminator": named("model.0.weight", "model.2.weight", "model.5.weight"),
@@ -123,7 +132,9 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("name", REFUSED)
-@pytest.mark.parametrize("wrap", [lambda state: state, lambda state: {"state_dict": {f"net.{k}": v for k, v in state.items()}}])
+@pytest.mark.parametrize(
+    "wrap", [lambda state: state, lambda state: {"state_dict": {f"net.{k}": v for k, v in state.items()}}]
+)
 def test_other_networks_are_refused_by_name(name, wrap):
     assert kind_of(REFUSED[name]) is None
     found = candidates(wrap(REFUSED[name]))

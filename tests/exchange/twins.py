@@ -46,12 +46,20 @@ class Blur(nn.Module):
 
 
 class Resnet(nn.Module):
-    def __init__(self, *, width=4, blocks=2, halvings=2, norm="instance", bias=True, up="transposed", **block):
+    def __init__(
+        self, *, width=4, blocks=2, halvings=2, norm="instance", bias=True, up="transposed", **block
+    ):
         super().__init__()
-        layers, c = [nn.ReflectionPad2d(3), nn.Conv2d(3, width, 7, bias=bias), NORMS[norm](width), nn.ReLU()], width
+        layers, c = (
+            [nn.ReflectionPad2d(3), nn.Conv2d(3, width, 7, bias=bias), NORMS[norm](width), nn.ReLU()],
+            width,
+        )
         cut = up == "blur"
         for _ in range(halvings):
-            layers += [nn.Conv2d(c, 2 * c, 3, stride=1 if cut else 2, padding=1, bias=bias), NORMS[norm](2 * c)]
+            layers += [
+                nn.Conv2d(c, 2 * c, 3, stride=1 if cut else 2, padding=1, bias=bias),
+                NORMS[norm](2 * c),
+            ]
             c *= 2
             layers += [nn.ReLU(), *([Blur(c, up=False)] if cut else [])]
         layers += [Block(c, norm, bias=bias, **block) for _ in range(blocks)]

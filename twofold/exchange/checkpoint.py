@@ -51,8 +51,6 @@ def load_checkpoint(
     """
     if size is not None and not 1 <= size <= MAX_SIZE:
         raise UsageError(f"--size must be 1 to {MAX_SIZE} pixels, not {size}")
-    if not path.exists():
-        raise UsageError(f"{path} does not exist; give a checkpoint such as latest_net_G_A.pth")
     found = candidates(read_tree(path))
     try:
         name, state = choose(found, key, direction)
