@@ -18,11 +18,10 @@ import torch
 
 Stream = io.BytesIO | mmap
 
-OBJECT = 120
-"""Bytes of memory that one operation of a pickle may take: an empty container, or an entry and its slot."""
+NUMBER, OBJECT, ENTRY = 48, 120, 100
+"""Bytes of memory that a number and its slot, an empty container or an object, and an entry of a dict may take."""
 
 DTYPES = {
-    "UntypedStorage": torch.uint8,
     "ByteStorage": torch.uint8,
     "CharStorage": torch.int8,
     "ShortStorage": torch.int16,
@@ -34,7 +33,7 @@ DTYPES = {
     "DoubleStorage": torch.float64,
     "BoolStorage": torch.bool,
 }
-NAMED_DTYPES = {str(dtype).removeprefix("torch."): dtype for dtype in DTYPES.values()}
+"""Types of numbers, by the name of their storage's class."""
 
 
 @dataclass(slots=True, eq=False)
@@ -62,17 +61,16 @@ class Storage(NamedTuple):
 
 @dataclass(slots=True, eq=False)
 class View:
-    """A tensor that is not read yet; offset and stride count numbers of `dtype` in the storage."""
+    """A tensor that is not read yet; offset and stride count the storage's numbers."""
 
     storage: Storage
-    dtype: torch.dtype
     offset: int
     size: tuple[int, ...]
     stride: tuple[int, ...]
 
     @property
     def nbytes(self) -> int:
-        return math.prod(self.size) * self.dtype.itemsize
+        return math.prod(self.size) * self.storage.dtype.itemsize
 
 
 class Budget:
@@ -123,7 +121,7 @@ def _run(stream: Stream, budget: Budget, storages: dict[str, Storage]) -> Any:
     outer: list[list[Any]] = []  # the stacks below each mark
     memo: dict[int, Any] = {}
     for code, value, _ in genops(stream):
-        budget.spend(OBJECT + _nbytes(value))
+        budget.spend(OBJECT if value is None else NUMBER + _nbytes(value))
         match code.name:
             case "BINPUT" | "LONG_BINPUT" | "PUT":
                 memo[value] = stack[-1]
@@ -154,10 +152,13 @@ def _run(stream: Stream, budget: Budget, storages: dict[str, Storage]) -> Any:
             case "TUPLE1" | "TUPLE2" | "TUPLE3":
                 count = int(code.name[-1])
                 stack[-count:] = [tuple(stack[-count:])]
-            case "TUPLE" | "LIST" | "FROZENSET" | "DICT":
+            case "TUPLE" | "LIST" | "FROZENSET":
                 items, stack = stack, outer.pop()
-                make = {"TUPLE": tuple, "DICT": _pairs}.get(code.name, list)
-                stack.append(make(items))
+                stack.append(tuple(items) if code.name == "TUPLE" else items)
+            case "DICT":
+                items, stack = stack, outer.pop()
+                budget.spend(ENTRY * len(items))
+                stack.append(_pairs(items))
             case "APPEND":
                 item = stack.pop()
                 _extend(stack[-1], [item])
@@ -165,10 +166,11 @@ def _run(stream: Stream, budget: Budget, storages: dict[str, Storage]) -> Any:
                 items, stack = stack, outer.pop()
                 _extend(stack[-1], items)
             case "SETITEM":
-                pair = [stack.pop(), stack.pop()][::-1]
-                _update(stack[-1], _pairs(pair))
+                item, key = stack.pop(), stack.pop()
+                _update(stack[-1], _pairs([key, item]))
             case "SETITEMS":
                 items, stack = stack, outer.pop()
+                budget.spend(ENTRY * len(items))
                 _update(stack[-1], _pairs(items))
             case "GLOBAL":
                 stack.append(Inert(*value.split(" ", 1)))
@@ -189,7 +191,7 @@ def _run(stream: Stream, budget: Budget, storages: dict[str, Storage]) -> Any:
                 stack.append(_call(function, arguments, budget))
             case "BUILD":
                 state = stack.pop()
-                budget.spend(8 * len(state) if isinstance(state, dict) else 0)
+                budget.spend(ENTRY * len(state) if isinstance(state, dict) else 0)
                 _set_state(stack[-1], state)
             case "BINPERSID":
                 stack.append(_persistent(stack.pop(), storages))
@@ -289,20 +291,18 @@ def _persistent(identity: Any, storages: dict[str, Storage]) -> Any:
             return Inert("torch", "storage")
 
 
-def _view(storage: Any, offset: Any, size: Any, stride: Any, *rest: Any) -> View | None:
+def _view(storage: Any, offset: Any, size: Any, stride: Any, *_: Any) -> View | None:
     """A tensor in a storage; None if it is expanded, reaches beyond the storage, or is of another kind."""
     if not isinstance(storage, Storage):
         return None
-    named = rest[2] if len(rest) > 2 and isinstance(rest[2], Inert) else None  # _rebuild_tensor_v3
-    dtype = NAMED_DTYPES.get(named.name) if named else storage.dtype
     sizes, strides = _whole(size), _whole(stride)
-    if dtype is None or sizes is None or strides is None or len(sizes) != len(strides):
+    if sizes is None or strides is None or len(sizes) != len(strides):
         return None
-    count, numel = math.prod(sizes), storage.numel * storage.dtype.itemsize // dtype.itemsize
     last = offset + sum((n - 1) * step for n, step in zip(sizes, strides, strict=True))
+    numel, count = storage.numel, math.prod(sizes)
     if not 0 <= offset <= numel or count > numel or (count and last >= numel):
         return None
-    return View(storage, dtype, offset, sizes, strides)
+    return View(storage, offset, sizes, strides)
 
 
 def _whole(values: Any) -> tuple[int, ...] | None:
@@ -330,13 +330,12 @@ def _instance(kind: Any, *_: Any) -> Any:
 
 
 def _subclassed(function: Any, _kind: Any, arguments: Any, *_: Any) -> Any:
-    return _view(*arguments) if function.name.startswith("_rebuild_tensor") else None
+    return _view(*arguments) if function.name in ("_rebuild_tensor", "_rebuild_tensor_v2") else None
 
 
 REBUILT: dict[tuple[str, str], Callable[..., Any]] = {
     ("torch._utils", "_rebuild_tensor"): _view,
     ("torch._utils", "_rebuild_tensor_v2"): _view,
-    ("torch._utils", "_rebuild_tensor_v3"): _view,
     ("torch._utils", "_rebuild_parameter"): _first,
     ("torch._utils", "_rebuild_parameter_with_state"): _first,
     ("torch._tensor", "_rebuild_from_type_v2"): _subclassed,

@@ -17,7 +17,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from twofold.errors import TwofoldError, UsageError
-from twofold.exchange.pickles import OBJECT, Budget, Inert, Storage, View, interpret
+from twofold.exchange.pickles import ENTRY, OBJECT, Budget, Inert, Storage, View, interpret
 from twofold.exchange.refusals import DIRECTORY, SmallReads, describe, incomplete
 
 MOST = 3
@@ -26,8 +26,8 @@ MOST = 3
 SMALL = 2**24
 """Memory in bytes that every file may take besides."""
 
-ENTRY = 800
-"""Bytes of memory that `zipfile` takes for one file of the directory."""
+MEMBER, SLOT = 800, 16
+"""Bytes of memory that `zipfile` takes for one file of its directory, and that a list takes for an item."""
 
 DEPTH = 100
 """Most levels of containers; what lies deeper is replaced by an inert object."""
@@ -83,7 +83,7 @@ def _read(path: Path, budget: Budget) -> Any:
 def _read_zip(path: Path, budget: Budget) -> Any:
     with SmallReads(path) as file, ZipFile(file) as archive:
         names = archive.namelist()
-        budget.spend(len(names) * ENTRY)
+        budget.spend(len(names) * MEMBER)
         name = min((each for each in names if each.endswith("data.pkl")), key=len)
         root = name.removesuffix("data.pkl")
         if f"{root}byteorder" in names and _record(archive, f"{root}byteorder", budget) == b"big":
@@ -159,7 +159,6 @@ class _Tree:
         self.open: set[int] = set()  # the containers that are being built: none may contain itself
 
     def build(self, value: Any) -> Any:
-        self.budget.spend(OBJECT)
         match value:
             case View():
                 return self.tensor(value)
@@ -168,6 +167,8 @@ class _Tree:
             case dict() | list() | tuple() | Inert():
                 if id(value) in self.open or len(self.open) >= DEPTH:
                     return Inert("", "nested")
+                length = 1 if isinstance(value, Inert) else len(value)
+                self.budget.spend(OBJECT + length * (ENTRY if isinstance(value, dict) else SLOT))
                 self.open.add(id(value))
                 built = self.container(value)
                 self.open.remove(id(value))
@@ -197,7 +198,7 @@ class _Tree:
             if isinstance(child, Inert) and _is_module(child.state):
                 inner = self.build(child)
                 for key, tensor in inner.items() if isinstance(inner, dict) else ():
-                    self.budget.spend(OBJECT + len(key))
+                    self.budget.spend(ENTRY + OBJECT + len(key))
                     found[f"{name}.{key}"] = tensor
         return found
 
@@ -208,14 +209,15 @@ class _Tree:
         return self.tensors[id(view)]
 
     def read_tensor(self, view: View) -> Tensor:
-        if not all(view.size):
-            return torch.empty(view.size, dtype=view.dtype)
         storage = view.storage
+        if not all(view.size):
+            return torch.empty(view.size, dtype=storage.dtype)
         if storage.key not in self.storages:
             self.storages[storage.key] = self.read(storage)
-        width = storage.dtype.itemsize
-        count, start = storage.numel * width // view.dtype.itemsize, storage.start * width
-        flat = torch.frombuffer(self.storages[storage.key], dtype=view.dtype, count=count, offset=start)
+        start = storage.start * storage.dtype.itemsize
+        flat = torch.frombuffer(
+            self.storages[storage.key], dtype=storage.dtype, count=storage.numel, offset=start
+        )
         return flat.as_strided(view.size, view.stride, view.offset)
 
 
