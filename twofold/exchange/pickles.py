@@ -9,7 +9,7 @@ import io
 import warnings
 from mmap import mmap
 from pickletools import genops
-from typing import IO, Any, NamedTuple, cast
+from typing import Any, NamedTuple, cast
 
 from twofold.exchange.stand_ins import (
     ENTRY,
@@ -55,8 +55,9 @@ def _run(stream: Stream, budget: Budget, storages: dict[str, Storage]) -> Any:
     stack: list[Any] = []
     outer: list[list[Any]] = []  # the stacks below each mark
     memo: dict[int, Any] = {}
-    value: Any
-    for code, value, _ in genops(cast("IO[bytes]", stream)):
+    for code, value, _ in cast("Any", genops)(
+        stream
+    ):  # typed for files, but a mapped file has all it reads with
         budget.spend(OBJECT if value is None else NUMBER + _nbytes(value))
         match code.name:
             case "BINPUT" | "LONG_BINPUT" | "PUT":
