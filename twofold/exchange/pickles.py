@@ -55,10 +55,8 @@ def _run(stream: Stream, budget: Budget, storages: dict[str, Storage]) -> Any:
     stack: list[Any] = []
     outer: list[list[Any]] = []  # the stacks below each mark
     memo: dict[int, Any] = {}
-    for code, value, _ in cast("Any", genops)(
-        stream
-    ):  # typed for files, but a mapped file has all it reads with
-        budget.spend(OBJECT if value is None else NUMBER + _nbytes(value))
+    for code, value, _ in cast("Any", genops)(stream):
+        budget.spend(_cost(value))
         match code.name:
             case "BINPUT" | "LONG_BINPUT" | "PUT":
                 memo[value] = stack[-1]
@@ -143,16 +141,19 @@ def _run(stream: Stream, budget: Budget, storages: dict[str, Storage]) -> Any:
     raise EOFError("it ends too early")
 
 
-def _nbytes(value: Any) -> int:
+def _cost(value: Any) -> int:
+    """Most memory in bytes that an operation with a value takes, of which None is none."""
     match value:
+        case None:
+            return OBJECT
         case str():
-            return len(value) * (1 if value.isascii() else 8)  # once as it is, once encoded
+            return NUMBER + len(value) * (1 if value.isascii() else 8)  # once as it is, once encoded
         case bytes() | bytearray():
-            return len(value)
+            return NUMBER + len(value)
         case int():
-            return value.bit_length() // 8
+            return NUMBER + value.bit_length() // 8
         case _:
-            return 0
+            return NUMBER
 
 
 def _string(value: Any) -> str:
