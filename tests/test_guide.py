@@ -4,6 +4,7 @@ import ast
 import inspect
 import re
 import shlex
+import shutil
 from pathlib import Path
 from typing import get_args
 
@@ -253,11 +254,16 @@ def test_bring_your_checkpoint(tmp_path, monkeypatch, capsys):
     """The page's commands and its Python example run, on a small network and two images."""
     monkeypatch.chdir(tmp_path)
     torch.save(to_original(ResnetGenerator(width=2, blocks=1)), "latest_net_G_A.pth")
+    Path("checkpoints/maps_cyclegan").mkdir(parents=True)
+    for name in "AB":
+        shutil.copy("latest_net_G_A.pth", f"checkpoints/maps_cyclegan/latest_net_G_{name}.pth")
     for name in ("photos/a.png", "horse.jpg"):
         Path(name).parent.mkdir(exist_ok=True)
         images.write(np.full((20, 24, 3), 99, np.uint8), Path(name))
     commands = typed("bring-your-checkpoint.md")
-    assert [tokens[0] for tokens in commands] == ["info", "import", "translate", "translate", "export"]
+    assert [tokens[0] for tokens in commands] == [
+        *("info", "import", "translate", "translate", "import", "translate", "export")
+    ]
     for tokens in commands:
         assert cli.run(tokens) == 0, capsys.readouterr().err
     (example,) = blocks("bring-your-checkpoint.md")

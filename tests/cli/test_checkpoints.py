@@ -90,6 +90,17 @@ def test_info_says_what_would_be_imported(maps, call, unchanged):
     assert facts["origin"]["imported"] == "latest_net_G_A.pth" and len(facts["notes"]) == 2
 
 
+def test_info_lists_the_generators_of_a_file(maps, call):
+    state = torch.load(maps / "latest_net_G_A.pth")
+    torch.save({"netG_A2B": state, "netG_B2A": state, "epoch": 3}, "both.pth")
+    result = call("info", "both.pth")
+    assert result.code == 0 and "key netG_A2B, direction ab key netG_B2A, direction ba" in " ".join(
+        result.out.split()
+    )
+    assert len(json.loads(call("info", "both.pth", "--json").out)["generators"]) == 2
+    assert "no --key 'netG'" in call("info", "both.pth", "--key", "netG").line
+
+
 def test_evaluate_takes_a_checkpoint_folder(maps, made, call):
     pictures = [made.pictures / name for name in ("testA", "testB")]
     result = call("evaluate", maps, *pictures, "--metrics", "psnr", "structure", "--json", "-o", "table.json")
@@ -107,6 +118,7 @@ def test_what_cannot_be_imported_from_a_folder(maps, refuses):
     )
     assert "holds checkpoint folders; give one of them: maps_cyclegan" in refuses("import", ".", *to)
     assert "holds no generator" in refuses("import", "photos", *to)
+    assert "photos/a.png is" in refuses("import", "photos/a.png", "-o", "x.safetensors", code=1)
 
 
 def test_one_direction_of_a_folder_becomes_a_file(maps, call):
@@ -116,6 +128,7 @@ def test_one_direction_of_a_folder_becomes_a_file(maps, call):
 
 def test_export_writes_what_import_reads(maps, made, call, refuses):
     assert call("import", maps / "latest_net_G_A.pth", "-o", "x.safetensors").code == 0
+    assert "is a twofold model already" in refuses("import", "x.safetensors", "-o", "y.safetensors")
     result = call("export", "x.safetensors", "-o", "latest_net_G_A.pth")
     assert result.code == 0 and "--load_size 32 --crop_size 32" in " ".join(result.out.split())
     before, after = (torch.load(path) for path in (maps / "latest_net_G_A.pth", "latest_net_G_A.pth"))

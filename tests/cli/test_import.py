@@ -49,7 +49,7 @@ def test_import_refuses_what_it_should(refuses, tmp_path, monkeypatch):
     Path("damaged.pth").write_bytes(b"no checkpoint")
     torch.save({"weight": torch.zeros(1)}, "other.pth")
     to = ["-o", "model.safetensors"]
-    assert "could run code" in refuses("import", "hostile.pth", *to, code=1)
+    assert "holds no named weights" in refuses("import", "hostile.pth", *to, code=1)  # and no folder was made
     assert "damaged" in refuses("import", "damaged.pth", *to, code=1)
     assert "not those of a generator" in refuses("import", "other.pth", *to, code=1)
     assert "there is no file" in refuses("import", "nowhere.pth", *to)

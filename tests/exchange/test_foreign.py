@@ -1,5 +1,7 @@
 """Generators of other projects: the imported network translates as theirs does."""
 
+import random
+
 import pytest
 import torch
 from torch import nn
@@ -157,3 +159,69 @@ def test_export_takes_what_the_original_has():
     }.items():
         with pytest.raises(TwofoldError, match=f"no such generator.*{reason}"):
             to_original(generator_of(TWINS[name]().state_dict()))
+
+
+def test_one_tensor_under_many_names_takes_no_memory():
+    big = torch.zeros(512, 512, 3, 3)
+    state = named("model.1.weight") | {
+        f"model.{i}.conv_block.{k}.weight": big for i in range(10, 74) for k in (1, 5)
+    }
+    with pytest.raises(TwofoldError, match="the same tensor"):
+        generator_of(state)
+
+
+def mutated(state, chance):
+    """A few names and shapes changed, entries lost, doubled or exchanged."""
+    state = dict(state)
+    for _ in range(chance.randint(1, 4)):
+        name, other = (chance.choice(list(state)) for _ in range(2))
+        match chance.randrange(7):
+            case 0:
+                state.pop(name)
+            case 1:
+                digits = [i for i, letter in enumerate(name) if letter.isdigit()]
+                where = chance.choice(digits or [0])
+                state[name[:where] + str(chance.randrange(100)) + name[where + 1 :]] = state[name]
+            case 2:
+                state[name] = torch.zeros([chance.randrange(6) for _ in range(chance.randrange(6))])
+            case 3:
+                state[name] = state[other]
+            case 4:
+                state[name.replace("weight", chance.choice(["filt", "weight_orig", "weight_g"]))] = state.pop(
+                    name
+                )
+            case 5:
+                ends = ["weight_u", "weight_v", "running_mean", "weight", "bias", "0._u", ""]
+                state[f"{name.rpartition('.')[0]}.{chance.choice(ends)}"] = state[other]
+            case _:
+                state[chance.choice(["", ".", "model.", "9" * 5000, "a." * 60]) + name] = state[name].to(
+                    torch.float16
+                )
+        if not state:
+            break
+    return state
+
+
+def test_mutated_state_dicts_give_one_line_or_a_network():
+    chance = random.Random(0)
+    originals = [Resnet(width=1, blocks=1), Resnet(width=1, up="blur")]
+    originals += [
+        Resnet(width=1, norm="batch"),
+        Resnet(width=1, norm="affine"),
+        Unet(width=1),
+        Unet(width=1, depth=2),
+    ]
+    parametrized = Resnet(width=1, blocks=1)
+    for conv in convolutions(parametrized):
+        parametrizations.spectral_norm(conv)
+    states = [network.state_dict() for network in [*originals, parametrized]]
+    made = 0
+    for _ in range(250):
+        state = mutated(chance.choice(states), chance)
+        try:
+            _, found = choose(candidates({"G": state}))
+            describe(generator_of(found))
+            made += 1
+        except TwofoldError as error:
+            assert str(error).isprintable() and len(str(error)) < 1500
+    assert made > 10

@@ -83,9 +83,7 @@ def test_one_pixel_has_no_variance():
         layers.InstanceNorm(2)(torch.ones(1, 2, 1, 1))
 
 
-@pytest.mark.parametrize(
-    "norm", [layers.InstanceNorm(5), layers.AffineInstanceNorm(5), BatchNorm(5).eval()]
-)
+@pytest.mark.parametrize("norm", [layers.InstanceNorm(5), layers.AffineInstanceNorm(5), BatchNorm(5).eval()])
 @pytest.mark.parametrize("strict", [True, False])
 def test_an_exported_norm_is_one_operation(norm, strict):
     program = torch.export.export(norm, (torch.randn(2, 5, 6, 7),), strict=strict)

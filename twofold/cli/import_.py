@@ -37,11 +37,13 @@ def import_(
         dropout: Whether the U-Net was trained with dropout, as pix2pix is by default; its keys do not show it.
     """
     from twofold.exchange.folder import find_generators, import_file
-    from twofold.translation.header import MAX_SIZE
+    from twofold.translation.header import MAX_SIZE, is_model, read_header
     from twofold.translation.model_file import save
 
     if not checkpoint.exists():
         raise UsageError(f"there is no file {checkpoint}")
+    if checkpoint.is_file() and is_model(checkpoint) and read_header(checkpoint):
+        raise UsageError(f"{checkpoint} is a twofold model already; `twofold translate` takes it as it is")
     if size is not None and not 1 <= size <= MAX_SIZE:
         raise UsageError(f"--size must be 1 to {MAX_SIZE} pixels, not {size}")
     if checkpoint.is_dir():

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from twofold import config as configs
 from twofold.cli.options import Direction, Flag
 from twofold.cli.terminal import emit, in_words, paragraph
-from twofold.errors import TwofoldError
+from twofold.errors import TwofoldError, UsageError
 from twofold.runs import Run, read_lines
 
 if TYPE_CHECKING:
@@ -88,9 +88,18 @@ def checkpoint_facts(
     path: Path, direction: str | None, key: str | None, epoch: str | None, in_short: bool
 ) -> dict[str, Any]:
     """The header that an import would write, and its notes."""
+    from twofold.exchange.folder import generators_in
     from twofold.exchange.load import open_generator
 
-    imported = open_generator(path, direction=direction, key=key, epoch=epoch)
+    try:
+        imported = open_generator(path, direction=direction, key=key, epoch=epoch)
+    except UsageError:
+        names = generators_in(path) if path.is_file() and key is None else {}
+        if len(names) < 2:
+            raise
+        generators = [{"key": name, "direction": way} for name, way in names.items()]
+        notes = "choose one with --key, or with --direction"
+        return {"checkpoint": str(path), "generators": generators, "notes": notes}
     facts = header_facts(imported.header, in_short)
     notes = {"notes": " ".join(imported.notes) if in_short else imported.notes}
     return {"checkpoint": str(path), **facts, **(notes if imported.notes else {})}

@@ -6,8 +6,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 from twofold.errors import UsageError
+from twofold.exchange import mapping
 from twofold.exchange.checkpoint import Imported, load_checkpoint
+from twofold.exchange.mapping import candidates, is_generator
 from twofold.exchange.options import Options, options_beside
+from twofold.exchange.untrusted import read_tree
 from twofold.formats.contract import Contract
 from twofold.translation.header import Header
 
@@ -79,6 +82,12 @@ def import_file(
         header = with_geometry(header, options)
     notes = [*imported.notes, *what_was_open(header, options)]
     return imported._replace(header=header, notes=notes)
+
+
+def generators_in(path: Path) -> dict[str, str | None]:
+    """The generators in one file by their keys, each with the direction that its key tells."""
+    found = candidates(read_tree(path))
+    return {key: mapping.direction_of(key) for key, state in found.items() if is_generator(state)}
 
 
 def direction_of(name: FileName | None, options: Options | None) -> str | None:

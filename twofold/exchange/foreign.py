@@ -119,7 +119,7 @@ def plain_weights(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
             if entry == "weight_orig" and u is not None:
                 weights[f"{layer}.weight"] = spectrally_normed(tensor, u, v, is_transposed(layer))
             elif entry == "weight_g" and v is not None:
-                weights[f"{layer}.weight"] = torch._weight_norm(v.float(), tensor.float())
+                weights[f"{layer}.weight"] = scaled_to(tensor.float(), v.float())
             elif entry not in ("weight_u", "weight_v"):
                 weights[name] = tensor
         except (RuntimeError, ValueError, IndexError) as error:  # a shape is wrong
@@ -144,6 +144,12 @@ def spectrally_normed(weight: Tensor, u: Tensor, v: Tensor | None, transposed: b
     if not torch.isfinite(1 / sigma):
         raise ValueError("no singular value")
     return weight.float() / sigma
+
+
+def scaled_to(length: Tensor, weight: Tensor) -> Tensor:
+    """Weight norm: `weight` with these lengths, whose sizes are 1 in the dimensions that a length spans."""
+    spanned = [i for i, size in enumerate(length.shape) if size == 1]
+    return weight * (length / torch.linalg.vector_norm(weight, dim=spanned, keepdim=True))
 
 
 def is_transposed(layer: str) -> bool:

@@ -41,6 +41,7 @@ def generator_of(state: Mapping[str, Tensor], dropout: bool = False) -> Generato
     weights = canonical(state)
     if weights is None:
         raise TwofoldError(what_there_is({"": dict(state)}))
+    check_memory(weights)
     network = unet_for(weights, dropout) if "model.model.0.weight" in weights else resnet_for(weights)
     return load_weights(network, with_fitting_biases(network, weights))
 
@@ -60,6 +61,20 @@ def discriminator_from_original(state: Mapping[str, Tensor]) -> Discriminator:
     if "model.0.weight" in state:
         return load_weights(patch_for(state), state)
     raise TwofoldError("the keys are not those of a CycleGAN discriminator; import a file named *_net_D*.pth")
+
+
+def check_memory(state: Mapping[str, Tensor]) -> None:
+    """Refuse tensors that are the same numbers many times: a network, which copies them, would be larger than the file."""
+    storages = {
+        tensor.untyped_storage().data_ptr(): tensor.untyped_storage().nbytes() for tensor in state.values()
+    }
+    if (
+        sum(tensor.numel() * tensor.element_size() for tensor in state.values())
+        > sum(storages.values()) + 2**20
+    ):
+        raise TwofoldError(
+            "several weights are the same tensor, which is no trained generator; copy the file again"
+        )
 
 
 def resnet_for(state: Mapping[str, Tensor]) -> ResnetGenerator:
