@@ -117,7 +117,7 @@ class Run:
                 else f"train it first: twofold train --resume {self.path}"
             )
             if not self.exists and not other:
-                hint = "give a run folder or a .safetensors model file"
+                hint = "give a run folder, a .safetensors model, or a folder of checkpoints such as latest_net_G_A.pth"
             raise UsageError(f"{self.path} has no snapshot of direction {direction}; {hint}")
         return found[-1][1]
 

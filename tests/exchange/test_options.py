@@ -73,7 +73,14 @@ def test_the_training_file_counts_first(tmp_path):
 
 def test_any_bytes_are_read(tmp_path):
     file = tmp_path / "train_opt.txt"
-    for content in (b"", b"\xff\xfe\0", b": : :\n" * 1000, b"direction:" + b" " * 100_000 + b"BtoA\r\n"):
+    spaces = b" " * 500_000
+    for content in (
+        b"",
+        b"\xff\xfe\0",
+        b": : :\n" * 1000,
+        b"x: a" + spaces + b"b",
+        b"direction:" + spaces + b"BtoA\r\n",
+    ):
         file.write_bytes(content)
         read_options(file)
     assert read_options(file).swapped

@@ -33,6 +33,6 @@ def export(
 
     generator, header, notes = open_generator(model, direction=direction, best=best)
     save_original(generator, out)
-    emit(paragraph(f"{out}: {in_words(header.network)}"))
+    emit(paragraph(f"{out}: {in_words({'network': header.network['network'], **header.network})}"))
     for line in (*notes, *how_to_use(header)):
         emit(paragraph(line, "- ", "  "))

@@ -35,8 +35,8 @@ def save_original(generator: Generator, path: Path) -> None:
 def how_to_use(header: Header) -> Iterator[str]:
     """Lines that say how the original's test.py loads the exported file, and what it cannot do."""
     network = header.network
-    size = network.get("blocks") if network["network"] == "resnet" else network.get("depth")
-    name = NET_G.get((network["network"], size))
+    size = int(network.get("blocks", 9) if network["network"] == "resnet" else network.get("depth", 8))
+    name = NET_G.get((str(network["network"]), size))
     is_cut = "blur" in (network.get("upsample"), network.get("antialias") and "blur")
     if name is None:
         argument = "n_blocks" if network["network"] == "resnet" else "num_downs"

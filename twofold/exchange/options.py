@@ -100,10 +100,9 @@ def parse(file: Path) -> dict[str, str]:
             text = stream.read(LARGEST).decode(errors="replace")
     except OSError as error:
         raise TwofoldError(f"cannot read {file}: {error.strerror or error}") from error
-    lines = re.findall(
-        r"^[ \t]*(\w+):[ \t]*(.*?)[ \t]*(?:\[default:.*)?$", text.replace("\r", ""), re.MULTILINE
-    )
-    return {RENAMED.get(name, name): value for name, value in lines}
+    lines = [line.partition(":") for line in text.splitlines()]
+    values = {name.strip(): value.partition("[default:")[0].strip() for name, _, value in lines}
+    return {RENAMED.get(name, name): value for name, value in values.items()}
 
 
 def geometry_of(values: dict[str, str]) -> Geometry | None:

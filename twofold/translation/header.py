@@ -218,7 +218,7 @@ def read_header(path: Path) -> Header:
         TwofoldError: the file is damaged, not a twofold model, or of a newer format.
     """
     if not path.is_file():
-        raise UsageError(f"{path} does not exist; give a .safetensors model file or a run folder")
+        raise UsageError(f"{path} does not exist; give a run folder, a .safetensors model or a checkpoint")
     if path.suffix in (".pth", ".pt", ".ckpt"):
         raise UsageError(
             f"{path} is a PyTorch checkpoint: `twofold.load` reads it; or run "
