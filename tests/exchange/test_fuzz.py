@@ -18,7 +18,7 @@ from torch import nn
 from twofold.errors import TwofoldError
 from twofold.exchange.checkpoint import load_checkpoint
 from twofold.exchange.original import to_original
-from twofold.exchange.pickles import Inert
+from twofold.exchange.stand_ins import Inert
 from twofold.exchange.untrusted import read_tree
 from twofold.networks.resnet import ResnetGenerator
 from twofold.networks.unet import UnetGenerator
@@ -198,14 +198,14 @@ def run(seeds, path):
 def test_mutated_checkpoints_are_read_or_refused(tmp_path):
     read, largest = run(range(500), tmp_path / "net.pth")
     assert read >= 50
-    assert largest <= 2**20  # what Python takes to read any file
+    assert largest <= 2**21  # what Python takes to read any file
 
 
 @pytest.mark.slow
 def test_many_mutated_checkpoints_are_read_or_refused(tmp_path):
     read, largest = run(range(10_000), tmp_path / "net.pth")
     assert read >= 1000
-    assert largest <= 2**20
+    assert largest <= 2**21
 
 
 def test_every_checkpoint_of_the_fuzz_is_whole(tmp_path):

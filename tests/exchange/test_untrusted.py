@@ -12,7 +12,7 @@ from torch.nn.utils import spectral_norm
 from torch.nn.utils.parametrizations import spectral_norm as parametrized
 
 from twofold.errors import TwofoldError, UsageError
-from twofold.exchange.pickles import Inert
+from twofold.exchange.stand_ins import Inert
 from twofold.exchange.untrusted import read_tree
 
 FORMS = [(True, 2), (True, 4), (False, 1), (False, 2), (False, 5)]  # zip or legacy, pickle protocol

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import NamedTuple
 from zipfile import ZipFile
 
-from twofold.exchange.pickles import Budget, interpret
+from twofold.exchange.pickles import interpret
+from twofold.exchange.stand_ins import Budget
 
 LEGACY_MAGIC = (bytes.fromhex("6cfc9c46f9206aa85019"), b"119547037146038801333356")
 """The number at the start of what `torch.save` wrote before PyTorch 1.6, as a pickle of protocol 2 and of 0."""
@@ -195,7 +196,7 @@ def _zip_size(path: Path) -> int | None:
         with path.open("rb") as file, mmap(file.fileno(), 0, access=ACCESS_READ) as stream:
             name, extra = (int.from_bytes(stream[at : at + 2], "little") for at in (26, 28))
             stream.seek(30 + name + extra)
-            storages = interpret(stream, Budget(3 * len(stream) + 2**24)).storages
+            storages = interpret(stream, Budget(3 * len(stream) + 2**23)).storages
             return stream.tell() + sum(each.numel * each.dtype.itemsize for each in storages.values())
     except Exception:  # the pickle is damaged or missing
         return None

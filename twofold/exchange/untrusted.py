@@ -1,8 +1,8 @@
 """Read a checkpoint that may come from anywhere, as plain containers and tensors; no code in the file is run.
 
 Read are `.safetensors` and what `torch.save` writes: zip files, and the legacy files of PyTorch before 1.6, each with
-state dicts, whole pickled modules, or objects of unknown classes (`twofold.exchange.pickles`). The memory that a file
-takes is at most 3 times its size and 16 MB, checked before it is used.
+state dicts, whole pickled modules, or objects of unknown classes (`twofold.exchange.stand_ins`). The memory that a file
+takes is at most 3 times its size and 8 MB, checked before it is used.
 """
 
 import io
@@ -17,13 +17,14 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from twofold.errors import TwofoldError, UsageError
-from twofold.exchange.pickles import ENTRY, OBJECT, Budget, Inert, Storage, View, interpret
+from twofold.exchange.pickles import interpret
 from twofold.exchange.refusals import DIRECTORY, SmallReads, describe, incomplete
+from twofold.exchange.stand_ins import ENTRY, OBJECT, Budget, Inert, Storage, View
 
 MOST = 3
 """Memory that a file may take, in times its size."""
 
-SMALL = 2**24
+SMALL = 2**23
 """Memory in bytes that every file may take besides."""
 
 MEMBER, SLOT = 800, 16
@@ -193,6 +194,7 @@ class _Tree:
         """The parameters and buffers of a pickled module and of the modules in it, named as torch names them."""
         passing = module.get("_non_persistent_buffers_set") or ()
         own = module["_parameters"] | {k: each for k, each in module["_buffers"].items() if k not in passing}
+        self.budget.spend(ENTRY * len(own))
         found = {str(name): self.tensor(each) for name, each in own.items() if isinstance(each, View)}
         for name, child in module["_modules"].items():
             if isinstance(child, Inert) and _is_module(child.state):
