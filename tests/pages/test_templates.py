@@ -59,15 +59,8 @@ class Finding(NamedTuple):
 def test_parts_of_findings_between_backticks_are_code_and_everything_else_is_text():
     one = Finding("warning", "It copies <b>.", "`twofold data check A B` says why; then `--seed 2`.")
     made = PARTS.findings([one], "calm")
-    words = re.findall(r"<code>(.*?)</code>", made)
-    assert [re.findall(r"<span>(.*?)</span>", each) for each in words] == [
-        ["twofold", "data", "check", "A", "B"],
-        ["--seed", "2"],
-    ]
-    assert (
-        re.sub(r"</?(code|span)[^>]*>", "", made).count("twofold data check A B says why; then --seed 2.")
-        == 1
-    )
+    option = "<code><span>--seed</span> 2</code>"  # a span does not break after the dashes
+    assert f"<code>twofold data check A B</code> says why; then {option}." in made
     assert "It copies &lt;b&gt;." in made and "calm" not in made
 
 
@@ -81,5 +74,4 @@ def test_parts_of_findings_between_backticks_are_code_and_everything_else_is_tex
     ],
 )
 def test_without_findings_the_calm_line_stands_alone(text, html):
-    made = re.sub(r"</?span>", "", PARTS.findings([], text)).strip()
-    assert made == f"<p class=soft>{html}</p>"
+    assert PARTS.findings([], text).strip() == f"<p class=soft>{html}</p>"

@@ -12,6 +12,7 @@ import subprocess
 import sys
 import urllib.request
 from html.parser import HTMLParser
+from http.client import HTTPConnection
 
 import pytest
 
@@ -464,9 +465,19 @@ def notify(capsys):
 
 
 @contextlib.contextmanager
-def commanded(run):
+def commanded(run, *options):
     """`twofold monitor` in a process of its own: its port; after Ctrl-C it must end with code 0 and print nothing more."""
-    command = [sys.executable, "-m", "twofold", "monitor", str(run.path), "--no-open", "--port", "0"]
+    command = [
+        sys.executable,
+        "-m",
+        "twofold",
+        "monitor",
+        str(run.path),
+        "--no-open",
+        "--port",
+        "0",
+        *options,
+    ]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         try:
             words = r"http://127\.0\.0\.1:(\d+)  +1 run; Ctrl-C ends it\n"
@@ -481,6 +492,14 @@ def commanded(run):
 def test_the_command_says_where_and_ends_quietly(run):
     with commanded(run) as port, urllib.request.urlopen(f"http://127.0.0.1:{port}", timeout=10) as answer:
         assert b"horse2zebra" in answer.read()
+
+
+def test_the_command_answers_to_a_proxys_name(run):
+    with commanded(run, "--allow-host", "hub.example") as port:
+        for name, status in (("hub.example", 200), ("hub.example:443", 200), ("other.example", 400)):
+            with contextlib.closing(HTTPConnection("127.0.0.1", port, timeout=10)) as connection:
+                connection.request("GET", "/", headers={"Host": name})
+                assert connection.getresponse().status == status
 
 
 def test_a_reader_who_stopped_reading_does_not_hold_up_the_end(run):
@@ -509,6 +528,7 @@ def test_a_port_in_use_is_one_line_with_what_to_do(serve, run, notify):
         ([], "RUNS is missing"),
         (["nowhere"], "the folder nowhere does not exist"),
         ([".", "--port", "70000"], "--port is 70000; give 0 to 65535"),
+        ([".", "--allow-host", "http://hub"], "--allow-host must be a name such as hub.example.org"),
         ([".", "--port", "x"], "--port must be a whole number, not x"),
         ([".", "--host", "no such host"], "--host no such host is not an address of this machine"),
         ([".", "--host", "192.0.2.1", "--port", "0"], "cannot listen on 192.0.2.1"),

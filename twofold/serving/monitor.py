@@ -44,13 +44,20 @@ HEADERS = {
 }
 
 
-def serve(folders: Sequence[Path], host: str, port: int, ready: Callable[[str, int], None]) -> None:
+def serve(
+    folders: Sequence[Path],
+    host: str,
+    port: int,
+    ready: Callable[[str, int], None],
+    allowed: Sequence[str] = (),
+) -> None:
     """Serve pages on the runs among and inside `folders` until interrupted.
 
     Args:
         folders: run folders and folders of run folders.
         host: the address to listen on; names other than this machine's own are answered only if it is not local.
         port: 0 for any free one.
+        allowed: further names to answer to, such as that of a proxy.
         ready: called with the page's address and the number of runs once the server listens.
 
     Raises:
@@ -59,7 +66,7 @@ def serve(folders: Sequence[Path], host: str, port: int, ready: Callable[[str, i
     watch = Watch(folders)
     listening = listen(host, port)
     local = ip_address(listening.getsockname()[0]).is_loopback
-    app = application(watch, [host, "localhost", "127.0.0.1", "[::1]"] if local else None)
+    app = application(watch, [host, "localhost", "127.0.0.1", "[::1]", *allowed] if local else None)
     ready(address(host, listening.getsockname()[1]), len(watch.runs()))
     with suppress(KeyboardInterrupt):
         server(app).run(sockets=[listening])
