@@ -14,6 +14,8 @@ from twofold.data.rules import listed
 from twofold.data.settings import DataSettings
 from twofold.errors import UsageError
 from twofold.evaluation.reading import contract_of
+from twofold.exchange.folder import find_generators
+from twofold.exchange.load import is_foreign, load
 from twofold.formats import images
 from twofold.formats.contract import Contract
 from twofold.formats.display import View
@@ -89,16 +91,8 @@ def find_inputs(
     Raises:
         UsageError: something is missing or does not fit.
     """
-    snapshots = find_snapshots(model, direction, best)
-    if isinstance(model, Translator):
-        there, back = model, None
-    else:
-        ways = [direction, None][: len(snapshots)]
-        loaded = [
-            Translator.load(path, direction=way, device=device)
-            for path, way in zip(snapshots, ways, strict=True)
-        ]
-        there, back = (*loaded, None, None)[:2]
+    loaded = {} if isinstance(model, Translator) else load_translators(Path(model), direction, best, device)
+    there, back = (model, None) if isinstance(model, Translator) else (*loaded.values(), None, None)[:2]
     way = there.header.direction if there else direction or "ab"
     domains = pairs_in(a) if b is None else (by_name(a), by_name(b))
     sources, references = domains if way == "ab" else domains[::-1]
@@ -121,7 +115,7 @@ def find_inputs(
         contracts = there.source, there.target
     source, target = (View(each, shown(data, side, each)) for side, each in zip(way, contracts, strict=True))
     found = Inputs(way, chosen, list(references.values()), there, back, where, source, target, layout)
-    return replace(found, snapshots=snapshots), line
+    return replace(found, snapshots=[path for path in loaded if path.is_file()]), line
 
 
 def shown(data: dict[Any, Any], side: str, contract: Contract) -> list[int]:
@@ -130,24 +124,34 @@ def shown(data: dict[Any, Any], side: str, contract: Contract) -> list[int]:
     return named if all(type(each) is int and 0 <= each < contract.channels for each in named) else []
 
 
-def find_snapshots(model: Model, direction: str | None, best: bool) -> list[Path]:
-    """The model's file and that of the other direction where a run has one; none for ready translations.
+def load_translators(model: Path, direction: str | None, best: bool, device: str) -> dict[Path, Translator]:
+    """The translator and that of the other direction where there is one, by their files; none for ready translations.
 
     Raises:
-        UsageError: the run has no such snapshot.
+        UsageError: the run has no such snapshot, or the model has the other direction.
     """
-    if isinstance(model, Translator):
-        return []
-    path, run = Path(model), Run(Path(model))
-    if not path.is_dir():
-        return [path]
-    if not run.exists and not any(run.snapshots(way) for way in DIRECTIONS):
-        return []
-    way = direction or "ab"
-    back = way[::-1]
-    newest = [run.best_snapshot(way) if best else run.newest_snapshot(way)]
+    run, way = Run(model), direction or "ab"
+    if is_foreign(model):
+        return load_imported(model, direction, best, device)
+    if not model.is_dir():
+        return {model: Translator.load(model, direction=direction, device=device)}
+    if not run.exists and not any(run.snapshots(each) for each in DIRECTIONS):
+        return {}
+    snapshot, back = run.best_snapshot if best else run.newest_snapshot, way[::-1]
     has_back = run.best(back).is_file() if best else run.snapshots(back)
-    return newest + ([run.best_snapshot(back) if best else run.newest_snapshot(back)] if has_back else [])
+    files = [snapshot(way), *([snapshot(back)] if has_back else [])]
+    return {file: Translator.load(file, device=device) for file in files}
+
+
+def load_imported(path: Path, direction: str | None, best: bool, device: str) -> dict[Path, Translator]:
+    """The translator of a checkpoint of another project, and the other one where its folder holds both."""
+    there = load(path, direction=direction, best=best, device=device)
+    way = there.header.direction
+    files = find_generators(path).files if path.is_dir() else {way: path}
+    found = {files.get(way, path): there}
+    if way[::-1] in files:
+        found[files[way[::-1]]] = load(path, direction=way[::-1], device=device)
+    return found
 
 
 def by_name(folder: Path) -> dict[str, Path]:
