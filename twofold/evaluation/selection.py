@@ -7,6 +7,7 @@ from twofold.errors import UsageError
 from twofold.evaluation.cycle import holds_jpeg
 from twofold.evaluation.features import inception_home, inception_network, own_network
 from twofold.evaluation.inputs import Inputs
+from twofold.evaluation.label_scores import label_measure
 from twofold.evaluation.measures import (
     MS_SSIM,
     PSNR,
@@ -15,7 +16,6 @@ from twofold.evaluation.measures import (
     alignment_measure,
     cycle_measure,
     feature_measure,
-    label_measure,
     lpips_measure,
     mae_measure,
     structure_measure,
