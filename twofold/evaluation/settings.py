@@ -10,7 +10,7 @@ MetricName = Literal[
     "psnr", "ssim", "ms-ssim", "mae", "lpips", "labels", "fid", "clean-fid", "kid", "structure", "cycle"
 ]
 
-HeldOutMetric = Literal["auto", "psnr", "ssim", "kid", "none"]
+HeldOutMetric = Literal["auto", "psnr", "ssim", "swd", "kid", "fid", "none"]
 
 
 class EvaluationSettings(BaseModel):
@@ -23,12 +23,13 @@ class EvaluationSettings(BaseModel):
     )
     metric: HeldOutMetric = Field(
         default="auto",
-        description="Metric that chooses the best snapshot; auto is psnr where the held-out images have answers,"
-        " else kid if there is a feature network, else none.",
+        description="Metric that chooses the best snapshots; auto is psnr where the held-out images have answers,"
+        " else kid if there is a feature network, else swd (sliced Wasserstein distance), which needs no network.",
     )
     features: AbsolutePath | None = Field(
         default=None,
-        description="TorchScript or ONNX feature network for kid: images (N, 3, H, W) in [-1, 1] to (N, D).",
+        description="TorchScript or ONNX feature network for kid and fid, images (N, 3, H, W) in [-1, 1] to (N, D);"
+        " Inception if not given.",
     )
     patience: int | None = Field(
         default=None,
