@@ -25,10 +25,6 @@ from twofold.translation.noise import at_test_time
 METRICS = {"psnr": psnr, "ssim": ssim}
 """Those that compare a translation with its answer; the others are distances between sets of images."""
 
-STRUCTURE = 0.2
-"""A snapshot keeps structure if the edges of source and translation correlate at this mean or more. On `seasons`: 0.69
-with the true answer, 0.07 with the answer of another image."""
-
 Best = dict[str, Any]
 
 NO_EVALUATION: Best = {"value": None, "images": 0, "since": 0, "kept": True}
@@ -49,9 +45,8 @@ class Judge:
     Equal weights have equal values.
 
     Args:
-        metric: with "psnr" or "ssim" image i of `b` is the answer to image i of `a`.
+        settings: with the metric "psnr" or "ssim" image i of `b` is the answer to image i of `a`.
         a, b: held-out images of the source and of the target.
-        count: the most images of each that are used.
         size: side in pixels of the middle square of each.
         network: for "kid" and "fid".
         shown: channels of the target that `network` sees; by default as `shown_channels`.
@@ -59,20 +54,20 @@ class Judge:
 
     def __init__(
         self,
-        metric: str,
+        settings: EvaluationSettings,
         a: ImageStore,
         b: ImageStore,
-        count: int,
         size: int,
         device: torch.device,
         network: Network | None = None,
         shown: Sequence[int] = (),
     ) -> None:
-        self.metric, self.device, self.network, self.shown = metric, device, network, shown
+        self.metric, self.structure, self.device = settings.metric, settings.structure, device
+        self.network, self.shown = network, shown
         self.source, self.target = a.contract, b.contract
-        self.sources = [load_plain(a, i, size) for i in range(min(count, len(a)))]
-        answers = [load_plain(b, i, size) for i in range(min(count, len(b)))]
-        if metric == "swd":
+        self.sources = [load_plain(a, i, size) for i in range(min(settings.images, len(a)))]
+        answers = [load_plain(b, i, size) for i in range(min(settings.images, len(b)))]
+        if self.metric == "swd":
             self.reference = SlicedWasserstein([to_network(each, self.target) for each in answers])
         elif network is not None:
             self.real = self._features(network, answers)
@@ -124,17 +119,16 @@ class Judge:
 
         Among distances, one of translations that keep structure beats any of translations that do not.
         """
-        value, kept = values[self.metric], keeps_structure(values)
+        value, kept = values[self.metric], self.keeps_structure(values)
         if best["value"] is None or not math.isfinite(value):
             return math.isfinite(value)
         if self.metric in METRICS:
             return value > best["value"]
         return kept if kept != best.get("kept", True) else value < best["value"]
 
-
-def keeps_structure(values: dict[str, float]) -> bool:
-    """Whether translations keep the structure of their sources; true where it was not measured."""
-    return values.get("structure", 1.0) >= STRUCTURE
+    def keeps_structure(self, values: dict[str, float]) -> bool:
+        """Whether translations keep the structure of their sources; true where it was not measured."""
+        return values.get("structure", 1.0) >= self.structure
 
 
 def judging_network(settings: EvaluationSettings, device: torch.device) -> Network | None:

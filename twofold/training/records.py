@@ -14,7 +14,7 @@ from twofold.data.dataset import Images, ImageStore
 from twofold.data.loader import Loader, load_plain_batch
 from twofold.errors import TwofoldError
 from twofold.evaluation.doctor.examine import data_findings, examine
-from twofold.evaluation.heldout import NO_EVALUATION, Best, Judge, judging_network, keeps_structure
+from twofold.evaluation.heldout import NO_EVALUATION, Best, Judge, judging_network
 from twofold.files import explained_full_disk, sync
 from twofold.formats.contract import Contract
 from twofold.formats.display import View
@@ -114,7 +114,7 @@ class Records:
             best = self.best.get(direction, NO_EVALUATION)
             better = judge.better(values, best)
             if better:
-                value, kept = values[judge.metric], keeps_structure(values)
+                value, kept = values[judge.metric], judge.keeps_structure(values)
                 best = {"value": value, "images": self.trainer.images, "since": 0, "kept": kept}
                 self.save_generator(generator, direction, self.run.best(direction))
             else:
@@ -130,6 +130,7 @@ class Records:
                 self.notify(
                     f"best-{direction}: no evaluated snapshot keeps the edges of its source, so the lowest"
                     f" {self.config.evaluation.metric.upper()} of all was chosen; compare the sample images"
+                    " (--evaluation.structure is the limit)"
                 )
 
     @cached_property
@@ -141,7 +142,7 @@ class Records:
         network = judging_network(chosen, device)
         ways = {"ab": (a, b, data.show_b), "ba": (b, a, data.show_a)}
         return {
-            way: Judge(chosen.metric, source, target, chosen.images, min(sides), device, network, shown)
+            way: Judge(chosen, source, target, min(sides), device, network, shown)
             for way, (source, target, shown) in ways.items()
             if way in self.trainer.method.translators
         }
