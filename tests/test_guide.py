@@ -4,9 +4,11 @@ import ast
 import inspect
 import re
 import shlex
+import shutil
 from pathlib import Path
 from typing import get_args
 
+import numpy as np
 import pytest
 import torch
 
@@ -14,6 +16,9 @@ from twofold.cli import app as cli
 from twofold.cli.evaluate import evaluate
 from twofold.evaluation.doctor.examine import examine
 from twofold.evaluation.settings import MetricName
+from twofold.exchange.original import to_original
+from twofold.formats import images
+from twofold.networks.resnet import ResnetGenerator
 from twofold.seasons import dataset as seasons
 
 GUIDE = Path(__file__).parents[1] / "docs" / "guide"
@@ -243,3 +248,24 @@ def test_the_log_has_an_index():
     ]
     assert [number for number, _ in entries] == [str(1 + place) for place in range(len(entries))]
     assert [anchor for _, anchor in listed] == anchors
+
+
+def test_bring_your_checkpoint(tmp_path, monkeypatch, capsys):
+    """The page's commands and its Python example run, on a small network and two images."""
+    monkeypatch.chdir(tmp_path)
+    torch.save(to_original(ResnetGenerator(width=2, blocks=1)), "latest_net_G_A.pth")
+    Path("checkpoints/maps_cyclegan").mkdir(parents=True)
+    for name in "AB":
+        shutil.copy("latest_net_G_A.pth", f"checkpoints/maps_cyclegan/latest_net_G_{name}.pth")
+    for name in ("photos/a.png", "horse.jpg"):
+        Path(name).parent.mkdir(exist_ok=True)
+        images.write(np.full((20, 24, 3), 99, np.uint8), Path(name))
+    commands = typed("bring-your-checkpoint.md")
+    assert [tokens[0] for tokens in commands] == [
+        *("info", "import", "translate", "translate", "import", "translate", "export")
+    ]
+    for tokens in commands:
+        assert cli.run(tokens) == 0, capsys.readouterr().err
+    (example,) = blocks("bring-your-checkpoint.md")
+    exec(compile(example, "bring-your-checkpoint.md", "exec"), {})
+    assert Path("zebra.png").is_file() and Path("latest_net_G.pth").is_file()

@@ -51,7 +51,7 @@ OWNERS = {
     "PIL": {"formats", "data", "seasons", "translation", "reporting", "evaluation", "demo"},
     "tifffile": {"formats"},
     "imagecodecs": {"formats"},
-    "safetensors": {"translation", "training", "evaluation", "metrics"},
+    "safetensors": {"exchange", "translation", "training", "evaluation", "metrics"},
     "filelock": {"files"},
     "jinja2": {"pages"},
     "starlette": {"serving"},
@@ -250,7 +250,15 @@ def test_names_on_the_command_line_are_those_of_the_package():
 
 
 def test_public_names():
-    assert twofold.__all__ == ["Translator", "TwofoldError", "UsageError", "__version__", "evaluate", "train"]
+    assert twofold.__all__ == [
+        "Translator",
+        "TwofoldError",
+        "UsageError",
+        "__version__",
+        "evaluate",
+        "load",
+        "train",
+    ]
     assert twofold.__version__ == metadata.version("twofold")
     for name in set(twofold.__all__) - {"__version__"}:
         assert getattr(twofold, name).__name__ == name

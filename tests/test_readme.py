@@ -135,7 +135,7 @@ def copy(source: Path, target: Path) -> None:
 def test_commands(folders: Path) -> None:
     """Each in the README's order, so that the pasted example runs from start to end."""
     commands = [tokens[1:] for tokens in lines("twofold")]
-    assert {"train", "translate", "info", "import", "report", "presets", "data"} <= {
+    assert {"train", "translate", "info", "import", "export", "report", "presets", "data"} <= {
         each[0] for each in commands
     }
     assert commands[0] == ["data", "make", "seasons", "landscapes", "--size", "64", "--seed", "2"]

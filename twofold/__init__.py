@@ -2,7 +2,7 @@
 
 import twofold
 run = twofold.train("horses", "zebras", out="runs/h2z", epochs=20)
-zebra = twofold.Translator.load("runs/h2z")("horse.jpg")
+zebra = twofold.load("runs/h2z")("horse.jpg")
 """
 
 from typing import TYPE_CHECKING
@@ -11,16 +11,18 @@ from twofold.errors import TwofoldError, UsageError
 
 if TYPE_CHECKING:
     from twofold.evaluation.evaluate import evaluate
+    from twofold.exchange.load import load
     from twofold.training.train import train
     from twofold.translation.translator import Translator
 
     __version__: str
 
-__all__ = ["Translator", "TwofoldError", "UsageError", "__version__", "evaluate", "train"]
+__all__ = ["Translator", "TwofoldError", "UsageError", "__version__", "evaluate", "load", "train"]
 
 LAZY = {
     "Translator": "twofold.translation.translator",
     "evaluate": "twofold.evaluation.evaluate",
+    "load": "twofold.exchange.load",
     "train": "twofold.training.train",
 }
 """Names that are imported when they are first used, so that `import twofold` does not load torch."""

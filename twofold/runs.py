@@ -85,8 +85,13 @@ class Run:
         return _numbered(self.path / "samples", rf"(\d{{9,}})-{direction}\.webp")
 
     def snapshots(self, direction: str) -> list[tuple[int, Path]]:
-        """(images, file) of every snapshot of one direction, oldest first."""
-        return _numbered(self.path / "snapshots", rf"(\d{{9,}})-{direction}\.safetensors")
+        """(images, file) of every snapshot of one direction, oldest first.
+
+        A folder that `twofold import` wrote has one model a direction, ab.safetensors, and no count of images: 0.
+        """
+        imported = self.path / f"{direction}.safetensors"
+        found = _numbered(self.path / "snapshots", rf"(\d{{9,}})-{direction}\.safetensors")
+        return found or [(0, imported)] * imported.is_file()
 
     def states(self) -> list[tuple[int, Path]]:
         """(images, folder) of every complete state, oldest first; a half-written one has another name."""
@@ -112,7 +117,7 @@ class Run:
                 else f"train it first: twofold train --resume {self.path}"
             )
             if not self.exists and not other:
-                hint = "give a run folder or a .safetensors model file"
+                hint = "give a run folder, a .safetensors model, or a folder of checkpoints such as latest_net_G_A.pth"
             raise UsageError(f"{self.path} has no snapshot of direction {direction}; {hint}")
         return found[-1][1]
 

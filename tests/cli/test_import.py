@@ -35,7 +35,7 @@ def test_an_imported_model_translates_as_the_original(call, tmp_path, monkeypatc
     # Without norms the last bits of float32 grow to two levels, and the golden is float32 too.
     assert result.std() > 0 and difference.max() <= (2 if case == "G6" else 1)
     facts = json.loads(call("info", "model.safetensors", "--json").out)
-    assert (facts["size"], facts["origin"]) == (None, {"imported": "junyanz"})
+    assert (facts["size"], facts["origin"]["imported"]) == (None, "latest_net_G_A.pth")
 
 
 class Hostile:
@@ -49,9 +49,9 @@ def test_import_refuses_what_it_should(refuses, tmp_path, monkeypatch):
     Path("damaged.pth").write_bytes(b"no checkpoint")
     torch.save({"weight": torch.zeros(1)}, "other.pth")
     to = ["-o", "model.safetensors"]
-    assert "could run code" in refuses("import", "hostile.pth", *to, code=1)
+    assert "holds no named weights" in refuses("import", "hostile.pth", *to, code=1)  # and no folder was made
     assert "damaged" in refuses("import", "damaged.pth", *to, code=1)
-    assert "not those of a CycleGAN" in refuses("import", "other.pth", *to, code=1)
+    assert "not those of a generator" in refuses("import", "other.pth", *to, code=1)
     assert "there is no file" in refuses("import", "nowhere.pth", *to)
     assert "-o model.safetensors" in refuses("import", "other.pth", "-o", "model.pth")
     assert "--size must be a whole number, not x" in refuses("import", "other.pth", *to, "--size", "x")

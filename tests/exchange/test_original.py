@@ -1,17 +1,13 @@
-import io
-import os
-import pickle
-import zipfile
-
 import pytest
 import torch
 from torch import nn
 
 from twofold.errors import TwofoldError
+from twofold.exchange.mapping import candidates, choose
 from twofold.exchange.original import (
     discriminator_from_original,
-    generator_from_original,
-    read_pth,
+    generator_of,
+    original_keys,
     to_original,
 )
 from twofold.networks.discriminators import ImageDiscriminator, PatchDiscriminator, PixelDiscriminator
@@ -51,7 +47,7 @@ def assert_same(found, network):
 def test_generators_survive_export_and_import():
     for network in generators():
         dropout = bool(network.arguments["dropout"]) and isinstance(network, UnetGenerator)
-        assert_same(generator_from_original(to_original(network), dropout=dropout), network)
+        assert_same(generator_of(to_original(network), dropout=dropout), network)
 
 
 def test_discriminators_survive_export_and_import():
@@ -92,7 +88,8 @@ def test_old_running_statistics_and_parallel_prefixes_are_dropped():
     for layer in ("model.2", "model.10.conv_block.2", "model.10.conv_block.7"):
         state |= {f"{layer}.running_mean": torch.zeros(2), f"{layer}.running_var": torch.ones(2)}
         state[f"{layer}.num_batches_tracked"] = torch.tensor(3)
-    assert_same(generator_from_original({f"module.{name}": t for name, t in state.items()}), network)
+    _, found = choose(candidates({f"module.{name}": t for name, t in state.items()}))
+    assert_same(generator_of(found), network)
     discriminator = PatchDiscriminator(width=2)
     state = to_original(discriminator) | {
         "model.3.running_mean": torch.zeros(4),
@@ -104,7 +101,7 @@ def test_old_running_statistics_and_parallel_prefixes_are_dropped():
 def test_half_precision_weights_become_float32():
     network = ResnetGenerator(width=2, blocks=1)
     state = {name: tensor.half() for name, tensor in to_original(network).items()}
-    found = generator_from_original(state)
+    found = generator_of(state)
     assert {weight.dtype for weight in found.parameters()} == {torch.float32}
     assert torch.equal(found.enter.conv.weight, network.enter.conv.weight.half().float())
 
@@ -130,6 +127,9 @@ def test_an_image_discriminator_is_imported_as_a_patch_discriminator():
         ResnetGenerator(width=1, blocks=1, upsample="resize"),
         UnetGenerator(width=1, depth=5, upsample="resize"),
         UnetGenerator(width=1, depth=5, skips=False),
+        UnetGenerator(width=1, depth=4),
+        ResnetGenerator(width=1, blocks=1, halvings=3),
+        ResnetGenerator(width=1, blocks=1, norm="instance-affine"),
     ],
 )
 def test_networks_that_the_original_lacks_are_not_exported(network):
@@ -140,7 +140,7 @@ def test_networks_that_the_original_lacks_are_not_exported(network):
 def test_a_discriminator_is_not_read_as_a_generator_nor_the_reverse():
     for network in discriminators():
         with pytest.raises(TwofoldError, match="file holds a discriminator"):
-            generator_from_original(to_original(network))
+            generator_of(to_original(network))
     for network in generators():
         with pytest.raises(TwofoldError, match="file holds a generator"):
             discriminator_from_original(to_original(network))
@@ -159,115 +159,29 @@ def resnet_state():
         ({"model.19.weight": None}, "model.19.weight is missing"),
         ({"model.1.weight": torch.zeros(0, 3, 7, 7)}, "model.1.weight is missing or not a convolution"),
         ({"model.1.weight": torch.zeros(2)}, "model.1.weight is missing or not a convolution"),
-        ({"model.7.filt": torch.zeros(4, 1, 3, 3)}, "lacks model.11.filt"),
-        ({"model.1.weight": None, "model.0.weight": None}, "not those of a CycleGAN"),
+        ({"model.7.filt": torch.zeros(4, 1, 3, 3)}, "lacks model.11.filt|is missing or not"),
+        ({"model.1.weight": None}, "not those of a generator that twofold has"),
+        ({"model.400000.conv_block.1.weight": torch.zeros(1)}, "blocks: 399991"),
+        ({"model.1.weight": torch.zeros(5000, 0, 7, 7)}, "not a convolution"),
+        ({"model.1.weight": torch.zeros(5000, 1, 1, 1)}, "at most 4096 channels"),
     ],
 )
 def test_keys_that_do_not_fit_are_named(change, message):
     state = {name: t for name, t in (resnet_state() | change).items() if t is not None}
     with pytest.raises(TwofoldError, match=message) as caught:
-        generator_from_original(state)
+        generator_of(state)
     assert "\n" not in str(caught.value)
 
 
-def test_shallow_networks_are_refused():
+def test_shallow_networks():
+    network = UnetGenerator(width=1, depth=2, norm="none")
+    state = network.state_dict()
+    assert_same(generator_of({name: state[ours] for name, ours in original_keys(network).items()}), network)
     state = to_original(UnetGenerator(width=1, depth=5, norm="none"))
     shallow = {name: tensor for name, tensor in state.items() if name.count("model") < 5}
-    with pytest.raises(TwofoldError, match="of 3 levels"):
-        generator_from_original(shallow)
+    with pytest.raises(TwofoldError, match=r"lacks|shape"):
+        generator_of(shallow)
     with pytest.raises(TwofoldError, match="of 1 convolutions"):
         discriminator_from_original({"model.0.weight": torch.zeros(1, 1, 4, 4)})
     with pytest.raises(TwofoldError, match="not those"):
         discriminator_from_original({"weight": torch.zeros(1, 1)})
-
-
-@pytest.mark.parametrize("zipped", [True, False])
-def test_files_of_both_formats_are_read(tmp_path, zipped):
-    path = tmp_path / "latest_net_G_A.pth"
-    network = ResnetGenerator(width=2, blocks=1)
-    torch.save(to_original(network), path, _use_new_zipfile_serialization=zipped)
-    assert_same(generator_from_original(read_pth(path)), network)
-
-
-class Hostile:
-    def __reduce__(self):
-        return (os.mkdir, ("pwned",))
-
-
-def saved(content, zipped=True):
-    buffer = io.BytesIO()
-    torch.save(content, buffer, _use_new_zipfile_serialization=zipped)
-    return buffer.getvalue()
-
-
-@pytest.mark.parametrize(
-    "content",
-    [
-        saved({"model.1.weight": Hostile()}),
-        saved({"model.1.weight": Hostile()}, zipped=False),
-        pickle.dumps(Hostile()),
-        saved(nn.Linear(1, 1)),
-    ],
-)
-def test_python_objects_are_refused_and_not_run(tmp_path, monkeypatch, content):
-    monkeypatch.chdir(tmp_path)
-    path = tmp_path / "net.pth"
-    path.write_bytes(content)
-    with pytest.raises(TwofoldError, match=r"could run code|not a PyTorch checkpoint") as caught:
-        read_pth(path)
-    assert "\n" not in str(caught.value)
-    assert [each.name for each in tmp_path.iterdir()] == ["net.pth"]
-
-
-def empty_zip():
-    buffer = io.BytesIO()
-    zipfile.ZipFile(buffer, "w").close()
-    return buffer.getvalue()
-
-
-@pytest.mark.parametrize(
-    "content",
-    [
-        b"",
-        b"hello world",
-        b"\x89PNG\r\n\x1a\n" + bytes(100),
-        b"\x80",
-        empty_zip(),
-        saved(resnet_state())[:-100],
-        saved(resnet_state(), zipped=False)[:-100],
-        saved(resnet_state())[:500],
-        saved(resnet_state()).replace(b"FloatStorage", b"BloatStorage"),
-    ],
-)
-def test_damaged_files_are_refused_in_one_line(tmp_path, content):
-    path = tmp_path / "net.pth"
-    path.write_bytes(content)
-    with pytest.raises(TwofoldError, match=r"net\.pth") as caught:
-        read_pth(path)
-    assert "\n" not in str(caught.value)
-
-
-@pytest.mark.parametrize(
-    "content",
-    [
-        torch.zeros(3),
-        {},
-        [torch.zeros(3)],
-        {"epoch": 3, "state_dict": {"a": torch.zeros(1)}},
-        {3: torch.zeros(1)},
-        {"a": torch.zeros(1).expand(10**12)},
-        {"a": torch.zeros(2, 2).to_sparse()},
-    ],
-)
-def test_files_that_hold_something_else_are_refused(tmp_path, content):
-    path = tmp_path / "net.pth"
-    torch.save(content, path)
-    with pytest.raises(TwofoldError, match="not a state dict"):
-        read_pth(path)
-
-
-def test_a_missing_file_or_a_folder_is_named(tmp_path):
-    with pytest.raises(TwofoldError, match="No such file"):
-        read_pth(tmp_path / "none.pth")
-    with pytest.raises(TwofoldError, match="directory"):
-        read_pth(tmp_path)

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from twofold.errors import UsageError
 from twofold.exchange.original import (
     discriminator_from_original,
-    generator_from_original,
+    generator_of,
     original_keys,
     to_original,
 )
@@ -29,7 +29,7 @@ LAYERS = (0, 4, 8, 12, 16)
 
 def networks(told, moment):
     return (
-        generator_from_original(told.weights(moment, "G")),
+        generator_of(told.weights(moment, "G")),
         discriminator_from_original(told.weights(moment, "D")),
     )
 

@@ -5,7 +5,7 @@ from itertools import pairwise
 import pytest
 import torch
 
-from twofold.exchange.original import discriminator_from_original, generator_from_original, original_keys
+from twofold.exchange.original import discriminator_from_original, generator_of, original_keys
 from twofold.methods.adversarial import BCE, AdversarialObjective
 from twofold.methods.base import Batch
 from twofold.methods.pix2pix import Pix2Pix
@@ -20,7 +20,7 @@ from twofold.training.trainer import Trainer
 def test_golden_steps(golden, close, channels_last, fused):
     told = golden("pix2pix_vanilla_4steps")
     networks = {
-        "gen_ab": generator_from_original(told.weights("init", "G")),
+        "gen_ab": generator_of(told.weights("init", "G")),
         "disc_b": discriminator_from_original(told.weights("init", "D")),
     }
     method = Pix2Pix(**networks, distance=told.options["lambda_L1"]).double()

@@ -9,7 +9,7 @@ from safetensors import safe_open
 
 from twofold.cpu import accelerate as acceleration
 from twofold.cpu.accelerate import accelerate
-from twofold.exchange.original import discriminator_from_original, generator_from_original, to_original
+from twofold.exchange.original import discriminator_from_original, generator_of, to_original
 
 GOLDENS = Path(__file__).parents[1] / "goldens" / "networks.safetensors"
 ARCHITECTURE = {
@@ -40,7 +40,7 @@ def compare(network, images, output, monkeypatch):
 @pytest.mark.parametrize("case", ["G0", "G1", "G2", "G3", "G4", "G5", "G6"])
 def test_generators(case, monkeypatch):
     expected, images, output, state = read(case)
-    network = generator_from_original(state)
+    network = generator_of(state)
     found = network.arguments
     for name in ("in_channels", "out_channels", "width", "norm", "dropout"):
         assert found[name] == expected[name]

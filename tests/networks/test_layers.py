@@ -52,7 +52,9 @@ def test_what_is_added_to_the_image_is_a_number_outside_its_range_too():
 
 
 @pytest.mark.parametrize("images", [1, 2])
-@pytest.mark.parametrize("norm", [layers.InstanceNorm(5), BatchNorm(5), BatchNorm(5).eval()])
+@pytest.mark.parametrize(
+    "norm", [layers.InstanceNorm(5), layers.AffineInstanceNorm(5), BatchNorm(5), BatchNorm(5).eval()]
+)
 def test_a_norms_gradient_is_the_same_in_every_memory_layout(norm, images):
     norm.double()
     x, gradient = torch.randn(2, images, 5, 6, 7, dtype=torch.float64)
@@ -81,7 +83,7 @@ def test_one_pixel_has_no_variance():
         layers.InstanceNorm(2)(torch.ones(1, 2, 1, 1))
 
 
-@pytest.mark.parametrize("norm", [layers.InstanceNorm(5), BatchNorm(5).eval()])
+@pytest.mark.parametrize("norm", [layers.InstanceNorm(5), layers.AffineInstanceNorm(5), BatchNorm(5).eval()])
 @pytest.mark.parametrize("strict", [True, False])
 def test_an_exported_norm_is_one_operation(norm, strict):
     program = torch.export.export(norm, (torch.randn(2, 5, 6, 7),), strict=strict)
@@ -101,6 +103,16 @@ def test_onnx_has_instance_normalization(dynamo, tmp_path):
     assert names.count("InstanceNormalization") == 7
 
 
+def test_affine_instance_norm_is_torchs_and_starts_as_batch_norm():
+    ours, torchs = layers.norm_layer("instance-affine", 3), nn.InstanceNorm2d(3, affine=True)
+    x = torch.randn(4, 3, 5, 5)
+    assert list(ours.state_dict()) == list(torchs.state_dict()) == ["weight", "bias"]
+    layers.initialise(ours, gain=0.5)
+    assert not ours.weight.eq(1).any() and not ours.bias.any()
+    torchs.load_state_dict(ours.state_dict())
+    torch.testing.assert_close(ours(x), torchs(x))
+
+
 def test_batch_norm_in_train_mode_is_torchs():
     ours, torchs = BatchNorm(3), nn.BatchNorm2d(3)
     x = torch.randn(4, 3, 5, 5)
@@ -114,7 +126,7 @@ def test_batch_norm_of_one_image_is_the_same_in_both_modes():
         torch.testing.assert_close(network.eval()(x[:1]), network.train()(x[:1]), atol=1e-5, rtol=1e-4)
 
 
-@pytest.mark.parametrize("norm", ["instance", "batch", "none"])
+@pytest.mark.parametrize("norm", ["instance", "instance-affine", "batch", "none"])
 def test_at_test_time_nothing_depends_on_neighbours_or_changes(norm):
     for network, x in networks(norm):
         network.double().eval()
@@ -126,7 +138,7 @@ def test_at_test_time_nothing_depends_on_neighbours_or_changes(norm):
         assert all(torch.equal(tensor, before[name]) for name, tensor in network.state_dict().items())
 
 
-@pytest.mark.parametrize("norm", ["instance", "batch", "none"])
+@pytest.mark.parametrize("norm", ["instance", "instance-affine", "batch", "none"])
 def test_per_image_says_whether_training_mixes_images(norm):
     for network, x in networks(norm):
         network.double()
@@ -139,8 +151,9 @@ def test_per_image_says_whether_training_mixes_images(norm):
             assert network.per_image == independent
 
 
-def test_a_bias_before_an_instance_norm_takes_no_gradient_and_every_other_does():
-    for network, x in networks("instance"):
+@pytest.mark.parametrize("norm", ["instance", "instance-affine"])
+def test_a_bias_before_an_instance_norm_takes_no_gradient_and_every_other_does(norm):
+    for network, x in networks(norm):
         network.double()
         with torch.no_grad():
             before = network(x.double())
@@ -161,7 +174,7 @@ def test_without_instance_norm_every_weight_is_trained(norm):
 
 
 def test_gradients_are_right():
-    for norm in ("instance", "batch", "none"):
+    for norm in ("instance", "instance-affine", "batch", "none"):
         for network in (
             ResnetGenerator(1, 1, width=1, blocks=1, norm=norm, upsample="resize"),
             UnetGenerator(1, 1, width=1, depth=5, norm=norm),

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from twofold.pages.charts import Curve, chart, comparison_charts, evenly, run_charts
+from twofold.pages.charts import Curve, chart, clocks, comparison_charts, evenly, run_charts
 from twofold.pages.html import ENVIRONMENT
 from twofold.pages.run_folder import RunFolder
 
@@ -24,7 +24,7 @@ def test_evenly_keeps_both_ends_and_even_gaps(count, most):
 
 def drawn(charts):
     """The figures as HTML, and what their script reads."""
-    html = ENVIRONMENT.get_template("parts.html").module.figures(charts)
+    html = ENVIRONMENT.get_template("parts.html").module.figures(charts, {})
     blocks = re.findall(r'<script type="application/json">(.*?)</script>', html)
     return html, [json.loads(block) for block in blocks]
 
@@ -90,3 +90,9 @@ def test_a_chart_escapes_its_words():
 def test_a_chart_refuses_what_json_parse_would():
     with pytest.raises(ValueError, match="not JSON compliant"):
         drawn([chart("Cycle", "", "", [Curve("A", "a", [1.0], [float("nan")])])])
+
+
+def test_the_clock_of_a_run_begins_at_zero_and_skips_rows_without_a_time():
+    timing = [{"images": 10, "seconds": 2.5}, {"images": 20, "seconds": "x"}, {"images": 30, "seconds": 9.0}]
+    timed = folder({})._replace(timing=timing)
+    assert clocks([("a", timed), ("b", folder({}))]) == {"a": [[0, 10, 30], [0, 2.5, 9.0]]}

@@ -62,7 +62,7 @@ def test_data_uri_holds_the_bytes():
 
 
 def message_page(title, live=False):
-    return render("message.html", live=live, title=title, message=title)
+    return render("message.html", live=live, root="./", title=title, message=title)
 
 
 @pytest.mark.parametrize("live", [False, True])

@@ -4,7 +4,15 @@ import os
 
 import pytest
 
-from twofold.pages.run_folder import duration, evaluation, progress, read, settings_by_room, usual_speed
+from twofold.pages.run_folder import (
+    differences,
+    duration,
+    evaluation,
+    progress,
+    read,
+    settings_by_room,
+    usual_speed,
+)
 from twofold.read_untrusted import mark, number, parsed
 from twofold.runs import Run
 
@@ -89,3 +97,15 @@ def test_settings_are_grouped_by_room():
         "run": [("seed", 7)],
         "generator": [("name", "unet"), ("deep.er", "–")],
     }
+
+
+def test_settings_that_differ_are_listed_with_their_values():
+    one = {"seed": 1, "optim": {"lr": 1e-4, "betas": [0.5, 0.9]}, "generator": None}
+    two = {"seed": 1, "optim": {"lr": 2e-4, "betas": [0.5, 0.9]}, "generator": {"width": 16}}
+    assert differences([one, two]) == [
+        ("optim.lr", [1e-4, 2e-4]),
+        ("generator", ["–", "not set"]),
+        ("generator.width", ["not set", 16]),
+    ]
+    assert differences([one, one, {}])[0] == ("seed", [1, 1, "not set"])
+    assert differences([one, one]) == differences([]) == []

@@ -303,7 +303,7 @@ def test_hostile_names_stay_text(tmp_path):
     words = {"title": EVIL, "summary": EVIL, "note": EVIL, "columns": [EVIL]}
     run.evaluation.write_text(json.dumps(words | {"rows": rows, "pictures": [picture]}))
     seen = read(run)
-    assert seen.tags.count("script") == 3  # the page's own, and the data of two charts
+    assert seen.tags.count("script") == 4  # the page's own, the times, and the data of two charts
     assert seen.handlers == []
     assert all(source.startswith("data:image/webp;") for source in seen.images)
     assert seen.text.count("onerror=alert(1)") > 20

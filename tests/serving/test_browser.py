@@ -1,6 +1,7 @@
 """The pages in a real browser: they draw, they move, they keep themselves up to date, and nothing complains."""
 
 import shutil
+from itertools import pairwise
 from statistics import fmean
 
 import pytest
@@ -141,7 +142,7 @@ def test_runs_are_selected_and_compared(serve, show, tmp_path, made):
     page.locator("button:text-is('Compare selected')").click()
     page.locator(".plot svg").first.wait_for()
     assert sorted(points(curve(page, "Adversarial A→B", colour)) for colour in "ab") == [10, 21]
-    assert page.locator(".beside img:visible").count() == 2
+    assert page.locator(".beside [data-images]:visible").count() == 2
     page.locator(".switch button").nth(1).click()
     two.report_at(220)
     page.evaluate(REFRESH)
@@ -273,3 +274,197 @@ def test_the_report_opens_from_disk(show, run):
     page.locator(".smoothing input").press("End")
     assert page.locator(".faint").count() > 0
     assert page.evaluate(FITS)
+
+
+# ---- what the reader chooses for all charts
+
+
+def heights(path):
+    """The vertical places of a path's points, in pixels."""
+    return [float(point.split()[1]) for point in path.replace("M", "L").split("L")[1:]]
+
+
+def drag_across(page, title, start, end):
+    """Drag over a chart from one share of its axis to another."""
+    svg = page.locator(f".chart:has(h3:text-is('{title}')) svg")
+    svg.scroll_into_view_if_needed()
+    box = svg.bounding_box()
+    left, right = (box["x"] + 46 + share * (box["width"] - 56) for share in (start, end))
+    page.mouse.move(left, box["y"] + 100)
+    page.mouse.down()
+    page.mouse.move(right, box["y"] + 100, steps=3)
+    page.mouse.up()
+
+
+def test_a_log_scale_makes_a_line_of_a_power_and_a_gap_of_zero(serve, show, tmp_path, made):
+    run = made(tmp_path / "run", 0)
+    for n in range(1, 11):
+        run.report_at(10 * n, 0.0 if n == 10 else 2.0**-n)
+    page = show(serve(run.path).address)
+    page.locator(".smoothing input").press("Home")  # none
+    linear = heights(curve(page, "Adversarial", "b"))
+    page.get_by_label("Log scale").check()
+    logarithmic = heights(curve(page, "Adversarial", "b"))
+    assert len(linear) == 10 and len(logarithmic) == 9
+    steps = [after - before for before, after in pairwise(logarithmic)]
+    assert min(steps) > 3
+    assert steps[:-1] == pytest.approx([steps[0]] * 7, abs=0.2)  # the last few are outside the scale's 98 %
+    assert "loss · log scale" in page.locator(".chart:has(h3:text-is('Adversarial')) svg").inner_html()
+
+
+def test_a_chart_of_values_that_are_not_positive_stays_linear_and_says_so(serve, show, tmp_path, made):
+    run = made(tmp_path / "run", 0)
+    for n in range(1, 11):
+        run.report_at(10 * n, -0.1 * n)
+    page = show(serve(run.path).address)
+    before = curve(page, "Adversarial", "b")
+    page.get_by_label("Log scale").check()
+    assert curve(page, "Adversarial", "b") == before
+    assert (
+        "linear scale: not positive" in page.locator(".chart:has(h3:text-is('Adversarial')) svg").inner_html()
+    )
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "expected"),
+    [
+        (-3, 1, [1e-3, 1e-2, 0.1, 1, 10]),
+        (-1, 1, [0.1, 0.2, 0.5, 1, 2, 5, 10]),
+        (0, 0.5, [1, 1.5, 2, 2.5, 3]),
+        (-12, 0, [1e-12, 1e-10, 1e-8, 1e-6, 1e-4, 1e-2, 1]),
+    ],
+)
+def test_ticks_of_a_log_scale(serve, show, run, low, high, expected):
+    page = show(serve(run.path).address)
+    assert page.evaluate(f"logTicks({low}, {high})") == pytest.approx(expected)
+
+
+def test_curves_over_time_lie_where_the_clock_says(serve, show, run):
+    page = show(serve(run.path).address)  # 4 images a second
+    page.locator(".view select").first.select_option("time")
+    svg = page.locator(".chart:has(h3:text-is('Adversarial')) svg")
+    assert "seconds of training" in svg.inner_html()
+    svg.press("End")
+    assert page.locator(".chart:has(h3:text-is('Adversarial')) .where").inner_text() == "at 2 min"
+    run.report_at(410)
+    run.report_at(2000)
+    page.evaluate(REFRESH)
+    assert "minutes of training" in svg.inner_html()
+    assert page.locator(".view select").first.input_value() == "time"
+
+
+def test_time_between_two_reports_is_on_a_line(serve, show, run):
+    page = show(serve(run.path).address)
+    page.evaluate("clocks = {a: [[0, 10, 30], [0, 5, 45]]}")
+    assert page.evaluate("seconds('a', [0, 5, 10, 20, 30, 99])") == [0, 2.5, 5, 25, 45, 45]
+    assert page.evaluate("seconds('b', [1])") is None
+
+
+def test_a_run_without_times_says_so(serve, show, run):
+    run.timing.unlink()
+    page = show(serve(run.path).address)
+    page.locator(".view select").first.select_option("time")
+    assert "recorded no times" in page.locator(".chart svg").first.inner_html()
+
+
+def test_dragging_zooms_all_charts_until_a_double_click(serve, show, run):
+    page = show(serve(run.path).address)
+    whole = points(curve(page, "Adversarial", "b"))
+    drag_across(page, "Adversarial", 0.5, 0.75)  # 200 to 300 of 400 images
+    for title, colour in (("Adversarial", "b"), ("Cycle", "a"), ("Throughput", "d")):
+        assert points(curve(page, title, colour)) in (10, 11)
+    assert page.locator(".view select").last.input_value() == ""
+    run.report_at(410)
+    page.evaluate(REFRESH)
+    assert points(curve(page, "Adversarial", "b")) in (10, 11)
+    page.locator(".chart:has(h3:text-is('Cycle')) svg").dblclick(position={"x": 200, "y": 100})
+    assert points(curve(page, "Adversarial", "b")) == whole + 1
+    assert page.locator(".view select").last.input_value() == "1"
+
+
+def test_the_end_of_a_run_can_be_chosen_and_keys_zoom(serve, show, run):
+    page = show(serve(run.path).address, **PHONE)
+    page.locator(".view select").last.select_option("0.2")
+    assert points(curve(page, "Adversarial", "b")) == 9  # from 320 of 400 images
+    svg = page.locator(".chart:has(h3:text-is('Adversarial')) svg")
+    svg.press("-")
+    assert points(curve(page, "Adversarial", "b")) == 17
+    for _ in range(3):
+        svg.press("-")
+    assert page.locator(".view select").last.input_value() == "1"
+    svg.press("+")
+    assert points(curve(page, "Adversarial", "b")) == 21
+
+
+# ---- several runs
+
+
+def test_runs_are_compared_at_the_same_moment(serve, show, tmp_path, made, until):
+    one = made(tmp_path / "one", 10, 2)
+    made(tmp_path / "two", 20, 4)
+    served = serve(tmp_path)
+    page = show(served.address)
+    for box in page.locator(".runs input").all():
+        box.check()
+    page.locator("button:text-is('Compare selected')").click()
+    captions = page.locator(".panel:visible .beside .moment")
+    assert sorted(captions.all_inner_texts()) == ["200 images", "400 images"]
+    slider = page.locator(".panel:visible .controls input")
+    slider.press("Home")
+    assert captions.all_inner_texts() == ["100 images"] * 2
+    one.sample_at(300)
+    page.evaluate(REFRESH)
+    assert captions.all_inner_texts() == ["100 images"] * 2
+    slider.press("End")
+    assert sorted(captions.all_inner_texts()) == ["300 images", "400 images"]
+    images = page.locator(".panel:visible [data-images]:visible")
+    until(lambda: all(image.evaluate("i => i.naturalWidth") == 24 for image in images.all()))
+    assert page.locator(".panel:visible .source img").evaluate("i => i.naturalWidth") == 24
+    page.locator(".panel:visible").get_by_label("Translations only").uncheck()
+    assert page.locator(".panel:visible .source").is_hidden()
+    assert page.evaluate(FITS)
+
+
+def test_no_common_sources_are_shown_of_runs_on_different_images(serve, show, tmp_path, made):
+    made(tmp_path / "one")
+    two = made(tmp_path / "two")
+    two.config.write_text(two.config.read_text().replace("/data/horses", "/data/cows"))
+    page = show(serve(tmp_path).address)
+    for box in page.locator(".runs input").all():
+        box.check()
+    page.locator("button:text-is('Compare selected')").click()
+    assert page.locator(".source").count() == 0
+    assert not page.locator(".panel:visible").get_by_label("Translations only").is_checked()
+    assert "/data/cows" in page.locator(".differences").inner_text()
+
+
+def test_all_links_work_below_a_proxys_address(serve, show, tmp_path, made):
+    made(tmp_path / "one")
+    made(tmp_path / "two")
+    served = serve(tmp_path)
+    below, prefix = served.app, "/user/me/proxy/8707"
+
+    async def proxy(scope, receive, send):
+        """What Jupyter's proxy does: it cuts its own address off and says nothing of it."""
+        assert scope["path"].startswith(f"{prefix}/"), scope["path"]
+        await below(scope | {"path": scope["path"].removeprefix(prefix)}, receive, send)
+
+    served.app = proxy
+    page = show(f"{served.address}{prefix}/")
+    page.locator(".runs a").first.click()
+    page.locator(".stage:visible").wait_for()
+    assert page.locator(".frames img:visible").first.evaluate("i => i.naturalWidth") == 24
+    with page.expect_download() as download:
+        page.locator("a:text-is('Download as CSV')").click()
+    assert download.value.suggested_filename.endswith(".csv")
+    page.locator(".trail a").click()
+    for box in page.locator(".runs input").all():
+        box.check()
+    page.locator("button:text-is('Compare selected')").click()
+    page.locator(".plot svg").first.wait_for()
+    page.locator(".side-by-side a").first.click()
+    page.locator("h1:text-matches('one|two')").wait_for()
+    page.evaluate("location.href = './none/of/ours'")
+    page.locator("a:text-is('All runs')").click()
+    page.locator("h1:text-is('2 runs')").wait_for()
+    page.complaints.clear()  # the browser itself reports every 404

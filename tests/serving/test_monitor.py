@@ -1,6 +1,7 @@
 """The monitor asked over HTTP, by a browser and by worse."""
 
 import contextlib
+import csv
 import json
 import os
 import re
@@ -11,6 +12,7 @@ import subprocess
 import sys
 import urllib.request
 from html.parser import HTMLParser
+from http.client import HTTPConnection
 
 import pytest
 
@@ -34,7 +36,11 @@ class Seen(HTMLParser):
     def handle_starttag(self, tag, attrs):
         self.tags.append(tag)
         self.handlers += [name for name, _ in attrs if name.startswith("on")]
-        self.images += [value for name, value in attrs if tag == "img" and name == "src"]
+        self.images += [
+            value.replace("../", "/").replace("./", "/")  # both pages' way to the root
+            for name, value in attrs
+            if tag == "img" and name == "src"
+        ]
 
     def handle_data(self, data):
         self.words.append(data)
@@ -258,7 +264,7 @@ def test_runs_are_compared_in_a_colour_each(serve, tmp_path, made):
     assert [(c["label"], c["colour"]) for c in adversarial["curves"]] == [("one", "a"), ("two", "c")]
     assert [adversarial["axes"][c["axis"]][-1] for c in adversarial["curves"]] == [100, 200]
     assert [c["label"] for c in drawn["KID"]["curves"]] == ["one", "three", "two"]
-    assert len(Seen(page).images) == 6  # the newest of either direction
+    assert len(Seen(page).images) == 18  # three moments of either direction
 
 
 @pytest.mark.parametrize("count", [0, 1, 9])
@@ -268,6 +274,75 @@ def test_too_few_or_too_many_runs_to_compare_are_refused(serve, thousand, count)
     assert f"Select 2 to 8 runs to see them side by side, not {count}." in served.page(
         f"/compare?{query}", 400
     )
+
+
+def test_settings_that_differ_are_named_and_others_are_not(serve, tmp_path, made):
+    for name, width in (
+        ("one", "{width: 16, blocks: 6}"),
+        ("two", "{width: 32, blocks: 6}"),
+        ("three", "null"),
+    ):
+        run = made(tmp_path / name)
+        run.config.write_text(run.config.read_text() + f"generator: {width}\n")
+    served = serve(tmp_path)
+    one, three, two = sorted(keys(served.page()))
+    text = Seen(served.page(f"/compare?run={one}&run={two}")).text
+    assert "Setting one two generator.width 16 32 Read from" in text
+    text = Seen(served.page(f"/compare?run={one}&run={three}")).text
+    assert "generator.width 16 not set generator.blocks 6 not set generator not set – Read" in text
+    (tmp_path / "two" / "config.yaml").write_text((tmp_path / "one" / "config.yaml").read_text())
+    page = served.page(f"/compare?run={one}&run={two}")
+    assert "All settings of these runs are equal." in page
+
+
+# ---- CSV
+
+
+def csv_rows(body: bytes) -> list[dict[str, str]]:
+    return list(csv.DictReader(body.decode().splitlines()))
+
+
+def test_a_csv_has_every_report_and_every_evaluation(serve, tmp_path, made):
+    run = made(tmp_path / "run", 2000)  # more than a curve has points
+    run.evaluate_at(100, PSNR=18.5)
+    run.evaluate_at(105, PSNR=19.5)
+    with run.evaluations.open("a") as file:
+        file.write(json.dumps({"images": 100, "values": {"PSNR": 17.5}, "direction": "ba"}) + "\n{torn")
+    served = serve(run.path)
+    (address,) = re.findall(r'href="\./(.*?curves\.csv)"', served.page())
+    answer, body = served.ask(f"/{address}")
+    assert answer.headers["Content-Type"].startswith("text/csv")
+    assert answer.headers["Content-Disposition"].startswith('attachment; filename="run-')
+    rows = csv_rows(body)
+    assert len(rows) == 2001
+    assert rows[9] == {
+        "run": "run",
+        "images": "100",
+        "epoch": "1.0",
+        "lr": "0.0002",
+        "loss.gan_ab": "0.54",
+        "loss.gan_ba": "0.27",
+        "loss.cycle_a": "0.2",
+        "loss.disc_b": "0.25",
+        "seconds": "25.0",
+        "images_per_s": "4.0",
+        "waiting": "0.01",
+        "held_out.ab.PSNR": "18.5",
+        "held_out.ba.PSNR": "17.5",
+    }
+    assert (rows[10]["images"], rows[10]["held_out.ab.PSNR"], rows[10]["loss.gan_ab"]) == ("105", "19.5", "")
+
+
+def test_several_runs_are_one_csv(serve, tmp_path, made):
+    made(tmp_path / "one", 3)
+    made(tmp_path / "=cmd()", 2).metrics.write_bytes(b"[1]\n\xff\n")
+    served = serve(tmp_path)
+    query = "&".join(f"run={key}" for key in [*sorted(keys(served.page())), "none"])
+    answer, body = served.ask(f"/compare.csv?{query}")
+    assert answer.status == 200
+    assert [row["run"] for row in csv_rows(body)] == ["'=cmd()"] * 2 + ["one"] * 3
+    assert served.ask("/compare.csv?run=none")[1] == b"run,images\r\n"
+    assert served.ask("/run/none/curves.csv")[0].status == 404
 
 
 # ---- pictures
@@ -390,9 +465,19 @@ def notify(capsys):
 
 
 @contextlib.contextmanager
-def commanded(run):
+def commanded(run, *options):
     """`twofold monitor` in a process of its own: its port; after Ctrl-C it must end with code 0 and print nothing more."""
-    command = [sys.executable, "-m", "twofold", "monitor", str(run.path), "--no-open", "--port", "0"]
+    command = [
+        sys.executable,
+        "-m",
+        "twofold",
+        "monitor",
+        str(run.path),
+        "--no-open",
+        "--port",
+        "0",
+        *options,
+    ]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         try:
             words = r"http://127\.0\.0\.1:(\d+)  +1 run; Ctrl-C ends it\n"
@@ -407,6 +492,14 @@ def commanded(run):
 def test_the_command_says_where_and_ends_quietly(run):
     with commanded(run) as port, urllib.request.urlopen(f"http://127.0.0.1:{port}", timeout=10) as answer:
         assert b"horse2zebra" in answer.read()
+
+
+def test_the_command_answers_to_a_proxys_name(run):
+    with commanded(run, "--allow-host", "hub.example") as port:
+        for name, status in (("hub.example", 200), ("hub.example:443", 200), ("other.example", 400)):
+            with contextlib.closing(HTTPConnection("127.0.0.1", port, timeout=10)) as connection:
+                connection.request("GET", "/", headers={"Host": name})
+                assert connection.getresponse().status == status
 
 
 def test_a_reader_who_stopped_reading_does_not_hold_up_the_end(run):
@@ -435,6 +528,7 @@ def test_a_port_in_use_is_one_line_with_what_to_do(serve, run, notify):
         ([], "RUNS is missing"),
         (["nowhere"], "the folder nowhere does not exist"),
         ([".", "--port", "70000"], "--port is 70000; give 0 to 65535"),
+        ([".", "--allow-host", "http://hub"], "--allow-host must be a name such as hub.example.org"),
         ([".", "--port", "x"], "--port must be a whole number, not x"),
         ([".", "--host", "no such host"], "--host no such host is not an address of this machine"),
         ([".", "--host", "192.0.2.1", "--port", "0"], "cannot listen on 192.0.2.1"),

@@ -30,6 +30,7 @@ VERBS = [
     "info",
     "presets",
     "import_",
+    "export",
 ]
 """Modules of this room, and the function in each."""
 

@@ -40,7 +40,8 @@ def evaluate(
     Each value is a mean over images and half its 95 % confidence interval.
 
     Args:
-        model: A run folder, a .safetensors model, or a folder of ready translations.
+        model: A run folder, a .safetensors model, a checkpoint that `twofold import` takes, or a folder of ready
+            translations.
         a: Folder of test images of A. With no B: pairs, as a folder of X.jpg with X.png or as a list (.csv,
             .tsv, .jsonl).
         b: Folder of test images of B.

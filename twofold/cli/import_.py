@@ -1,13 +1,14 @@
-"""`twofold import`: a model made of another project's checkpoint."""
+"""`twofold import`: models made of another project's checkpoints."""
 
 from pathlib import Path
 from typing import Annotated
 
 from cyclopts import Parameter
 
-from twofold.cli.options import Direction, Flag, Whole
+from twofold.cli.options import Direction, Whole
 from twofold.cli.terminal import emit, in_words, paragraph
 from twofold.errors import UsageError
+from twofold.runs import Run
 
 
 def import_(
@@ -15,32 +16,73 @@ def import_(
     /,
     *,
     out: Annotated[Path, Parameter(name=["--out", "-o"])],
-    direction: Direction = "ab",
+    direction: Direction | None = None,
+    key: str | None = None,
+    epoch: str | None = None,
     size: Whole | None = None,
-    dropout: Flag = False,
+    dropout: Annotated[bool | None, Parameter(negative="--no-dropout")] = None,
 ) -> None:
-    """Convert a generator of pytorch-CycleGAN-and-pix2pix (.pth) to a twofold model.
+    """Convert generators of CycleGAN, pix2pix, CUT, pix2pixHD and others to twofold models.
+
+    A train_opt.txt beside a checkpoint tells what the options below leave open. No code in a file is run.
 
     Args:
-        checkpoint: Such as latest_net_G_A.pth. twofold reads its tensors and runs no code in it.
-        out: The .safetensors file to write.
-        direction: The model's direction; G_A of a CycleGAN is ab, G_B is ba.
-        size: The crop size it was trained at, in pixels, so that images are translated at that scale; at
-            their own scale if not given.
-        dropout: The U-Net was trained with dropout, as pix2pix is by default; its keys do not show it.
+        checkpoint: A file such as latest_net_G_A.pth, or a folder of such files.
+        out: The .safetensors file to write; for a folder a folder, which gets ab.safetensors and ba.safetensors.
+        direction: The model's direction; G_A of a CycleGAN is ab, G_B is ba. Of a file or folder with both, the one
+            to import.
+        key: Which mapping of a file that holds several, such as netG_A2B or state_dict/G_AB.
+        epoch: Which checkpoints of a folder, such as 200; the latest if not given.
+        size: The crop size it was trained at, in pixels, so that images are translated at that scale.
+        dropout: Whether the U-Net was trained with dropout, as pix2pix is by default; its keys do not show it.
     """
-    from twofold.exchange.original import generator_from_original, read_pth
-    from twofold.networks.registry import describe
-    from twofold.translation.header import MAX_SIZE, Header
+    from twofold.exchange.folder import find_generators, import_file
+    from twofold.translation.header import MAX_SIZE, is_model, read_header
     from twofold.translation.model_file import save
 
-    if out.suffix != ".safetensors":
-        raise UsageError(f"a model's name ends in .safetensors: -o {out.with_suffix('.safetensors')}")
-    if not checkpoint.is_file():
+    if not checkpoint.exists():
         raise UsageError(f"there is no file {checkpoint}")
+    if checkpoint.is_file() and is_model(checkpoint) and read_header(checkpoint):
+        raise UsageError(f"{checkpoint} is a twofold model already; `twofold translate` takes it as it is")
     if size is not None and not 1 <= size <= MAX_SIZE:
         raise UsageError(f"--size must be 1 to {MAX_SIZE} pixels, not {size}")
-    generator = generator_from_original(read_pth(checkpoint), dropout=dropout)
-    noise = bool(generator.arguments["dropout"])  # the original code leaves it on at test time
-    save(generator, Header(describe(generator), direction, size, {"imported": "junyanz"}, noise), out)
-    emit(paragraph(f"{out}: {in_words(describe(generator))}"))
+    if checkpoint.is_dir():
+        files, notes = find_generators(checkpoint, epoch, direction)
+        targets = targets_in(out, list(files))
+    elif epoch is not None:
+        raise UsageError(f"--epoch is for folders of checkpoints; {checkpoint} is a file")
+    else:
+        files, notes, targets = {direction: checkpoint}, [], [model_name(out)]
+    imported = [
+        import_file(file, key=key, direction=way, size=size, dropout=dropout) for way, file in files.items()
+    ]
+    for model, target in zip(imported, targets, strict=True):
+        save(model.generator, model.header, target)
+        emit(paragraph(f"{target}: {model.header.direction}, {in_words(model.header.network)}"))
+    for line in dict.fromkeys([*notes, *(note for model in imported for note in model.notes)]):
+        emit(paragraph(line, "- ", "  "))
+
+
+def targets_in(out: Path, ways: list[str]) -> list[Path]:
+    """The model files of a folder's import, one for each direction.
+
+    Raises:
+        UsageError: `out` is a file, the name of one file for two models, or a run.
+    """
+    if out.suffix == ".safetensors":
+        if len(ways) > 1:
+            raise UsageError(
+                f"the folder holds both directions: give a folder, -o {out.with_suffix('')}, or --direction"
+            )
+        return [out]
+    if out.is_file():
+        raise UsageError(f"{out} is a file; give a folder for the models")
+    if Run(out).exists:
+        raise UsageError(f"{out} is a run; give another folder for the models")
+    return [out / f"{way}.safetensors" for way in ways]
+
+
+def model_name(out: Path) -> Path:
+    if out.suffix != ".safetensors":
+        raise UsageError(f"a model's name ends in .safetensors: -o {out.with_suffix('.safetensors')}")
+    return out

@@ -2,26 +2,43 @@
 
 from json import dumps, loads
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from twofold import config as configs
 from twofold.cli.options import Direction, Flag
 from twofold.cli.terminal import emit, in_words, paragraph
-from twofold.errors import TwofoldError
+from twofold.errors import TwofoldError, UsageError
 from twofold.runs import Run, read_lines
 
+if TYPE_CHECKING:
+    from twofold.translation.header import Header
 
-def info(model: Path, /, *, direction: Direction | None = None, json: Flag = False) -> None:
+
+def info(
+    model: Path,
+    /,
+    *,
+    direction: Direction | None = None,
+    key: str | None = None,
+    epoch: str | None = None,
+    json: Flag = False,
+) -> None:
     """Print the facts of a run or a model: network, direction, images in and out, scale, origin.
 
+    Of a checkpoint of another project these are the facts of the model that `twofold import` would write.
+
     Args:
-        model: A run folder, or a .safetensors model.
+        model: A run folder, a .safetensors model, or a checkpoint or a folder that `twofold import` takes.
         direction: Which of a run's two models; ab if not given.
+        key: Which mapping of a checkpoint that holds several.
+        epoch: Which checkpoint of a folder; the latest if not given.
         json: Print JSON.
     """
     run = Run(model)
     facts = run_facts(run) if run.exists else {}
-    if not run.exists or run.snapshots(direction or "ab"):
+    if needs_import(run):
+        facts = checkpoint_facts(model, direction, key, epoch, in_short=not json)
+    elif not run.exists or run.snapshots(direction or "ab"):
         file = run.newest_snapshot(direction or "ab") if model.is_dir() else model
         facts = model_facts(file, in_short=not json) | facts
     if json:
@@ -56,12 +73,50 @@ def images_facts(run: Run) -> dict[str, str]:
         raise TwofoldError(f"{run.data} is damaged; restore it, or start a new run") from error
 
 
+def needs_import(run: Run) -> bool:
+    """Whether `run` is no run but a checkpoint of another project. Torch is loaded only to find out about a folder."""
+    if run.path.is_dir():
+        from twofold.exchange.load import is_foreign
+
+        return is_foreign(run.path)
+    from twofold.translation.header import is_model
+
+    return run.path.is_file() and not is_model(run.path)
+
+
+def checkpoint_facts(
+    path: Path, direction: str | None, key: str | None, epoch: str | None, in_short: bool
+) -> dict[str, Any]:
+    """The header that an import would write, and its notes."""
+    from twofold.exchange.folder import generators_in
+    from twofold.exchange.load import open_generator
+
+    try:
+        imported = open_generator(path, direction=direction, key=key, epoch=epoch)
+    except UsageError:
+        names = generators_in(path) if path.is_file() and key is None else {}
+        if len(names) < 2:
+            raise
+        generators = [{"key": name, "direction": way} for name, way in names.items()]
+        notes = "choose one with --key, or with --direction"
+        return {"checkpoint": str(path), "generators": generators, "notes": notes}
+    facts = header_facts(imported.header, in_short)
+    notes = {"notes": " ".join(imported.notes) if in_short else imported.notes}
+    return {"checkpoint": str(path), **facts, **(notes if imported.notes else {})}
+
+
 def model_facts(file: Path, in_short: bool) -> dict[str, Any]:
-    """The header of a model and its size; `in_short` with the contracts and the geometry in words."""
-    from twofold.translation.header import contract_in_words, read_header, scale_in_words
+    """The header of a model and its size."""
+    from twofold.translation.header import read_header
 
     megabytes = round(file.stat().st_size / 1e6, 1) if file.is_file() else 0
-    header = read_header(file)
+    return {"model": str(file), **header_facts(read_header(file), in_short), "megabytes": megabytes}
+
+
+def header_facts(header: "Header", in_short: bool) -> dict[str, Any]:
+    """The fields of a header; `in_short` with the contracts and the geometry in words."""
+    from twofold.translation.header import contract_in_words, scale_in_words
+
     fields = header.fields()
     fields["network"] = {"network": header.network.get("network"), **header.network}  # the name first
     if in_short:
@@ -69,4 +124,4 @@ def model_facts(file: Path, in_short: bool) -> dict[str, Any]:
         long = ("source", "target", "geometry", "size", "dtype", "range")
         fields = {name: value for name, value in fields.items() if name not in long}
         fields |= {"takes": f"{takes}; {scale_in_words(header)}", "gives": gives}
-    return {"model": str(file), **fields, "megabytes": megabytes}
+    return fields

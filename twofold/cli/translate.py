@@ -16,6 +16,8 @@ def translate(
     *inputs: Path,
     out: Annotated[Path, Parameter(name=["--out", "-o"])],
     direction: Direction | None = None,
+    key: str | None = None,
+    epoch: str | None = None,
     at: Scale = "trained",
     format: Literal["png", "jpg", "webp", "bmp", "tif", "npy", "npz", "ppm", "pgm", "jp2", "avif", "same"]
     | None = None,
@@ -31,10 +33,13 @@ def translate(
     """Translate images and folders of images; each result has the size of its source.
 
     Args:
-        model: A run folder, or a .safetensors model.
+        model: A run folder, a .safetensors model, or a checkpoint that `twofold import` takes, such as
+            latest_net_G_A.pth or its folder.
         inputs: Image files, and folders with their subfolders.
         out: The folder for the results; for one image also a file name.
         direction: ab or ba; ab if not given. A model file has its own.
+        key: Which mapping of a checkpoint that holds several, such as netG_A2B.
+        epoch: Which checkpoint of a folder, such as 200; the latest if not given.
         at: The scale of the network's input: `trained` as in training, `native` for the image's own pixels,
             or the mean side in pixels.
         format: The file format of the results; `same` as the source. If not given: png where it holds the model's
@@ -51,19 +56,22 @@ def translate(
     """
     if not inputs:
         raise UsageError(f"give images to translate: `twofold translate {model} IMAGES -o {out}`")
+    from twofold.exchange.load import load
     from twofold.hardware import keep_freed_memory
-    from twofold.translation.translator import Translator
 
     keep_freed_memory()
-    translator = Translator.load(
+    translator = load(
         model,
         direction=direction,
+        key=key,
+        epoch=epoch,
         device=device,
         noise=noise,
         seed=seed,
         best=best,
         precision=precision,
         backend=backend,
+        notify=complain,
     )
     results = translator.folder(
         inputs,

@@ -14,6 +14,8 @@ from twofold.data.rules import listed
 from twofold.data.settings import DataSettings
 from twofold.errors import UsageError
 from twofold.evaluation.reading import contract_of
+from twofold.exchange.folder import find_generators
+from twofold.exchange.load import is_foreign, load
 from twofold.formats import images
 from twofold.formats.contract import Contract
 from twofold.formats.display import View
@@ -125,12 +127,24 @@ def load_translators(
     if isinstance(model, Translator):
         return model, None
     run = Run(Path(model))
+    if is_foreign(run.path):
+        return load_imported(run.path, direction, best, device)
     if run.path.is_dir() and not run.exists and not any(run.snapshots(way) for way in DIRECTIONS):
         return None, None
     there = Translator.load(run.path, direction=direction, device=device, best=best)
     way = there.header.direction[::-1]
     both = run.best(way).is_file() if best else run.snapshots(way)
     return there, Translator.load(run.path, direction=way, device=device, best=best) if both else None
+
+
+def load_imported(
+    path: Path, direction: str | None, best: bool, device: str
+) -> tuple[Translator | None, Translator | None]:
+    """The translator of a checkpoint of another project, and the other one where its folder holds both."""
+    there = load(path, direction=direction, best=best, device=device)
+    way = there.header.direction[::-1]
+    both = path.is_dir() and way in find_generators(path).files
+    return there, load(path, direction=way, device=device) if both else None
 
 
 def by_name(folder: Path) -> dict[str, Path]:

@@ -1,93 +1,49 @@
-"""Checkpoints of junyanz/pytorch-CycleGAN-and-pix2pix and of CUT (`*_net_G_A.pth` and others), read and written.
+"""State dicts of junyanz/pytorch-CycleGAN-and-pix2pix, of CUT and of their kin, to networks and back.
 
-The original saves a state dict and nothing else, so the architecture is inferred from keys and shapes. Its G_A is
+A state dict does not name its network, so the architecture is inferred from keys and shapes. Its G_A is
 `gen_ab` and its G_B is `gen_ba`. Its D_A judges images of domain B, so it is `disc_b`; its D_B is `disc_a`.
 """
 
 import re
-import warnings
 from collections.abc import Mapping
-from pathlib import Path
-from typing import TypeGuard, TypeVar
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from twofold.errors import TwofoldError
+from twofold.exchange.foreign import canonical, without_old_statistics
+from twofold.exchange.mapping import is_generator, what_there_is
 from twofold.networks.discriminators import PatchDiscriminator, PixelDiscriminator
-from twofold.networks.layers import Discriminator, Generator, NormName
+from twofold.networks.layers import Discriminator, Generator, NormName, UpsampleName
+from twofold.networks.registry import ALLOWED, LARGEST
 from twofold.networks.resnet import ResnetGenerator
 from twofold.networks.unet import UnetGenerator
 
 Network = TypeVar("Network", bound=nn.Module)
 
-STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
-
-
-# ---- reading
-
-
-def read_pth(path: Path) -> dict[str, Tensor]:
-    """Read the state dict in a `.pth` file, tensors on the CPU; no code in the file is run.
-
-    Raises:
-        TwofoldError: the file cannot be read, is damaged, contains other Python objects, or is not a state dict.
-    """
-    try:
-        with warnings.catch_warnings(action="ignore"):
-            content = torch.load(path, map_location="cpu", weights_only=True)
-    except OSError as error:
-        raise TwofoldError(f"cannot read {path}: {error.strerror or error}") from error
-    except Exception as error:  # the decoder raises any exception on a damaged file
-        raise TwofoldError(explain_unreadable(path, str(error))) from error
-    if not is_state_dict(content):
-        raise TwofoldError(f"{path} is not a state dict; save `network.state_dict()` and import that file")
-    return dict(content)
-
-
-def explain_unreadable(path: Path, reason: str) -> str:
-    if found := re.search(r"GLOBAL ([\w.]+)", reason):
-        return (
-            f"{path} contains Python objects ({found[1]:.60}), which could run code, so it was not read; "
-            "ask its owner for the state dict alone"
-        )
-    return f"{path} is damaged or not a PyTorch checkpoint; download or copy it again"
-
-
-def is_state_dict(content: object) -> TypeGuard[dict[str, Tensor]]:
-    if not isinstance(content, dict) or not content:
-        return False
-    return all(
-        isinstance(name, str)
-        and isinstance(tensor, Tensor)
-        and tensor.layout is torch.strided
-        and (tensor.is_floating_point() or tensor.dtype is torch.int64)
-        and tensor.numel() * tensor.element_size() <= tensor.untyped_storage().nbytes()  # not an expanded one
-        for name, tensor in content.items()
-    )
-
-
 # ---- the original's state dict to a network
 
 
-def generator_from_original(state: Mapping[str, Tensor], *, dropout: bool = False) -> Generator:
-    """Build the ResNet or U-Net generator of an original state dict, float32 on the CPU, in train mode.
+def generator_of(state: Mapping[str, Tensor], dropout: bool = False) -> Generator:
+    """Build the generator of a foreign state dict, float32 on the CPU, in train mode.
+
+    These are the original's ResNets and U-Nets, CUT's ResNets, the global generator of pix2pixHD and the ResNet of
+    PyTorch-GAN, with spectral or weight norm, and with InstanceNorm that has scale and bias.
 
     Args:
         dropout: whether a U-Net has dropout, which its keys do not tell (pix2pix has, unless trained with
             --no_dropout). Ignored for a ResNet, whose keys do.
 
     Raises:
-        TwofoldError: the keys or shapes are those of another network.
+        TwofoldError: the keys or shapes are those of another network; the message names it where it is known.
     """
-    state = without_extras(state)
-    if "model.model.0.weight" in state:
-        return load_weights(unet_for(state, dropout), state)
-    if "model.1.weight" in state and any(name.endswith("conv_block.1.weight") for name in state):
-        return load_weights(resnet_for(state), state)
-    if "model.0.weight" in state or "net.0.weight" in state:
-        raise TwofoldError("the file holds a discriminator (net_D); import the generator, named *_net_G*.pth")
-    raise TwofoldError("the keys are not those of a CycleGAN generator; import a file named *_net_G*.pth")
+    weights = canonical(state)
+    if weights is None:
+        raise TwofoldError(what_there_is({"": dict(state)}))
+    check_memory(weights)
+    network = unet_for(weights, dropout) if "model.model.0.weight" in weights else resnet_for(weights)
+    return load_weights(network, with_fitting_biases(network, weights))
 
 
 def discriminator_from_original(state: Mapping[str, Tensor]) -> Discriminator:
@@ -96,34 +52,41 @@ def discriminator_from_original(state: Mapping[str, Tensor]) -> Discriminator:
     Raises:
         TwofoldError: the keys or shapes are those of another network.
     """
-    state = without_extras(state)
+    if is_generator(state):
+        raise TwofoldError("the file holds a generator (net_G); import the discriminator, named *_net_D*.pth")
+    prefix = "module." if all(name.startswith("module.") for name in state) else ""
+    state = without_old_statistics({name.removeprefix(prefix): tensor for name, tensor in state.items()})
     if "net.0.weight" in state:
         return load_weights(pixel_for(state), state)
     if "model.0.weight" in state:
         return load_weights(patch_for(state), state)
-    if "model.model.0.weight" in state or "model.1.weight" in state:
-        raise TwofoldError("the file holds a generator (net_G); import the discriminator, named *_net_D*.pth")
     raise TwofoldError("the keys are not those of a CycleGAN discriminator; import a file named *_net_D*.pth")
 
 
-def without_extras(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Drop the prefix of DataParallel, and the statistics that InstanceNorm had before PyTorch 0.4."""
-    prefix = "module." if all(name.startswith("module.") for name in state) else ""
-    state = {name.removeprefix(prefix): tensor for name, tensor in state.items()}
-    return {
-        name: tensor
-        for name, tensor in state.items()
-        if not name.endswith(STATISTICS) or f"{name.rpartition('.')[0]}.weight" in state
+def check_memory(state: Mapping[str, Tensor]) -> None:
+    """Refuse tensors that are the same numbers many times: a network, which copies them, would be larger than the file."""
+    storages = {
+        tensor.untyped_storage().data_ptr(): tensor.untyped_storage().nbytes() for tensor in state.values()
     }
+    if (
+        sum(tensor.numel() * tensor.element_size() for tensor in state.values())
+        > sum(storages.values()) + 2**20
+    ):
+        raise TwofoldError(
+            "several weights are the same tensor, which is no trained generator; copy the file again"
+        )
 
 
 def resnet_for(state: Mapping[str, Tensor]) -> ResnetGenerator:
-    first_convs = (re.match(r"model\.(\d+)\.conv_block\.1\.weight", name) for name in state)
-    blocks = [int(found[1]) for found in first_convs if found]
-    first, last = min(blocks), max(blocks)
+    first_convs = (re.match(r"model\.(\d{1,6})\.conv_block\.1\.weight", name) for name in state)
+    first, *others = sorted(int(found[1]) for found in first_convs if found)
+    last = (others or [first])[-1]
     width, in_channels = channels(state, "model.1.weight")
-    blur = f"model.{last + 1}.filt" in state
-    out_channels, _ = channels(state, f"model.{last + 8 + 2 * blur}.weight")
+    antialias, upsample = "model.7.filt" in state, resnet_upsample(state, last + 1)
+    halvings = (first - 4) // (3 + antialias)
+    check_allowed(blocks=last - first + 1, halvings=halvings)
+    leave = last + halvings * (3 + (upsample != "transposed")) + 2
+    out_channels, _ = channels(state, f"model.{leave}.weight")
     second = state.get(f"model.{first}.conv_block.6.weight")  # a convolution only if dropout stands before it
     with torch.device("meta"):
         return ResnetGenerator(
@@ -133,22 +96,61 @@ def resnet_for(state: Mapping[str, Tensor]) -> ResnetGenerator:
             blocks=last - first + 1,
             norm=infer_norm(state, "model.1", "model.2"),
             dropout=second is not None and second.ndim == 4,
-            upsample="blur" if blur else "transposed",
-            antialias="model.7.filt" in state,
+            upsample=upsample,
+            antialias=antialias,
+            halvings=halvings,
         )
+
+
+def resnet_upsample(state: Mapping[str, Tensor], layer: int) -> UpsampleName:
+    """How the doubling at this layer is made: CUT's has a kernel, PyTorch-GAN's begins without weights."""
+    if f"model.{layer}.filt" in state:
+        return "blur"
+    return "transposed" if f"model.{layer}.weight" in state else "resize-zero"
 
 
 def unet_for(state: Mapping[str, Tensor], dropout: bool) -> UnetGenerator:
     depth = 1
     while f"{unet_level(depth)}.1.weight" in state:
         depth += 1
-    if depth < 5:
-        raise TwofoldError(f"the file looks like a U-Net of {depth} levels; twofold reads 5 or more")
     width, in_channels = channels(state, "model.model.0.weight")
     _, out_channels = channels(state, "model.model.3.weight")
-    norm = infer_norm(state, "model.model.0", f"{unet_level(1)}.2")
+    check_allowed(depth=depth)
+    inner = f"{unet_level(1)}.2" if depth > 2 else f"{unet_level(1)}.4"
+    norm = infer_norm(state, "model.model.0", inner)
     with torch.device("meta"):
         return UnetGenerator(in_channels, out_channels, width, depth, norm=norm, dropout=dropout)
+
+
+def check_allowed(**counts: int) -> None:
+    """Refuse what no model file may hold, before a network of that size is built."""
+    for name, count in counts.items():
+        if count not in ALLOWED[name]:
+            raise TwofoldError(
+                f"the file looks like a generator with {name}: {count}, which twofold does not have; or it is incomplete"
+            )
+
+
+def with_fitting_biases(network: nn.Module, state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Without the biases that a batch norm subtracts again, and with biases of 0 before an affine instance norm.
+
+    pix2pixHD has the former; a convolution without a bias the latter.
+    """
+    names = original_keys(network)
+    match network.arguments:
+        case {"norm": "batch"}:
+            unused = {f"{name.removesuffix('.weight')}.bias" for name in names} - names.keys()
+            return {name: tensor for name, tensor in state.items() if name not in unused}
+        case {"norm": "instance-affine"}:
+            convs = {name: f"{name.removesuffix('.bias')}.weight" for name in names.keys() - state.keys()}
+            expected = network.state_dict()
+            zeros = {
+                name: torch.zeros(expected[names[name]].shape)
+                for name, weight in convs.items()
+                if name.endswith(".bias") and weight in state and state[weight].ndim == 4
+            }
+            return state | zeros
+    return state
 
 
 def patch_for(state: Mapping[str, Tensor]) -> PatchDiscriminator:
@@ -171,9 +173,9 @@ def pixel_for(state: Mapping[str, Tensor]) -> PixelDiscriminator:
 
 
 def infer_norm(state: Mapping[str, Tensor], conv: str, norm: str) -> NormName:
-    """Only BatchNorm has keys of its own, and an inner convolution has a bias only before InstanceNorm."""
+    """BatchNorm has statistics; of the others only InstanceNorm has weights, or a bias in the convolution before it."""
     if f"{norm}.weight" in state:
-        return "batch"
+        return "batch" if f"{norm}.running_mean" in state else "instance-affine"
     return "instance" if f"{conv}.bias" in state else "none"
 
 
@@ -182,6 +184,8 @@ def channels(state: Mapping[str, Tensor], name: str) -> tuple[int, int]:
     weight = state.get(name)
     if weight is None or weight.ndim != 4 or weight.numel() == 0:
         raise TwofoldError(f"the file is incomplete: {name} is missing or not a convolution's; copy it again")
+    if max(weight.shape) > LARGEST:
+        raise TwofoldError(f"a convolution has at most {LARGEST} channels; {name} has {max(weight.shape)}")
     return weight.shape[0], weight.shape[1]
 
 
@@ -211,9 +215,30 @@ def to_original(network: nn.Module) -> dict[str, Tensor]:
     Raises:
         TwofoldError: the original has no such network.
     """
+    check_exportable(network)
     state = network.state_dict()
     weights = {name: state[ours].detach().cpu() for name, ours in original_keys(network).items()}
     return weights | upsampling_kernels(network)
+
+
+def check_exportable(network: nn.Module) -> None:
+    """Raise TwofoldError, which names the reason, if the original has no such network."""
+    if not isinstance(network, ResnetGenerator | UnetGenerator):
+        return  # `original_layers` knows the discriminators
+    arguments = network.arguments
+    resnet = isinstance(network, ResnetGenerator)
+    reasons = {
+        "with scale and bias in InstanceNorm": arguments["norm"] == "instance-affine",
+        f"with upsample {arguments['upsample']}": arguments["upsample"]
+        not in ("transposed", *["blur"] * resnet),
+        "with skips" if resnet else "without skips": arguments["skips"] is resnet,
+        f"with {arguments.get('halvings', 2)} halvings": arguments.get("halvings", 2) != 2,
+        f"of {arguments.get('depth', 8)} levels": int(arguments.get("depth", 8)) < 5,
+    }
+    for reason, applies in reasons.items():
+        if applies:
+            kind = "ResNet" if resnet else "U-Net"
+            raise TwofoldError(f"the original has no such generator: a {kind} {reason}")
 
 
 def upsampling_kernels(network: nn.Module) -> dict[str, Tensor]:
@@ -221,10 +246,10 @@ def upsampling_kernels(network: nn.Module) -> dict[str, Tensor]:
     if not isinstance(network, ResnetGenerator) or network.arguments["upsample"] != "blur":
         return {}
     line = torch.tensor([1.0, 3.0, 3.0, 1.0]) / 4
-    layers, kernel, width = resnet_layers(network), torch.outer(line, line), int(network.arguments["width"])
+    layers, kernel = resnet_layers(network), torch.outer(line, line)
     return {
-        f"{layers[f'up.{i}.upsample']}.filt": kernel.repeat(channels, 1, 1, 1)
-        for i, channels in enumerate((4 * width, 2 * width))
+        f"{layers[f'up.{i}.upsample']}.filt": kernel.repeat(2 * channels, 1, 1, 1)
+        for i, channels in enumerate(reversed(network.widths))
     }
 
 
@@ -236,31 +261,28 @@ def original_keys(network: nn.Module) -> dict[str, str]:
 
 
 def original_layers(network: nn.Module) -> dict[str, str]:
-    """Our layers by name, each with the original's name; some have no weights."""
+    """Our layers by name, each with the name that the original gives or would give; some have no weights."""
     match network:
-        case ResnetGenerator(arguments={"upsample": "transposed" | "blur", "skips": False, "halvings": 2}):
+        case ResnetGenerator():
             return resnet_layers(network)
-        case UnetGenerator(arguments={"upsample": "transposed", "skips": True}):
+        case UnetGenerator():
             return unet_layers(network)
         case PatchDiscriminator():  # ImageDiscriminator too: the original averages in the loss
             return {f"convs.{i}": f"model.{i}" for i in range(len(network.convs))}
         case PixelDiscriminator():
             return {f"convs.{i}": f"net.{i}" for i in range(len(network.convs))}
         case _:
-            raise TwofoldError(
-                "the original has no such generator (resize upsampling, a ResNet with skips, a U-Net without)"
-                " or discriminator"
-            )
+            raise TwofoldError(f"the original has no {type(network).__name__}")
 
 
 def resnet_layers(network: ResnetGenerator) -> dict[str, str]:
-    antialias, blur = bool(network.arguments["antialias"]), network.arguments["upsample"] == "blur"
+    antialias, upsamples = bool(network.arguments["antialias"]), network.arguments["upsample"] != "transposed"
     names = ["pad", "enter.conv", "enter.norm", "relu"]
-    for i in range(2):
+    for i in range(len(network.down)):
         names += [f"down.{i}.conv", f"down.{i}.norm", "relu", *[f"down.{i}.blur"] * antialias]
     names += [f"blocks.{i}" for i in range(len(network.blocks))]
-    for i in range(2):
-        names += [*[f"up.{i}.upsample"] * blur, f"up.{i}.conv", f"up.{i}.norm", "relu"]
+    for i in range(len(network.up)):
+        names += [*[f"up.{i}.upsample"] * upsamples, f"up.{i}.conv", f"up.{i}.norm", "relu"]
     layers = {name: f"model.{place}" for place, name in enumerate([*names, "pad", "leave.conv"])}
     second = 6 if network.arguments["dropout"] else 5
     inner = {"conv1": 1, "norm1": 2, "conv2": second, "norm2": second + 1}

@@ -11,7 +11,7 @@ from torch.nn import init as fill
 from torch.nn.utils.parametrizations import spectral_norm
 from torch.nn.utils.parametrize import is_parametrized
 
-NormName = Literal["instance", "batch", "none"]
+NormName = Literal["instance", "instance-affine", "batch", "none"]
 UpsampleName = Literal["transposed", "resize", "resize-zero", "blur"]
 InitName = Literal["normal", "xavier", "kaiming", "orthogonal"]
 
@@ -100,6 +100,16 @@ class InstanceNorm(nn.InstanceNorm2d):
         return per_image_norm(input, None, None, self.eps)
 
 
+class AffineInstanceNorm(InstanceNorm):
+    """Instance norm with a learned scale and bias of each channel, in train and eval mode."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__(channels, affine=True)
+
+    def forward(self, input: Tensor) -> Tensor:
+        return per_image_norm(input, self.weight, self.bias, self.eps)
+
+
 def per_image_norm(images: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float) -> Tensor:
     """Normalise each channel of each image, (N, C, H, W), to mean 0 and variance 1: torch's instance norm.
 
@@ -116,9 +126,10 @@ def per_image_norm(images: Tensor, weight: Tensor | None, bias: Tensor | None, e
 
 
 def norm_layer(norm: NormName, channels: int) -> nn.Module:
-    """The norm over (N, channels, H, W). Instance norm has neither weights nor buffers, so no keys."""
+    """The norm over (N, channels, H, W). "instance" has neither weights nor buffers, so no keys."""
     kinds: dict[NormName, type[nn.Module]] = {
         "instance": InstanceNorm,
+        "instance-affine": AffineInstanceNorm,
         "batch": BatchNorm,
         "none": nn.Identity,
     }
@@ -127,7 +138,7 @@ def norm_layer(norm: NormName, channels: int) -> nn.Module:
 
 def has_bias(norm: NormName) -> bool:
     """Whether inner convolutions have a bias: only with instance norm, as in the original implementation."""
-    return norm == "instance"
+    return norm in ("instance", "instance-affine")
 
 
 def before_norm(conv: Conv, norm: NormName) -> Conv:
@@ -137,7 +148,7 @@ def before_norm(conv: Conv, norm: NormName) -> Conv:
     steps. The bias stays in the state dict, so that the originals' checkpoints fit, but takes no gradient. The
     attribute `norm_follows` tells `twofold.cpu` that it need not be added.
     """
-    if norm == "instance" and conv.bias is not None:
+    if has_bias(norm) and conv.bias is not None:
         conv.bias.requires_grad_(False)
         conv.norm_follows = True  # pyright: ignore[reportAttributeAccessIssue, reportArgumentType]
     return conv
@@ -179,7 +190,7 @@ def initialise(network: nn.Module, init: InitName = "normal", gain: float = 0.02
     """Fill the weights in place, from torch's global generator.
 
     Convolutions: N(0, gain), Xavier normal with that gain, Kaiming normal over the fan in (which takes no
-    gain), or orthogonal with that gain; biases 0. BatchNorm: weights N(1, gain), biases 0.
+    gain), or orthogonal with that gain; biases 0. Norms: weights N(1, gain), biases 0.
     """
     for module in network.modules():
         if isinstance(module, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
@@ -187,7 +198,7 @@ def initialise(network: nn.Module, init: InitName = "normal", gain: float = 0.02
             FILL[init](normed.weight.original if normed else module.weight, gain)
             if module.bias is not None:
                 fill.zeros_(module.bias)
-        elif isinstance(module, nn.BatchNorm2d):
+        elif isinstance(module, nn.BatchNorm2d | AffineInstanceNorm):
             fill.normal_(module.weight, 1.0, gain)
             fill.zeros_(module.bias)
 

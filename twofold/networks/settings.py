@@ -6,7 +6,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from twofold.losses.settings import separated
 
-Norm = Literal["instance", "batch", "none"]
+Norm = Literal["instance", "instance-affine", "batch", "none"]
 Init = Literal["normal", "xavier", "kaiming", "orthogonal"]
 Width = Annotated[
     int, Field(ge=1, le=4096, description="Channels of the first layer; deeper ones are multiples.")

@@ -26,7 +26,7 @@ class UnetGenerator(Generator):
     Args:
         in_channels, out_channels: of the images.
         width: channels after the first halving; each halving doubles them, up to eight times as many.
-        depth: halvings, at least 5; 8 brings 256 px down to one.
+        depth: halvings, at least 2; 8 brings 256 px down to one.
         norm: after every convolution but the first, the innermost and the last.
         dropout: 0.5 in the doublings that stay at the deepest width, the innermost excepted.
         skips: whether to have them; without, this is the encoder–decoder.

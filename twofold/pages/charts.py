@@ -1,4 +1,4 @@
-"""Line charts of one run or of several runs over the images seen; static/script.js draws them."""
+"""Line charts of one run or of several runs over the images seen or the time; static/charts.js draws them."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
@@ -93,6 +93,18 @@ def comparison_charts(runs: Sequence[tuple[str, RunFolder]]) -> list[Chart]:
             curves = [_curve(label, colour, run.metrics, "losses", name) for label, colour, run in coloured]
             losses.append(chart(f"{title} {_label(kind, name)}", meaning, "loss", curves))
     return _with_others(losses, coloured)
+
+
+def clocks(runs: Sequence[tuple[str, RunFolder]]) -> dict[str, list[list[float]]]:
+    """Images seen and seconds of training of runs by their colours, from the start on; runs without times are left out."""
+    found = {}
+    for colour, run in runs:
+        rows = [
+            (row["images"], time) for row in run.timing if (time := number(row.get("seconds"))) is not None
+        ]
+        if rows:
+            found[colour] = [list(column) for column in zip((0, 0), *rows, strict=True)]
+    return found
 
 
 def _with_others(losses: list[Chart], runs: list[tuple[str, str, RunFolder]]) -> list[Chart]:

@@ -19,7 +19,11 @@ ENVIRONMENT = Environment(
     lstrip_blocks=True,
 )
 ENVIRONMENT.policies["json.dumps_kwargs"] = {"allow_nan": False, "separators": (",", ":")}
-ENVIRONMENT.filters |= {"thousands": "{:,}".format, "duration": duration}
+ENVIRONMENT.filters |= {
+    "thousands": "{:,}".format,
+    "duration": duration,
+    "unbroken": lambda text: text.replace(" ± ", "\N{NO-BREAK SPACE}±\N{NO-BREAK SPACE}"),
+}
 
 
 def render(template: str, *, live: bool = False, **values: Any) -> str:
@@ -28,8 +32,8 @@ def render(template: str, *, live: bool = False, **values: Any) -> str:
     The page's policy forbids every fetch and every script except its own, so that a mistake in escaping stays
     harmless. A live page may also fetch itself and pictures from its server.
     """
-    style = _static("style.css") + (_static("live.css") if live else "")
-    script = _static("script.js") + (_static("live.js") if live else "")
+    style = "".join(map(_static, ["style.css", "live.css"] if live else ["style.css"]))
+    script = "".join(map(_static, ["gallery.js", "charts.js", *(["live.js"] if live else [])]))
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii")
     return ENVIRONMENT.get_template(template).render(
         live=live, style=Markup(style), script=Markup(script), script_digest=digest, **values

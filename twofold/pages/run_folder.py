@@ -1,7 +1,7 @@
 """What the pages show of a run folder; whatever is missing, torn or of the wrong type there is left out."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from itertools import islice, zip_longest
 from pathlib import Path
@@ -143,6 +143,14 @@ def settings_by_room(config: dict[Any, Any]) -> dict[str, list[tuple[str, object
     rooms = {"run": {key: value for key, value in config.items() if not isinstance(value, dict)}}
     rooms |= {str(key): value for key, value in config.items() if isinstance(value, dict)}
     return {name: table(values) for name, values in rooms.items() if values}
+
+
+def differences(configs: Sequence[dict[Any, Any]]) -> list[tuple[str, list[object]]]:
+    """The settings that are not the same in all of these, at most ROWS, each with its values; "not set" where missing."""
+    flat = [dict(_flat(config)) for config in configs]
+    names = dict.fromkeys(name for each in flat for name in each)
+    values = ((name, [each.get(name, "not set") for each in flat]) for name in names)
+    return list(islice(((name, row) for name, row in values if any(each != row[0] for each in row)), ROWS))
 
 
 def table(values: dict[Any, Any]) -> list[tuple[str, object]]:

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from twofold.files import write_atomically
 from twofold.pages import run_folder
-from twofold.pages.charts import LOSSES, evenly, losses_by_kind, run_charts
+from twofold.pages.charts import LOSSES, clocks, evenly, losses_by_kind, run_charts
 from twofold.pages.html import data_uri, render
 from twofold.pages.run_folder import ROWS, RunFolder
 from twofold.read_untrusted import as_dict, as_list, number, parse_file
@@ -50,6 +50,7 @@ def write_report(run: Run) -> Path:
         pictures=list(_pictures(run, as_list(folder.evaluation.get("pictures")))),
         frames={way: frames for way in DIRECTIONS if (frames := list(_frames(run.samples(way))))},
         charts=run_charts(folder),
+        clocks=clocks([("", folder)]),
         settings=run_folder.settings_by_room(folder.config),
         domains=[_domain(side, domain) for side, domain in domains.items()],
         starts=[_start(start) for start in folder.starts[:ROWS]],

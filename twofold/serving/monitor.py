@@ -15,6 +15,7 @@ from twofold.errors import TwofoldError, UsageError
 from twofold.runs import DIRECTIONS
 from twofold.serving import views
 from twofold.serving.doctor import BackgroundDoctor
+from twofold.serving.download import as_csv
 from twofold.serving.watch import Watch, Watched, fingerprint, summarise
 
 try:
@@ -43,13 +44,20 @@ HEADERS = {
 }
 
 
-def serve(folders: Sequence[Path], host: str, port: int, ready: Callable[[str, int], None]) -> None:
+def serve(
+    folders: Sequence[Path],
+    host: str,
+    port: int,
+    ready: Callable[[str, int], None],
+    allowed: Sequence[str] = (),
+) -> None:
     """Serve pages on the runs among and inside `folders` until interrupted.
 
     Args:
         folders: run folders and folders of run folders.
         host: the address to listen on; names other than this machine's own are answered only if it is not local.
         port: 0 for any free one.
+        allowed: further names to answer to, such as that of a proxy.
         ready: called with the page's address and the number of runs once the server listens.
 
     Raises:
@@ -58,7 +66,7 @@ def serve(folders: Sequence[Path], host: str, port: int, ready: Callable[[str, i
     watch = Watch(folders)
     listening = listen(host, port)
     local = ip_address(listening.getsockname()[0]).is_loopback
-    app = application(watch, [host, "localhost", "127.0.0.1", "[::1]"] if local else None)
+    app = application(watch, [host, "localhost", "127.0.0.1", "[::1]", *allowed] if local else None)
     ready(address(host, listening.getsockname()[1]), len(watch.runs()))
     with suppress(KeyboardInterrupt):
         server(app).run(sockets=[listening])
@@ -127,18 +135,28 @@ def application(watch: Watch, hosts: Collection[str] | None) -> ASGIApp:
 
     def run(request: Request) -> Response:
         found = watch.runs().get(request.path_params["key"])
-        return run_page(request, found, alone=len(watch.runs()) == 1) if found else not_found()
+        return run_page(request, found, alone=len(watch.runs()) == 1) if found else not_found(request)
 
     def run_page(request: Request, found: Watched, *, alone: bool) -> Response:
         return page_if_changed(request, [found], views.run_page, found, doctor.diagnosis(found), alone)
 
     def compare(request: Request) -> Response:
-        runs, keys = watch.runs(), dict.fromkeys(request.query_params.getlist("run"))
-        chosen = [runs[key] for key in keys if key in runs]
+        chosen = chosen_runs(request)
         if not 2 <= len(chosen) <= views.MAX_COMPARED:
             message = f"Select 2 to {views.MAX_COMPARED} runs to see them side by side, not {len(chosen)}."
-            return HTMLResponse(views.message_page("Side by side", message), 400)
+            return HTMLResponse(views.message_page(root(request), "Side by side", message), 400)
         return page_if_changed(request, chosen, views.comparison_page, chosen)
+
+    def chosen_runs(request: Request) -> list[Watched]:
+        runs, keys = watch.runs(), dict.fromkeys(request.query_params.getlist("run"))
+        return [runs[key] for key in keys if key in runs]
+
+    def run_csv(request: Request) -> Response:
+        found = watch.runs().get(request.path_params["key"])
+        return download([found]) if found else not_found(request)
+
+    def compare_csv(request: Request) -> Response:
+        return download(chosen_runs(request)[: views.MAX_COMPARED])
 
     def sample(request: Request) -> Response:
         found, file = watch.runs().get(request.path_params["key"]), request.path_params["file"]
@@ -146,14 +164,16 @@ def application(watch: Watch, hosts: Collection[str] | None) -> ASGIApp:
         if found and re.fullmatch(rf"[0-9]{{9,18}}-({'|'.join(DIRECTIONS)})\.webp", file):
             content = inside(found.run.path, f"samples/{file}")
         if content[:4] != b"RIFF" or content[8:12] != b"WEBP":
-            return not_found()
+            return not_found(request)
         kept = {"Cache-Control": "private, max-age=31536000, immutable"}
         return Response(content, media_type="image/webp", headers=kept)
 
     routes = [
         Route("/", start),
         Route("/compare", compare),
+        Route("/compare.csv", compare_csv),
         Route("/run/{key}", run),
+        Route("/run/{key}/curves.csv", run_csv),
         Route("/run/{key}/{file}", sample),
     ]
     own_names = Middleware(TrustedHostMiddleware, allowed_hosts=list(hosts or "*"), www_redirect=False)
@@ -164,13 +184,13 @@ def application(watch: Watch, hosts: Collection[str] | None) -> ASGIApp:
 def page_if_changed(
     request: Request, runs: Sequence[Watched], view: Callable[..., str], *values: object
 ) -> Response:
-    """The page `view(*values)`, or 304 if neither they nor the runs on it changed since the browser's last request."""
+    """The page `view(root, *values)`, or 304 if neither they nor the runs on it changed since the browser's last request."""
     shown = [(each.key, fingerprint(each.run), summarise(each.run).state) for each in runs]
     content = f"{SERVER_ID} {request.url} {values} {shown}".encode("utf-8", "surrogatepass")
     headers = {"ETag": f'"{hashlib.sha256(content).hexdigest()[:24]}"', "Cache-Control": "no-cache"}
     if request.headers.get("if-none-match") == headers["ETag"]:
         return Response(status_code=304, headers=headers)
-    return HTMLResponse(view(*values).encode("utf-8", "replace"), headers=headers)
+    return HTMLResponse(view(root(request), *values).encode("utf-8", "replace"), headers=headers)
 
 
 def inside(folder: Path, name: str) -> bytes:
@@ -182,11 +202,23 @@ def inside(folder: Path, name: str) -> bytes:
     return path.read_bytes() if fits else b""
 
 
-def not_found(*_: object) -> Response:
+def root(request: Request) -> str:
+    """The way from a page to the list of runs, as a relative link."""
+    return "../" * (request.url.path.count("/") - 1) or "./"
+
+
+def download(runs: Sequence[Watched]) -> Response:
+    name = runs[0].key if len(runs) == 1 else "runs"
+    headers = {"Content-Disposition": f'attachment; filename="{name}.csv"', "Cache-Control": "no-cache"}
+    table = as_csv([(each.name, each.run) for each in runs])
+    return Response(table.encode("utf-8", "replace"), media_type="text/csv", headers=headers)
+
+
+def not_found(request: Request, *_: object) -> Response:
     message = "This page does not exist. If it was a run, its folder was moved or deleted."
-    return HTMLResponse(views.message_page("Not found", message), 404)
+    return HTMLResponse(views.message_page(root(request), "Not found", message), 404)
 
 
-def failed(_: Request, error: Exception) -> Response:
+def failed(request: Request, error: Exception) -> Response:
     message = f"The page could not be made, which is a mistake in twofold: {type(error).__name__}: {error}"
-    return HTMLResponse(views.message_page("Error", message), 500)
+    return HTMLResponse(views.message_page(root(request), "Error", message), 500)

@@ -201,6 +201,15 @@ def _check_labels(labels: Labels, contract: Contract) -> None:
         raise ValueError(f"{contract.dtype} does not hold every class")
 
 
+def is_model(path: Path) -> bool:
+    """Whether a file is a model that twofold wrote, or a .safetensors file that cannot be read."""
+    try:
+        with safe_open(path, "np") as file:
+            return "twofold" in (file.metadata() or {})
+    except (SafetensorError, OSError):
+        return path.suffix == ".safetensors"
+
+
 def read_header(path: Path) -> Header:
     """Read the header of a model file, without the weights.
 
@@ -209,10 +218,11 @@ def read_header(path: Path) -> Header:
         TwofoldError: the file is damaged, not a twofold model, or of a newer format.
     """
     if not path.is_file():
-        raise UsageError(f"{path} does not exist; give a .safetensors model file or a run folder")
+        raise UsageError(f"{path} does not exist; give a run folder, a .safetensors model or a checkpoint")
     if path.suffix in (".pth", ".pt", ".ckpt"):
         raise UsageError(
-            f"{path} is a PyTorch checkpoint; first run `twofold import {path.name} -o model.safetensors`"
+            f"{path} is a PyTorch checkpoint: `twofold.load` reads it; or run "
+            f"`twofold import {path.name} -o model.safetensors`"
         )
     try:
         with safe_open(path, "np") as file:

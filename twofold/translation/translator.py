@@ -106,7 +106,6 @@ class Translator:
                 backend is missing.
             TwofoldError: the file is damaged, not a twofold model, or of a newer format.
         """
-        place = hardware.pick_device("cpu" if device == "auto" and backend != "torch" else device)
         file = Path(path)
         if file.is_dir():
             snapshot = Run(file).best_snapshot if best else Run(file).newest_snapshot
@@ -114,6 +113,25 @@ class Translator:
         generator, header = model_file.load(file)
         if direction not in (None, header.direction):
             raise UsageError(f"{file} translates {header.direction}, not {direction}; load the other model")
+        return cls.of(
+            generator, header, device=device, noise=noise, seed=seed, precision=precision, backend=backend
+        )
+
+    @classmethod
+    def of(
+        cls,
+        generator: Generator,
+        header: Header,
+        *,
+        device: str = "auto",
+        noise: bool | None = None,
+        seed: int = 0,
+        precision: str = "float32",
+        backend: Backend = "torch",
+    ) -> "Translator":
+        """A translator of a generator in memory, which is changed for the device; arguments as of `load`."""
+        place = hardware.pick_device("cpu" if device == "auto" and backend != "torch" else device)
+        generator = generator.requires_grad_(False)
         if precision == "auto":
             deep = header.source_contract.is_deep or header.target_contract.is_deep
             precision = "bf16" if hardware.fast_bf16(place) and not deep else "float32"

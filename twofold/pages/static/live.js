@@ -60,12 +60,6 @@ function renew(here, part) {
   if (key && !focused.isConnected) here.querySelector(`[data-key="${CSS.escape(key)}"] ${focused.localName}`)?.focus({ preventScroll: true });
 }
 
-function duration(seconds) {
-  const minutes = Math.round(seconds / 60), hours = Math.floor(minutes / 60);
-  if (minutes < 60) return minutes < 2 ? `${Math.round(seconds)} s` : `${minutes} min`;
-  return hours < 48 ? `${hours} h ${String(minutes % 60).padStart(2, "0")} min` : `${Math.round(hours / 24)} days`;
-}
-
 function updateAges() {
   for (const time of all("time[data-at]")) {
     time.textContent = `${duration(Math.max(1, Date.now() / 1000 - time.dataset.at))} ago`;

@@ -1,0 +1,120 @@
+"""Open whatever holds a generator: a run, a model file, an imported folder, or another project's checkpoint."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from twofold.errors import UsageError
+from twofold.exchange.checkpoint import Imported
+from twofold.exchange.folder import find_generators, holds_generators, import_file
+from twofold.exchange.options import has_options
+from twofold.runs import Run
+from twofold.translation import model_file
+from twofold.translation.backends import Backend
+from twofold.translation.header import is_model
+from twofold.translation.translator import Translator
+
+
+def load(
+    path: str | Path,
+    *,
+    direction: str | None = None,
+    key: str | None = None,
+    epoch: str | None = None,
+    size: int | None = None,
+    dropout: bool | None = None,
+    best: bool = False,
+    device: str = "auto",
+    noise: bool | None = None,
+    seed: int = 0,
+    precision: str = "float32",
+    backend: Backend = "torch",
+    notify: Callable[[str], None] | None = None,
+) -> Translator:
+    """Load a translator from a run, a model file, or a checkpoint of another project, which is imported in memory.
+
+    >>> zebra = twofold.load("checkpoints/horse2zebra/latest_net_G_A.pth")("horse.jpg")
+
+    Args:
+        path: a run folder, a .safetensors model, a checkpoint (.pth, .pt, .ckpt, .safetensors), or a checkpoint folder.
+        direction: "ab" or "ba". None: "ab" for folders; for a file, what it tells.
+        key: of a checkpoint: which of several mappings in it.
+        epoch: of a checkpoint folder: "latest", "200" and so on.
+        size: of a checkpoint: side in pixels of the squares that it was trained on.
+        dropout: of a checkpoint: whether a U-Net has dropout. None: as `noise`, or as the options file beside it says.
+        best: of a run: load the snapshot that was best on held-out images instead of the newest.
+        device, noise, seed, precision, backend: as of `Translator.load`.
+        notify: gets one line for each value that was found or assumed in an import.
+
+    Raises:
+        UsageError: the path does not exist, or does not have that direction, key or epoch, or the device or the
+            backend is missing.
+        TwofoldError: the file is damaged, or holds no generator that twofold has. No code in a file is run.
+    """
+    imported = open_generator(
+        Path(path),
+        direction=direction,
+        key=key,
+        epoch=epoch,
+        size=size,
+        dropout=dropout if dropout is not None or not noise else True,
+        best=best,
+    )
+    for note in imported.notes if notify else ():
+        notify(note)  # pyright: ignore[reportOptionalCall]
+    return Translator.of(
+        imported.generator,
+        imported.header,
+        device=device,
+        noise=noise,
+        seed=seed,
+        precision=precision,
+        backend=backend,
+    )
+
+
+def open_generator(
+    path: Path,
+    *,
+    direction: str | None = None,
+    key: str | None = None,
+    epoch: str | None = None,
+    size: int | None = None,
+    dropout: bool | None = None,
+    best: bool = False,
+) -> Imported:
+    """The generator and the header of what `load` takes, with the notes of an import; see `load`."""
+    given = {"key": key, "epoch": epoch, "size": size, "dropout": dropout}
+    if not is_foreign(path):
+        if unused := [name for name, value in given.items() if value is not None]:
+            raise UsageError(f"--{unused[0]} is for checkpoints of other projects; {path} is not one")
+        generator, header = model_file.load(model_in(path, direction, best))
+        if direction not in (None, header.direction):
+            raise UsageError(f"{path} translates {header.direction}, not {direction}; load the other model")
+        return Imported(generator, header, [])
+    if best:
+        raise UsageError(f"--best is for runs; {path} is not one")
+    if not path.is_dir():
+        if epoch is not None:
+            raise UsageError(f"--epoch is for checkpoint folders; {path} is a file")
+        return import_file(path, key=key, direction=direction, size=size, dropout=dropout)
+    found = find_generators(path, epoch, direction)
+    way, file = next(iter(found.files.items()))
+    imported = import_file(file, key=key, direction=way, size=size, dropout=dropout)
+    return imported._replace(notes=[*found.notes, *imported.notes])
+
+
+def model_in(path: Path, direction: str | None, best: bool) -> Path:
+    """The model file of a run or of a folder that `twofold import` wrote; another path as it is."""
+    if not path.is_dir():
+        return path
+    run = Run(path)
+    return run.best_snapshot(direction or "ab") if best else run.newest_snapshot(direction or "ab")
+
+
+def is_foreign(path: Path) -> bool:
+    """Whether a path is a checkpoint of another project, or a folder of them; a path that does not exist is not."""
+    if path.is_dir():
+        run = Run(path)
+        ours = run.exists or any(run.snapshots(way) for way in ("ab", "ba"))
+        return not ours and (holds_generators(path) or has_options(path))
+    return path.is_file() and not is_model(path)
