@@ -93,7 +93,9 @@ def gains_in_words(table: Table) -> str:
 
 
 def what_next(out: Path, run: Run) -> list[str]:
-    best = [row for row in read_lines(run.evaluations) if row.get("best")][-1:]
+    best = [
+        row for row in read_lines(run.evaluations) if row.get("best") and row.get("direction", "ab") == "ab"
+    ][-1:]
     return [
         f"report:    open {run.report} in a browser; the translations are in {out / 'winter'}",
         *(

@@ -3,11 +3,11 @@
 config.yaml      every setting, resolved            data.json     which files, frozen at the first start
 env.json         machine and versions, per start    lock          held while a process trains here
 metrics.jsonl    losses, one line a report; the same bytes whenever the run is repeated
-evaluations.jsonl  figures on held-out images, one line an evaluation; the same bytes as well
+evaluations.jsonl  metrics on held-out images, one line a direction and evaluation; the same bytes as well
 timing.jsonl     seconds and images/s of the same reports; differs from repeat to repeat
 samples/         000004000-ab.webp: rows of source, translation, and back again
 snapshots/       000004000-ab.safetensors: to ship     states/000004000/: to resume
-                 best-ab.safetensors: the best so far on held-out images
+                 best-ab.safetensors, best-ba.safetensors: the best so far on held-out images
 evaluations/     000004000-ab-testA-testB-20261128-221500.json: what one `evaluate` or the demo measured, and its
                  picture; evaluation.json of 0.1 is still read     report.html
 """

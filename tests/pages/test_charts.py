@@ -59,6 +59,27 @@ def test_one_run_has_a_chart_for_each_kind_and_several_have_one_for_each_loss():
     assert [(each["label"], each["colour"]) for each in several[1].curves] == [("one", "a"), ("two", "b")]
 
 
+def test_held_out_metrics_of_both_directions():
+    """One chart for a run, one for each direction where runs are compared; rows of 0.1 name no direction."""
+    rows = [
+        {"images": 10, "direction": way, "values": {"swd": value}}
+        for way, value in (("ab", 0.5), ("ba", 0.3))
+    ]
+    one = folder({})._replace(evaluations=rows)
+    (swd,) = run_charts(one)
+    assert (swd.title, "Lower is better" in swd.meaning) == ("SWD", True)
+    assert [(each["label"], each["colour"], each["values"]) for each in swd.curves] == [
+        ("A→B", "b", [0.5]),
+        ("B→A", "a", [0.3]),
+    ]
+    old = folder({})._replace(evaluations=[{"images": 10, "values": {"swd": 0.4}, "direction": []}])
+    (swd,) = run_charts(old)
+    assert [(each["label"], each["colour"]) for each in swd.curves] == [("SWD", "c")]
+    several = comparison_charts([("one", one), ("old", old)])
+    assert [each.title for each in several] == ["SWD A→B", "SWD B→A"]
+    assert [[each["label"] for each in chart.curves] for chart in several] == [["one", "old"], ["one"]]
+
+
 def test_a_chart_escapes_its_words():
     evil = "</script><img src=x>"
     html, (data,) = drawn([chart(evil, evil, evil, [Curve(evil, evil, [1.0], [1.0])])])

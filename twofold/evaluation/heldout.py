@@ -1,7 +1,8 @@
-"""Metrics on held-out images while a run trains, which choose its best snapshot."""
+"""Metrics on held-out images while a run trains, which choose the best snapshot of each direction."""
 
 import math
 from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -10,27 +11,45 @@ from torch import Tensor, nn
 
 from twofold.data.dataset import ImageStore
 from twofold.data.loader import load_plain
-from twofold.evaluation.features import features, own_network
+from twofold.evaluation.features import Network, features, inception_home, inception_network, own_network
 from twofold.evaluation.settings import EvaluationSettings
 from twofold.formats.contract import Pixels
 from twofold.formats.display import View
 from twofold.formats.values import from_network, to_network
-from twofold.metrics.distribution import kid
+from twofold.metrics.distribution import Estimate, frechet_distance, kid
 from twofold.metrics.image import limits_of, psnr, ssim
+from twofold.metrics.structure import structure_kept
+from twofold.metrics.swd import SlicedWasserstein
 from twofold.translation.noise import at_test_time
 
 METRICS = {"psnr": psnr, "ssim": ssim}
-"""Those that compare a translation with its answer."""
+"""Those that compare a translation with its answer; the others are distances between sets of images."""
+
+Best = dict[str, Any]
+
+NO_EVALUATION: Best = {"value": None, "images": 0, "since": 0, "kept": True}
+"""The best evaluation before there is one: its value, its image count, the number of evaluations since, and whether its
+translations keep the structure of their sources."""
+
+
+class Measured(NamedTuple):
+    """One evaluation: values of metrics to six digits, and the 95 % interval of those that have one."""
+
+    values: dict[str, float]
+    intervals: dict[str, list[float]] = {}  # noqa: RUF012 (never changed)
 
 
 class Judge:
-    """Translates held-out images of A and compares them with B, as they would be stored; equal weights, equal values.
+    """Translates held-out images and compares them with the other domain, as they would be stored.
+
+    Equal weights have equal values.
 
     Args:
-        settings: with the metric "psnr" or "ssim" image i of `b` is the answer to image i of `a`; else it is "kid".
-        a, b: held-out images.
+        settings: with the metric "psnr" or "ssim" image i of `b` is the answer to image i of `a`.
+        a, b: held-out images of the source and of the target.
         size: side in pixels of the middle square of each.
-        shown: channels of B that a feature network for KID sees; by default as `shown_channels`.
+        network: for "kid" and "fid".
+        shown: channels of the target that `network` sees; by default as `shown_channels`.
     """
 
     def __init__(
@@ -40,43 +59,96 @@ class Judge:
         b: ImageStore,
         size: int,
         device: torch.device,
+        network: Network | None = None,
         shown: Sequence[int] = (),
     ) -> None:
-        self.metric, self.device, self.shown = settings.metric, device, shown
+        self.metric, self.structure, self.device = settings.metric, settings.structure, device
+        self.network, self.shown = network, shown
         self.source, self.target = a.contract, b.contract
         self.sources = [load_plain(a, i, size) for i in range(min(settings.images, len(a)))]
-        self.answers = [to_array(load_plain(b, i, size)) for i in range(min(settings.images, len(b)))]
-        if self.metric == "kid":
-            assert settings.features is not None
-            self.network = own_network(settings.features, device)
-            self.reference = self._features(self.answers)
+        answers = [load_plain(b, i, size) for i in range(min(settings.images, len(b)))]
+        if self.metric == "swd":
+            self.reference = SlicedWasserstein([to_network(each, self.target) for each in answers])
+        elif network is not None:
+            self.real = self._features(network, answers)
+        else:
+            self.answers = [*map(to_array, answers)]
 
     @torch.inference_mode()
-    def figures(self, generator: nn.Module, noise: bool) -> dict[str, float]:
-        """The metric, to six digits, and PSNR where answers are known, because it costs nothing."""
-        outputs = []
-        for source in self.sources:
+    def measure(self, generator: nn.Module, noise: bool) -> Measured:
+        """The metric, and what costs nothing beside it: PSNR where answers are known, else the structure kept."""
+        sources, outputs = [], []
+        for image in self.sources:
+            sources.append(to_network(image, self.source))
             with at_test_time(generator, noise):
-                values = generator(to_network(source[None], self.source).to(self.device)).cpu()
-            outputs.append(to_array(from_network(values, self.target)[0]))
-        if self.metric == "kid":
-            found = {"kid": kid(self._features(outputs), self.reference).value}
-        else:
-            pairs, limits = [*zip(outputs, self.answers, strict=True)], limits_of(self.target)
-            names = dict.fromkeys(("psnr", self.metric))
-            found = {name: np.mean([METRICS[name](*pair, limits) for pair in pairs]) for name in names}
-        return {name: float(f"{value:.6g}") for name, value in found.items()}
+                values = generator(sources[-1][None].to(self.device)).cpu()
+            outputs.append(from_network(values, self.target)[0])
+        found = self._against_answers(outputs) if self.metric in METRICS else self._distance(outputs)
+        if self.metric not in METRICS:
+            seen = [to_network(output, self.target) for output in outputs]
+            pairs = zip(map(to_array, sources), map(to_array, seen), strict=True)
+            found["structure"] = Estimate(float(np.mean([structure_kept(*pair)[1] for pair in pairs])))
+        intervals = {
+            name: [six_digits(each.low), six_digits(each.high)]
+            for name, each in found.items()
+            if each.low is not None and each.high is not None
+        }
+        return Measured({name: six_digits(each.value) for name, each in found.items()}, intervals)
 
-    def _features(self, images: Sequence[Pixels]) -> NDArray[np.float64]:
-        pictures = map(View(self.target, self.shown).show, images)
-        return features(self.network, pictures, self.device).astype(np.float64)
+    def _against_answers(self, outputs: Sequence[Tensor]) -> dict[str, Estimate]:
+        pairs, limits = [*zip(map(to_array, outputs), self.answers, strict=True)], limits_of(self.target)
+        names = dict.fromkeys(("psnr", self.metric))
+        return {
+            name: Estimate(float(np.mean([METRICS[name](*pair, limits) for pair in pairs]))) for name in names
+        }
 
-    def better(self, value: float, than: float | None) -> bool:
-        """Whether a value of the metric beats the best so far; one that is not finite beats nothing."""
-        nearer = than is None or (value < than if self.metric == "kid" else value > than)
-        return nearer and math.isfinite(value)
+    def _distance(self, outputs: Sequence[Tensor]) -> dict[str, Estimate]:
+        if self.metric == "swd":
+            return {"swd": self.reference.distance([to_network(each, self.target) for each in outputs])}
+        assert self.network is not None
+        made = self._features(self.network, outputs)
+        found = kid(made, self.real) if self.metric == "kid" else Estimate(frechet_distance(made, self.real))
+        return {self.metric: found}
+
+    def _features(self, network: Network, images: Sequence[Tensor]) -> NDArray[np.float64]:
+        pictures = (View(self.target, self.shown).show(to_array(image)) for image in images)
+        return features(network, pictures, self.device).astype(np.float64)
+
+    def better(self, values: dict[str, float], best: Best) -> bool:
+        """Whether values beat the best so far; one that is not finite beats nothing.
+
+        Among distances, one of translations that keep structure beats any of translations that do not.
+        """
+        value, kept = values[self.metric], self.keeps_structure(values)
+        if best["value"] is None or not math.isfinite(value):
+            return math.isfinite(value)
+        if self.metric in METRICS:
+            return value > best["value"]
+        return kept if kept != best.get("kept", True) else value < best["value"]
+
+    def keeps_structure(self, values: dict[str, float]) -> bool:
+        """Whether translations keep the structure of their sources; true where it was not measured."""
+        return values.get("structure", 1.0) >= self.structure
+
+
+def judging_network(settings: EvaluationSettings, device: torch.device) -> Network | None:
+    """The network of KID and FID: the user's, else Inception, whose weights are in the cache; None for other metrics.
+
+    Raises:
+        UsageError: it cannot be read.
+    """
+    if settings.features is not None:
+        network = own_network(settings.features, device)
+        return network if settings.metric in ("kid", "fid") else None
+    if settings.metric not in ("kid", "fid"):
+        return None
+    return inception_network(inception_home(), clean=False, device=device)
 
 
 def to_array(image: Tensor) -> Pixels:
     """(C, H, W) as an array (H, W, C)."""
     return np.ascontiguousarray(image.permute(1, 2, 0).cpu().numpy())
+
+
+def six_digits(value: float) -> float:
+    return float(f"{value:.6g}")

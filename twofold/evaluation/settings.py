@@ -21,7 +21,7 @@ MetricName = Literal[
     "cycle",
 ]
 
-HeldOutMetric = Literal["auto", "psnr", "ssim", "kid", "none"]
+HeldOutMetric = Literal["auto", "psnr", "ssim", "swd", "kid", "fid", "none"]
 
 
 class EvaluationSettings(BaseModel):
@@ -34,12 +34,20 @@ class EvaluationSettings(BaseModel):
     )
     metric: HeldOutMetric = Field(
         default="auto",
-        description="Metric that chooses the best snapshot; auto is psnr where the held-out images have answers,"
-        " else kid if there is a feature network, else none.",
+        description="Metric that chooses the best snapshots; auto is psnr where the held-out images have answers,"
+        " else kid if there is a feature network, else swd (sliced Wasserstein distance), which needs no network.",
     )
     features: AbsolutePath | None = Field(
         default=None,
-        description="TorchScript or ONNX feature network for kid: images (N, 3, H, W) in [-1, 1] to (N, D).",
+        description="TorchScript or ONNX feature network for kid and fid, images (N, 3, H, W) in [-1, 1] to (N, D);"
+        " Inception if not given.",
+    )
+    structure: float = Field(
+        default=0.3,
+        ge=-1,
+        le=1,
+        description="Least correlation of the edges of source and translation with which a snapshot is preferred as the"
+        " best by swd, kid or fid. On the seasons images: 0.69 with the true answers, 0.07 with those of other images.",
     )
     patience: int | None = Field(
         default=None,

@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 from twofold.pages.run_folder import Rows, RunFolder
 from twofold.read_untrusted import as_dict, number
+from twofold.runs import DIRECTIONS
 
 COLOURS = ("a", "b", "c", "d", "e", "f", "g", "h")
 """Classes of style.css; the first two are the colours of the domains."""
@@ -36,7 +37,12 @@ LOSSES = {  # by the first word of a loss's name: the chart's title and meaning
     ),
     "": ("Other losses", "Other terms that this method minimises."),
 }
-HELD_OUT = "Measured on held-out images."
+HELD_OUT = {
+    "swd": "Sliced Wasserstein distance of patches: how far translations are from held-out images of their domain. Lower"
+    " is better.",
+    "structure": "Correlation of the edges of source and translation, on held-out images; 1 is equal.",
+}
+"""The meaning of held-out metrics that need more words than that they are held out."""
 RATE = "Learning rate", "The step size of the generators' optimizer.", ""
 SPEED = "Throughput", "Pairs of images trained on in a second.", "images/s"
 
@@ -107,17 +113,40 @@ def _with_others(losses: list[Chart], runs: list[tuple[str, str, RunFolder]]) ->
     def curves(colour: str, log: str, *keys: str) -> list[Curve]:
         return [_curve(label, own or colour, getattr(run, log), *keys) for label, own, run in runs]
 
-    measures = _names([row for *_, run in runs for row in run.evaluations], "values")[:MOST_CHARTS]
     charts = [
-        chart(name.upper(), HELD_OUT, "", curves("c", "evaluations", "values", name), False)
-        for name in measures
-    ]
-    charts += [
+        *_held_out(runs),
         *losses,
         chart(*RATE, curves("d", "metrics", "lr")),
         chart(*SPEED, curves("d", "timing", "images_per_s")),
     ]
     return [each for each in charts if each.curves]
+
+
+def _held_out(runs: list[tuple[str, str, RunFolder]]) -> Iterator[Chart]:
+    """The charts of held-out metrics; one run has both directions in one chart, several have a chart for each."""
+    rows = [row for *_, run in runs for row in run.evaluations]
+    ways = [way for way in DIRECTIONS if any(_way(row) == way for row in rows)]
+    arrows = {way: _label("gan", f"gan_{way}") if len(ways) > 1 else "" for way in ways}
+
+    def curves(way: str, name: str) -> list[Curve]:
+        own = [[row for row in run.evaluations if _way(row) == way] for *_, run in runs]
+        looks = [
+            (label or arrows[way], colour or (way[1] if arrows[way] else "c")) for label, colour, _ in runs
+        ]
+        return [_curve(*look, log, "values", name) for look, log in zip(looks, own, strict=True)]
+
+    for name in _names(rows, "values")[:MOST_CHARTS]:
+        title, meaning = name.upper(), HELD_OUT.get(name, "Measured on held-out images.")
+        if runs[0][0]:
+            for way, arrow in arrows.items():
+                yield chart(f"{title} {arrow}".strip(), meaning, "", curves(way, name), False)
+        else:
+            yield chart(title, meaning, "", [curve for way in ways for curve in curves(way, name)], False)
+
+
+def _way(row: dict[str, Any]) -> str:
+    """The direction of a held-out evaluation; rows of 0.1 are all of A to B."""
+    return "ba" if row.get("direction") == "ba" else "ab"
 
 
 def losses_by_kind(metrics: Rows) -> dict[str, list[str]]:

@@ -5,7 +5,7 @@ import os
 import time
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from torch import Tensor
 
@@ -14,6 +14,7 @@ from twofold.data.dataset import Images, ImageStore
 from twofold.data.loader import Loader, load_plain_batch
 from twofold.errors import TwofoldError
 from twofold.evaluation.doctor.examine import data_findings, examine
+from twofold.evaluation.heldout import NO_EVALUATION, Best, Judge, judging_network
 from twofold.files import explained_full_disk, sync
 from twofold.formats.contract import Contract
 from twofold.formats.display import View
@@ -30,14 +31,8 @@ from twofold.training.trainer import Trainer
 from twofold.translation import model_file
 from twofold.translation.header import Header
 
-if TYPE_CHECKING:
-    from twofold.evaluation.heldout import Judge
-
 EARLY_SAMPLES = [100 * 2**k for k in range(12)]
 """Image counts of early sample grids, so that one sees within minutes whether the run works."""
-
-NO_EVALUATION: dict[str, Any] = {"value": None, "images": 0, "since": 0}
-"""The best evaluation before there is one: its value, its image count, and the number of evaluations since."""
 
 
 class Records:
@@ -64,7 +59,7 @@ class Records:
         self.warned = {found.name for found in data_findings(run)}  # printed at the start already
         self.losses: dict[str, float] = progress.get("losses", {})
         self.seconds_before: float = progress.get("seconds", 0.0)
-        self.best: dict[str, Any] = progress.get("best", NO_EVALUATION)
+        self.best = best_of(progress)
         self.writes, self.ended = distributed.rank() == 0, False
         self.logs = {"metrics": run.metrics, "timing": run.timing, "evaluations": run.evaluations}
         if self.writes:
@@ -92,6 +87,8 @@ class Records:
             stop = out_of_patience(self.best, evaluation.patience)
             last = last or distributed.any_rank(stop, self.trainer.device)
         self.ended = last
+        if last:
+            self.name_lost_structure()
         with explained_full_disk(self.run.path):
             if due(training.report_every):
                 self.report()
@@ -106,30 +103,49 @@ class Records:
                 self.save_state()
 
     def evaluate(self) -> None:
-        """Append the metrics on held-out images, and save the snapshot if it is the best."""
+        """Append the metrics of each direction on held-out images, and save its snapshot if it is the best."""
         self.check_finite()
         if not self.writes:
             return
-        images, method = self.trainer.images, self.trainer.method
-        generator = self.trainer.generator("ab")
-        with self.trainer.uncompiled():
-            values = self.judge.figures(generator, method.noise)
-        value = values[self.judge.metric]
-        better = self.judge.better(value, self.best["value"])
-        if better:
-            self.best = {"value": value, "images": images, "since": 0}
-            self.save_generator(generator, "ab", self.run.best("ab"))
-        else:
-            self.best = self.best | {"since": self.best["since"] + 1}
-        append(self.run.evaluations, {"images": images, "values": values, "best": better})
+        for direction, judge in self.judges.items():
+            generator = self.trainer.generator(direction)
+            with self.trainer.uncompiled():
+                values, intervals = judge.measure(generator, self.trainer.method.noise)
+            best = self.best.get(direction, NO_EVALUATION)
+            better = judge.better(values, best)
+            if better:
+                value, kept = values[judge.metric], judge.keeps_structure(values)
+                best = {"value": value, "images": self.trainer.images, "since": 0, "kept": kept}
+                self.save_generator(generator, direction, self.run.best(direction))
+            else:
+                best = best | {"since": best["since"] + 1}
+            self.best[direction] = best
+            row = {"images": self.trainer.images, "direction": direction, "values": values, "best": better}
+            append(self.run.evaluations, row | ({"intervals": intervals} if intervals else {}))
+
+    def name_lost_structure(self) -> None:
+        """Say which best snapshots were chosen although no evaluated one kept the structure of its sources."""
+        for direction, best in self.best.items():
+            if best["value"] is not None and not best.get("kept", True):
+                self.notify(
+                    f"best-{direction}: no evaluated snapshot keeps the edges of its source, so the lowest"
+                    f" {self.config.evaluation.metric.upper()} of all was chosen; compare the sample images"
+                    " (--evaluation.structure is the limit)"
+                )
 
     @cached_property
-    def judge(self) -> "Judge":
-        from twofold.evaluation.heldout import Judge
-
-        chosen, a, b = self.config.evaluation, self.images.held_out_a, self.images.held_out_b
+    def judges(self) -> dict[str, Judge]:
+        """By direction."""
+        chosen, data, device = self.config.evaluation, self.config.data, self.trainer.device
+        a, b = self.images.held_out_a, self.images.held_out_b
         sides = [self.largest_crop(store, range(min(chosen.images, len(store)))) for store in (a, b)]
-        return Judge(chosen, a, b, min(sides), self.trainer.device, shown=self.config.data.show_b)
+        network = judging_network(chosen, device)
+        ways = {"ab": (a, b, data.show_b), "ba": (b, a, data.show_a)}
+        return {
+            way: Judge(chosen, source, target, min(sides), device, network, shown)
+            for way, (source, target, shown) in ways.items()
+            if way in self.trainer.method.translators
+        }
 
     def report(self) -> None:
         """Append one line of metrics and one of timing; waits for the device."""
@@ -269,9 +285,15 @@ class Records:
         return (self.trainer.images - self.first_images) / max(time.perf_counter() - self.started, 1e-9)
 
 
-def out_of_patience(best: dict[str, Any], patience: int | None) -> bool:
-    """Whether a run ends early: so many evaluations have passed since the best one."""
-    return patience is not None and best["since"] >= patience
+def best_of(progress: dict[str, Any]) -> dict[str, Best]:
+    """The best evaluation of each direction in a state; states of 0.1 have that of A to B alone."""
+    best = progress.get("best", {})
+    return {"ab": NO_EVALUATION | best} if "value" in best else dict(best)
+
+
+def out_of_patience(best: dict[str, Best], patience: int | None) -> bool:
+    """Whether a run ends early: in no direction was one of so many last evaluations the best."""
+    return patience is not None and bool(best) and min(each["since"] for each in best.values()) >= patience
 
 
 def cut(log: Path, size: int) -> None:

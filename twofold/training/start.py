@@ -21,6 +21,8 @@ from twofold.data.reopen import Given, reopen
 from twofold.data.rules import some
 from twofold.distributed import world
 from twofold.errors import TwofoldError, UsageError
+from twofold.evaluation.features import inception_home
+from twofold.evaluation.heldout import METRICS
 from twofold.evaluation.settings import HeldOutMetric
 from twofold.files import write_atomically
 from twofold.methods.settings import ROOMS
@@ -31,8 +33,11 @@ from twofold.training import build, machine
 from twofold.training.folders import with_layout, with_same_layout
 from twofold.training.schedule import Schedule, schedule
 
-KID_IMAGES = 8
-"""Held-out images of each domain that a KID needs."""
+ENOUGH = 8
+"""Held-out images of each domain that a KID or a FID needs; an SWD of fewer is imprecise."""
+
+DISTANCE_EVERY = 200
+"""Fewest images between evaluations by a distance, unless the user says otherwise."""
 
 
 class Start(NamedTuple):
@@ -189,42 +194,68 @@ def refuse_shown(config: Config, a: int, b: int) -> None:
 
 
 def metric_for(config: Config, manifest: Manifest, notify: Notify) -> HeldOutMetric:
-    """The metric that chooses the best snapshot: the user's, or one that the held-out images allow.
+    """The metric that chooses the best snapshots: the user's, or one that the held-out images allow.
 
     Raises:
         UsageError: they do not allow the user's.
     """
     wanted, network = config.evaluation.metric, config.evaluation.features
-    a, b = (list(side.held_out) for side in (manifest.a, manifest.b))
+    fewest = min(len(side.held_out) for side in (manifest.a, manifest.b))
     known = manifest.paired or answered_by_name(manifest, config.data.val_paired)
-    answers = bool(a) and known
-    enough_for_kid = min(len(a), len(b)) >= KID_IMAGES and network is not None
+    answers = bool(manifest.a.held_out) and known
     if wanted == "auto":
-        found = "psnr" if answers else "kid" if enough_for_kid else "none"
-        if found == "none" and config.evaluation.every != 0:
-            notify(
-                "no best snapshot will be chosen: "
-                + ("no images are held out" if not a else "the held-out images have no ground truth")
-                + " (--paired if those of equal names are)" * (bool(a) and equal_names(manifest))
-                + (" (--evaluation.features NETWORK measures without it)" if a and network is None else "")
-            )
+        found = automatic_metric(answers, fewest, network is not None)
+        if config.evaluation.every != 0 and (line := about_metric(found, fewest, equal_names(manifest))):
+            notify(line)
         return found
     if wanted in ("psnr", "ssim") and not answers:
         raise UsageError(
             f"evaluation.metric {wanted} needs held-out pairs: a paired data set, or --val folders with equal names and --paired"
         )
-    if wanted == "kid" and not enough_for_kid:
+    if wanted == "swd" and not fewest:
+        raise UsageError("evaluation.metric swd needs held-out images of A and of B: give --val A B")
+    if wanted in ("kid", "fid") and network is None and not inception_home().is_file():
         raise UsageError(
-            f"evaluation.metric kid needs evaluation.features NETWORK and {KID_IMAGES} held-out images of A and of B"
+            f"evaluation.metric {wanted} needs evaluation.features NETWORK, or Inception's weights at"
+            f" {inception_home()}: run `twofold evaluate --download-weights`"
+        )
+    if wanted in ("kid", "fid") and fewest < ENOUGH:
+        raise UsageError(
+            f"evaluation.metric {wanted} needs {ENOUGH} held-out images of A and of B: give --val A B"
         )
     return wanted
+
+
+def automatic_metric(answers: bool, fewest: int, network: bool) -> HeldOutMetric:
+    """The metric for held-out images, of which the smaller domain has `fewest`."""
+    if answers:
+        return "psnr"
+    if network and fewest >= ENOUGH:
+        return "kid"
+    return "swd" if fewest else "none"
+
+
+def about_metric(metric: HeldOutMetric, fewest: int, same_names: bool) -> str:
+    """What the user should know about an automatic metric; may be empty."""
+    if metric == "none":
+        return "no best snapshot will be chosen: A or B has no held-out images; give --val A B"
+    if metric == "psnr":
+        return ""
+    hint = "; if those of equal names are answers, add --paired" if same_names else ""
+    if fewest < ENOUGH:
+        return (
+            f"A or B has only {fewest} held-out image{'s' * (fewest > 1)}: the {metric.upper()} that chooses the best snapshots is"
+            f" imprecise with fewer than {ENOUGH}{hint}"
+        )
+    return f"{metric.upper()} chooses the best snapshots{hint}" if hint else ""
 
 
 def with_schedule(config: Config, manifest: Manifest) -> tuple[Config, Schedule]:
     """Make the schedule, and choose how often to report, sample, snapshot, save and evaluate.
 
     About 20 snapshots a run, at most 100 images between reports. Translating a held-out image costs at most a fifth of
-    training on one, so that evaluations take under 4 % of the time.
+    training on one, so that evaluations take under 4 % of the time; a distance between sets costs as much again where
+    images are few and small, so it waits for at least `DISTANCE_EVERY`.
     """
     length, step = config.training, config.training.batch * world()
     plan = schedule(config.optim.lr, length.epochs, length.decay_epochs, manifest.epoch)
@@ -239,7 +270,9 @@ def with_schedule(config: Config, manifest: Manifest) -> tuple[Config, Schedule]
     images = min(len(manifest.a.held_out), config.evaluation.images)
     every = config.evaluation.every
     if every is None:
-        every = max(step, math.ceil(total / 20), 6 * images)
+        translated = images * (2 if ROOMS[config.method] == "cyclegan" else 1)
+        fewest = 1 if config.evaluation.metric in METRICS else DISTANCE_EVERY
+        every = max(step, math.ceil(total / 20), 6 * translated, fewest)
     chosen = {"training": missing, "evaluation": {"every": every}}
     return configs.compose(config.model_dump(), chosen), plan
 

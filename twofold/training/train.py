@@ -14,7 +14,7 @@ from twofold.data.dataset import open_images
 from twofold.data.loader import Loader
 from twofold.data.settings import DataSettings
 from twofold.errors import TwofoldError, UsageError
-from twofold.evaluation.features import own_network
+from twofold.evaluation.heldout import judging_network
 from twofold.files import lock, write_atomically
 from twofold.methods.base import Batch
 from twofold.presets import layer
@@ -22,7 +22,7 @@ from twofold.reporting import exporters
 from twofold.runs import Notify, Run, Track, untracked
 from twofold.training import machine, memory, start, state
 from twofold.training.build import Contracts, build, perceptual
-from twofold.training.records import NO_EVALUATION, Records, out_of_patience
+from twofold.training.records import Records, best_of, out_of_patience
 from twofold.training.session import interruptible, own_torch_state
 from twofold.training.start import Start
 from twofold.training.trainer import Trainer
@@ -221,7 +221,7 @@ def is_over(run: Run, started: Start, trainer: Trainer, saved: dict[str, Any], n
             f"{run.path} is finished with {trainer.images} images; raise --epochs or --decay-epochs to train longer"
         )
         return True
-    if out_of_patience(saved.get("best", NO_EVALUATION), config.evaluation.patience):
+    if out_of_patience(best_of(saved), config.evaluation.patience):
         notify(stopped_early(run, trainer.images))
         return True
     return False
@@ -283,8 +283,7 @@ def check(started: Start) -> None:
     """Refuse network files that cannot be read and steps that do not fit: the last check before anything is written."""
     config = started.config
     perceptual(config)
-    if config.evaluation.features is not None:
-        own_network(config.evaluation.features, torch.device("cpu"))
+    judging_network(config.evaluation, torch.device("cpu"))
     device = hardware.pick_device(config.machine.device, distributed.local_rank())
     need = memory.estimate_step(config)
     memory.check(need, device, config.data.size, config.training.batch, started.manifest.multiple_of)
