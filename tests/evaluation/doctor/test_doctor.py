@@ -17,7 +17,7 @@ from torch.nn import functional as F
 
 from twofold import config
 from twofold.cli import app as cli
-from twofold.evaluation.doctor import appearance, symptoms
+from twofold.evaluation.doctor import appearance, inputs, symptoms
 from twofold.evaluation.doctor import examine as doctor
 from twofold.evaluation.doctor.examine import examine
 from twofold.evaluation.doctor.folder import File, contract_of
@@ -147,9 +147,36 @@ def test_every_option_in_the_advice_exists():
         if isinstance(fields, dict)
         for field in fields
     }
-    for module in (symptoms, appearance):
+    for module in (symptoms, appearance, inputs):
         said = re.findall(r"--([a-z]+\.[a-z0-9-]+)", Path(module.__file__).read_text())
         assert said and {option.replace("-", "_") for option in said} <= known
+
+
+ADVICE = [
+    *("--adversarial.r1 1", "--adversarial.augment colour", "--adversarial.augment colour,translation,cutout"),
+    *("--optim.lr 0.0001", "--machine.precision float32", "--data.workers 8", "--data.cache", "--seed 1"),
+    *("--cyclegan.cycle-a 10 --cyclegan.cycle-b 10", "--cyclegan.cycle-a 4 --cyclegan.cycle-b 4"),
+    *("--cyclegan.identity 0.1", "--cyclegan.identity 0.5", "--cut.nce 0.5", "--cut.nce 1", "--cut.nce 5"),
+    *("--cut.nce 10", "--cut.nce-identity", "--training.ema 1000", "--generator.skips", "--method cut"),
+    *("--generator.upsample resize", "--data.resize shortest", "--size 64 --data.load-size 64"),
+    *("--data.range-a 87 3912", "--data.range-b -1000 1200.5"),
+]
+"""Every option that the doctor advises, as it prints it."""
+
+
+@pytest.mark.parametrize("advice", ADVICE)
+def test_advice_can_be_pasted(tmp_path, capsys, advice):
+    for name in "AB":
+        noise(tmp_path / name, "abcd")
+    method = ["--method", "cut"] if "--cut" in advice else []
+    tokens = ["train", str(tmp_path / "A"), str(tmp_path / "B"), "--out", str(tmp_path / "run"), "--dry-run"]
+    assert cli.run([*tokens, *method, *advice.split()]) == 0, capsys.readouterr().err
+
+
+def test_advice_that_can_be_pasted_is_all_there_is():
+    text = "".join(Path(module.__file__).read_text() for module in (symptoms, appearance, inputs))
+    known = {option for advice in ADVICE for option in advice.split() if option.startswith("--")}
+    assert set(re.findall(r"--[a-z][a-z0-9.-]*", text)) - {"--out"} == known
 
 
 # ---- the illnesses, in a folder
