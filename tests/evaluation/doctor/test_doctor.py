@@ -313,6 +313,130 @@ def test_young_pictures_are_not_judged(clinic):
     assert names(run) == []  # early in 20,000 images
 
 
+# ---- one direction: the other domain's pictures are those that the run trains on
+
+
+@pytest.fixture
+def one_way(clinic, tmp_path):
+    """A FastCUT run on summers and winters that are there; the discriminator is always right."""
+    losses = {"disc_b": 0.004, "gan_ab": 1.0, "nce_a": 14.0}
+    run = clinic.admit(losses=losses, config=CONFIG | {"method": "fastcut", "cut": {"nce": 10}})
+    run.sample(2000, "ba").unlink()
+    folders = tmp_path / "A", tmp_path / "B"
+    for folder, letters, pictures in zip(
+        folders, ("abcd", "klmn"), (summers(), frozen(summers(9))), strict=True
+    ):
+        folder.mkdir()
+        for letter, picture in zip(letters, pictures, strict=True):
+            images.write((255 * picture).round().astype(np.uint8), folder / f"{letter}.png")
+    clinic.list_files("abcd", "klmn", folders)
+    return run
+
+
+def slightly_changed(pictures):
+    """By 4 levels, as a FastCUT generator with a strong contrast does; no copy where colours are unknown."""
+    return pictures + np.float32(4 / 255)
+
+
+def test_a_copy_of_a_one_way_method_is_found(clinic, one_way):
+    clinic.draw(2000, "ab", summers(), slightly_changed(summers()))
+    (found,) = examine(one_way)
+    assert found.name == "A→B copies" and found.severity == "trouble"  # and the discriminator is not blamed
+    assert "`--cut.nce 5`" in found.advice and "cyclegan" not in found.advice
+
+
+def test_a_one_way_method_that_translates_is_no_copy(clinic, one_way):
+    assert names(one_way) == ["discriminator of B won"]
+
+
+def test_a_negative_of_a_one_way_method_may_be_right(clinic, one_way):
+    clinic.draw(2000, "ab", summers(), 1 - summers())
+    assert "A→B inverts" in names(one_way)
+    for letter, picture in zip("klmn", 1 - summers(), strict=True):
+        images.write((255 * picture).round().astype(np.uint8), one_way.path.parent / "B" / f"{letter}.png")
+    one_way.data.write_text(one_way.data.read_text() + "\n")  # another file list
+    assert "A→B inverts" not in names(one_way)
+
+
+def test_a_copy_is_measured_before_the_compression(clinic, one_way):
+    """Domains of equal colours, where a copy changes by less than 2 levels: noise on the grid alone would hide it."""
+    for letter, picture in zip("klmn", summers(), strict=True):
+        images.write((255 * picture).round().astype(np.uint8), one_way.path.parent / "B" / f"{letter}.png")
+    rng = np.random.default_rng(0)
+    clinic.draw(2000, "ab", summers(), summers() + rng.normal(0, 5 / 255, summers().shape))
+    clinic.list_files("abcd", "klmn", (one_way.path.parent / "A", one_way.path.parent / "B"), held_out="ab")
+    generator = SkipResnetGenerator(3, 3, width=2, blocks=1)
+    for weight in generator.parameters():
+        torch.nn.init.zeros_(weight)  # what it adds to its input
+    model_file.save(generator, Header(describe(generator), "ab", SIDE), one_way.snapshot(2000, "ab"))
+    assert "A→B copies" not in names(one_way)
+    assert "A→B copies" in names(one_way, models=True)
+    clinic.draw(100, "ab", summers(), summers())
+    one_way.sample(2000, "ab").unlink()
+    assert "A→B copies" not in names(one_way, models=True)  # too early to say
+
+
+# ---- the images that a run trains on
+
+
+def resized(run, a, b, **settings):
+    """Give the images of both domains a size."""
+    content = json.loads(run.data.read_text())
+    for side, (width, height) in (("a", a), ("b", b)):
+        for file in content[side]["files"]:
+            file |= {"width": width, "height": height}
+    run.data.write_text(json.dumps(content))
+    run.config.write_text(yaml.safe_dump(CONFIG | {"data": CONFIG["data"] | settings}))
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "settings", "expected"),
+    [
+        ((64, 32), (32, 32), {}, ["domains squashed differently"]),
+        ((64, 32), (32, 32), {"resize": "shortest"}, []),
+        ((64, 32), (128, 64), {}, []),
+        ((16, 16), (64, 64), {"resize": "shortest"}, ["A enlarged"]),
+        ((16, 16), (64, 64), {"resize": "crop"}, []),
+        ((48, 48), (64, 64), {"resize": "shortest"}, []),
+        ((64, 32), (32, 32), {"paired": True}, []),
+    ],
+)
+def test_domains_of_other_shapes_and_scales(clinic, a, b, settings, expected):
+    run = clinic.admit()
+    resized(run, a, b, **settings)
+    assert names(run) == expected
+
+
+def test_few_images_for_a_large_discriminator(clinic):
+    run = clinic.admit()  # 10 images of 3,072 values in each domain
+    run.state(2000).mkdir(parents=True)
+    state = {
+        f"method/disc_{side}.body.weight": torch.zeros(count) for side, count in (("a", 30_720), ("b", 30_721))
+    }
+    save_file(state | {"method/gen_ab.weight": torch.zeros(90_000)}, run.state(2000) / "state.safetensors")
+    assert names(run) == ["few images of B"]
+    augmented = {"adversarial": {"loss": "lsgan", "augment": ["colour"]}}
+    run.config.write_text(yaml.safe_dump(CONFIG | augmented))
+    assert names(run) == []
+
+
+@pytest.mark.parametrize(("high", "expected"), [(2000.0, ["range of A clips"]), (4095.0, [])])
+def test_a_range_that_clips(clinic, tmp_path, high, expected):
+    run, folder = clinic.admit(), tmp_path / "A"
+    folder.mkdir()
+    for letter in "abcd":
+        ramp = np.linspace(87, 3912, 24 * 24).astype(np.uint16).reshape(24, 24)
+        tifffile.imwrite(folder / f"{letter}.png", ramp)  # read by content
+    clinic.list_files("abcd", "klmn", (folder, tmp_path / "B"))
+    content = json.loads(run.data.read_text())
+    content["a"]["contract"] = Contract("uint16", 1, (0.0,), (high,), "settings").to_dict()
+    run.data.write_text(json.dumps(content))
+    found = [finding for finding in examine(run, models=True) if "range" in finding.name]
+    assert [finding.name for finding in found] == expected
+    if found:
+        assert "0…2,000 (as set)" in found[0].sentence and "`--data.range-a 87 3912`" in found[0].advice
+
+
 # ---- generators and discriminators
 
 
