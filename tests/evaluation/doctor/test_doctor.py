@@ -437,6 +437,15 @@ def test_a_range_that_clips(clinic, tmp_path, high, expected):
         assert "0…2,000 (as set)" in found[0].sentence and "`--data.range-a 87 3912`" in found[0].advice
 
 
+def test_a_young_discriminator_has_not_won(clinic):
+    """A generator that starts from a copy is recognised at first."""
+    sure = HEALTHY | {"disc_b": 0.004, "gan_ab": 1.0}
+    clinic.admit(losses=sure, reports=9)  # 450 images
+    assert names(clinic.run) == ["discriminator of B won"]
+    clinic.run.config.write_text(yaml.safe_dump(CONFIG | {"training": {"epochs": 50, "decay_epochs": 50}}))
+    assert names(clinic.run) == []  # of 10,000
+
+
 # ---- generators and discriminators
 
 

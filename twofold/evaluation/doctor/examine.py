@@ -34,7 +34,8 @@ NEWEST = 1000
 """Lines of each log that are read: five times a run's reports at the default interval."""
 
 YOUNG, YOUNG_SHARE = 200, 0.1
-"""Pictures are not judged before so many images, or before this share of the run: all of them look wrong then."""
+"""Pictures and discriminators are not judged before so many images, or before this share of the run: all pictures look
+wrong then, and a generator that starts from a copy is easily recognised."""
 
 EARLIER = 3
 """Sample grids before the newest that are read."""
@@ -127,7 +128,7 @@ def log_findings(run: Run, config: Config, rows: list[dict[str, Any]]) -> Iterat
         weight = number(weights.get(gan, weights.get("gan", 1.0)))
         undecided = symptoms.UNDECIDED.get(loss, math.inf)
         floors |= {disc: 4 * undecided, gan: 4 * undecided * max(weight, 1.0)}
-        if disc in losses and gan in losses:
+        if disc in losses and gan in losses and not too_early(rows[-1]["images"], config, rows):
             found.append(symptoms.discriminator_won(losses[disc], losses[gan], loss, weight, domain))
     found.append(symptoms.spikes(losses, floors, lr))
     cached = room(config, "data").get("cache") is not False
@@ -221,7 +222,12 @@ def training_images(run: Run, _stamp: Mark) -> dict[str, tuple[int, int]]:
 def is_young(run: Run, config: Config, rows: list[dict[str, Any]]) -> bool:
     """Whether it is too early to judge pictures."""
     newest = max((images for way in DIRECTIONS for images, _ in run.samples(way)[-1:]), default=0)
-    return newest < max(YOUNG, YOUNG_SHARE * images_to_train(config, rows))
+    return too_early(newest, config, rows)
+
+
+def too_early(images: float, config: Config, rows: list[dict[str, Any]]) -> bool:
+    """Whether a run has seen too few images by then to be judged."""
+    return images < max(YOUNG, YOUNG_SHARE * images_to_train(config, rows))
 
 
 def sample_findings(run: Run, config: Config, rows: list[dict[str, Any]]) -> Iterator[Finding]:
