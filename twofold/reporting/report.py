@@ -101,7 +101,9 @@ def _frames(samples: list[tuple[int, Path]]) -> Iterator[tuple[str, str]]:
 def _domain(side: str, domain: dict[Any, Any]) -> dict[str, Any]:
     files = [*map(as_dict, as_list(domain.get("files")))]
     validation = as_list(as_dict(domain.get("val")).get("files"))
-    held_out = len(as_list(domain.get("held_out"))) + sum(not as_dict(file).get("error") for file in validation)
+    held_out = len(as_list(domain.get("held_out"))) + sum(
+        not as_dict(file).get("error") for file in validation
+    )
     skipped = [file for file in files if file.get("error")]
     megabytes = sum(number(file.get("bytes")) or 0 for file in files) / 1e6
     counts = [

@@ -153,7 +153,11 @@ def test_every_option_in_the_advice_exists():
 
 
 ADVICE = [
-    *("--adversarial.r1 1", "--adversarial.augment colour", "--adversarial.augment colour,translation,cutout"),
+    *(
+        "--adversarial.r1 1",
+        "--adversarial.augment colour",
+        "--adversarial.augment colour,translation,cutout",
+    ),
     *("--optim.lr 0.0001", "--machine.precision float32", "--data.workers 8", "--data.cache", "--seed 1"),
     *("--cyclegan.cycle-a 10 --cyclegan.cycle-b 10", "--cyclegan.cycle-a 4 --cyclegan.cycle-b 4"),
     *("--cyclegan.identity 0.1", "--cyclegan.identity 0.5", "--cut.nce 0.5", "--cut.nce 1", "--cut.nce 5"),
@@ -411,7 +415,8 @@ def test_few_images_for_a_large_discriminator(clinic):
     run = clinic.admit()  # 10 images of 3,072 values in each domain
     run.state(2000).mkdir(parents=True)
     state = {
-        f"method/disc_{side}.body.weight": torch.zeros(count) for side, count in (("a", 30_720), ("b", 30_721))
+        f"method/disc_{side}.body.weight": torch.zeros(count)
+        for side, count in (("a", 30_720), ("b", 30_721))
     }
     save_file(state | {"method/gen_ab.weight": torch.zeros(90_000)}, run.state(2000) / "state.safetensors")
     assert names(run) == ["few images of B"]
@@ -475,6 +480,15 @@ def test_a_cycle_that_reads_what_can_be_seen():
 
     sources = [torch.from_numpy(x.transpose(2, 0, 1)[None].copy()) * 2 - 1 for x in summers()]
     assert cycle_finding("ba", sources, [-x for x in sources], Negative(False)) is None
+
+
+def test_a_network_that_changes_nothing_hides_nothing():
+    class Identity(Smuggler):
+        def forward(self, image):
+            return image
+
+    sources = [torch.from_numpy(x.transpose(2, 0, 1)[None].copy()) * 2 - 1 for x in summers()]
+    assert cycle_finding("ab", sources, sources, Identity(True)) is None
 
 
 def noise(folder, letters):

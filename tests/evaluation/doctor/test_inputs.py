@@ -44,7 +44,9 @@ def test_images_that_are_too_few_for_the_discriminator(images, values, weights, 
     assert (finding is not None) == found
     if finding:
         assert (finding.name, finding.severity) == ("few images of B", "watch")
-        assert f"{weights:,} weights" in finding.sentence and f"{images * values:,} values" in finding.sentence
+        assert (
+            f"{weights:,} weights" in finding.sentence and f"{images * values:,} values" in finding.sentence
+        )
         assert "--adversarial.augment colour,translation,cutout" in finding.advice
 
 

@@ -113,9 +113,7 @@ CLEARLY = 0.7
 in winter, where 1 is from black to white, and their negatives 0.3."""
 
 
-def inverted(
-    sources: Pictures, translations: Pictures, targets: Pictures | None, way: str
-) -> Finding | None:
+def inverted(sources: Pictures, translations: Pictures, targets: Pictures | None, way: str) -> Finding | None:
     """Light became dark, and dark light, although the domains have about the same brightness.
 
     From bright-field to fluorescence, for example, the background must become dark: there the negatives of the

@@ -10,7 +10,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any, get_args
 
-from twofold.data.settings import ResizeName
+from twofold.data.settings import DataSettings, ResizeName
 from twofold.evaluation.doctor import appearance, inputs, symptoms
 from twofold.evaluation.doctor.appearance import Pictures
 from twofold.evaluation.doctor.folder import (
@@ -181,28 +181,30 @@ def cached_data_findings(run: Run, _stamp: Mark) -> tuple[Finding, ...]:
 
 def geometry_findings(data: Config, sizes: dict[str, list[inputs.Size]]) -> list[Finding | None]:
     """Domains that are loaded at different shapes or scales; `sizes` are those of the stored training images."""
-    resize, size = data.get("resize"), data.get("size")
-    load_size = data.get("load_size") or size
-    if resize not in RESIZES or not is_side(size) or not is_side(load_size) or not all(sizes.values()):
+    resize, size = data.get("resize"), pixels(data.get("size"))
+    if not resize or resize not in RESIZES or not size or not all(sizes.values()):
         return []
     if resize == "resize-and-crop":
         return [inputs.squashed(sizes["A"], sizes["B"])]
-    geometry = Geometry(resize, load_size, size)
-    scales = {side: median(geometry.loaded(*each)[1] / each[0] for each in own) for side, own in sizes.items()}
+    settings = DataSettings.model_construct(size=size, load_size=pixels(data.get("load_size")) or None)
+    geometry = Geometry(resize, settings.loaded, size)
+    scales = {
+        side: median(geometry.loaded(*each)[1] / each[0] for each in own) for side, own in sizes.items()
+    }
     sides = {side: int(median(map(min, own))) for side, own in sizes.items()}
     return [inputs.enlarged(scales, sides)]
 
 
-def is_side(value: object) -> bool:
-    """Whether this is a length in pixels."""
-    return type(value) is int and 0 < value < 1 << 16
+def pixels(value: object) -> int:
+    """A length in pixels; 0 for anything else."""
+    return value if type(value) is int and 0 < value < 1 << 16 else 0
 
 
 def few_image_findings(run: Run, config: Config) -> Iterator[Finding]:
     """Discriminators that are too large for their images, in a run that does not augment them."""
     stamp, data = mark(run.data), room(config, "data")
-    size = data.get("size")
-    if not stamp or not is_side(size) or room(config, "adversarial").get("augment"):
+    size = pixels(data.get("size"))
+    if not stamp or not size or room(config, "adversarial").get("augment"):
         return
     for side, (images, channels) in training_images(run, stamp).items():
         weights = discriminator_weights(run, side)
@@ -243,7 +245,9 @@ def sample_findings(run: Run, config: Config, rows: list[dict[str, Any]]) -> Ite
     for way, own in columns.items():
         if own:
             targets = target_pictures(run, way, columns)
-            yield from grid_findings(way, own, targets, free, str(config.get("method")), learning_rate(config))
+            yield from grid_findings(
+                way, own, targets, free, str(config.get("method")), learning_rate(config)
+            )
 
 
 def target_pictures(run: Run, way: str, columns: dict[str, list[list[Pictures]]]) -> Pictures | None:

@@ -53,8 +53,12 @@ def train_sizes(document: dict[Any, Any], side: str) -> list[tuple[int, int]]:
     """(width, height) in pixels of the images that domain "a" or "b" is trained on, where data.json has them."""
     trained = {file.name for file in files(document, side).train}
     rows = [as_dict(row) for row in as_list(room(document, side).get("files"))]
-    sizes = [(row.get("width"), row.get("height")) for row in rows if str(row.get("name")) in trained]
-    return [size for size in sizes if all(type(length) is int and 0 < length < 1 << 24 for length in size)]
+    sizes = [
+        (number(row.get("width")), number(row.get("height")))
+        for row in rows
+        if str(row.get("name")) in trained
+    ]
+    return [(round(w), round(h)) for w, h in sizes if 1 <= w < 1 << 24 and 1 <= h < 1 << 24]
 
 
 def discriminator_weights(run: Run, side: str) -> int:

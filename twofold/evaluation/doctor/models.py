@@ -14,9 +14,9 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from twofold.data import ranges
 from twofold.errors import TwofoldError
 from twofold.evaluation.cycle import Damage, cycle_errors, holds_jpeg, jpeg, no_damage, noise
-from twofold.data import ranges
 from twofold.evaluation.doctor import appearance, inputs
 from twofold.evaluation.doctor.appearance import Pictures
 from twofold.evaluation.doctor.folder import File, contract_of, files
@@ -77,7 +77,9 @@ def model_findings(run: Run, config: dict[Any, Any], *, young: bool) -> list[Fin
     return [each for each in found if each]
 
 
-def range_finding(listed: list[File], data: dict[Any, Any], contract: Contract, domain: str) -> Finding | None:
+def range_finding(
+    listed: list[File], data: dict[Any, Any], contract: Contract, domain: str
+) -> Finding | None:
     """Whether the training images have values outside the range of their domain."""
     if contract.is_labels or contract.found == "dtype":
         return None
@@ -118,7 +120,7 @@ def pictures(images: list[Tensor], view: View) -> Pictures:
     """Network values, each (1, C, S, S) in [-1, 1], as they are shown."""
     stored = [from_network(image, view.contract)[0].permute(1, 2, 0).numpy() for image in images]
     shown = np.stack([view.show(image) for image in stored])
-    return np.broadcast_to(shown, (*shown.shape[:3], 3)).astype(np.float32) / 255
+    return np.broadcast_to(shown, (*shown.shape[:3], 3)).astype(np.float32) / np.float32(255)
 
 
 @lru_cache(maxsize=64)
