@@ -72,15 +72,28 @@ def test_a_domain_whose_pictures_are_all_alike_is_none(summers):
 
 def test_a_translation_that_is_its_source(summers, winters):
     nearly = (0.9 * summers + 0.1 * frozen(summers)).astype(np.float32)
-    advice = {"cyclegan": "--cyclegan.identity 0.1", "cut": "--cut.nce 0.5", "fastcut": "--cut.nce 5"}
-    for method, option in advice.items():
-        found = appearance.copied(summers, nearly, winters, WAY, method)
-        assert found is not None and f"`{option}`" in found.advice
     for targets in (winters, None):
         found = appearance.copied(
             summers, nearly if targets is not None else summers + np.float32(0.004), targets, WAY
         )
         assert found is not None and found.name == "A→B copies" and "--cyclegan.identity" in found.advice
+
+
+@pytest.mark.parametrize(
+    ("method", "weights", "advice"),
+    [
+        ("cyclegan", {}, "--cyclegan.identity 0.1"),
+        ("cyclegan", {"identity": None}, "--cyclegan.identity 0.1"),
+        ("cyclegan", {"identity": 0.2}, "--cyclegan.identity 0.04"),
+        ("cyclegan", {"identity": 0, "cycle_a": 2}, "--cyclegan.cycle-a 1 --cyclegan.cycle-b 5"),
+        ("cut", {}, "--cut.nce 0.5"),
+        ("fastcut", {}, "--cut.nce 5"),
+        ("fastcut", {"nce": 2}, "--cut.nce 1"),
+    ],
+)
+def test_the_advice_against_a_copy_is_less_than_the_run_has(summers, winters, method, weights, advice):
+    found = appearance.copied(summers, summers, winters, WAY, method, weights)
+    assert found is not None and f"`{advice}`" in found.advice
 
 
 def test_domains_that_are_nearly_the_same_may_be_translated_by_little(summers):

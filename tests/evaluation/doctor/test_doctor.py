@@ -442,6 +442,18 @@ def test_a_range_that_clips(clinic, tmp_path, high, expected):
         assert "0…2,000 (as set)" in found[0].sentence and "`--data.range-a 87 3912`" in found[0].advice
 
 
+def test_a_short_run_has_no_trouble_that_may_pass(clinic):
+    run = clinic.admit(reports=7)  # 350 images
+    for path in (run.path / "samples").iterdir():
+        path.unlink()
+    clinic.draw(350, "ab", summers(), summers())
+    clinic.draw(350, "ba", frozen(summers(9)), summers(9))
+    assert [(each.name, each.severity) for each in examine(run)] == [("A→B copies", "watch")]
+    run = clinic.admit(reports=8)
+    clinic.draw(2000, "ab", summers(), summers())
+    assert [(each.name, each.severity) for each in examine(run)] == [("A→B copies", "trouble")]
+
+
 def test_a_young_discriminator_has_not_won(clinic):
     """A generator that starts from a copy is recognised at first."""
     sure = HEALTHY | {"disc_b": 0.004, "gan_ab": 1.0}

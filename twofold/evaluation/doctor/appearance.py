@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from twofold.evaluation.doctor.folder import number
 from twofold.evaluation.doctor.symptoms import RATE, Finding, slower
 from twofold.metrics.structure import correlation, hides_source, luminance
 
@@ -69,13 +70,6 @@ UNCHANGED = 2 / 255
 """A mean change below this cannot be seen, whatever the domains. The compression of a sample grid alone changes
 pixels by 1.2 to 1.5 levels."""
 
-LOOSER = {
-    "cyclegan": "a smaller identity loss, `--cyclegan.identity 0.1`",
-    "cut": "a smaller contrast, `--cut.nce 0.5`",
-    "fastcut": "a smaller contrast, `--cut.nce 5`",
-}
-"""Advice by method: less of the loss that keeps a translation like its source."""
-
 
 def copied(
     sources: Pictures,
@@ -83,8 +77,13 @@ def copied(
     targets: Pictures | None,
     way: str,
     method: str = "cyclegan",
+    weights: Mapping[Any, Any] | None = None,
 ) -> Finding | None:
-    """The translation is the source; the advice is for the run's method."""
+    """The translation is the source.
+
+    Args:
+        method, weights: of the run; the weights of its losses by their settings' names.
+    """
     change = float(np.abs(translations - sources).mean())
     needed = 0.0 if targets is None else colour_distance(sources, targets)
     if change >= max(COPIED * needed, UNCHANGED):
@@ -94,8 +93,23 @@ def copied(
         "trouble",
         f"{way} returns its input: pixels change by {255 * change:.1f} of 255 levels"
         + (f", and the other domain's colours alone are {255 * needed:.0f} levels away." if needed else "."),
-        f"Start a new run with {LOOSER.get(method, LOOSER['cyclegan'])}.",
+        f"Start a new run with {looser(method, weights or {})}.",
     )
+
+
+def looser(method: str, weights: Mapping[Any, Any]) -> str:
+    """Less of the loss that keeps a translation like its source, as advice."""
+
+    def weight(name: str, default: float) -> float:
+        found = number(weights.get(name))
+        return found if 0 <= found < math.inf else default
+
+    if method in ("cut", "fastcut"):
+        return f"half the contrast, `--cut.nce {weight('nce', 10 if method == 'fastcut' else 1) / 2:.3g}`"
+    if identity := weight("identity", 0.5):
+        return f"a smaller identity loss, `--cyclegan.identity {min(0.1, identity / 5):.2g}`"
+    a, b = (weight(name, 10) / 2 for name in ("cycle_a", "cycle_b"))
+    return f"half the cycle's weights, `--cyclegan.cycle-a {a:.3g} --cyclegan.cycle-b {b:.3g}`"
 
 
 def colour_distance(these: NDArray[Any], those: NDArray[Any]) -> float:

@@ -113,7 +113,9 @@ def copy_finding(
     if before.shape != now.shape:
         return None
     wanted = pictures(targets, views[1]) if targets else None
-    return appearance.copied(before, now, wanted, "→".join(way.upper()), str(config.get("method")))
+    method = str(config.get("method"))
+    weights = room(config, "cut" if method == "fastcut" else method)
+    return appearance.copied(before, now, wanted, "→".join(way.upper()), method, weights)
 
 
 def pictures(images: list[Tensor], view: View) -> Pictures:
