@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from twofold.errors import TwofoldError
-from twofold.files import explained_full_disk, lock, replacing, write_atomically
+from twofold.files import explained_full_disk, is_locked, lock, replacing, write_atomically
 
 
 def test_a_file_is_written_whole(tmp_path):
@@ -46,7 +46,10 @@ def test_one_process_holds_a_lock_until_it_dies(tmp_path):
         assert other.stdout is not None and other.stdout.readline() == "held\n"
         with pytest.raises(TwofoldError, match="already held"), lock(path, "already held"):
             pass
+        assert is_locked(path)
         other.kill()
+    assert is_locked(path) is False
+    assert is_locked(tmp_path / "no lock") is None
     for _ in range(2):
         with lock(path, "already held"):
             pass

@@ -54,6 +54,10 @@ def sync(path: Path) -> None:
         os.close(handle)
 
 
+PROBED = 0.5
+"""Seconds for which a lock may seem held because `is_locked` looks at it."""
+
+
 @contextmanager
 def lock(path: Path, message: str, *, wait: Callable[[str], None] | None = None) -> Iterator[None]:
     """Hold the lock file `path` for this process; the system drops it when the process dies.
@@ -68,7 +72,7 @@ def lock(path: Path, message: str, *, wait: Callable[[str], None] | None = None)
     path.parent.mkdir(parents=True, exist_ok=True)
     held = FileLock(path, timeout=0)
     try:
-        holding = held.acquire()
+        holding = held.acquire(timeout=PROBED)
     except Timeout as error:
         if wait is None:
             raise TwofoldError(message) from error
@@ -76,6 +80,19 @@ def lock(path: Path, message: str, *, wait: Callable[[str], None] | None = None)
         holding = held.acquire(timeout=-1)
     with holding:
         yield
+
+
+def is_locked(path: Path) -> bool | None:
+    """Whether a live process holds the lock file `path`; None where there is no such file, or it cannot be tried."""
+    if not path.is_file():
+        return None
+    try:
+        with FileLock(path, timeout=0):
+            return False
+    except Timeout:
+        return True
+    except (OSError, ValueError, NotImplementedError):
+        return None
 
 
 FULL_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)

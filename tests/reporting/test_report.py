@@ -136,6 +136,20 @@ def test_the_page_shows_settings_data_machine_and_command(full):
     assert "Started at 3000 images" in text
 
 
+def test_images_of_a_validation_folder_are_held_out(full):
+    data = json.loads(full.data.read_text())
+    data["a"]["val"] = {"files": [{"name": "1.jpg"}, {"name": "2.jpg"}, {"name": "3.jpg", "error": "torn"}]}
+    full.data.write_text(json.dumps(data))
+    assert "images 40 (100.0 MB) held out 2 skipped 1" in read(full).text
+
+
+def test_the_epoch_has_the_decimals_of_the_run(full):
+    with full.metrics.open("a") as file:
+        file.write(json.dumps({"images": 5010, "epoch": 0.75, "lr": 0, "losses": {}}) + "\n")
+    full.config.write_text("training: {epochs: 0.5, decay_epochs: 0.25}\n")
+    assert "epoch 0.75 of 0.75" in read(full).text
+
+
 def test_losses_are_charted_by_group_in_the_colours_of_their_domain(full):
     text = read(full).text
     charts = curves(full)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from twofold.files import lock
 from twofold.pages.run_folder import progress
 from twofold.runs import Run
 from twofold.serving.watch import Watch, state, summarise
@@ -79,6 +80,26 @@ def test_folder_names_that_are_not_utf8_are_watched(tmp_path, made):
 )
 def test_the_state_follows_from_progress_and_the_time_since_the_last_report(last, speed, silence, expected):
     assert state(TRAINING, progress(TRAINING, last), speed, silence) == expected
+
+
+def test_a_run_whose_lock_is_free_has_stopped(run):
+    """As soon as its process ends; a run that is done is finished all the same."""
+    assert summarise(run).state == "training"  # no lock file: a guess
+    with lock(run.lock, "taken"):
+        before = run.lock.stat().st_mtime_ns
+        assert summarise(run).state == "training"
+    assert summarise(run).state == "stopped"
+    assert summarise(run).seconds_left == 0
+    assert run.lock.stat().st_mtime_ns == before
+    run.report_at(1000)
+    assert summarise(run).state == "finished"
+
+
+def test_a_run_that_is_locked_and_silent_is_quiet():
+    done = progress(TRAINING, {"images": 100, "epoch": 1.0})
+    assert state(TRAINING, done, 4.0, 500, locked=True) == "quiet"
+    assert state(TRAINING, done, 4.0, 5, locked=True) == "training"
+    assert state(TRAINING, done, 4.0, 5, locked=False) == "stopped"
 
 
 def test_time_left_uses_the_latest_speed(run):

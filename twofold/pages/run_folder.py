@@ -101,11 +101,12 @@ def duration(seconds: float) -> str:
 def facts(run: RunFolder, speed: float, seconds_left: float = 0.0) -> list[tuple[str, str, str]]:
     """The figures at the top of a run's page: name, value and detail; those without a value are left out."""
     images, total, epoch, epochs = run.progress
+    decimals = max(1, len(f"{epochs:g}".partition(".")[2]))  # else 0.75 of 0.75 would be 0.8
     spent = number(run.timing[-1].get("seconds")) if run.timing else None
     device = next((start["device"] for start in reversed(run.starts) if start.get("device")), "")
     found = [
         ("images seen", f"{images:,}", f"of {total:,}" if total else ""),
-        ("epoch", f"{epoch:.1f}" if epoch else "", f"of {epochs:g}" if epochs else ""),
+        ("epoch", f"{epoch:.{decimals}f}" if epoch else "", f"of {epochs:g}" if epochs else ""),
         ("images/s", f"{speed:.3g}" if speed else "", ""),
         ("time left", duration(seconds_left), ""),
         ("time spent", duration(spent or 0), ""),

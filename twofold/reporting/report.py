@@ -100,13 +100,17 @@ def _frames(samples: list[tuple[int, Path]]) -> Iterator[tuple[str, str]]:
 
 
 def _domain(side: str, domain: dict[Any, Any]) -> dict[str, Any]:
-    files, held_out = [*map(as_dict, as_list(domain.get("files")))], as_list(domain.get("held_out"))
+    files = [*map(as_dict, as_list(domain.get("files")))]
+    validation = as_list(as_dict(domain.get("val")).get("files"))
+    held_out = len(as_list(domain.get("held_out"))) + sum(
+        not as_dict(file).get("error") for file in validation
+    )
     skipped = [file for file in files if file.get("error")]
     megabytes = sum(number(file.get("bytes")) or 0 for file in files) / 1e6
     counts = [
         ("folder", domain.get("folder") or "–"),
         ("images", f"{len(files) - len(skipped):,} ({megabytes:,.1f} MB)"),
-        ("held out", f"{len(held_out):,}"),
+        ("held out", f"{held_out:,}"),
         ("skipped", f"{len(skipped):,}"),
         ("values", _values(domain)),
     ]

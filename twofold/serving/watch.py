@@ -11,11 +11,12 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
+from twofold.files import is_locked
 from twofold.pages.run_folder import Progress, progress
 from twofold.read_untrusted import Mark, as_dict, as_yaml, mark, number, parsed, room
 from twofold.runs import FORMAT, Run, last_row
 
-State = Literal["starting", "training", "quiet", "finished"]
+State = Literal["starting", "training", "quiet", "stopped", "finished"]
 
 DEPTH = 2
 """Levels of a given folder that are searched for runs."""
@@ -128,7 +129,8 @@ def summarise(run: Run) -> Summary:
     config, last = as_dict(parsed(run.config, as_yaml)), _last_report(run.metrics, mark(run.metrics))
     speed = max(0.0, number(_last_report(run.timing, mark(run.timing)).get("images_per_s")) or 0.0)
     done, written = progress(config, last), last_written(run)
-    return Summary(config, done, speed, written, state(config, done, speed, time.time() - written))
+    silence, locked = time.time() - written, is_locked(run.lock)
+    return Summary(config, done, speed, written, state(config, done, speed, silence, locked))
 
 
 def last_written(run: Run) -> float:
@@ -142,10 +144,18 @@ def _last_report(log: Path, mark: Mark | None) -> dict[str, Any]:
     return row if number(row.get("images")) is not None else {}
 
 
-def state(config: dict[Any, Any], done: Progress, speed: float, silence: float) -> State:
-    """What a run is doing that last wrote `silence` seconds ago; the folder does not say, so this is a guess."""
+def state(
+    config: dict[Any, Any], done: Progress, speed: float, silence: float, locked: bool | None = None
+) -> State:
+    """What a run is doing that last wrote `silence` seconds ago.
+
+    Args:
+        locked: whether a process holds the run's lock; None if that is not known, and the state a guess.
+    """
     if (done.total and done.images >= done.total) or (done.epochs and done.epoch >= done.epochs):
         return "finished"
+    if locked is False:
+        return "stopped"
     report_every = number(room(config, "training").get("report_every")) or 0
     usual = report_every / speed if speed else 0.0
     if silence > max(QUIET_AFTER, 5 * usual):

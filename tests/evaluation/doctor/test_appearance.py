@@ -44,7 +44,7 @@ def test_a_healthy_translation_has_no_findings(summers, winters):
     earlier = [frozen(summers) + shift for shift in (0.02, -0.01, 0.01)]
     assert appearance.collapsed(summers, translations, winters, WAY) is None
     assert appearance.copied(summers, translations, winters, WAY) is None
-    assert appearance.inverted(summers, translations, WAY) is None
+    assert appearance.inverted(summers, translations, winters, WAY) is None
     assert appearance.colours_off(summers, translations, winters, earlier, WAY) is None
     assert appearance.checkerboard(summers, translations, WAY) is None
 
@@ -79,6 +79,23 @@ def test_a_translation_that_is_its_source(summers, winters):
         assert found is not None and found.name == "A→B copies" and "--cyclegan.identity" in found.advice
 
 
+@pytest.mark.parametrize(
+    ("method", "weights", "advice"),
+    [
+        ("cyclegan", {}, "--cyclegan.identity 0.1"),
+        ("cyclegan", {"identity": None}, "--cyclegan.identity 0.1"),
+        ("cyclegan", {"identity": 0.2}, "--cyclegan.identity 0.04"),
+        ("cyclegan", {"identity": 0, "cycle_a": 2}, "--cyclegan.cycle-a 1 --cyclegan.cycle-b 5"),
+        ("cut", {}, "--cut.nce 0.5"),
+        ("fastcut", {}, "--cut.nce 5"),
+        ("fastcut", {"nce": 2}, "--cut.nce 1"),
+    ],
+)
+def test_the_advice_against_a_copy_is_less_than_the_run_has(summers, winters, method, weights, advice):
+    found = appearance.copied(summers, summers, winters, WAY, method, weights)
+    assert found is not None and f"`{advice}`" in found.advice
+
+
 def test_domains_that_are_nearly_the_same_may_be_translated_by_little(summers):
     other = np.clip(landscapes(1) * np.float32(0.97), 0, 1)
     changed = np.clip(summers * np.float32(0.97), 0, 1)
@@ -96,9 +113,37 @@ def test_least_change_of_colour_is_the_distance_of_sorted_pixels():
 
 
 def test_a_negative(summers):
-    found = appearance.inverted(summers, 1 - summers, WAY)
-    assert found is not None and "-1.00" in found.sentence
-    assert appearance.inverted(summers, np.full_like(summers, 0.5), WAY) is None  # flat: no correlation
+    skies = np.clip(summers**2 + 0.02, 0, 1)  # of the same kind: dark, with bright parts
+    found = appearance.inverted(skies, 1 - skies, np.roll(skies, 1, 2), WAY)
+    assert found is not None and (found.name, found.severity) == ("A→B inverts", "trouble")
+    assert "-1.00" in found.sentence
+    assert appearance.inverted(skies, np.full_like(skies, 0.5), skies, WAY) is None  # flat: no correlation
+    assert appearance.inverted(skies, 1 - skies, None, WAY) is None  # nothing to compare with
+
+
+def test_a_negative_of_domains_whose_brightness_does_not_decide(summers, winters):
+    found = appearance.inverted(summers, 1 - summers, winters, WAY)
+    assert found is not None and found.severity == "watch"
+
+
+def cells(seed, bright):
+    """Discs on an even background: stained ones on a bright field, or fluorescent ones on a dark one."""
+    rng = np.random.default_rng(seed)
+    y, x = np.mgrid[:64, :64]
+    pictures = np.full((4, 64, 64, 3), 0.9, np.float32)
+    for picture in pictures:
+        for cy, cx, radius in rng.uniform((0, 0, 4), (64, 64, 9), (8, 3)):
+            picture[(y - cy) ** 2 + (x - cx) ** 2 < radius**2] = 0.3
+    return pictures if bright else 1 - pictures
+
+
+def test_a_negative_that_is_right():
+    """From a bright field to fluorescence and back, the background must change between light and dark."""
+    for bright in (True, False):
+        sources, targets = cells(1, bright), cells(2, not bright)
+        assert appearance.inverted(sources, 1 - sources, targets, WAY) is None
+        wrong = appearance.inverted(sources, 1 - sources, cells(2, bright), WAY)
+        assert wrong is not None and wrong.severity == "trouble"
 
 
 def test_colours_that_wander_off(summers, winters):

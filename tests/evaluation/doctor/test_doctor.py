@@ -17,7 +17,7 @@ from torch.nn import functional as F
 
 from twofold import config
 from twofold.cli import app as cli
-from twofold.evaluation.doctor import appearance, symptoms
+from twofold.evaluation.doctor import appearance, inputs, symptoms
 from twofold.evaluation.doctor import examine as doctor
 from twofold.evaluation.doctor.examine import examine
 from twofold.evaluation.doctor.folder import File, contract_of
@@ -147,9 +147,40 @@ def test_every_option_in_the_advice_exists():
         if isinstance(fields, dict)
         for field in fields
     }
-    for module in (symptoms, appearance):
+    for module in (symptoms, appearance, inputs):
         said = re.findall(r"--([a-z]+\.[a-z0-9-]+)", Path(module.__file__).read_text())
         assert said and {option.replace("-", "_") for option in said} <= known
+
+
+ADVICE = [
+    *(
+        "--adversarial.r1 1",
+        "--adversarial.augment colour",
+        "--adversarial.augment colour,translation,cutout",
+    ),
+    *("--optim.lr 0.0001", "--machine.precision float32", "--data.workers 8", "--data.cache", "--seed 1"),
+    *("--cyclegan.cycle-a 10 --cyclegan.cycle-b 10", "--cyclegan.cycle-a 4 --cyclegan.cycle-b 4"),
+    *("--cyclegan.identity 0.1", "--cyclegan.identity 0.5", "--cut.nce 0.5", "--cut.nce 1", "--cut.nce 5"),
+    *("--cut.nce 10", "--cut.nce-identity", "--training.ema 1000", "--generator.skips", "--method cut"),
+    *("--generator.upsample resize", "--data.resize shortest", "--size 64 --data.load-size 64"),
+    *("--data.range-a 87 3912", "--data.range-b -1000 1200.5"),
+]
+"""Every option that the doctor advises, as it prints it."""
+
+
+@pytest.mark.parametrize("advice", ADVICE)
+def test_advice_can_be_pasted(tmp_path, capsys, advice):
+    for name in "AB":
+        noise(tmp_path / name, "abcd")
+    method = ["--method", "cut"] if "--cut" in advice else []
+    tokens = ["train", str(tmp_path / "A"), str(tmp_path / "B"), "--out", str(tmp_path / "run"), "--dry-run"]
+    assert cli.run([*tokens, *method, *advice.split()]) == 0, capsys.readouterr().err
+
+
+def test_advice_that_can_be_pasted_is_all_there_is():
+    text = "".join(Path(module.__file__).read_text() for module in (symptoms, appearance, inputs))
+    known = {option for advice in ADVICE for option in advice.split() if option.startswith("--")}
+    assert set(re.findall(r"--[a-z][a-z0-9.-]*", text)) - {"--out"} == known
 
 
 # ---- the illnesses, in a folder
@@ -286,6 +317,152 @@ def test_young_pictures_are_not_judged(clinic):
     assert names(run) == []  # early in 20,000 images
 
 
+# ---- one direction: the other domain's pictures are those that the run trains on
+
+
+@pytest.fixture
+def one_way(clinic, tmp_path):
+    """A FastCUT run on summers and winters that are there; the discriminator is always right."""
+    losses = {"disc_b": 0.004, "gan_ab": 1.0, "nce_a": 14.0}
+    run = clinic.admit(losses=losses, config=CONFIG | {"method": "fastcut", "cut": {"nce": 10}})
+    run.sample(2000, "ba").unlink()
+    folders = tmp_path / "A", tmp_path / "B"
+    for folder, letters, pictures in zip(
+        folders, ("abcd", "klmn"), (summers(), frozen(summers(9))), strict=True
+    ):
+        folder.mkdir()
+        for letter, picture in zip(letters, pictures, strict=True):
+            images.write((255 * picture).round().astype(np.uint8), folder / f"{letter}.png")
+    clinic.list_files("abcd", "klmn", folders)
+    return run
+
+
+def slightly_changed(pictures):
+    """By 4 levels, as a FastCUT generator with a strong contrast does; no copy where colours are unknown."""
+    return pictures + np.float32(4 / 255)
+
+
+def test_a_copy_of_a_one_way_method_is_found(clinic, one_way):
+    clinic.draw(2000, "ab", summers(), slightly_changed(summers()))
+    (found,) = examine(one_way)
+    assert found.name == "A→B copies" and found.severity == "trouble"  # and the discriminator is not blamed
+    assert "`--cut.nce 5`" in found.advice and "cyclegan" not in found.advice
+
+
+def test_a_one_way_method_that_translates_is_no_copy(clinic, one_way):
+    assert names(one_way) == ["discriminator of B won"]
+
+
+def test_a_negative_of_a_one_way_method_may_be_right(clinic, one_way):
+    clinic.draw(2000, "ab", summers(), 1 - summers())
+    assert "A→B inverts" in names(one_way)
+    for letter, picture in zip("klmn", 1 - summers(), strict=True):
+        images.write((255 * picture).round().astype(np.uint8), one_way.path.parent / "B" / f"{letter}.png")
+    one_way.data.write_text(one_way.data.read_text() + "\n")  # another file list
+    assert "A→B inverts" not in names(one_way)
+
+
+def test_a_copy_is_measured_before_the_compression(clinic, one_way):
+    """Domains of equal colours, where a copy changes by less than 2 levels: noise on the grid alone would hide it."""
+    for letter, picture in zip("klmn", summers(), strict=True):
+        images.write((255 * picture).round().astype(np.uint8), one_way.path.parent / "B" / f"{letter}.png")
+    rng = np.random.default_rng(0)
+    clinic.draw(2000, "ab", summers(), summers() + rng.normal(0, 5 / 255, summers().shape))
+    clinic.list_files("abcd", "klmn", (one_way.path.parent / "A", one_way.path.parent / "B"), held_out="ab")
+    generator = SkipResnetGenerator(3, 3, width=2, blocks=1)
+    for weight in generator.parameters():
+        torch.nn.init.zeros_(weight)  # what it adds to its input
+    model_file.save(generator, Header(describe(generator), "ab", SIDE), one_way.snapshot(2000, "ab"))
+    assert "A→B copies" not in names(one_way)
+    assert "A→B copies" in names(one_way, models=True)
+    clinic.draw(100, "ab", summers(), summers())
+    one_way.sample(2000, "ab").unlink()
+    assert "A→B copies" not in names(one_way, models=True)  # too early to say
+
+
+# ---- the images that a run trains on
+
+
+def resized(run, a, b, **settings):
+    """Give the images of both domains a size."""
+    content = json.loads(run.data.read_text())
+    for side, (width, height) in (("a", a), ("b", b)):
+        for file in content[side]["files"]:
+            file |= {"width": width, "height": height}
+    run.data.write_text(json.dumps(content))
+    run.config.write_text(yaml.safe_dump(CONFIG | {"data": CONFIG["data"] | settings}))
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "settings", "expected"),
+    [
+        ((64, 32), (32, 32), {}, ["domains squashed differently"]),
+        ((64, 32), (32, 32), {"resize": "shortest"}, []),
+        ((64, 32), (128, 64), {}, []),
+        ((16, 16), (64, 64), {"resize": "shortest"}, ["A enlarged"]),
+        ((16, 16), (64, 64), {"resize": "crop"}, []),
+        ((48, 48), (64, 64), {"resize": "shortest"}, []),
+        ((64, 32), (32, 32), {"paired": True}, []),
+    ],
+)
+def test_domains_of_other_shapes_and_scales(clinic, a, b, settings, expected):
+    run = clinic.admit()
+    resized(run, a, b, **settings)
+    assert names(run) == expected
+
+
+def test_few_images_for_a_large_discriminator(clinic):
+    run = clinic.admit()  # 10 images of 3,072 values in each domain
+    run.state(2000).mkdir(parents=True)
+    state = {
+        f"method/disc_{side}.body.weight": torch.zeros(count)
+        for side, count in (("a", 30_720), ("b", 30_721))
+    }
+    save_file(state | {"method/gen_ab.weight": torch.zeros(90_000)}, run.state(2000) / "state.safetensors")
+    assert names(run) == ["few images of B"]
+    augmented = {"adversarial": {"loss": "lsgan", "augment": ["colour"]}}
+    run.config.write_text(yaml.safe_dump(CONFIG | augmented))
+    assert names(run) == []
+
+
+@pytest.mark.parametrize(("high", "expected"), [(2000.0, ["range of A clips"]), (4095.0, [])])
+def test_a_range_that_clips(clinic, tmp_path, high, expected):
+    run, folder = clinic.admit(), tmp_path / "A"
+    folder.mkdir()
+    for letter in "abcd":
+        ramp = np.linspace(87, 3912, 24 * 24).astype(np.uint16).reshape(24, 24)
+        tifffile.imwrite(folder / f"{letter}.png", ramp)  # read by content
+    clinic.list_files("abcd", "klmn", (folder, tmp_path / "B"))
+    content = json.loads(run.data.read_text())
+    content["a"]["contract"] = Contract("uint16", 1, (0.0,), (high,), "settings").to_dict()
+    run.data.write_text(json.dumps(content))
+    found = [finding for finding in examine(run, models=True) if "range" in finding.name]
+    assert [finding.name for finding in found] == expected
+    if found:
+        assert "0…2,000 (as set)" in found[0].sentence and "`--data.range-a 87 3912`" in found[0].advice
+
+
+def test_a_short_run_has_no_trouble_that_may_pass(clinic):
+    run = clinic.admit(reports=7)  # 350 images
+    for path in (run.path / "samples").iterdir():
+        path.unlink()
+    clinic.draw(350, "ab", summers(), summers())
+    clinic.draw(350, "ba", frozen(summers(9)), summers(9))
+    assert [(each.name, each.severity) for each in examine(run)] == [("A→B copies", "watch")]
+    run = clinic.admit(reports=8)
+    clinic.draw(2000, "ab", summers(), summers())
+    assert [(each.name, each.severity) for each in examine(run)] == [("A→B copies", "trouble")]
+
+
+def test_a_young_discriminator_has_not_won(clinic):
+    """A generator that starts from a copy is recognised at first."""
+    sure = HEALTHY | {"disc_b": 0.004, "gan_ab": 1.0}
+    clinic.admit(losses=sure, reports=9)  # 450 images
+    assert names(clinic.run) == ["discriminator of B won"]
+    clinic.run.config.write_text(yaml.safe_dump(CONFIG | {"training": {"epochs": 50, "decay_epochs": 50}}))
+    assert names(clinic.run) == []  # of 10,000
+
+
 # ---- generators and discriminators
 
 
@@ -315,6 +492,15 @@ def test_a_cycle_that_reads_what_can_be_seen():
 
     sources = [torch.from_numpy(x.transpose(2, 0, 1)[None].copy()) * 2 - 1 for x in summers()]
     assert cycle_finding("ba", sources, [-x for x in sources], Negative(False)) is None
+
+
+def test_a_network_that_changes_nothing_hides_nothing():
+    class Identity(Smuggler):
+        def forward(self, image):
+            return image
+
+    sources = [torch.from_numpy(x.transpose(2, 0, 1)[None].copy()) * 2 - 1 for x in summers()]
+    assert cycle_finding("ab", sources, sources, Identity(True)) is None
 
 
 def noise(folder, letters):

@@ -114,25 +114,3 @@ def test_a_training_that_waits_for_images():
 @pytest.mark.parametrize("waiting", [[0.0002] * 40, [0.9, *[0.01] * 30], [0.9] * 3, [math.nan] * 20, []])
 def test_a_training_that_does_not_wait(waiting):
     assert symptoms.slow_loading(waiting, cached=True) is None
-
-
-# ---- images in the wrong place
-
-
-def test_domains_that_share_images():
-    found = symptoms.mixed_domains([f"a{i}" for i in range(50)], ["a1", "a2", *(f"b{i}" for i in range(40))])
-    assert found is not None and found.severity == "trouble"
-    assert found.sentence.startswith("2 images of A are in B as well") and "data check" in found.advice
-    found = symptoms.mixed_domains([f"a{i}" for i in range(500)], ["a1", *(f"b{i}" for i in range(400))])
-    assert found is not None and found.severity == "watch" and "1 image of A is in B" in found.sentence
-
-
-def test_domains_that_do_not():
-    assert symptoms.mixed_domains(["a", "b", "b"], ["c", "d", "d"]) is None
-    assert symptoms.mixed_domains([], []) is None
-
-
-def test_held_out_images_that_are_trained_on():
-    found = symptoms.leaked_images(["x", "y"], ["y", "z"], "B")
-    assert found is not None and "1 held-out image of B is also trained on" in found.sentence
-    assert symptoms.leaked_images(["x", "y"], ["z"], "B") is None

@@ -5,27 +5,42 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from twofold.evaluation.doctor.symptoms import Finding
+from twofold.evaluation.doctor.folder import number
+from twofold.evaluation.doctor.symptoms import RATE, Finding, slower
 from twofold.metrics.structure import correlation, hides_source, luminance
 
 Pictures = NDArray[np.float32]
 """(N, H, W, 3) in [0, 1]."""
+
+TIED = {
+    "cyclegan": " If the cycle's weights were lowered, restore them: `--cyclegan.cycle-a 10 --cyclegan.cycle-b 10`.",
+    "cut": " If the contrast's weight was lowered, restore it: `--cut.nce 1`.",
+    "fastcut": " If the contrast's weight was lowered, restore it: `--cut.nce 10`.",
+}
+"""Advice by method: the loss that ties a translation to its source."""
 
 ALIKE = 0.15
 """Translations this many times as different from each other as the pictures of either domain. Healthy: 0.8 to 1.1."""
 
 
 def collapsed(
-    sources: Pictures, translations: Pictures, targets: Pictures | None, way: str
+    sources: Pictures,
+    translations: Pictures,
+    targets: Pictures | None,
+    way: str,
+    method: str = "cyclegan",
+    lr: float = RATE,
 ) -> Finding | None:
     """Different inputs give nearly equal outputs.
 
     Args:
         targets: pictures of the target domain, if there are any: they may all be alike.
+        method, lr: of the run.
     """
     if len(sources) < 2:
         return None
@@ -37,8 +52,7 @@ def collapsed(
         "trouble",
         f"{way} makes nearly the same picture of every input: its translations differ from each other"
         f" {variety(translations) / usual:.0%} as much as real pictures do.",
-        "Start a new run with half the learning rate: `--optim.lr 1e-4` is half the default. If the cycle's weights were"
-        " lowered, restore them: `--cyclegan.cycle-a 10 --cyclegan.cycle-b 10`.",
+        f"Start a new run with {slower(lr)}." + TIED.get(method, ""),
     )
 
 
@@ -53,11 +67,23 @@ COPIED = 0.35
 the other domain's colours with less than 1."""
 
 UNCHANGED = 2 / 255
-"""A mean change below this cannot be seen, whatever the domains."""
+"""A mean change below this cannot be seen, whatever the domains. The compression of a sample grid alone changes
+pixels by 1.2 to 1.5 levels."""
 
 
-def copied(sources: Pictures, translations: Pictures, targets: Pictures | None, way: str) -> Finding | None:
-    """The translation is the source."""
+def copied(
+    sources: Pictures,
+    translations: Pictures,
+    targets: Pictures | None,
+    way: str,
+    method: str = "cyclegan",
+    weights: Mapping[Any, Any] | None = None,
+) -> Finding | None:
+    """The translation is the source.
+
+    Args:
+        method, weights: of the run; the weights of its losses by their settings' names.
+    """
     change = float(np.abs(translations - sources).mean())
     needed = 0.0 if targets is None else colour_distance(sources, targets)
     if change >= max(COPIED * needed, UNCHANGED):
@@ -67,37 +93,65 @@ def copied(sources: Pictures, translations: Pictures, targets: Pictures | None, 
         "trouble",
         f"{way} returns its input: pixels change by {255 * change:.1f} of 255 levels"
         + (f", and the other domain's colours alone are {255 * needed:.0f} levels away." if needed else "."),
-        "Start a new run with a smaller identity loss, `--cyclegan.identity 0.1`, or for CUT with a smaller contrast,"
-        " `--cut.nce 0.5`.",
+        f"Start a new run with {looser(method, weights or {})}.",
     )
 
 
-def colour_distance(these: Pictures, those: Pictures) -> float:
+def looser(method: str, weights: Mapping[Any, Any]) -> str:
+    """Less of the loss that keeps a translation like its source, as advice."""
+
+    def weight(name: str, default: float) -> float:
+        found = number(weights.get(name))
+        return found if 0 <= found < math.inf else default
+
+    if method in ("cut", "fastcut"):
+        return f"half the contrast, `--cut.nce {weight('nce', 10 if method == 'fastcut' else 1) / 2:.3g}`"
+    if identity := weight("identity", 0.5):
+        return f"a smaller identity loss, `--cyclegan.identity {min(0.1, identity / 5):.2g}`"
+    a, b = (weight(name, 10) / 2 for name in ("cycle_a", "cycle_b"))
+    return f"half the cycle's weights, `--cyclegan.cycle-a {a:.3g} --cyclegan.cycle-b {b:.3g}`"
+
+
+def colour_distance(these: NDArray[Any], those: NDArray[Any]) -> float:
     """The least mean change of a channel's values that gives `these` the histogram of `those` (Wasserstein-1)."""
     at = (np.arange(256) + 0.5) / 256
-    x, y = (np.quantile(pictures.reshape(-1, 3), at, axis=0) for pictures in (these, those))
+    x, y = (np.quantile(pictures.reshape(-1, pictures.shape[-1]), at, axis=0) for pictures in (these, those))
     return float(np.abs(x - y).mean())
 
 
 INVERTED = -0.3
 """Mean correlation of the brightness of source and translation. Healthy: 0.5; random pictures: near 0."""
 
+CLEARLY = 0.7
+"""One distance is clearly smaller than another if it is at most this share of it. Landscapes in summer are 0.1 from those
+in winter, where 1 is from black to white, and their negatives 0.3."""
 
-def inverted(sources: Pictures, translations: Pictures, way: str) -> Finding | None:
-    """Light became dark, and dark light."""
-    if sources.shape != translations.shape:
+
+def inverted(sources: Pictures, translations: Pictures, targets: Pictures | None, way: str) -> Finding | None:
+    """Light became dark, and dark light, although the domains have about the same brightness.
+
+    From bright-field to fluorescence, for example, the background must become dark: there the negatives of the
+    sources have the target domain's brightness, and nothing is wrong.
+    """
+    if sources.shape != translations.shape or targets is None:
         return None
     pairs = zip(luminance(sources), luminance(translations), strict=True)
     mean = float(np.mean([correlation(x, y) for x, y in pairs]))
-    if not mean < INVERTED:
+    light, dark, wanted = (luminance(x)[..., None] for x in (sources, 1 - sources, targets))
+    kept, negative = colour_distance(light, wanted), colour_distance(dark, wanted)
+    if not mean < INVERTED or negative <= CLEARLY * kept:
         return None
     return Finding(
         f"{way} inverts",
-        "trouble",
-        f"{way} turns light into dark: the brightness of source and translation correlates at {mean:.2f}.",
+        "trouble" if kept <= CLEARLY * negative else "watch",
+        f"{way} turns light into dark: the brightness of source and translation correlates at {mean:.2f}, and the sources"
+        f" are {255 * kept:.0f} levels from the other domain's brightness, their negatives {255 * negative:.0f}.",
         "Start a new run that begins with a copy, `--generator.skips`, or with another seed, `--seed 1`.",
     )
 
+
+IDENTITY = {"cyclegan": "--cyclegan.identity 0.5"} | dict.fromkeys(("cut", "fastcut"), "--cut.nce-identity")
+"""Advice by method: the loss that keeps the colours of the target domain."""
 
 OFF, FAR = 1.5, 0.08
 """Colours this many times as far from the other domain as those of untouched pictures, and at least so far, where 1 is
@@ -109,12 +163,18 @@ images, 0.01 after."""
 
 
 def colours_off(
-    sources: Pictures, translations: Pictures, targets: Pictures | None, earlier: Sequence[Pictures], way: str
+    sources: Pictures,
+    translations: Pictures,
+    targets: Pictures | None,
+    earlier: Sequence[Pictures],
+    way: str,
+    method: str = "cyclegan",
 ) -> Finding | None:
     """Colours move away from the target domain, or do not settle.
 
     Args:
         earlier: translations of the same sources in the grids before, oldest first.
+        method: of the run.
     """
     before, now = (0.0 if targets is None else colour_distance(x, targets) for x in (sources, translations))
     means = np.array([grid.mean((0, 1, 2)) for grid in [*earlier, translations]])  # (grids, 3)
@@ -129,8 +189,8 @@ def colours_off(
         f" and {255 * before:.0f} before."
         if off
         else f"{way} does not settle on its colours: they move by {255 * step:.0f} levels between sample grids.",
-        "Start a new run with an identity loss, `--cyclegan.identity 0.5` (`--cut.nce-identity` for CUT); if the colours"
-        " swing, also average the weights: `--training.ema 1000`.",
+        f"Start a new run with an identity loss, `{IDENTITY.get(method, IDENTITY['cyclegan'])}`; if the colours swing, also"
+        " average the weights: `--training.ema 1000`.",
     )
 
 

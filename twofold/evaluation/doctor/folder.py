@@ -7,9 +7,11 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
+from safetensors import SafetensorError, safe_open
 
 from twofold.formats.contract import Contract
 from twofold.read_untrusted import as_dict, as_list, room
+from twofold.runs import Run
 
 
 class File(NamedTuple):
@@ -45,6 +47,29 @@ def readable_files(content: dict[Any, Any]) -> list[File]:
         for name, key in named
         if isinstance(name, str) and isinstance(key, str)
     ]
+
+
+def train_sizes(document: dict[Any, Any], side: str) -> list[tuple[int, int]]:
+    """(width, height) in pixels of the images that domain "a" or "b" is trained on, where data.json has them."""
+    trained = {file.name for file in files(document, side).train}
+    rows = [as_dict(row) for row in as_list(room(document, side).get("files"))]
+    sizes = [
+        (number(row.get("width")), number(row.get("height")))
+        for row in rows
+        if str(row.get("name")) in trained
+    ]
+    return [(round(w), round(h)) for w, h in sizes if 1 <= w < 1 << 24 and 1 <= h < 1 << 24]
+
+
+def discriminator_weights(run: Run, side: str) -> int:
+    """How many numbers the discriminator of domain "a" or "b" has in the newest state; 0 if there is none."""
+    found = run.states()[-1:]
+    try:
+        with safe_open(found[0][1] / "state.safetensors", "np") as state:
+            names = [name for name in state.keys() if name.startswith(f"method/disc_{side}.")]  # noqa: SIM118
+            return sum(math.prod(state.get_slice(name).get_shape()) for name in names)
+    except (OSError, LookupError, SafetensorError):
+        return 0
 
 
 def contract_of(domain: dict[Any, Any]) -> Contract:

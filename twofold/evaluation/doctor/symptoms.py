@@ -78,12 +78,19 @@ def discriminator_won(
     )
 
 
-def not_finite(losses: Mapping[str, Sequence[float]], stopped: dict[int, list[str]]) -> Finding | None:
+RATE = 2e-4
+"""The default learning rate."""
+
+
+def not_finite(
+    losses: Mapping[str, Sequence[float]], stopped: dict[int, list[str]], lr: float = RATE
+) -> Finding | None:
     """A loss that is not a finite number.
 
     Args:
         losses: by name; an infinity counts, a NaN is only a gap.
         stopped: names of losses by the image count at which the run ended because of them.
+        lr: the run's learning rate.
     """
     names = [name for name, values in losses.items() if any(math.isinf(value) for value in values)]
     if not names and not stopped:
@@ -95,8 +102,7 @@ def not_finite(losses: Mapping[str, Sequence[float]], stopped: dict[int, list[st
         "trouble",
         f"{' and '.join(names)} stopped being finite{at}: the learning rate is too high, or the precision too low, for"
         " these networks.",
-        "Start a new run with half the learning rate (`--optim.lr 1e-4` is half the default), or with"
-        " `--machine.precision float32`.",
+        f"Start a new run with {slower(lr)}, or with `--machine.precision float32`.",
     )
 
 
@@ -110,12 +116,15 @@ START = 0.1
 """The share of the reports, the first ones, whose values say nothing about the learning rate."""
 
 
-def spikes(losses: Mapping[str, Sequence[float]], floors: Mapping[str, float]) -> Finding | None:
+def spikes(
+    losses: Mapping[str, Sequence[float]], floors: Mapping[str, float], lr: float = RATE
+) -> Finding | None:
     """Losses that jump now and then, or rose and stayed high.
 
     Args:
         floors: by name, the value below which nothing counts as a jump: a discriminator that has nearly won, or a
             generator that nearly has, moves by large factors and small amounts.
+        lr: the run's learning rate.
     """
     found: list[tuple[bool, float, str]] = []  # whether it stayed high, by which factor, and its name
     for name, values in losses.items():
@@ -137,8 +146,7 @@ def spikes(losses: Mapping[str, Sequence[float]], floors: Mapping[str, float]) -
         "unsteady losses",
         "trouble" if risen else "watch",
         f"{worst} {change} median.",
-        "Start a new run with half the learning rate (`--optim.lr 1e-4` is half the default); if it used bf16, try"
-        " `--machine.precision float32` first.",
+        f"Start a new run with {slower(lr)}; if it used bf16, try `--machine.precision float32` first.",
     )
 
 
@@ -178,37 +186,9 @@ def slow_loading(waiting: Sequence[float], cached: bool) -> Finding | None:
     )
 
 
-MIXED = 0.01
-"""Above this share of a domain, images in both are more than a mistake with a few files."""
-
-
-def mixed_domains(a: Sequence[str], b: Sequence[str]) -> Finding | None:
-    """The same files in both domains; `a` and `b` are their hashes."""
-    both = set(a) & set(b)
-    if not both:
-        return None
-    share = len(both) / min(len(set(a)), len(set(b)))
-    return Finding(
-        "domains mixed up",
-        "trouble" if share > MIXED else "watch",
-        f"{counted(len(both), 'image')} of A {'is' if len(both) == 1 else 'are'} in B as well, byte for byte"
-        f" ({share:.1%}); the networks learn to leave them unchanged.",
-        "List them with `twofold data check A B`, remove them from one folder and start a new run.",
-    )
-
-
-def leaked_images(train: Sequence[str], held_out: Sequence[str], domain: str) -> Finding | None:
-    """Held-out images that are also trained on, by hash."""
-    both = set(train) & set(held_out)
-    if not both:
-        return None
-    return Finding(
-        f"held-out images of {domain} trained on",
-        "watch",
-        f"{counted(len(both), 'held-out image')} of {domain} {'is' if len(both) == 1 else 'are'} also trained on, so"
-        " metrics on them are too good.",
-        "Remove the copies from one of the folders and start a new run.",
-    )
+def slower(lr: float) -> str:
+    """Half of a learning rate, as advice."""
+    return f"half the learning rate, `--optim.lr {lr / 2:.3g}`"
 
 
 def late(values: Sequence[float]) -> Sequence[float]:
