@@ -25,6 +25,7 @@ def test_a_warning_is_said_once_and_changes_nothing(lab, tmp_path, command, monk
         return ended.output
 
     monkeypatch.setattr(doctor, "YOUNG", 0)
+    monkeypatch.setattr(doctor, "CERTAIN", 0)
     warned = train("warned")
     assert warned.count("trouble: A→B returns its input") == 1
     assert warned.count("trouble: B→A returns its input") == 1
