@@ -129,6 +129,9 @@ def test_one_direction_of_a_folder_becomes_a_file(maps, call):
 def test_export_writes_what_import_reads(maps, made, call, refuses):
     assert call("import", maps / "latest_net_G_A.pth", "-o", "x.safetensors").code == 0
     assert "is a twofold model already" in refuses("import", "x.safetensors", "-o", "y.safetensors")
+    Path("run").mkdir()
+    Path("run/config.yaml").write_text("a: x\n")
+    assert "is a run of twofold" in refuses("import", "run", "-o", "y")
     result = call("export", "x.safetensors", "-o", "latest_net_G_A.pth")
     assert result.code == 0 and "--load_size 32 --crop_size 32" in " ".join(result.out.split())
     before, after = (torch.load(path) for path in (maps / "latest_net_G_A.pth", "latest_net_G_A.pth"))

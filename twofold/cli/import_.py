@@ -44,6 +44,8 @@ def import_(
         raise UsageError(f"there is no file {checkpoint}")
     if checkpoint.is_file() and is_model(checkpoint) and read_header(checkpoint):
         raise UsageError(f"{checkpoint} is a twofold model already; `twofold translate` takes it as it is")
+    if Run(checkpoint).exists:
+        raise UsageError(f"{checkpoint} is a run of twofold; `twofold translate` takes it as it is")
     if size is not None and not 1 <= size <= MAX_SIZE:
         raise UsageError(f"--size must be 1 to {MAX_SIZE} pixels, not {size}")
     if checkpoint.is_dir():

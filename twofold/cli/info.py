@@ -74,7 +74,7 @@ def images_facts(run: Run) -> dict[str, str]:
 
 
 def needs_import(run: Run) -> bool:
-    """Whether `run` is no run but a checkpoint of another project. Torch is loaded only to find out about a folder."""
+    """Whether the path is a checkpoint of another project, or a folder of them. Only folders load torch."""
     if run.path.is_dir():
         from twofold.exchange.load import is_foreign
 
