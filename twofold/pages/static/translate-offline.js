@@ -18,8 +18,8 @@ function offlineRunner() {
 
   const translate = (model, picture, at, tell, signal) => new Promise((resolve, reject) => {
     let timer = 0, began = 0, pixels = 0;
-    const end = (settle, value) => { clearInterval(timer); worker.onmessage = null; settle(value); };
-    const fail = (message) => { end(reject, new Error(message)); stop(); };
+    const end = (settle, value) => { clearInterval(timer); signal.onabort = null; settle(value); };
+    const fail = (message) => { stop(); end(reject, new Error(message)); };
     const progress = (step) => {
       clearInterval(timer);
       tell(step);

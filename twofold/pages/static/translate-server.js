@@ -35,11 +35,12 @@ async function send(model, picture, at, tell, signal) {
 
 function chosen(model) {
   const newest = +slider.value === places.length - 1, kept = places[slider.value];
-  places = [...(model.best ? ["best"] : []), ...(model.snapshots ?? []).slice(0, -1), ""];
+  places = [...(model.best ? ["best"] : []), ...model.snapshots.slice(0, -1), ""];
   slider.max = places.length - 1;
   slider.value = newest || !places.includes(kept) ? slider.max : places.indexOf(kept);
   $(".snapshots").hidden = places.length < 2;
-  formats.replaceChildren(...(model.formats ?? []).map((format) => new Option(format)));
+  const format = formats.value;
+  formats.replaceChildren(...model.formats.map((each) => new Option(each, each, false, each === format)));
   showMoment();
 }
 
@@ -47,7 +48,7 @@ async function showMoment() {
   const place = places[slider.value], images = place === "best" ? null : place || model.newest;
   moment.textContent = place === "best" ? "the best on held-out images" : images ? `${images.toLocaleString("en")} images${place ? "" : ", the newest"}` : "";
   slider.ariaValueText = moment.textContent;
-  const shown = model.samples?.findLast((count) => count <= images);
+  const shown = model.samples.findLast((count) => count <= images);
   grid.parentElement.hidden = !shown;
   if (!shown) return;
   const address = `samples/${encodeURIComponent(model.name)}/${String(shown).padStart(9, "0")}-${model.direction}.webp`;

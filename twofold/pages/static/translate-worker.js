@@ -57,7 +57,7 @@ async function start({ ort: script, glue, wasm, webgpu }) {
   ort.env.wasm.numThreads = 1; // a page from a file has no shared memory
   ort.env.wasm.wasmPaths = { mjs: await address(glue) };
   ort.env.wasm.wasmBinary = await unpack(wasm);
-  return webgpu && self.navigator.gpu ? ["webgpu", "wasm"] : ["wasm"];
+  return webgpu && await self.navigator.gpu?.requestAdapter() ? ["webgpu", "wasm"] : ["wasm"];
 }
 
 async function sessionOf(model, weights) {
@@ -183,7 +183,7 @@ function sampled({ data, height: rows, width: columns, channels }, height, width
 
 function resize(image, height, width, nearest) {
   if (height === image.height && width === image.width) return image;
-  const closest = (side, from) => (place) => Math.min(from - 1, Math.floor((place + 0.5) * Math.fround(from / side)));
+  const closest = (side, from) => (place) => Math.min(from - 1, Math.floor(Math.fround((place + 0.5) * Math.fround(from / side))));
   if (nearest) return sampled(image, height, width, closest(height, image.height), closest(width, image.width));
   const wide = width === image.width ? image.data : alongRows(image, width);
   const { channels } = image;

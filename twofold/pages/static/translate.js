@@ -15,7 +15,7 @@ function startPage(chosen) {
   names.onchange = () => { setModel(runner.models.find(({ name }) => name === names.value)); translate(); };
   scale.onchange = translate;
   for (const input of all("input[type=file]")) input.onchange = () => { openFirst(input.files); input.value = ""; };
-  $(".cancel").onclick = () => { job.abort(); job = null; $(".work").hidden = true; };
+  $(".cancel").onclick = endJob;
   $(".again").onclick = () => {
     const file = new File([result], $(".save").download, { type: result.type });
     setModel(wayBack() ?? model);
@@ -116,7 +116,7 @@ function camera() {
 
 async function translate() {
   if (!picture) return;
-  job?.abort();
+  endJob();
   const own = job = new AbortController(), began = performance.now(), seconds = () => (performance.now() - began) / 1000;
   const clock = setInterval(() => { $(".seconds").textContent = `${seconds().toFixed(0)} s`; }, 500);
   complain("");
@@ -130,8 +130,14 @@ async function translate() {
     if (job === own) complain(error.message);
   } finally {
     clearInterval(clock);
-    if (job === own) $(".work").hidden = true;
+    if (job === own) endJob();
   }
+}
+
+function endJob() {
+  job?.abort();
+  job = null;
+  $(".work").hidden = true;
 }
 
 function tell(step, share) {
