@@ -4,6 +4,7 @@ import base64
 import re
 import subprocess
 from collections.abc import Callable
+from functools import cache
 from io import BytesIO
 from pathlib import Path
 
@@ -13,6 +14,7 @@ import torch
 from PIL import Image
 
 from twofold.errors import TwofoldError, UsageError
+from twofold.exporting import page as page_module
 from twofold.exporting import web_runtime
 from twofold.exporting.page import describe, find_runtime, write_page
 from twofold.formats.contract import Contract, Labels
@@ -36,6 +38,15 @@ SHORTEST = Geometry("shortest", 64, 64)
 def runtime() -> None:
     if find_runtime() is None:
         pytest.skip("onnxruntime-web is not installed: npm install --no-save onnxruntime-web")
+
+
+@pytest.fixture(autouse=True)
+def packed_once(monkeypatch) -> None:
+    """The runtime is compressed once for all tests."""
+    monkeypatch.setattr(page_module, "pack", pack_once)
+
+
+pack_once = cache(page_module.pack)
 
 
 def model(direction="ab", source=None, target=None, geometry=SHORTEST, network=ResnetGenerator, **arguments):
@@ -248,12 +259,13 @@ def test_working_sizes_equal_pythons(show, rule):
     generator, new = model(geometry=Geometry(rule, 75, 64))
     old = Header(new.network, "ab", size=None if rule == "crop" else 75)
     rng = np.random.default_rng(0)
+    shapes = [(*shape, at) for shape in rng.integers(1, 900, (100, 2)).tolist() for at in ("trained", "native", 512)]
     for header in (new, old):
         known = describe(generator, header, "x")
-        for height, width in rng.integers(1, 900, (100, 2)).tolist():
-            for at in ("trained", "native", 512):
-                found = page.evaluate("(given) => sizeAt(...given)", [known, height, width, str(at)])
-                assert tuple(found) == working_size(header, generator.multiple_of, height, width, at)
+        found = page.evaluate("([known, shapes]) => shapes.map((shape) => sizeAt(known, ...shape))", [known, shapes])
+        assert [tuple(each) for each in found] == [
+            working_size(header, generator.multiple_of, *shape) for shape in shapes
+        ]
 
 
 # ---- the page in use

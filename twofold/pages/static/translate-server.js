@@ -4,6 +4,7 @@
 const TRIES = 5, POLL = 10000; // requests while the server is full; milliseconds between looks for new snapshots
 const moment = $(".moment"), slider = $(".snapshot"), grid = $(".sample"), formats = $(".formats");
 const server = { models: [], translate: send, chosen };
+let known = ""; // the answer to the last look
 let places = [""]; // what the slider goes through: the best snapshot, each number of images, the newest (empty)
 
 async function ask(address, options) {
@@ -61,21 +62,17 @@ async function showMoment() {
 
 /* The list of models changes while the server follows a run. */
 
-async function listen() {
-  let known = "";
-  for (;;) {
-    try {
-      const text = document.hidden ? known : await (await ask("models")).text();
-      if (text !== known) update(JSON.parse(text), known);
-      known = text;
-    } catch (error) {
-      complain(error.message);
-    }
-    await new Promise((resolve) => { setTimeout(resolve, POLL); });
+async function look() {
+  try {
+    const text = await (await ask("models")).text();
+    if (text !== known) update(JSON.parse(text));
+    known = text;
+  } catch (error) {
+    complain(error.message);
   }
 }
 
-function update(listed, known) {
+function update(listed) {
   const before = model?.newest;
   server.models = listed.flatMap(({ name, directions }) => directions.map((direction) => ({ name, ...direction })));
   $("main").hidden = !server.models.length;
@@ -88,4 +85,5 @@ function update(listed, known) {
 
 slider.oninput = showMoment;
 slider.onchange = formats.onchange = () => translate();
-listen();
+setInterval(() => document.hidden || look(), POLL);
+look();
