@@ -2,11 +2,10 @@
 
 import math
 import re
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
-from cyclopts import Parameter, Token
+from cyclopts import Parameter
 
 from twofold.cli.options import Direction, Flag
 from twofold.cli.terminal import emit, grid, in_words, paragraph
@@ -17,18 +16,6 @@ if TYPE_CHECKING:
     from twofold.exporting.proof import Row
 
 
-def size(_: object, tokens: Sequence[Token]) -> tuple[int, int]:
-    """Read 512, or 768x512 (WIDTHxHEIGHT), as (height, width)."""
-    value = tokens[0].value
-    found = re.fullmatch(r"([1-9]\d{0,4})(?:[x×]([1-9]\d{0,4}))?", value)
-    if not found:
-        raise ValueError(f"must be a number of pixels such as 512, or WIDTHxHEIGHT such as 768x512, not {value}")
-    return int(found[2] or found[1]), int(found[1])
-
-
-Size = Annotated[tuple[int, int], Parameter(converter=size, n_tokens=1)]
-
-
 def export(
     model: Path,
     /,
@@ -37,7 +24,7 @@ def export(
     to: Literal["onnx", "html", "pt2", "pth"] | None = None,
     direction: Direction | None = None,
     best: Flag = False,
-    fixed: Size | None = None,
+    fixed: str | None = None,
     io: Literal["float", "uint8"] | None = None,
     fp16: Flag = False,
     tolerance: float | None = None,
@@ -75,6 +62,7 @@ def export(
         raise UsageError("--ort, --webgpu and --yes are for web pages; leave them out, or write -o PAGE.html")
     if tolerance is not None and not tolerance >= 0:
         raise UsageError(f"--tolerance must be 0 or more levels, not {tolerance:g}")
+    size = size_of(fixed) if fixed else None
     from twofold.exporting.export import export as write
     from twofold.exporting.export import kind_of
 
@@ -84,7 +72,7 @@ def export(
         to=kind_of(out, to),
         direction=direction,
         best=best,
-        fixed=fixed,
+        fixed=size,
         io=io or "float",
         fp16=fp16,
         tolerance=tolerance,
@@ -93,8 +81,16 @@ def export(
     emit(paragraph(f"{out}: {in_words({'network': network['network'], **network})}, {report.bytes / 1e6:,.1f} MB"))
     if report.rows:
         emit_proof(report, fp16)
-    for line in (*report.notes, *how_to_use(report, fixed, io or "float")):
+    for line in (*report.notes, *how_to_use(report, size, io or "float")):
         emit(paragraph(line, "- ", "  "))
+
+
+def size_of(text: str) -> tuple[int, int]:
+    """512, or 768x512 (WIDTHxHEIGHT), as (height, width) in pixels."""
+    found = re.fullmatch(r"([1-9]\d{0,4})(?:[x×]([1-9]\d{0,4}))?", text)
+    if not found:
+        raise UsageError(f"--fixed must be a number of pixels such as 512, or WIDTHxHEIGHT such as 768x512, not {text}")
+    return int(found[2] or found[1]), int(found[1])
 
 
 def emit_proof(report: "Report", fp16: bool) -> None:

@@ -123,7 +123,7 @@ def onnx_facts(file: Path, in_short: bool) -> dict[str, Any]:
 
     header, form, graph = read(file)
     counts = Counter(node.op_type for node in graph.graph.node).most_common()
-    facts = {"graph": str(file), **header_facts(header, in_short), "io": form.io, "half": form.fp16}
+    facts = {"model": str(file), **header_facts(header, in_short), "io": form.io, "fp16": form.fp16}
     if form.fixed:
         facts["fixed"] = "{1}×{0} px".format(*form.fixed) if in_short else form.fixed
     facts |= {"opset": graph.opset_import[0].version, "operators": len(graph.graph.node)}

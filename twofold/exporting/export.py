@@ -1,5 +1,6 @@
 """`twofold.export`: a model as a file that other programs run, written only after it gave PyTorch's pixels."""
 
+import copy
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -18,7 +19,7 @@ from twofold.formats.contract import Pixels
 from twofold.networks.layers import Generator
 from twofold.translation.header import Header
 from twofold.translation.onnx_file import IoName
-from twofold.translation.onnx_translator import open_session
+from twofold.translation.onnx_translator import OnnxTranslator, open_session
 from twofold.translation.translator import Translator
 
 Kind = Literal["onnx", "pt2", "pth"]
@@ -130,7 +131,9 @@ def opened(
         return open_generator(Path(model), direction=direction, best=best)
     if direction not in (None, model.header.direction):
         raise UsageError(f"the translator translates {model.header.direction}, not {direction}")
-    return model.generator.cpu(), model.header, ()
+    if isinstance(model, OnnxTranslator):
+        raise UsageError("the translator runs an ONNX file; export the run or the .safetensors model it was made of")
+    return copy.deepcopy(model.generator).cpu(), model.header, ()
 
 
 def proven(
@@ -149,7 +152,7 @@ def proven(
     proof = Proof(translator, runs, stored=form.io == "uint8")
     rows = tuple(proof.rows(pictures(header, run), form.fixed))
     allowed = default_tolerance(proof.target, form.fp16) if tolerance is None else tolerance
-    check(rows, allowed)
+    check(rows, allowed, form.fp16)
     return Report(Path(), kind, len(content), header, allowed, rows), content
 
 

@@ -16,7 +16,7 @@ from twofold.translation.graph import INPUT, OUTPUT, trace
 from twofold.translation.header import Header
 from twofold.translation.onnx_file import Form, IoName
 
-IN_FLOAT32 = ["InstanceNormalization", "Resize"]
+IN_FLOAT32 = ["InstanceNormalization"]
 """Operators that `fp16` leaves in float32: the sum of squares of a norm overflows in half precision."""
 
 
@@ -128,6 +128,7 @@ def halved(model: Any) -> Any:
     """The generator in half precision. What is around it, the padding and the range of values, stays in float32."""
     from onnxruntime.transformers import float16, onnx_model  # pyright: ignore[reportMissingImports]
 
+    give_norms_their_own_weights(model)
     around = [node.name for node in model.graph.node if not node.name.startswith("/generator/")]
     blocked = [*float16.DEFAULT_OP_BLOCK_LIST, *IN_FLOAT32]
     half = float16.convert_float_to_float16(
@@ -135,6 +136,20 @@ def halved(model: Any) -> Any:
     )
     onnx_model.OnnxModel(half).topological_sort()
     return half
+
+
+def give_norms_their_own_weights(model: Any) -> None:
+    """Undo the sharing of equal weights, since those that a convolution also uses would be halved."""
+    stored, nodes = model.graph.initializer, model.graph.node
+    by_name = {each.name: each for each in stored}
+    for node in (each for each in nodes if each.op_type in IN_FLOAT32):
+        for place, name in enumerate(node.input[1:], 1):
+            node.input[place] = f"{node.name}/{place}"
+            stored.add().CopyFrom(by_name[name])
+            stored[-1].name = node.input[place]
+    used = {name for node in nodes for name in node.input}
+    for unused in [each for each in stored if each.name not in used]:
+        stored.remove(unused)
 
 
 def retype(model: Any, value: Any, dtype: str) -> None:

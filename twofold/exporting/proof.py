@@ -146,7 +146,7 @@ def default_tolerance(target: Contract, fp16: bool) -> float:
     return every * 8 / 255 if fp16 else max(1.0, every / 4095)
 
 
-def check(rows: Sequence[Row], tolerance: float) -> None:
+def check(rows: Sequence[Row], tolerance: float, fp16: bool) -> None:
     """Refuse a file that differs by more than `tolerance` levels.
 
     Raises:
@@ -157,5 +157,5 @@ def check(rows: Sequence[Row], tolerance: float) -> None:
         height, width = worst.size
         raise TwofoldError(
             f"the file differs from PyTorch by up to {worst.max:.3g} levels ({worst.name}, {width}x{height}), more than"
-            f" --tolerance {tolerance:g}; nothing was written: leave out --fp16, or allow more with --tolerance"
+            f" --tolerance {tolerance:g}; nothing was written: {'leave out --fp16, or ' * fp16}allow more with --tolerance"
         )
