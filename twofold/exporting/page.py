@@ -14,6 +14,10 @@ from twofold.pages.translate import offline_page, pack
 from twofold.translation.header import Header, contract_in_words
 from twofold.translation.memory import bytes_per_pixel
 
+LARGE = 256
+"""Numbers in the smallest weight that `fp16` halves; norms, biases and ranges of values stay as they are."""
+
+
 class PageSizes(NamedTuple):
     """Bytes of a page: its models, the runtime, and everything."""
 
@@ -54,7 +58,7 @@ def write_page(
     runtime = read_runtime(ort, webgpu, consent)
     weights = {}
     for direction, (generator, header) in generators.items():
-        content = export_bytes(generator, header)
+        content = export_bytes(generator, header, io="uint8")
         weights[f"model-{direction}"] = pack(with_half_weights(content) if fp16 else content)
     packed = {name: pack(getattr(runtime, name)) for name in ("ort", "glue", "wasm")}
     licence = MIT.format(version=runtime.version)
@@ -75,10 +79,13 @@ def describe(generator: Generator, header: Header, name: str) -> dict[str, Any]:
         UsageError: a browser cannot show what the model takes or gives.
     """
     source, target = header.source_contract, header.target_contract
-    if header.lab:
-        raise UsageError(
-            "a web page has no Lab colours, which this model works in; use `twofold serve` or `twofold translate`"
-        )
+    reasons = {
+        "works in Lab colours": header.lab,
+        "makes label maps": target.is_labels,
+        "takes the colours of label maps one-hot": source.labels and source.labels.onehot and not source.labels.ids,
+    }
+    for what in (what for what, holds in reasons.items() if holds):
+        raise UsageError(f"this model {what}, which a web page cannot do; use `twofold serve`")
     for contract, verb, channels in ((source, "takes", (1, 3)), (target, "gives", (1, 3, 4))):
         if contract.dtype != "uint8" or contract.channels not in channels:
             raise UsageError(
@@ -88,48 +95,25 @@ def describe(generator: Generator, header: Header, name: str) -> dict[str, Any]:
     return {
         "name": name,
         "direction": header.direction,
-        "source": _values(source) | _source_classes(source),
-        "target": _values(target) | _target_classes(target),
+        "channels": source.channels,
+        "out_channels": target.channels,
+        "ids": colours_of_ids(source),
+        "icc": source.icc,
         "scale": header.geometry,
         "side": header.size,
         "nearest": header.nearest,
         "multiple": generator.multiple_of,
-        "minimum": generator.minimum,
         "bytes_per_pixel": bytes_per_pixel(generator),
     }
 
 
-def _values(contract: Contract) -> dict[str, Any]:
-    return {
-        "channels": contract.channels,
-        "planes": contract.network_channels,
-        "low": contract.low,
-        "high": contract.high,
-        "icc": contract.icc,
-    }
-
-
-def _source_classes(contract: Contract) -> dict[str, Any]:
-    """The colour in which a browser shows each class; ids must be exact, as `Translator` wants them."""
+def colours_of_ids(contract: Contract) -> list[tuple[tuple[int, int, int], int]] | None:
+    """The colour in which a browser shows each id of a label map, with the id; None for other images."""
     labels = contract.labels
-    if not labels or (labels.ids is None and not labels.onehot):
-        return {}
-    shown = labels.values
-    if labels.ids is not None:
-        shown = [(each, each, each) for each in labels.ids]
-        if labels.palette:
-            shown = [labels.palette[each] if each < len(labels.palette) else (0, 0, 0) for each in labels.ids]
-    return {"classes": shown, "onehot": labels.onehot, "exact": labels.ids is not None}
-
-
-def _target_classes(contract: Contract) -> dict[str, Any]:
-    """The stored value of each class; a palette is that of the PNG files that the page writes."""
-    labels = contract.labels
-    if not labels:
-        return {}
-    palette = [*labels.palette, *[(0, 0, 0)] * (256 - len(labels.palette))] if labels.palette else None
-    colours = () if labels.ids else labels.values
-    return {"classes": colours, "values": labels.values, "onehot": labels.onehot, "palette": palette}
+    if not labels or labels.ids is None:
+        return None
+    palette = labels.palette or [(each, each, each) for each in range(256)]
+    return [(palette[each] if each < len(palette) else (0, 0, 0), each) for each in labels.ids]
 
 
 def with_half_weights(content: bytes) -> bytes:
@@ -138,10 +122,9 @@ def with_half_weights(content: bytes) -> bytes:
 
     model = onnx.load_from_string(content)
     for weight in model.graph.initializer:
-        if weight.data_type == onnx.TensorProto.FLOAT:
-            array, name = onnx.numpy_helper.to_array(weight), weight.name
-            half = f"{name}.half"
-            weight.CopyFrom(onnx.numpy_helper.from_array(array.clip(-65504, 65504).astype("float16"), half))
-            cast = onnx.helper.make_node("Cast", [half], [name], to=onnx.TensorProto.FLOAT)
+        array, name = onnx.numpy_helper.to_array(weight), weight.name
+        if array.dtype == "float32" and array.size >= LARGE:
+            weight.CopyFrom(onnx.numpy_helper.from_array(array.clip(-65504, 65504).astype("float16"), f"{name}.half"))
+            cast = onnx.helper.make_node("Cast", [f"{name}.half"], [name], to=onnx.TensorProto.FLOAT)
             model.graph.node.insert(0, cast)
-    return model.SerializeToString()
+    return model.SerializeToString(deterministic=True)

@@ -24,17 +24,15 @@ async function translate({ picture, model, weights, at }) {
   const { rgb, alpha } = await read(picture, model);
   const [height, width] = sizeAt(model, rgb.height, rgb.width, at);
   checkMemory(model, height, width, rgb);
-  const scaled = resize(toChannels(rgb, model.source), height, width, model.nearest);
-  const padded = pad(scaled, model);
+  const { data, channels } = resize(stored(rgb, model), height, width, model.nearest);
   tell("Loading the model");
   const session = await sessionOf(model, weights);
-  tell("Translating", padded.height * padded.width);
-  const input = new ort.Tensor("float32", toNetwork(padded, model.source), [1, model.source.planes, padded.height, padded.width]);
-  const answer = await session.run({ [session.inputNames[0]]: input });
-  const output = await answer[session.outputNames[0]].getData();
+  tell("Translating", height * width);
+  const input = new ort.Tensor("uint8", data, [1, height, width, channels]);
+  const output = (await session.run({ images: input })).translated;
   tell("Writing the result");
-  const stored = fromNetwork(output, padded, height, width, model.target);
-  return png(withAlpha(resize(stored, rgb.height, rgb.width, !!model.target.classes), alpha), model.target.palette);
+  const translated = { data: await output.getData(), height, width, channels: model.out_channels };
+  return png(withAlpha(resize(translated, rgb.height, rgb.width), alpha));
 }
 
 function explain(error) {
@@ -85,7 +83,7 @@ async function through(bytes, stream) {
 /* ---- reading: upright, in sRGB unless the model keeps profiles, transparent parts over white */
 
 async function read(picture, model) {
-  const colorSpaceConversion = model.source.icc === "keep" ? "none" : "default";
+  const colorSpaceConversion = model.icc === "keep" ? "none" : "default";
   let bitmap;
   try {
     bitmap = await createImageBitmap(picture, { colorSpaceConversion });
@@ -111,18 +109,20 @@ async function read(picture, model) {
       rgb.data[3 * pixel + channel] = share === 255 ? value : (value * share + 255 * (255 - share) + 127) / 255;
     }
   }
-  return { rgb, alpha: opaque || model.target.channels !== 3 || model.target.classes ? null : alpha };
+  return { rgb, alpha: opaque || model.out_channels !== 3 ? null : alpha };
 }
 
-/* One channel is luma as in ITU-R BT.601, in the whole numbers that Pillow uses. */
-function toChannels(rgb, { channels, classes }) {
-  if (channels === 3 || classes) return rgb;
-  const grey = new Uint8Array(rgb.height * rgb.width);
-  for (let pixel = 0; pixel < grey.length; pixel++) {
-    const at = 3 * pixel;
-    grey[pixel] = (rgb.data[at] * 19595 + rgb.data[at + 1] * 38470 + rgb.data[at + 2] * 7471 + 32768) >> 16;
+/* The values that the model takes: colours, luma of ITU-R BT.601 in the whole numbers of Pillow, or ids of a label map. */
+function stored(rgb, { channels, ids }) {
+  if (channels === 3) return rgb;
+  const data = new Uint8Array(rgb.height * rgb.width), known = ids && new Map(ids.map(([colour, id]) => [colour.join(), id]));
+  for (let pixel = 0; pixel < data.length; pixel++) {
+    const [red, green, blue] = [rgb.data[3 * pixel], rgb.data[3 * pixel + 1], rgb.data[3 * pixel + 2]];
+    data[pixel] = known ? known.get([red, green, blue].join()) ?? refuse(
+      `The colour (${red}, ${green}, ${blue}) of this label map is none of the model's ${ids.length} classes.`,
+    ) : (red * 19595 + green * 38470 + blue * 7471 + 32768) >> 16;
   }
-  return { ...rgb, data: grey, channels };
+  return { ...rgb, data, channels };
 }
 
 /* ---- sizes, as twofold/translation/sizes.py and twofold/formats/scale.py have them */
@@ -160,34 +160,23 @@ function checkMemory({ bytes_per_pixel: each }, height, width, picture) {
     `of ${side >= 512 ? "512" : "256"} px, or a picture of up to ${side} × ${side} pixels (this one has ${picture.width} × ${picture.height}).`);
 }
 
-/* Mirrored at the lower and the right edge up to a size that the network takes. */
-function pad(image, { multiple, minimum }) {
-  const [height, width] = [image.height, image.width].map((side) => Math.max(Math.ceil(side / multiple) * multiple, minimum));
-  if (height === image.height && width === image.width) return image;
-  const mirrored = (place, side) => { const at = place % (2 * side); return at < side ? at : 2 * side - 1 - at; };
-  return sampled(image, height, width, (y) => mirrored(y, image.height), (x) => mirrored(x, image.width));
-}
-
-function sampled({ data, height: rows, width: columns, channels }, height, width, rowOf, columnOf) {
-  const taken = new Uint8Array(height * width * channels), from = Array.from({ length: width }, (_, x) => columnOf(x));
-  for (let y = 0, to = 0; y < height; y++) {
-    const row = rowOf(y) * columns;
-    for (const x of from) {
-      for (let channel = 0; channel < channels; channel++) taken[to++] = data[(row + x) * channels + channel];
-    }
-  }
-  return { data: taken, height, width, channels };
-}
-
 /* ---- resizing, as twofold/formats/resize.py: bicubic with antialias in 16-bit weights, width first; or the nearest pixel */
 
 function resize(image, height, width, nearest) {
   if (height === image.height && width === image.width) return image;
-  const closest = (side, from) => (place) => Math.min(from - 1, Math.floor(Math.fround((place + 0.5) * Math.fround(from / side))));
-  if (nearest) return sampled(image, height, width, closest(height, image.height), closest(width, image.width));
+  if (nearest) return toNearest(image, height, width);
   const wide = width === image.width ? image.data : alongRows(image, width);
-  const { channels } = image;
-  const data = height === image.height ? wide : weighed(wide, taps(image.height, height), width * channels);
+  const data = height === image.height ? wide : weighed(wide, taps(image.height, height), width * image.channels);
+  return { data, height, width, channels: image.channels };
+}
+
+function toNearest({ data: from, height: rows, width: columns, channels }, height, width) {
+  const data = new Uint8Array(height * width * channels);
+  const closest = (place, side, count) => Math.min(count - 1, Math.floor(Math.fround((place + 0.5) * Math.fround(count / side))));
+  for (let to = 0; to < data.length; to++) {
+    const pixel = Math.floor(to / channels), row = closest(Math.floor(pixel / width), height, rows);
+    data[to] = from[(row * columns + closest(pixel % width, width, columns)) * channels + to % channels];
+  }
   return { data, height, width, channels };
 }
 
@@ -236,77 +225,6 @@ function cubic(place) {
   return x < 2 ? ((x - 5) * x + 8) * x * -0.5 + 2 : 0;
 }
 
-/* ---- values, as twofold/formats/values.py: stored pixels to planes in [-1, 1] and back */
-
-function toNetwork({ data, height, width, channels }, source) {
-  const size = height * width, planes = new Float32Array(size * source.planes);
-  if (source.classes) return classesToNetwork(data, size, source, planes);
-  for (let channel = 0; channel < channels; channel++) {
-    const [low, high] = limits(source, channel);
-    const levels = Float32Array.from({ length: 256 }, (_, level) => Math.min(1, Math.max(-1, (level - low) * (2 / (high - low)) - 1)));
-    for (let pixel = 0; pixel < size; pixel++) planes[channel * size + pixel] = levels[data[pixel * channels + channel]];
-  }
-  return planes;
-}
-
-function limits({ low, high }, channel) {
-  return [low[channel] ?? low[0], high[channel] ?? high[0]];
-}
-
-function classesToNetwork(data, size, { classes, onehot, exact }, planes) {
-  const classOf = nearestColour(classes, exact);
-  if (onehot) planes.fill(-1);
-  for (let pixel = 0; pixel < size; pixel++) {
-    const found = classOf(data[3 * pixel], data[3 * pixel + 1], data[3 * pixel + 2]);
-    if (onehot) planes[found * size + pixel] = 1;
-    else planes[pixel] = found * (2 / Math.max(1, classes.length - 1)) - 1;
-  }
-  return planes;
-}
-
-function nearestColour(colours, exact = false) {
-  const known = new Map();
-  const search = (red, green, blue) => {
-    const far = colours.map(([r, g, b]) => (r - red) ** 2 + (g - green) ** 2 + (b - blue) ** 2), least = Math.min(...far);
-    if (exact && least) refuse(`The colour (${red}, ${green}, ${blue}) of this label map is none of the model's ${colours.length} classes.`);
-    return far.indexOf(least);
-  };
-  return (red, green, blue) => {
-    const key = (red << 16) | (green << 8) | blue;
-    if (!known.has(key)) known.set(key, search(red, green, blue));
-    return known.get(key);
-  };
-}
-
-function fromNetwork(planes, { height: rows, width: columns }, height, width, target) {
-  const { channels } = target, data = new Uint8Array(height * width * channels), size = rows * columns;
-  const store = target.classes ? classesFromNetwork(planes, size, target) : (place, channel) => {
-    const [low, high] = limits(target, channel);
-    return Math.min(255, Math.max(0, rounded((Math.min(1, Math.max(-1, planes[channel * size + place])) + 1) / 2 * (high - low) + low)));
-  };
-  for (let y = 0, to = 0; y < height; y++) {
-    for (let x = 0; x < width; x++) {
-      for (let channel = 0; channel < channels; channel++) data[to++] = store(y * columns + x, channel);
-    }
-  }
-  return { data, height, width, channels };
-}
-
-function classesFromNetwork(planes, size, { classes, onehot, values }) {
-  const level = (value) => Math.min(255, Math.max(0, rounded((value + 1) * 127.5))), last = values.length - 1;
-  const nearest = classes.length && nearestColour(classes);
-  const classAt = (place) => {
-    if (onehot) {
-      let best = 0;
-      for (let each = 1; each <= last; each++) if (planes[each * size + place] > planes[best * size + place]) best = each;
-      return best;
-    }
-    if (nearest) return nearest(level(planes[place]), level(planes[size + place]), level(planes[2 * size + place]));
-    return Math.min(last, Math.max(0, rounded((planes[place] + 1) * (Math.max(1, last) / 2))));
-  };
-  return (place, channel) => values[classAt(place)][channel];
-}
-
 /* ---- writing: PNG in the channels of the model, which a canvas would turn into RGBA */
 
 function withAlpha(image, alpha) {
@@ -316,21 +234,20 @@ function withAlpha(image, alpha) {
   return { ...image, data, channels: 4 };
 }
 
-async function png({ data, height, width, channels }, palette) {
+async function png({ data, height, width, channels }) {
   const line = width * channels, rows = new Uint8Array(height * (line + 1));
   for (let y = 0, to = 0; y < height; y++) {
     rows[to++] = y ? 2 : 0; // PNG's filters Up and None
     for (let from = y * line; from < (y + 1) * line; from++) rows[to++] = data[from] - (y ? data[from - line] : 0);
   }
-  const kind = palette ? 3 : { 1: 0, 3: 2, 4: 6 }[channels];
   const header = new Uint8Array(13), fields = new DataView(header.buffer);
   fields.setUint32(0, width);
   fields.setUint32(4, height);
-  header.set([8, kind], 8);
-  const chunks = [["IHDR", header], ["sRGB", new Uint8Array(1)], ["PLTE", palette && new Uint8Array(palette.flat())],
+  header.set([8, { 1: 0, 3: 2, 4: 6 }[channels]], 8);
+  const chunks = [["IHDR", header], ["sRGB", new Uint8Array(1)],
     ["IDAT", await through(rows, new CompressionStream("deflate"))], ["IEND", new Uint8Array()]];
   const signature = new Uint8Array([137, 80, 78, 71, 13, 10, 26, 10]);
-  return new Blob([signature, ...chunks.filter(([, content]) => content).map(chunk)], { type: "image/png" });
+  return new Blob([signature, ...chunks.map(chunk)], { type: "image/png" });
 }
 
 const CRC = Int32Array.from({ length: 256 }, (_, value) => {
