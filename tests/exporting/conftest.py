@@ -18,11 +18,22 @@ RGB, GREY = Contract(), Contract(channels=1)
 CONTRACTS = {
     "grey to RGB": (GREY, RGB),
     "4 bands of 12 bits": (Contract("uint16", 4, (0.0,), (4095.0,), "bits"),) * 2,
-    "own ranges": (Contract("uint8", 2, (10.0, 0.0), (200.0, 99.0), "settings"), Contract("int16", 1, (-1024.0,), (3071.0,))),
-    "floats": (Contract("float32", 1, (-0.5,), (7.5,), "percentiles"), Contract("float32", 2, (0.0, -9.0), (1.0, 9.0))),
+    "own ranges": (
+        Contract("uint8", 2, (10.0, 0.0), (200.0, 99.0), "settings"),
+        Contract("int16", 1, (-1024.0,), (3071.0,)),
+    ),
+    "floats": (
+        Contract("float32", 1, (-0.5,), (7.5,), "percentiles"),
+        Contract("float32", 2, (0.0, -9.0), (1.0, 9.0)),
+    ),
     "ids": (Contract(channels=1, found="labels", labels=Labels(((3,), (7,), (200,)))), RGB),
-    "one-hot ids": (Contract("uint16", 1, high=(999.0,), found="labels", labels=Labels(((3,), (7,), (999,)), onehot=True)), RGB),
-    "colours": (Contract(found="labels", labels=Labels(((0, 0, 0), (9, 99, 0)))), GREY),
+    "one-hot ids": (
+        Contract(
+            "uint16", 1, high=(999.0,), found="labels", labels=Labels(((3,), (7,), (999,)), onehot=True)
+        ),
+        RGB,
+    ),
+    "colours": (Contract(found="labels", labels=Labels(((0, 0, 0), (9, 200, 255), (255, 99, 0)))), GREY),
 }
 
 
@@ -32,7 +43,9 @@ NETWORKS = {
     "skips": lambda **channels: resnet(width=4, blocks=1, skips=True, upsample="resize", **channels),
     "batch": lambda **channels: resnet(width=4, blocks=1, norm="batch", upsample="resize-zero", **channels),
     "unet": lambda **channels: UnetGenerator(width=2, depth=5, dropout=True, **channels),
-    "encoder-decoder": lambda **channels: UnetGenerator(width=2, depth=5, skips=False, norm="instance-affine", **channels),
+    "encoder-decoder": lambda **channels: UnetGenerator(
+        width=2, depth=5, skips=False, norm="instance-affine", **channels
+    ),
 }
 
 

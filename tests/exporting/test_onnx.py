@@ -67,7 +67,9 @@ def test_a_fixed_graph_has_the_layers_operators_and_no_others(made, values, netw
     norms = sum("Norm" in type(module).__name__ for module in translator.generator.modules())
     assert used["InstanceNormalization"] == norms > 0
     layers = {"Conv", "ConvTranspose", "Pad", "Relu", "LeakyRelu", "Tanh", "Add", "Concat", "Resize"}
-    extra = {"Mul", "Log", "Sub", "Div", "Clip", "Abs", "LessOrEqual", "Where"} if network == "skips" else set()  # the sum before tanh
+    extra = (
+        {"Mul", "Log", "Sub", "Div", "Clip", "Abs", "LessOrEqual", "Where"} if network == "skips" else set()
+    )  # the sum before tanh
     assert used.keys() <= {"InstanceNormalization", *layers, *extra}
     shapes = [
         [each.dim_value for each in end[0].type.tensor_type.shape.dim]
@@ -93,14 +95,19 @@ def test_batch_norm_by_image_keeps_scale_and_bias(made):
     assert "Dropout" not in operators(exported(translator))
 
 
-@pytest.mark.parametrize("name", ["grey to RGB", "4 bands of 12 bits", "own ranges", "floats", "ids", "one-hot ids", "colours"])
+@pytest.mark.parametrize(
+    "name", ["grey to RGB", "4 bands of 12 bits", "own ranges", "floats", "ids", "one-hot ids", "colours"]
+)
 @pytest.mark.parametrize("fixed", [None, (32, 40)])
 def test_stored_values_in_and_out(made, values, name, fixed):
     translator = made("resnet", name)
     source, target = translator.source, translator.target
     content = exported(translator, io="uint8", fixed=fixed)
     batch = values(source, *(fixed or (21, 34)))[None]
-    found, wanted = run(content, batch), from_network(expected(translator, batch), target).permute(0, 2, 3, 1).numpy()
+    found, wanted = (
+        run(content, batch),
+        from_network(expected(translator, batch), target).permute(0, 2, 3, 1).numpy(),
+    )
     assert (found.dtype, found.shape) == (np.dtype(target.dtype), wanted.shape)
     assert wanted.std() > 0
     assert np.abs(found.astype(float) - wanted).max() <= (1 if found.dtype.kind in "iu" else 1e-3)
@@ -154,7 +161,10 @@ def test_metadata_and_equal_bytes(made):
 @pytest.mark.parametrize(
     ("fixed", "message"),
     [
-        ((62, 64), "--fixed 64x62: this network takes multiples of 4 from 8 px up; instead of 62 use 60 or 64"),
+        (
+            (62, 64),
+            "--fixed 64x62: this network takes multiples of 4 from 8 px up; instead of 62 use 60 or 64",
+        ),
         ((64, 4), "--fixed 4x64: .* instead of 4 use 8"),
         ((2**20, 2**20), "--fixed 1048576x1048576 is too large: .* MiB of memory"),
     ],
@@ -172,7 +182,10 @@ LABELS = Contract(channels=1, found="labels", labels=Labels(((1,), (2,))))
     [
         ({"lab": True}, "works in Lab, .* --io float"),
         ({"contracts": (Contract(), LABELS)}, "makes label maps, .* --io float"),
-        ({"contracts": (Contract("int32", 1, (0.0,), (9.0,)), Contract())}, "not for int32 images; .* --io float"),
+        (
+            {"contracts": (Contract("int32", 1, (0.0,), (9.0,)), Contract())},
+            "not for int32 images; .* --io float",
+        ),
     ],
 )
 def test_values_that_a_graph_cannot_store_are_refused(made, more, message):
@@ -189,7 +202,10 @@ def test_opencv_gives_the_same_pixels(made, values, network):
     net = cv2.dnn.readNetFromONNX(np.frombuffer(exported(translator, fixed=(64, 96)), np.uint8))
     batch = values(translator.source, 64, 96)[None]
     net.setInput(network_values(translator, batch))
-    pixels, wanted = (from_network(each, translator.target) for each in (torch.from_numpy(net.forward()), expected(translator, batch)))
+    pixels, wanted = (
+        from_network(each, translator.target)
+        for each in (torch.from_numpy(net.forward()), expected(translator, batch))
+    )
     assert wanted.float().std() > 5
     assert (pixels.int() - wanted.int()).abs().max() <= 1 and (pixels != wanted).float().mean() < 0.001
 

@@ -78,7 +78,11 @@ def export(
         tolerance=tolerance,
     )
     network = report.header.network
-    emit(paragraph(f"{out}: {in_words({'network': network['network'], **network})}, {report.bytes / 1e6:,.1f} MB"))
+    emit(
+        paragraph(
+            f"{out}: {in_words({'network': network['network'], **network})}, {report.bytes / 1e6:,.1f} MB"
+        )
+    )
     if report.rows:
         emit_proof(report, fp16)
     for line in (*report.notes, *how_to_use(report, size, io or "float")):
@@ -89,7 +93,9 @@ def size_of(text: str) -> tuple[int, int]:
     """512, or 768x512 (WIDTHxHEIGHT), as (height, width) in pixels."""
     found = re.fullmatch(r"([1-9]\d{0,4})(?:[x×]([1-9]\d{0,4}))?", text)
     if not found:
-        raise UsageError(f"--fixed must be a number of pixels such as 512, or WIDTHxHEIGHT such as 768x512, not {text}")
+        raise UsageError(
+            f"--fixed must be a number of pixels such as 512, or WIDTHxHEIGHT such as 768x512, not {text}"
+        )
     return int(found[2] or found[1]), int(found[1])
 
 
@@ -136,7 +142,9 @@ def how_to_use(report: "Report", fixed: tuple[int, int] | None, io: str) -> list
         forms = [f"float32 ({count}, {each}, {height}, {width}) from -1 to 1" for each in channels]
     takes, gives = (contract_in_words(each) for each in contracts)
     lines = [f"takes {forms[0]} as `images`, gives {forms[1]} as `translated`"]
-    lines.append(f"trained on {takes}, {scale_in_words(header)}; scale images like this first. It makes {gives}.")
+    lines.append(
+        f"trained on {takes}, {scale_in_words(header)}; scale images like this first. It makes {gives}."
+    )
     if header.network.get("dropout"):
         lines.append("dropout is off, so equal images give equal results")
     if report.kind == "onnx":

@@ -50,7 +50,12 @@ class Report:
 
     def to_dict(self) -> dict[str, Any]:
         """What FILE.report.json holds."""
-        facts = {"file": self.file.name, "kind": self.kind, "bytes": self.bytes, "model": self.header.fields()}
+        facts = {
+            "file": self.file.name,
+            "kind": self.kind,
+            "bytes": self.bytes,
+            "model": self.header.fields(),
+        }
         return facts | {"tolerance": self.tolerance, "rows": [row.to_dict() for row in self.rows]}
 
 
@@ -112,7 +117,9 @@ def kind_of(path: Path, to: str | None) -> Kind:
     """
     name = to or path.suffix.removeprefix(".")
     if name not in get_args(Kind):
-        raise UsageError(f"{path} has no suffix that tells what to write; use .onnx, .html, .pt2 or .pth, or --to onnx")
+        raise UsageError(
+            f"{path} has no suffix that tells what to write; use .onnx, .html, .pt2 or .pth, or --to onnx"
+        )
     return name
 
 
@@ -132,12 +139,19 @@ def opened(
     if direction not in (None, model.header.direction):
         raise UsageError(f"the translator translates {model.header.direction}, not {direction}")
     if isinstance(model, OnnxTranslator):
-        raise UsageError("the translator runs an ONNX file; export the run or the .safetensors model it was made of")
+        raise UsageError(
+            "the translator runs an ONNX file; export the run or the .safetensors model it was made of"
+        )
     return copy.deepcopy(model.generator).cpu(), model.header, ()
 
 
 def proven(
-    generator: Generator, header: Header, kind: Kind, form: OnnxForm, run: Path | None, tolerance: float | None
+    generator: Generator,
+    header: Header,
+    kind: Kind,
+    form: OnnxForm,
+    run: Path | None,
+    tolerance: float | None,
 ) -> tuple[Report, bytes]:
     """The content of the file, after it was compared with PyTorch."""
     if kind == "onnx":

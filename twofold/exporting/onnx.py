@@ -99,7 +99,9 @@ def check_fixed(generator: Generator, height: int, width: int) -> None:
         raise UsageError(f"--fixed {width}x{height} is too large: {str(error).partition(';')[0]}") from error
 
 
-def example(generator: Generator, header: Header, stored: bool, fixed: tuple[int, int] | None) -> torch.Tensor:
+def example(
+    generator: Generator, header: Header, stored: bool, fixed: tuple[int, int] | None
+) -> torch.Tensor:
     """An input to trace with."""
     height, width = fixed or (70, 66)
     if stored:
@@ -168,4 +170,3 @@ def retype(model: Any, value: Any, dtype: str) -> None:
     cast = onnx.helper.make_node("Cast", [ends[0]], [ends[1]], name=f"/{value.name}/Cast", to=to)
     model.graph.node.insert(0 if is_input else len(model.graph.node), cast)
     value.type.tensor_type.elem_type = kind
-

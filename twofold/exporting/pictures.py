@@ -56,13 +56,14 @@ def held_out_files(data: Path, domain: str) -> Iterator[tuple[Path, str]]:
     """(path, part) of every held-out file in data.json; none if it cannot be read."""
     try:
         content: dict[str, Any] = json.loads(data.read_text(encoding="utf-8"))[domain]
+        folder = content["val"] or content
+        names = [file["name"] for file in folder["files"] if not file.get("error")]
+        drawn = names if content["val"] else sorted({*names} & {*content["held_out"]})
+        paths = [Path(folder["folder"], name) for name in drawn]
     except (OSError, ValueError, KeyError, TypeError):
         return
-    folder = content.get("val") or content
-    names = [file["name"] for file in folder["files"] if not file.get("error")]
-    drawn = names if content.get("val") else sorted({*names} & {*content.get("held_out", ())})
-    for name in drawn:
-        if (path := Path(folder["folder"], name)).is_file():
+    for path in paths:
+        if path.is_file():
             yield path, folder.get("part", "whole")
 
 
@@ -81,11 +82,11 @@ def drawn(seed: int, header: Header) -> Pixels:
 
 
 def with_values(bands: Pixels, contract: Contract) -> Pixels:
-    """uint8 (H, W, C) spread over the range, or the classes, of a contract."""
+    """uint8 (H, W, C) spread over the range, or over the classes in equal shares, of a contract."""
     if contract.labels:
         values = np.array(contract.labels.values)
-        place = bands[..., 0].astype(int) * len(values) // 256
-        return values[place].astype(contract.dtype)
+        borders = np.quantile(bands[..., 0], np.arange(1, len(values)) / len(values))
+        return values[np.digitize(bands[..., 0], borders)].astype(contract.dtype)
     low, high = np.array(contract.low), np.array(contract.high)
     return (low + bands / 255 * (high - low)).astype(contract.dtype)
 

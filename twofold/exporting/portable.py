@@ -85,9 +85,13 @@ def check_storable(header: Header) -> None:
         UsageError: names the reason.
     """
     if header.lab:
-        raise UsageError("this model works in Lab, to which the graph does not convert; export it with --io float")
+        raise UsageError(
+            "this model works in Lab, to which the graph does not convert; export it with --io float"
+        )
     if header.target_contract.is_labels:
-        raise UsageError("this model makes label maps, which --io uint8 cannot give; export it with --io float")
+        raise UsageError(
+            "this model makes label maps, which --io uint8 cannot give; export it with --io float"
+        )
     for contract in (header.source_contract, header.target_contract):
         if contract.dtype not in STORABLE:
             raise UsageError(

@@ -8,11 +8,11 @@ import torch
 from torch import Tensor
 from torch.fx.experimental import _config as shapes
 
+from twofold.errors import TwofoldError
 from twofold.exporting.portable import Portable
 from twofold.networks.layers import Generator
 from twofold.translation.graph import cannot_trace
 from twofold.translation.header import Header
-from twofold.errors import TwofoldError
 
 
 def program_bytes(generator: Generator, header: Header) -> bytes:
@@ -25,8 +25,12 @@ def program_bytes(generator: Generator, header: Header) -> bytes:
     """
     network, file = Portable(generator, header, stored=False, padded=True).eval(), io.BytesIO()
     images = torch.zeros(2, int(generator.arguments["in_channels"]), 70, 66)
-    any_length = {axis: torch.export.Dim.DYNAMIC for axis in (0, 2, 3)}
-    with warnings.catch_warnings(), torch.no_grad(), shapes.patch(backed_size_oblivious=True):  # 1 is a size as others
+    any_length = dict.fromkeys((0, 2, 3), torch.export.Dim.DYNAMIC)
+    with (
+        warnings.catch_warnings(),
+        torch.no_grad(),
+        shapes.patch(backed_size_oblivious=True),
+    ):  # 1 is a size as others
         warnings.simplefilter("ignore")
         try:
             program = torch.export.export(network, (images,), dynamic_shapes=(any_length,))

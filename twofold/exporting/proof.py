@@ -20,6 +20,7 @@ from twofold.translation.translator import Translator
 ODD_SIZES = ((130, 201), (67, 41))
 """(height, width) in pixels that no network takes as they are."""
 
+
 @dataclass(frozen=True)
 class Row:
     """The comparison of one input.
@@ -80,15 +81,15 @@ class Proof:
         self.compared += len(batch)
         expected, torch_ms = timed(self.of_torch, batch)
         found, file_ms = timed(self.of_file, batch)
-        difference = np.abs(found - expected)
+        difference = np.nan_to_num(np.abs(found - expected), nan=math.inf, posinf=math.inf)
         error = float(np.mean(np.square(difference)))
-        psnr = 10 * math.log10(levels(self.target).max() ** 2 / error) if error else math.inf
+        psnr = 10 * math.log10(levels(self.target).max() ** 2 / error) if 0 < error < math.inf else math.inf
         size, count = batch[0].shape[:2], len(batch)
         return Row(
             name,
             (size[0], size[1]),
             count,
-            float(difference.max()) if np.isfinite(difference).all() else math.inf,
+            float(difference.max()),
             float(difference.mean()),
             psnr,
             torch_ms / count,

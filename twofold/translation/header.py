@@ -220,7 +220,9 @@ def read_header(path: Path) -> Header:
     if not path.is_file():
         raise UsageError(f"{path} does not exist; give a run folder, a .safetensors model or a checkpoint")
     if path.suffix == ".onnx":
-        raise UsageError(f"{path} holds a graph for ONNX Runtime; give the run or the .safetensors model it was made of")
+        raise UsageError(
+            f"{path} holds a graph for ONNX Runtime; give the run or the .safetensors model it was made of"
+        )
     if path.suffix in (".pth", ".pt", ".ckpt"):
         raise UsageError(
             f"{path} is a PyTorch checkpoint: `twofold.load` reads it; or run "

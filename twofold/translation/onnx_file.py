@@ -65,7 +65,9 @@ def read(path: Path) -> tuple[Header, Form, Any]:
         import onnx  # pyright: ignore[reportMissingImports]
         from google.protobuf.message import DecodeError
     except ImportError as error:
-        raise UsageError(f"reading {path} needs the package {error.name}: pip install 'twofold[export]'") from error
+        raise UsageError(
+            f"reading {path} needs the package {error.name}: pip install 'twofold[export]'"
+        ) from error
     check_exists(path)
     try:
         model = onnx.load_from_string(path.read_bytes())

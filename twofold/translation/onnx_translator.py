@@ -41,7 +41,9 @@ def load_onnx(
     if backend == "openvino":
         raise UsageError(f"{path} runs in ONNX Runtime; for OpenVINO give the run or the .safetensors model")
     if noise:
-        raise UsageError(f"{path} has no dropout noise; leave out --noise, or give the run or the .safetensors model")
+        raise UsageError(
+            f"{path} has no dropout noise; leave out --noise, or give the run or the .safetensors model"
+        )
     check_exists(path)
     session = open_session(path)
     header, form = from_metadata(session.get_modelmeta().custom_metadata_map, path)
@@ -85,7 +87,9 @@ class OnnxNetwork(Generator):
         if self.form.io == "float":
             return torch.from_numpy(self.run(images.contiguous().numpy()))
         stored = from_network(images, self.source).permute(0, 2, 3, 1)
-        return to_network(torch.from_numpy(self.run(stored.contiguous().numpy())).permute(0, 3, 1, 2), self.target)
+        return to_network(
+            torch.from_numpy(self.run(stored.contiguous().numpy())).permute(0, 3, 1, 2), self.target
+        )
 
     def run(self, images: Pixels) -> Pixels:
         """Run the graph on what it takes."""
@@ -121,5 +125,9 @@ class OnnxTranslator(Translator):
 
     def _translate(self, batch: Sequence[Pixels], at: At, source: Contract, target: Contract) -> list[Pixels]:
         if self.form.fixed:  # the graph takes one image
-            return [each for one in batch for each in super(OnnxTranslator, self)._translate([one], at, source, target)]
+            return [
+                each
+                for one in batch
+                for each in super(OnnxTranslator, self)._translate([one], at, source, target)
+            ]
         return super()._translate(batch, at, source, target)
