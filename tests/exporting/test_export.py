@@ -68,7 +68,7 @@ def test_the_other_forms(run, made, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "contracts", ["grey to RGB", "own ranges", "floats", "ids", "one-hot ids", "colours"]
+    "contracts", ["grey to RGB", "own ranges", "floats", "ids", "one-hot ids", "one-hot colours", "colours"]
 )
 def test_every_kind_of_domain_is_proven_on_built_in_pictures(made, tmp_path, contracts):
     translator = made("resnet", contracts, resize="shortest")
