@@ -52,12 +52,11 @@ class Portable(nn.Module):
 
     def place_of_class(self, images: Tensor) -> Tensor:
         """The row of `classes` for each pixel, (N, H, W)."""
-        assert self.source.labels is not None
-        values = torch.tensor(self.source.labels.values)
-        if values.shape[1] == 1:
-            return (images[..., 0].long() - int(values[0])).clamp(0, len(self.classes) - 1)  # pyright: ignore[reportArgumentType]
-        colours = values.to(torch.float32)  # the nearest by |c|² - 2 p·c, as in `values`
-        return (colours.square().sum(1) - images @ (2 * colours.T)).argmin(3)
+        assert self.source.labels is not None and self.classes is not None
+        if ids := self.source.labels.ids:
+            return (images[..., 0].long() - ids[0]).clamp(0, len(self.classes) - 1)
+        colours = torch.tensor(self.source.labels.values, dtype=torch.float32)
+        return (colours.square().sum(1) - images @ (2 * colours.T)).argmin(3)  # nearest by |c|² - 2 p·c
 
 
 def mirrored(images: Tensor, axis: int, multiple_of: int, minimum: int) -> Tensor:
