@@ -33,6 +33,10 @@ CONTRACTS = {
         ),
         RGB,
     ),
+    "one-hot colours": (
+        Contract(found="labels", labels=Labels(((0, 0, 0), (9, 200, 255), (255, 99, 0)), onehot=True)),
+        RGB,
+    ),
     "colours": (Contract(found="labels", labels=Labels(((0, 0, 0), (9, 200, 255), (255, 99, 0)))), GREY),
 }
 

@@ -96,7 +96,17 @@ def test_batch_norm_by_image_keeps_scale_and_bias(made):
 
 
 @pytest.mark.parametrize(
-    "name", ["grey to RGB", "4 bands of 12 bits", "own ranges", "floats", "ids", "one-hot ids", "colours"]
+    "name",
+    [
+        "grey to RGB",
+        "4 bands of 12 bits",
+        "own ranges",
+        "floats",
+        "ids",
+        "one-hot ids",
+        "one-hot colours",
+        "colours",
+    ],
 )
 @pytest.mark.parametrize("fixed", [None, (32, 40)])
 def test_stored_values_in_and_out(made, values, name, fixed):
@@ -124,6 +134,14 @@ def test_values_outside_the_range_and_unknown_ids_are_those_next_to_them(made):
     ids = np.random.default_rng(0).integers(0, 256, (1, 20, 20, 1)).astype(np.uint8)
     nearest = np.array([3, 7, 200], np.uint8)[np.digitize(ids, [5.5, 103.5])]
     assert np.array_equal(run(content, ids), run(content, nearest))
+
+
+def test_colours_between_the_classes_become_the_nearest(made):
+    translator = made("resnet", "one-hot colours")
+    colours = np.random.default_rng(0).integers(0, 256, (1, 40, 40, 3)).astype(np.uint8)
+    found = run(exported(translator, io="uint8"), colours)
+    wanted = from_network(expected(translator, colours), translator.target).permute(0, 2, 3, 1).numpy()
+    assert np.abs(found.astype(int) - wanted).max() <= 1
 
 
 @pytest.mark.parametrize("name", [None, "4 bands of 12 bits"])

@@ -187,7 +187,9 @@ def test_grey_ranges_and_a_unet_that_needs_padding(opened):
 
 
 IDS = Contract(
-    channels=1, found="labels", labels=Labels(((0,), (7,), (9,)), palette=tuple((9 * i, 255 - i, i) for i in range(10)))
+    channels=1,
+    found="labels",
+    labels=Labels(((0,), (7,), (9,)), palette=tuple((9 * i, 255 - i, i) for i in range(10))),
 )
 COLOURS = Contract(found="labels", labels=Labels(((0, 0, 0), (0, 0, 255), (255, 0, 0))))
 
@@ -240,17 +242,23 @@ def test_resizing_equals_pythons_in_every_pixel(show):
             assert np.array_equal(np.array(found, np.uint8).reshape(wanted.shape), wanted), image.shape
 
 
-@pytest.mark.parametrize("rule", ["shortest", "resize-and-crop", "scale-width", "scale-width-and-crop", "crop"])
+@pytest.mark.parametrize(
+    "rule", ["shortest", "resize-and-crop", "scale-width", "scale-width-and-crop", "crop"]
+)
 def test_working_sizes_equal_pythons(show, rule):
     page = show("about:blank")
     page.add_script_tag(path=WORKER)
     generator, new = model(geometry=Geometry(rule, 75, 64))
     old = Header(new.network, "ab", size=None if rule == "crop" else 75)
     rng = np.random.default_rng(0)
-    shapes = [(*shape, at) for shape in rng.integers(1, 900, (100, 2)).tolist() for at in ("trained", "native", 512)]
+    shapes = [
+        (*shape, at) for shape in rng.integers(1, 900, (100, 2)).tolist() for at in ("trained", "native", 512)
+    ]
     for header in (new, old):
         known = describe(generator, header, "x")
-        found = page.evaluate("([known, shapes]) => shapes.map((shape) => sizeAt(known, ...shape))", [known, shapes])
+        found = page.evaluate(
+            "([known, shapes]) => shapes.map((shape) => sizeAt(known, ...shape))", [known, shapes]
+        )
         assert [tuple(each) for each in found] == [
             working_size(header, generator.multiple_of, *shape) for shape in shapes
         ]
@@ -339,7 +347,9 @@ def test_a_picture_from_the_camera(opened, until):
     page.page.get_by_role("button", name="Take the picture").click()
     page.page.locator(".save[download='camera-ab.png']").wait_for()
     assert page.result().size[0] >= 320
-    assert page.page.evaluate("document.querySelector('video').srcObject.getTracks()[0].readyState") == "ended"
+    assert (
+        page.page.evaluate("document.querySelector('video').srcObject.getTracks()[0].readyState") == "ended"
+    )
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
@@ -349,7 +359,9 @@ def test_a_phone_shows_it_without_scrolling_sideways(opened, scheme):
     page.translated(png(pixels(150, 64)))
     assert page.page.evaluate(FITS)
     box = page.page.locator(".stage").bounding_box()
-    assert box["height"] <= 0.76 * PHONE["height"] and box["height"] / box["width"] == pytest.approx(150 / 64, abs=0.05)
+    assert box["height"] <= 0.76 * PHONE["height"] and box["height"] / box["width"] == pytest.approx(
+        150 / 64, abs=0.05
+    )
     for control in page.page.locator("button:visible, select:visible, .tools label").all():
         assert control.bounding_box()["height"] >= 38
 
@@ -418,7 +430,15 @@ def test_the_runtime_is_found_by_its_folder_the_one_around_it_and_its_archive(tm
     assert find_runtime(place.parent) == place
     archive = tmp_path / "onnxruntime-web.tgz"
     subprocess.run(
-        ["tar", "czf", archive, "--transform", "s,^,package/,", "dist/ort.wasm.min.js", "dist/ort-wasm-simd-threaded.mjs"]
+        [
+            "tar",
+            "czf",
+            archive,
+            "--transform",
+            "s,^,package/,",
+            "dist/ort.wasm.min.js",
+            "dist/ort-wasm-simd-threaded.mjs",
+        ]
         + ["dist/ort-wasm-simd-threaded.wasm"],
         cwd=place,
         check=True,
@@ -432,9 +452,11 @@ def test_with_consent_npm_fetches_it(tmp_path, monkeypatch):
     place = find_runtime()
     monkeypatch.setattr(web_runtime, "_installed", lambda: iter(()))
     npm = tmp_path / "npm"
-    npm.write_text(f'#!/bin/sh\ncd "{place}/.." && tar czf "$4/it.tgz" --transform s,^onnxruntime-web,package, -h '
-                   "onnxruntime-web/dist/ort.wasm.min.js onnxruntime-web/dist/ort-wasm-simd-threaded.mjs "
-                   "onnxruntime-web/dist/ort-wasm-simd-threaded.wasm\n")
+    npm.write_text(
+        f'#!/bin/sh\ncd "{place}/.." && tar czf "$4/it.tgz" --transform s,^onnxruntime-web,package, -h '
+        "onnxruntime-web/dist/ort.wasm.min.js onnxruntime-web/dist/ort-wasm-simd-threaded.mjs "
+        "onnxruntime-web/dist/ort-wasm-simd-threaded.wasm\n"
+    )
     npm.chmod(0o755)
     monkeypatch.setattr(web_runtime.shutil, "which", lambda _: str(npm))
     assert web_runtime.read_runtime(None, False, True) == web_runtime.read_runtime(place, False, False)

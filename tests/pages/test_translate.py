@@ -21,7 +21,13 @@ def picture(colour, size=(40, 30), kind="PNG") -> bytes:
 
 def run(direction="ab", snapshots=(100, 200), best=True):
     domain = {"dtype": "uint8", "channels": 3, "labels": False}
-    known = {"source": domain, "target": domain, "formats": ["png", "tif"], "best": best, "samples": [100, 200]}
+    known = {
+        "source": domain,
+        "target": domain,
+        "formats": ["png", "tif"],
+        "best": best,
+        "samples": [100, 200],
+    }
     return {"direction": direction, "newest": max(snapshots, default=None), "snapshots": [*snapshots]} | known
 
 
@@ -74,7 +80,9 @@ def opened(server, show, browser):
 
 def give(page, content=None, name="horse.png"):
     content = content or picture("blue")
-    page.locator("input[type=file]").first.set_input_files({"name": name, "mimeType": "image/png", "buffer": content})
+    page.locator("input[type=file]").first.set_input_files(
+        {"name": name, "mimeType": "image/png", "buffer": content}
+    )
     page.locator(".results:visible, .problem:visible").first.wait_for()
 
 

@@ -2,10 +2,12 @@
 
 import math
 import re
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
+from rich.prompt import Confirm
 
 from twofold.cli.options import Direction, Flag
 from twofold.cli.terminal import emit, grid, in_words, paragraph
@@ -47,7 +49,7 @@ def export(
         fixed: onnx: the one size that the graph takes, such as 512 or 768x512 (WIDTHxHEIGHT); for OpenCV and TensorRT.
         io: onnx: float is (N, C, H, W) from -1 to 1; uint8 is (N, H, W, C) of the values that files store (uint16 and
             so on for deeper images). float if not given.
-        fp16: onnx and html: half precision, except for the norms.
+        fp16: onnx: half precision, except for the norms. html: weights are stored in half precision.
         tolerance: The largest difference from PyTorch, in levels of the output: 1 of 255, and 8 with --fp16, if not
             given.
         ort: html: the folder of the npm package onnxruntime-web, if it is not installed.
@@ -165,17 +167,23 @@ def write_page(
 ) -> None:
     if any(each is not None for each in others):
         raise UsageError("--fixed, --io and --tolerance are for .onnx files; leave them out for a web page")
-    from twofold.errors import TwofoldError
     from twofold.exchange.load import open_generator
-    from twofold.exporting.page import write_page as write  # pyright: ignore[reportMissingImports]
+    from twofold.exporting.page import find_runtime
+    from twofold.exporting.page import write_page as write
     from twofold.runs import DIRECTIONS, Run
 
     ways = [direction] if direction else [way for way in DIRECTIONS if Run(model).snapshots(way)] or [None]
     opened = [open_generator(model, direction=way, best=best) for way in ways]
     generators = {each.header.direction: (each.generator, each.header) for each in opened}
+    consent = yes or (find_runtime(ort) is None and is_agreed())
     title = model.resolve().stem
-    try:
-        sizes = write(generators, out, ort=ort, webgpu=webgpu, consent=yes, title=title, fp16=fp16)
-    except ImportError as error:
-        raise TwofoldError(str(error)) from error
+    sizes = write(generators, out, title=title, ort=ort, webgpu=webgpu, consent=consent, fp16=fp16)
     emit(paragraph(f"{out}: {sizes}"))
+    if any(each.header.noise for each in opened):
+        emit(paragraph("dropout is off, so equal images give equal results", "- ", "  "))
+
+
+def is_agreed() -> bool:
+    """Ask on a terminal whether npm may download the runtime; elsewhere the answer is no."""
+    question = "onnxruntime-web is not installed. Download it with npm (MIT licence, 30 MB)?"
+    return sys.stdin.isatty() and Confirm.ask(question)

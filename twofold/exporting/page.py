@@ -82,7 +82,9 @@ def describe(generator: Generator, header: Header, name: str) -> dict[str, Any]:
     reasons = {
         "works in Lab colours": header.lab,
         "makes label maps": target.is_labels,
-        "takes the colours of label maps one-hot": source.labels and source.labels.onehot and not source.labels.ids,
+        "takes the colours of label maps one-hot": source.labels
+        and source.labels.onehot
+        and not source.labels.ids,
     }
     for what in (what for what, holds in reasons.items() if holds):
         raise UsageError(f"this model {what}, which a web page cannot do; use `twofold serve`")
@@ -124,7 +126,9 @@ def with_half_weights(content: bytes) -> bytes:
     for weight in model.graph.initializer:
         array, name = onnx.numpy_helper.to_array(weight), weight.name
         if array.dtype == "float32" and array.size >= LARGE:
-            weight.CopyFrom(onnx.numpy_helper.from_array(array.clip(-65504, 65504).astype("float16"), f"{name}.half"))
+            weight.CopyFrom(
+                onnx.numpy_helper.from_array(array.clip(-65504, 65504).astype("float16"), f"{name}.half")
+            )
             cast = onnx.helper.make_node("Cast", [f"{name}.half"], [name], to=onnx.TensorProto.FLOAT)
             model.graph.node.insert(0, cast)
     return model.SerializeToString(deterministic=True)

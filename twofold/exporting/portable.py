@@ -48,10 +48,15 @@ class Portable(nn.Module):
         """(N, H, W, C) of stored values to what the network takes."""
         if self.classes is None:
             return to_network(images.permute(0, 3, 1, 2), self.source)
-        assert self.source.labels is not None
-        lowest = (self.source.labels.ids or (0,))[0]
-        place = (images[..., 0].long() - lowest).clamp(0, len(self.classes) - 1)
-        return self.classes[place].permute(0, 3, 1, 2)
+        return self.classes[self.place_of_class(images)].permute(0, 3, 1, 2)
+
+    def place_of_class(self, images: Tensor) -> Tensor:
+        """The row of `classes` for each pixel, (N, H, W)."""
+        assert self.source.labels is not None and self.classes is not None
+        if ids := self.source.labels.ids:
+            return (images[..., 0].long() - ids[0]).clamp(0, len(self.classes) - 1)
+        colours = torch.tensor(self.source.labels.values, dtype=torch.float32)
+        return (colours.square().sum(1) - images @ (2 * colours.T)).argmin(3)  # nearest by |c|² - 2 p·c
 
 
 def mirrored(images: Tensor, axis: int, multiple_of: int, minimum: int) -> Tensor:
@@ -70,12 +75,15 @@ def first(images: Tensor, axis: int, size: int) -> Tensor:
 
 
 def class_table(source: Contract) -> Tensor | None:
-    """What the network takes for each id from the first class to the last, (ids, channels); None if there are no ids."""
-    ids = source.labels.ids if source.labels else None
-    if ids is None:
+    """What the network takes for a class, (rows, channels): a row for each id from the first class to the last, or for
+    each colour of one-hot labels; None for other images, and for colours that the network takes as they are."""
+    labels = source.labels
+    if labels is None or not (labels.ids or labels.onehot):
         return None
-    every = torch.arange(ids[0], ids[-1] + 1)[None, None]  # (C, H, W)
-    return to_network(every, replace(source, dtype="int32"))[:, 0].T.contiguous()
+    every = (
+        torch.arange(labels.ids[0], labels.ids[-1] + 1)[None] if labels.ids else torch.tensor(labels.values).T
+    )
+    return to_network(every[:, None], replace(source, dtype="int32"))[:, 0].T.contiguous()  # of (C, 1, rows)
 
 
 def check_storable(header: Header) -> None:

@@ -141,10 +141,10 @@ def levels(target: Contract) -> Pixels:
 def default_tolerance(target: Contract, fp16: bool) -> float:
     """The largest difference allowed, in levels.
 
-    float32: one level, or a 4,095th of the range of deeper images. fp16: 8 of 255 levels, or the same share of others.
+    float32: one level, or a 1,000th of the range of deeper images. fp16: 8 of 255 levels, or the same share of others.
     """
     every = float(levels(target).max())
-    return every * 8 / 255 if fp16 else max(1.0, every / 4095)
+    return every * 8 / 255 if fp16 else max(1.0, every / 1000)
 
 
 def check(rows: Sequence[Row], tolerance: float, fp16: bool) -> None:

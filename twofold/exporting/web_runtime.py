@@ -100,7 +100,9 @@ def _fetch(folder: Path) -> Path:
     fetched = next(folder.glob("*.tgz"), None)
     if done.returncode or fetched is None:
         reason = (done.stderr.strip() or done.stdout.strip() or "no reason given").splitlines()[0]
-        raise TwofoldError(f"npm could not fetch {PACKAGE}: {reason}; try again, or name its folder with --ort")
+        raise TwofoldError(
+            f"npm could not fetch {PACKAGE}: {reason}; try again, or name its folder with --ort"
+        )
     return fetched
 
 
@@ -113,9 +115,7 @@ def _read(place: Path, webgpu: bool) -> Runtime:
         if version is None or glue is None:
             raise KeyError(name)
         stem = glue[1].decode()
-        return Runtime(
-            version[1].decode(), script, _file(place, f"{stem}.mjs"), _file(place, f"{stem}.wasm")
-        )
+        return Runtime(version[1].decode(), script, _file(place, f"{stem}.mjs"), _file(place, f"{stem}.wasm"))
     except (KeyError, OSError, tarfile.TarError) as error:
         raise TwofoldError(
             f"{place} has no file dist/{name} as twofold knows it: install {PACKAGE} 1.20 or newer"
