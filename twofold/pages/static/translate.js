@@ -130,6 +130,7 @@ async function translate() {
     complain(error.message);
     stage.classList.add("waiting");
     $(".results").hidden = true;
+    $(".outcome").hidden = before.hidden;
   } finally {
     clearInterval(clock);
     if (job === own) endJob();
