@@ -10,7 +10,7 @@ from cyclopts import Parameter
 from rich.prompt import Confirm
 
 from twofold.cli.options import Direction, Flag
-from twofold.cli.terminal import emit, grid, in_words, paragraph
+from twofold.cli.terminal import emit, grid, in_words, paragraph, tracked
 from twofold.errors import UsageError
 
 if TYPE_CHECKING:
@@ -78,6 +78,7 @@ def export(
         io=io or "float",
         fp16=fp16,
         tolerance=tolerance,
+        track=tracked,
     )
     network = report.header.network
     emit(
