@@ -121,11 +121,12 @@ def kind_of(path: Path, to: str | None) -> Kind:
         UsageError: neither `to` nor the suffix says it.
     """
     name = to or path.suffix.removeprefix(".")
-    if name not in get_args(Kind):
-        raise UsageError(
-            f"{path} has no suffix that tells what to write; use .onnx, .html, .pt2 or .pth, or --to onnx"
-        )
-    return name
+    for kind in get_args(Kind):
+        if kind == name:
+            return kind
+    raise UsageError(
+        f"{path} has no suffix that tells what to write; use .onnx, .html, .pt2 or .pth, or --to onnx"
+    )
 
 
 class OnnxForm(NamedTuple):
