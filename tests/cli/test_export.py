@@ -59,6 +59,23 @@ def test_wrong_options(refuses, run, words, message):
     assert message in refuses("export", run, *words)
 
 
+def test_a_web_page_needs_its_runtime_or_consent(call, run, monkeypatch):
+    from twofold.exporting import page
+
+    written = []
+    monkeypatch.setattr(page, "find_runtime", lambda ort: None)
+    monkeypatch.setattr(
+        page, "write_page", lambda generators, out, **named: written.append((list(generators), named))
+    )
+    for words, ways, consent in (
+        ([], ["ab", "ba"], False),
+        (["--direction", "ba", "--yes", "--fp16"], ["ba"], True),
+    ):
+        assert call("export", run, "-o", "x.html", *words).code == 0
+        generators, named = written.pop()
+        assert (generators, named["consent"], named["fp16"]) == (ways, consent, consent)
+
+
 def test_a_run_without_snapshots(refuses, run):
     Path("empty").mkdir()
     Path("empty/config.yaml").write_text("{}")

@@ -132,10 +132,10 @@ def test_the_gradio_example_calls_what_exists(place, monkeypatch):
     ast.parse(code)
 
     class Gradio:
-        def Image(self, **named):  # noqa: N802
+        def Image(self, **named):
             return named
 
-        def Interface(self, translate, *ends, title):  # noqa: N802
+        def Interface(self, translate, *ends, title):
             translate(Image.open("horse.jpg")).save("zebra.png")
             return self
 

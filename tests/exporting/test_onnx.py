@@ -120,6 +120,9 @@ def test_stored_values_in_and_out(made, values, name, fixed):
     )
     assert (found.dtype, found.shape) == (np.dtype(target.dtype), wanted.shape)
     assert wanted.std() > 0
+    dynamic = {"Shape", "Range", "ConstantOfShape", "Loop", "If", "Size", "NonZero"}
+    assert not dynamic & operators(content).keys() or fixed is None
+    assert not {"Loop", "If"} & operators(content).keys()
     assert np.abs(found.astype(float) - wanted).max() <= (1 if found.dtype.kind in "iu" else 1e-3)
 
 

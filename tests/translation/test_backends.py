@@ -21,10 +21,12 @@ def noise(height, width, seed=0):
 
 def skip_without(backend):
     """Skip if a package is missing; before OpenVINO is imported, its telemetry is hidden."""
-    pytest.importorskip("onnx", reason="needs the extra onnx or openvino")
+    pytest.importorskip("onnx", reason="needs the extra export or openvino")
     if backend == "openvino":
         sys.modules.setdefault("openvino_telemetry", None)
-    pytest.importorskip(backend, reason=f"needs the extra {'onnx' if backend == 'onnxruntime' else backend}")
+    pytest.importorskip(
+        backend, reason=f"needs the extra {'export' if backend == 'onnxruntime' else backend}"
+    )
 
 
 def largest_difference(one, two):
@@ -78,7 +80,7 @@ def test_openvino_sends_no_telemetry():
     assert done.returncode == 0, done.stderr
 
 
-@pytest.mark.parametrize(("backend", "extra"), [("openvino", "openvino"), ("onnxruntime", "onnx")])
+@pytest.mark.parametrize(("backend", "extra"), [("openvino", "openvino"), ("onnxruntime", "export")])
 def test_a_missing_package_is_named_with_its_extra(translator, monkeypatch, capsys, tmp_path, backend, extra):
     monkeypatch.setitem(sys.modules, backend, None)
     made = translator()

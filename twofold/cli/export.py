@@ -10,7 +10,7 @@ from cyclopts import Parameter
 from rich.prompt import Confirm
 
 from twofold.cli.options import Direction, Flag
-from twofold.cli.terminal import emit, grid, in_words, paragraph
+from twofold.cli.terminal import emit, grid, in_words, paragraph, tracked
 from twofold.errors import UsageError
 
 if TYPE_CHECKING:
@@ -78,13 +78,10 @@ def export(
         io=io or "float",
         fp16=fp16,
         tolerance=tolerance,
+        track=tracked,
     )
-    network = report.header.network
-    emit(
-        paragraph(
-            f"{out}: {in_words({'network': network['network'], **network})}, {report.bytes / 1e6:,.1f} MB"
-        )
-    )
+    network = in_words({"network": report.header.network["network"], **report.header.network})
+    emit(paragraph(f"{out}: {network}, {report.bytes / 1e6:,.1f} MB"))
     if report.rows:
         emit_proof(report, fp16)
     for line in (*report.notes, *how_to_use(report, size, io or "float")):
@@ -144,9 +141,13 @@ def how_to_use(report: "Report", fixed: tuple[int, int] | None, io: str) -> list
         forms = [f"float32 ({count}, {each}, {height}, {width}) from -1 to 1" for each in channels]
     takes, gives = (contract_in_words(each) for each in contracts)
     lines = [f"takes {forms[0]} as `images`, gives {forms[1]} as `translated`"]
-    lines.append(
-        f"trained on {takes}, {scale_in_words(header)}; scale images like this first. It makes {gives}."
-    )
+    scale = scale_in_words(header)
+    first = "give images as they are" if "own scale" in scale else "scale images like this first"
+    lines.append(f"trained on {takes}, {scale}; {first}. It makes {gives}.")
+    if header.lab:
+        lines.append(
+            "it works on 8-bit Lab values, of which the file has the lightness at one end, the colour at the other"
+        )
     if header.network.get("dropout"):
         lines.append("dropout is off, so equal images give equal results")
     if report.kind == "onnx":

@@ -14,9 +14,10 @@ from twofold.exporting.onnx import export_bytes, packages
 from twofold.exporting.pictures import pictures
 from twofold.exporting.program import open_program, program_bytes
 from twofold.exporting.proof import Proof, Row, check, default_tolerance
-from twofold.files import replacing, write_atomically
+from twofold.files import explained_full_disk, replacing, write_atomically
 from twofold.formats.contract import Pixels
 from twofold.networks.layers import Generator
+from twofold.runs import Track, untracked
 from twofold.translation.header import Header
 from twofold.translation.onnx_file import IoName
 from twofold.translation.onnx_translator import OnnxTranslator, open_session
@@ -70,6 +71,7 @@ def export(
     io: IoName = "float",
     fp16: bool = False,
     tolerance: float | None = None,
+    track: Track = untracked,
 ) -> Report:
     """Export a model, and prove that the file gives PyTorch's pixels; FILE.report.json holds the comparison.
 
@@ -86,6 +88,7 @@ def export(
         io: "onnx": "float" for (N, C, H, W) in [-1, 1]; "uint8" for (N, H, W, C) of stored values.
         fp16: "onnx": half precision inside, except for norms.
         tolerance: the largest difference allowed, in levels of the target. None: see `proof.default_tolerance`.
+        track: passes on the comparisons, to show progress.
 
     Raises:
         UsageError: an argument is wrong, the model is missing, or a package is.
@@ -94,6 +97,8 @@ def export(
     """
     path = Path(path)
     kind = kind_of(path, to)
+    if path.is_dir():
+        raise UsageError(f"{path} is a folder; name the file to write, such as {path / 'model.onnx'}")
     form = OnnxForm(io, fp16, (fixed, fixed) if isinstance(fixed, int) else fixed)
     if kind != "onnx" and form != OnnxForm():
         raise UsageError(f"--fixed, --io and --fp16 are for .onnx files, not for {path.name}; leave them out")
@@ -104,7 +109,7 @@ def export(
         save_original(generator, path)
         return Report(path, kind, path.stat().st_size, header, notes=tuple(notes))
     run = Path(model) if not isinstance(model, Translator) and Path(model, "data.json").is_file() else None
-    report, content = proven(generator, header, kind, form, run, tolerance)
+    report, content = proven(generator, header, kind, form, run, tolerance, track)
     write(report := replace(report, file=path, notes=tuple(notes)), content)
     return report
 
@@ -116,11 +121,12 @@ def kind_of(path: Path, to: str | None) -> Kind:
         UsageError: neither `to` nor the suffix says it.
     """
     name = to or path.suffix.removeprefix(".")
-    if name not in get_args(Kind):
-        raise UsageError(
-            f"{path} has no suffix that tells what to write; use .onnx, .html, .pt2 or .pth, or --to onnx"
-        )
-    return name
+    for kind in get_args(Kind):
+        if kind == name:
+            return kind
+    raise UsageError(
+        f"{path} has no suffix that tells what to write; use .onnx, .html, .pt2 or .pth, or --to onnx"
+    )
 
 
 class OnnxForm(NamedTuple):
@@ -152,6 +158,7 @@ def proven(
     form: OnnxForm,
     run: Path | None,
     tolerance: float | None,
+    track: Track,
 ) -> tuple[Report, bytes]:
     """The content of the file, after it was compared with PyTorch."""
     if kind == "onnx":
@@ -164,7 +171,7 @@ def proven(
         runs = program_runner(content)
     translator = Translator.of(generator, header, device="cpu", noise=False)
     proof = Proof(translator, runs, stored=form.io == "uint8")
-    rows = tuple(proof.rows(pictures(header, run), form.fixed))
+    rows = tuple(track(proof.rows(pictures(header, run), form.fixed), None, "comparing with PyTorch"))
     allowed = default_tolerance(proof.target, form.fp16) if tolerance is None else tolerance
     check(rows, allowed, form.fp16)
     return Report(Path(), kind, len(content), header, allowed, rows), content
@@ -180,6 +187,7 @@ def program_runner(content: bytes) -> Callable[[Pixels], Pixels]:
 def write(report: Report, content: bytes) -> None:
     """Write the file and its report, both or neither."""
     text = json.dumps(report.to_dict(), indent=1)
-    with replacing(report.file.with_name(f"{report.file.name}.report.json")) as aside:
+    beside = report.file.with_name(f"{report.file.name}.report.json")
+    with explained_full_disk(report.file.parent), replacing(beside) as aside:
         aside.write_text(text, encoding="utf-8")
         write_atomically(report.file, content, durable=True)

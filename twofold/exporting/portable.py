@@ -1,6 +1,7 @@
 """A generator with all that another program would have to add: padding, cropping, and the values that files store."""
 
 from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -61,9 +62,8 @@ class Portable(nn.Module):
 
 def mirrored(images: Tensor, axis: int, multiple_of: int, minimum: int) -> Tensor:
     """Continue images as often as needed by their mirror image, as numpy's "symmetric" padding does."""
-    size = images.shape[axis]
-    wanted = (size + multiple_of - 1) // multiple_of * multiple_of
-    # In a trace to ONNX sizes are tensors, in torch.export symbols.
+    size: Any = images.shape[axis]  # a number, in a trace to ONNX a tensor, in torch.export a symbol
+    wanted: Any = (size + multiple_of - 1) // multiple_of * multiple_of
     wanted = wanted.clamp(min=minimum) if isinstance(wanted, Tensor) else torch.sym_max(wanted, minimum)
     place = torch.arange(wanted, device=images.device) % (2 * size)
     return images.index_select(axis, torch.minimum(place, 2 * size - 1 - place))

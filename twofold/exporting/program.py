@@ -26,11 +26,8 @@ def program_bytes(generator: Generator, header: Header) -> bytes:
     network, file = Portable(generator, header, stored=False, padded=True).eval(), io.BytesIO()
     images = torch.zeros(2, int(generator.arguments["in_channels"]), 70, 66)
     any_length = dict.fromkeys((0, 2, 3), torch.export.Dim.DYNAMIC)
-    with (
-        warnings.catch_warnings(),
-        torch.no_grad(),
-        shapes.patch(backed_size_oblivious=True),
-    ):  # 1 is a size as others
+    one_is_a_size_as_others = shapes.patch(backed_size_oblivious=True)  # pyright: ignore[reportAttributeAccessIssue]
+    with warnings.catch_warnings(), torch.no_grad(), one_is_a_size_as_others:
         warnings.simplefilter("ignore")
         try:
             program = torch.export.export(network, (images,), dynamic_shapes=(any_length,))

@@ -77,7 +77,8 @@ class Proof:
 
     def compare(self, name: str, batch: Sequence[Pixels]) -> Row:
         if not self.compared:  # the first time is longer
-            self.of_torch(batch), self.of_file(batch)
+            self.of_torch(batch)
+            self.of_file(batch)
         self.compared += len(batch)
         expected, torch_ms = timed(self.of_torch, batch)
         found, file_ms = timed(self.of_file, batch)

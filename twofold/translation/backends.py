@@ -38,7 +38,7 @@ def make_forward(backend: Backend, generator: Generator, precision: str, noise: 
     try:
         return openvino(generator, precision) if backend == "openvino" else onnx_runtime(generator)
     except ImportError as error:
-        extra = "openvino" if backend == "openvino" else "onnx"
+        extra = "openvino" if backend == "openvino" else "export"
         raise UsageError(
             f"--backend {backend} needs the package {error.name}: pip install 'twofold[{extra}]'"
         ) from error

@@ -41,7 +41,7 @@ def trace(network: nn.Module, example: Tensor, axes: dict[int, str] | None) -> b
                 opset_version=OPSET,
                 input_names=[INPUT],
                 output_names=[OUTPUT],
-                dynamic_axes=axes and {INPUT: axes, OUTPUT: axes},
+                dynamic_axes={INPUT: axes, OUTPUT: axes} if axes else None,
             )
         except (RuntimeError, TypeError, ValueError) as error:
             raise TwofoldError(cannot_trace(str(error))) from error
@@ -58,7 +58,7 @@ def is_decision(warning: warnings.WarningMessage) -> bool:
 
     Torch's own layers only check sizes that way.
     """
-    is_tracer = issubclass(warning.category, torch.jit.TracerWarning)
+    is_tracer = issubclass(warning.category, torch.jit.TracerWarning)  # pyright: ignore[reportPrivateImportUsage]
     return is_tracer and "to a Python" in str(warning.message) and not warning.filename.startswith(TORCH)
 
 

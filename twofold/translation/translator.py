@@ -47,6 +47,8 @@ class Translator:
     >>> zebra = translator("horse.jpg")  # a PIL image in the size of horse.jpg
 
     Attributes:
+        generator: the network on `device`, in eval mode: float32 (N, C, H, W) in [-1, 1] at the network's scale, to the
+            same; H and W as `generator.multiple_of` and `generator.minimum` say.
         source, target: what the pixels of the inputs and of the translations are: dtype, channels, range.
     """
 

@@ -14,7 +14,7 @@ onmessage = async ({ data }) => {
     if (data.runtime) runtime = start(data.runtime);
     else postMessage({ result: await translate(data) });
   } catch (error) {
-    postMessage({ error: explain(error) });
+    postMessage({ error: explain(error), broken: !error.expected });
   }
 };
 
@@ -36,7 +36,7 @@ async function translate({ picture, model, weights, at }) {
 }
 
 function explain(error) {
-  if (error.said) return error.message;
+  if (error.expected) return error.message;
   if (/memory|alloc|RangeError/i.test(`${error.name} ${error.message ?? error}`)) {
     return "This device's memory does not suffice: choose a smaller scale, or close other pages.";
   }
@@ -44,7 +44,7 @@ function explain(error) {
 }
 
 function refuse(message) {
-  throw Object.assign(new Error(message), { said: true });
+  throw Object.assign(new Error(message), { expected: true });
 }
 
 /* ---- ONNX Runtime and the models, which the page holds as base64 of gzip */
