@@ -81,6 +81,42 @@ def write(
         ImageError: the disk or the encoder failed.
     """
     path = Path(path)
+    _check_format(pixels, path)
+    try:
+        with replacing(path) as aside, aside.open("wb") as file:
+            encode(pixels, file, path, metadata, alpha=alpha, palette=palette, quality=quality)
+    except (OSError, ValueError, RuntimeError) as error:
+        raise ImageError(f"cannot write {path}: {getattr(error, 'strerror', None) or error}") from error
+
+
+def encode(
+    pixels: Pixels,
+    file: BinaryIO,
+    path: Path,
+    metadata: Metadata = Metadata(),  # noqa: B008 - immutable
+    *,
+    alpha: Pixels | None = None,
+    palette: Sequence[tuple[int, int, int]] = (),
+    quality: int | None = None,
+) -> None:
+    """Write (H, W, C) to an open file in the format that the suffix of `path` names; other arguments as of `write`.
+
+    Raises:
+        UsageError: as of `write`.
+        OSError, ValueError, RuntimeError: the disk or the encoder failed.
+    """
+    _check_format(pixels, path)
+    suffix = path.suffix.lower()
+    palette = palette if pixels.dtype == np.uint8 and pixels.shape[2] == 1 else ()
+    pixels = np.ascontiguousarray(pixels, pixels.dtype.newbyteorder("="))
+    pixels, has_alpha = _with_alpha(pixels, alpha, suffix)
+    icc = metadata.icc if _fits(metadata.icc, suffix, pixels.shape[2] - has_alpha) else b""
+    metadata = metadata._replace(exif=checked_exif(metadata.exif), icc=icc)
+    _encode(pixels, file, suffix, metadata, has_alpha, palette, quality)
+
+
+def _check_format(pixels: Pixels, path: Path) -> None:
+    """Raise UsageError where the format that the path names cannot hold the pixels."""
     suffix, dtype, channels = path.suffix.lower(), pixels.dtype.name, pixels.shape[2]
     if suffix not in HELD:
         raise UsageError(f"cannot write {path}: end its name with {', '.join(sorted(HELD))}")
@@ -91,16 +127,6 @@ def write(
             f"cannot write {path}: {suffix} does not hold {dtype} with {channels} "
             f"channel{'s' * (channels > 1)}; use {best_suffix(dtype, channels)} or .npy"
         )
-    palette = palette if dtype == "uint8" and channels == 1 else ()
-    pixels = np.ascontiguousarray(pixels, pixels.dtype.newbyteorder("="))
-    pixels, has_alpha = _with_alpha(pixels, alpha, suffix)
-    icc = metadata.icc if _fits(metadata.icc, suffix, pixels.shape[2] - has_alpha) else b""
-    metadata = metadata._replace(exif=checked_exif(metadata.exif), icc=icc)
-    try:
-        with replacing(path) as aside, aside.open("wb") as file:
-            _encode(pixels, file, suffix, metadata, has_alpha, palette, quality)
-    except (OSError, ValueError, RuntimeError) as error:
-        raise ImageError(f"cannot write {path}: {getattr(error, 'strerror', None) or error}") from error
 
 
 def _fits(icc: bytes, suffix: str, channels: int) -> bool:
