@@ -98,8 +98,13 @@ def encode(
     alpha: Pixels | None = None,
     palette: Sequence[tuple[int, int, int]] = (),
     quality: int | None = None,
+    png_level: int = 6,
 ) -> None:
-    """Write (H, W, C) to an open file in the format that the suffix of `path` names; other arguments as of `write`.
+    """Write (H, W, C) to an open file in the format that the suffix of `path` names.
+
+    Args:
+        metadata, alpha, palette, quality: as of `write`.
+        png_level: 1 to 9: how much time the compression of PNG may take. 1 takes a fifth of 6 for an eighth more bytes.
 
     Raises:
         UsageError: as of `write`.
@@ -112,7 +117,7 @@ def encode(
     pixels, has_alpha = _with_alpha(pixels, alpha, suffix)
     icc = metadata.icc if _fits(metadata.icc, suffix, pixels.shape[2] - has_alpha) else b""
     metadata = metadata._replace(exif=checked_exif(metadata.exif), icc=icc)
-    _encode(pixels, file, suffix, metadata, has_alpha, palette, quality)
+    _encode(pixels, file, suffix, metadata, has_alpha, palette, quality, png_level)
 
 
 def _check_format(pixels: Pixels, path: Path) -> None:
@@ -158,6 +163,7 @@ def _encode(
     has_alpha: bool,
     palette: Sequence[tuple[int, int, int]],
     quality: int | None,
+    png_level: int,
 ) -> None:
     match suffix:
         case ".npy":
@@ -175,9 +181,9 @@ def _encode(
                 imagecodecs.jpeg2k_encode(_flat(pixels), level=0, reversible=True, codecformat=suffix[1:])
             )
         case ".png" if pixels.dtype == np.uint16 and pixels.shape[2] > 1:
-            file.write(_with_chunks(bytes(imagecodecs.png_encode(pixels)), metadata))
+            file.write(_with_chunks(bytes(imagecodecs.png_encode(pixels, png_level)), metadata))
         case _:
-            _write_picture(pixels, file, suffix, metadata, palette, quality)
+            _write_picture(pixels, file, suffix, metadata, palette, quality, png_level)
 
 
 def _flat(pixels: Pixels) -> Pixels:
@@ -199,8 +205,11 @@ def _write_picture(
     metadata: Metadata,
     palette: Sequence[tuple[int, int, int]],
     quality: int | None,
+    png_level: int,
 ) -> None:
     options = dict(_PILLOW[suffix])
+    if suffix == ".png":
+        options["compress_level"] = png_level
     if quality is not None and "quality" in options:
         options["quality"] = quality
     picture = Image.fromarray(_flat(pixels))

@@ -264,5 +264,6 @@ def encode(image: Pixels, decoded: Decoded, translator: Translator, format: str)
         decoded.metadata,
         alpha=decoded.alpha,
         palette=labels.palette if labels else (),
+        png_level=1,
     )
     return file.getvalue()
