@@ -329,6 +329,11 @@ def application(service: Service, access: Access) -> Starlette:
         found = sample(model.run, file) if model and model.run else None
         return found or error_answer(404, "there is no such sample")
 
+    async def failed(request: Request, error: Exception) -> Response:
+        line = f"a mistake in twofold: {type(error).__name__}: {error}"
+        service.notify(f"{request.url.path}: {line}")
+        return error_answer(500, line)
+
     handlers = {
         **{"/": page, "/models": models, "/healthz": healthz, "/readyz": readyz, "/metrics": metrics},
         **{"/openapi.json": openapi, "/translate": service.translate, "/samples/{model}/{file}": samples},
@@ -339,7 +344,7 @@ def application(service: Service, access: Access) -> Starlette:
             Middleware(Measured, service=service),
             Middleware(Guard, access=access, refuse=lambda _, status, line: error_answer(status, line)),
         ],
-        exception_handlers=EXCEPTIONS,
+        exception_handlers=EXCEPTIONS | {Exception: failed},
         lifespan=service.running,
     )
 
@@ -360,9 +365,8 @@ def _http(request: Request, error: HTTPException) -> Response:
     return answer
 
 
-EXCEPTIONS: Any = {
+EXCEPTIONS: dict[Any, Any] = {
     uploads.RefusedError: _refused,
     UnknownError: lambda _, error: error_answer(404, str(error)),
     HTTPException: _http,
-    Exception: lambda _, error: error_answer(500, f"a mistake in twofold: {type(error).__name__}: {error}"),
 }
