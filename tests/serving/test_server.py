@@ -1,6 +1,5 @@
 """The translation server asked in this process: results, limits, errors, models, following."""
 
-import asyncio
 import io
 import struct
 import threading
@@ -8,111 +7,30 @@ import time
 import zlib
 from pathlib import Path
 
-import httpx
 import numpy as np
 import pytest
 import tifffile
-import torch
 from PIL import Image
 from prometheus_client.parser import text_string_to_metric_families
 
 from twofold.errors import UsageError
 from twofold.exchange.load import load
 from twofold.formats.contract import Contract, Labels
-from twofold.formats.scale import Geometry
-from twofold.networks.layers import initialise
-from twofold.networks.registry import describe
-from twofold.networks.resnet import ResnetGenerator
-from twofold.runs import Run
 from twofold.serving import models, server, uploads
-from twofold.serving.listening import Access
-from twofold.translation.header import Header
-from twofold.translation.model_file import save
 
-LOCAL = Access(frozenset({"127.0.0.1"}))
-RGB = Contract()
-GREY_12 = Contract("uint16", 1, (0.0,), (4095.0,), "bits")
-
-
-def write_model(path, direction="ab", source=RGB, target=RGB, seed=0, images=0, size=32):
-    torch.manual_seed(seed)
-    network = ResnetGenerator(source.channels, target.channels, width=4, blocks=1)
-    initialise(network)
-    scale = Geometry("resize-and-crop", size, size) if size else Geometry("none", 32, 32)
-    header = Header.of(describe(network), direction, source, target, scale, {"images": images})
-    path.parent.mkdir(parents=True, exist_ok=True)
-    save(network, header, path)
-    return path
-
-
-def write_run(path, *counts, directions=("ab", "ba")):
-    run = Run(path)
-    path.mkdir(exist_ok=True)
-    run.config.write_text("format: 1\nmethod: cyclegan\n")
-    for count in counts:
-        for number, way in enumerate(directions):
-            write_model(run.snapshot(count, way), way, seed=count + number, images=count)
-    return run
-
-
-def picture(height=40, width=48, channels=3, dtype=np.uint8, top=255):
-    rng = np.random.default_rng(height)
-    coarse = rng.integers(0, top, (height // 8, width // 8, channels)).astype(dtype)
-    return coarse.repeat(8, 0).repeat(8, 1)
-
-
-def encoded(pixels, format="PNG", **options):
-    file = io.BytesIO()
-    Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels).save(file, format, **options)
-    return file.getvalue()
-
-
-def pixels_of(answer):
-    assert answer.status_code == 200, answer.text
-    return np.array(Image.open(io.BytesIO(answer.content)))
-
-
-def error(answer, status):
-    assert answer.status_code == status, answer.text
-    assert answer.headers["content-type"] == "application/json"
-    (line,) = answer.json().values()
-    assert "\n" not in line
-    return line
-
-
-class Client:
-    """Sends requests to an application in this process, also from several threads at a time."""
-
-    def __init__(self, loop, service, access):
-        self.loop, self.service = loop, service
-        transport = httpx.ASGITransport(server.application(service, access), raise_app_exceptions=False)
-        self.http = httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1")
-        self.life = service.running(None)
-        self.wait(self.life.__aenter__())
-
-    def wait(self, coroutine):
-        return asyncio.run_coroutine_threadsafe(coroutine, self.loop).result(60)
-
-    def get(self, path, **options):
-        return self.wait(self.http.get(path, **options))
-
-    def post(self, path, **options):
-        return self.wait(self.http.post(path, **options))
-
-    def close(self):
-        self.wait(self.http.aclose())
-        self.wait(self.life.__aexit__(None, None, None))
-
-
-@pytest.fixture(scope="module")
-def loop():
-    made = asyncio.new_event_loop()
-    thread = threading.Thread(target=made.run_forever)
-    thread.start()
-    yield made
-    made.call_soon_threadsafe(made.stop)
-    thread.join()
-    made.close()
+from .service import (
+    DEFAULTS,
+    GREY_12,
+    LOCAL,
+    Client,
+    encoded,
+    error,
+    make_service,
+    picture,
+    pixels_of,
+    write_model,
+    write_run,
+)
 
 
 @pytest.fixture
@@ -120,15 +38,8 @@ def ask(loop):
     """`ask(path, …)` serves these models in this process and gives a client; `client.service` is the server's state."""
     clients = []
 
-    def start(*paths, limits=uploads.Limits(), access=LOCAL, follow=False, load=load, said=None):
-        loader = models.Loader(load)
-        service = server.Service(
-            models.open_models(paths, follow=follow, loader=loader),
-            loader,
-            limits,
-            follow=follow,
-            notify=[].append if said is None else said.append,
-        )
+    def start(*paths, limits=DEFAULTS, access=LOCAL, follow=False, load=load, said=None):
+        service = make_service(*paths, limits=limits, follow=follow, load=load, said=said)
         client = Client(loop, service, access)
         clients.append(client)
         return client
@@ -206,7 +117,14 @@ def test_deep_models_take_and_give_their_own_type(ask, tmp_path):
 
 
 def test_label_maps_refuse_unknown_ids_and_lossy_formats(ask, tmp_path):
-    maps = Contract("uint8", 1, (0.0,), (255.0,), "labels", Labels(((1,), (2,)), palette=((0, 0, 0), (255, 0, 0), (0, 0, 255))))
+    maps = Contract(
+        "uint8",
+        1,
+        (0.0,),
+        (255.0,),
+        "labels",
+        Labels(((1,), (2,)), palette=((0, 0, 0), (255, 0, 0), (0, 0, 255))),
+    )
     path = write_model(tmp_path / "maps.safetensors", source=maps, target=maps)
     client = ask(path)
     answer = client.post("/translate", content=encoded(np.full((16, 16, 1), 2, np.uint8)))
@@ -214,7 +132,9 @@ def test_label_maps_refuse_unknown_ids_and_lossy_formats(ask, tmp_path):
     assert Image.open(io.BytesIO(answer.content)).mode == "P"
     line = error(client.post("/translate", content=encoded(np.full((16, 16, 1), 7, np.uint8))), 422)
     assert "7" in line
-    line = error(client.post("/translate?format=jpg", content=encoded(np.full((16, 16, 1), 2, np.uint8))), 422)
+    line = error(
+        client.post("/translate?format=jpg", content=encoded(np.full((16, 16, 1), 2, np.uint8))), 422
+    )
     assert "png" in line
 
 
@@ -266,7 +186,9 @@ def test_bad_requests_are_one_line_with_the_right_status(ask, model, query, body
 def test_broken_forms_are_refused(ask, model):
     client, body = ask(model), encoded(picture())
     assert "curl -F image=@FILE" in error(client.post("/translate", files={"file": body}), 422)
-    assert "curl -F image=@FILE" in error(client.post("/translate", data={"image": "x"}, files={"x": b""}), 422)
+    assert "curl -F image=@FILE" in error(
+        client.post("/translate", data={"image": "x"}, files={"x": b""}), 422
+    )
     for kind, content in [
         ("multipart/form-data", b"x"),
         ("multipart/form-data; boundary=a", b"no such boundary"),
@@ -474,7 +396,7 @@ def test_a_followed_run_is_served_as_soon_as_it_has_a_snapshot(ask, tmp_path, mo
     for count in (100, 2000):
         write_run(tmp_path / "run", count)
         expected = load(run.snapshot(count, "ab")).array(image)
-        wait_for(lambda: f"run ba: snapshot {count:,}" in said)
+        wait_for(lambda line=f"run ba: snapshot {count:,}": line in said)
         assert client.get("/readyz").json() == {"status": "ready"}
         answer = client.post("/translate", content=body)
         assert answer.headers["x-twofold-snapshot"] == str(count)
@@ -531,7 +453,9 @@ def test_with_a_token_only_health_is_open(ask, model):
     bearer = {"Authorization": "Bearer a-long-secret"}
     assert client.post("/translate", content=body, headers=bearer).status_code == 200
     assert client.post("/translate?token=a-long-secret", content=body).status_code == 200
-    assert client.get("/openapi.json", headers=bearer).json()["paths"]["/models"]["get"]["security"] == [{"token": []}]
+    assert client.get("/openapi.json", headers=bearer).json()["paths"]["/models"]["get"]["security"] == [
+        {"token": []}
+    ]
 
 
 def test_metrics_count_what_was_answered(ask, model, tmp_path):
@@ -545,7 +469,8 @@ def test_metrics_count_what_was_answered(ask, model, tmp_path):
         return sum(
             sample.value
             for sample in families[family].samples
-            if sample.name.removeprefix(family) in ("", "_total", "_count") and labels.items() <= sample.labels.items()
+            if sample.name.removeprefix(family) in ("", "_total", "_count")
+            and labels.items() <= sample.labels.items()
         )
 
     assert value("twofold_requests", path="/translate", status="200") == 3

@@ -58,17 +58,19 @@ def serve(
             raise UsageError(f"{name} must be 1 to 100,000, not {value}")
     from twofold.exchange.load import load
     from twofold.hardware import keep_freed_memory
-    from twofold.serving import server
+    from twofold.serving.server import serve as serve_models
     from twofold.serving.uploads import Limits
 
     def ready(address: str, models: "Sequence[Model]") -> None:
-        names = ", ".join(f"{model.name} ({' '.join(model.directions) or 'waits for a snapshot'})" for model in models)
+        names = ", ".join(
+            f"{model.name} ({' '.join(model.directions) or 'waits for a snapshot'})" for model in models
+        )
         emit(f"{address}  {names}; Ctrl-C ends it")
         if open:
             browse(address)
 
     keep_freed_memory()
-    ended_by = server.serve(
+    ended_by = serve_models(
         models,
         host,
         port,

@@ -224,11 +224,16 @@ class Guard:
         return self._check_token(request, self.access.token)
 
     def _check_token(self, request: Request, token: str) -> Response | None:
-        name, given = f"twofold-{(request.scope.get('server') or ('', 0))[1]}", request.query_params.get("token")
+        name, given = (
+            f"twofold-{(request.scope.get('server') or ('', 0))[1]}",
+            request.query_params.get("token"),
+        )
         scheme, _, bearer = request.headers.get("authorization", "").partition(" ")
         offers = [given, request.cookies.get(name), bearer.strip() if scheme.lower() == "bearer" else None]
         if not any(_equal(each, token) for each in offers if each is not None):
-            answer = self.refuse(request, 401, "This server needs its token: open the address that it printed")
+            answer = self.refuse(
+                request, 401, "This server needs its token: open the address that it printed"
+            )
             answer.headers["WWW-Authenticate"] = "Bearer"
             return answer
         if _equal(given or "", token) and request.method == "GET" and wants_html(request):

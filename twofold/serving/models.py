@@ -79,7 +79,9 @@ class Model:
 
     def use(self, direction: str, newest: Newest) -> None:
         """Make a snapshot the default one of its direction."""
-        self._newest = {way: each for way in DIRECTIONS if (each := (self._newest | {direction: newest}).get(way))}
+        self._newest = {
+            way: each for way in DIRECTIONS if (each := (self._newest | {direction: newest}).get(way))
+        }
 
     def snapshot(self, direction: str | None, chosen: str | None) -> Snapshot:
         """The network that a request means.

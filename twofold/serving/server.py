@@ -16,7 +16,7 @@ import torch
 from twofold.errors import TwofoldError
 from twofold.serving.batching import Batcher, Done
 from twofold.serving.listening import Access, Guard, Server, access_to, address, listen
-from twofold.serving.models import Loader, Model, Newest, Snapshot, UnknownError, open_models
+from twofold.serving.models import Loader, Model, Snapshot, UnknownError, open_models
 from twofold.translation.translator import Translator
 
 try:
@@ -218,15 +218,15 @@ class Service:
         """The answer, which is given up when the client has left or the time is over."""
         work, gone = asyncio.create_task(answer), asyncio.create_task(_disconnected(request))
         try:
-            await asyncio.wait(
-                (work, gone), timeout=self.limits.seconds, return_when=asyncio.FIRST_COMPLETED
-            )
+            await asyncio.wait((work, gone), timeout=self.limits.seconds, return_when=asyncio.FIRST_COMPLETED)
             if work.done():
                 return work.result()
             if gone.done():
                 return Response(status_code=499)  # nobody reads it; the metrics count it
             raise uploads.RefusedError(
-                503, f"no answer within {self.limits.seconds:g} s; try again later or use a smaller at", self._later()
+                503,
+                f"no answer within {self.limits.seconds:g} s; try again later or use a smaller at",
+                self._later(),
             )
         finally:
             work.cancel()

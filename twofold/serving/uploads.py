@@ -213,7 +213,9 @@ def decode(content: bytes, translator: Translator, at: At, limits: Limits) -> De
         line = str(error).removeprefix(f"{name}: ")
         if suffix is None and line.startswith("not an image"):
             line = f"the upload is not an image that is read: {READABLE}"
-        raise RefusedError(415 if suffix is None else 422, line.replace("; remove it or replace it", "")) from None
+        raise RefusedError(
+            415 if suffix is None else 422, line.replace("; remove it or replace it", "")
+        ) from None
     rows, columns = translator.working_size(*pixels.shape[:2], at)
     if rows * columns > limits.pixels:
         raise RefusedError(
@@ -221,7 +223,9 @@ def decode(content: bytes, translator: Translator, at: At, limits: Limits) -> De
             f"the network would see {columns:,}×{rows:,} pixels, over the limit of {limits.pixels:,}; use a smaller at",
         )
     return Decoded(
-        pixels, inputs.alpha_of(stored, translator.target), inputs.metadata_of(stored, source, translator.target)
+        pixels,
+        inputs.alpha_of(stored, translator.target),
+        inputs.metadata_of(stored, source, translator.target),
     )
 
 

@@ -32,8 +32,12 @@ def whole_files(side: int = 24) -> dict[str, bytes]:
     keep("npz", np.savez_compressed, rgb)
     for name, pixels in {"deep": deep, "float": (rgb / 255).astype(np.float32)}.items():
         for compression in ("deflate", "lzw", None):
-            keep(f"{name}-{compression}", tifffile.imwrite, pixels, compression=compression)
-    keep("tiled", tifffile.imwrite, deep, tile=(16, 16), compression="deflate", predictor=2)
+            keep(
+                f"{name}-{compression}", tifffile.imwrite, pixels, photometric="rgb", compression=compression
+            )
+    keep(
+        "tiled", tifffile.imwrite, deep, photometric="rgb", tile=(16, 16), compression="deflate", predictor=2
+    )
     keep("planes", tifffile.imwrite, deep.transpose(2, 0, 1), planarconfig="separate", photometric="rgb")
     return files
 
@@ -60,7 +64,9 @@ def _flip(content: bytearray, dice: random.Random, _) -> bytes:
 
 def _flip_header(content: bytearray, dice: random.Random, _) -> bytes:
     for _ in range(dice.choice((1, 2, 4))):
-        content[dice.randrange(min(64, len(content)))] = dice.choice((0, 1, 127, 128, 255, dice.randrange(256)))
+        content[dice.randrange(min(64, len(content)))] = dice.choice(
+            (0, 1, 127, 128, 255, dice.randrange(256))
+        )
     return bytes(content)
 
 
