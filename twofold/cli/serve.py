@@ -1,6 +1,8 @@
 """`twofold serve`."""
 
+import logging
 import signal
+import warnings
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -70,6 +72,8 @@ def serve(
             browse(address)
 
     keep_freed_memory()
+    warnings.simplefilter("ignore")  # decoders warn of damaged uploads, which their senders are told of
+    logging.disable(logging.WARNING)
     ended_by = serve_models(
         models,
         host,

@@ -57,7 +57,7 @@ class Batcher:
         on_batch: called from that thread with the size of each batch and its seconds in the network.
     """
 
-    def __init__(self, on_batch: Callable[[int, float], None] = lambda size, seconds: None) -> None:
+    def __init__(self, on_batch: Callable[[int, float], object]) -> None:
         self.on_batch = on_batch
         self._queues: dict[Key, deque[Waiting]] = {}
         self._changed = threading.Condition()
@@ -68,7 +68,7 @@ class Batcher:
 
     def submit(self, translator: Translator, image: Pixels, at: At) -> "Future[Done]":
         """Queue an image; cancelling the result before its batch starts takes the image out again."""
-        key = Key(translator, at, translator.working_size(*image.shape[:2], at))
+        key = Key(translator, at, translator.working_size(image.shape[0], image.shape[1], at))
         result: Future[Done] = Future()
         with self._changed:
             self._queues.setdefault(key, deque()).append(Waiting(image, time.monotonic(), result))

@@ -40,6 +40,9 @@ OPEN_PATHS = ("/healthz", "/readyz")
 CODECS = 2
 """Threads that decode and encode images."""
 
+SMALL = 1 << 20
+"""Bytes of an upload that is read even where the answer will be 503, so that the client reads it."""
+
 FOLLOW_SECONDS = 1.0
 """Time between two looks at the folders of followed runs."""
 
@@ -60,7 +63,7 @@ def serve(
     token: str | None = None,
     limits: uploads.Limits = uploads.Limits(),  # noqa: B008 - immutable
     follow: bool = False,
-    notify: Callable[[str], None] = lambda line: None,
+    notify: Callable[[str], object] = str,
 ) -> int:
     """Translate images that are sent over HTTP until Ctrl-C or SIGTERM; accepted requests are answered then.
 
@@ -102,7 +105,7 @@ class Service:
         limits: uploads.Limits = uploads.Limits(),  # noqa: B008 - immutable
         *,
         follow: bool = False,
-        notify: Callable[[str], None] = lambda line: None,
+        notify: Callable[[str], object] = str,
     ) -> None:
         self.models, self.loader, self.limits = models, loader, limits
         self.follow, self.notify = follow, notify
@@ -196,23 +199,27 @@ class Service:
         """Read, queue, translate, and answer."""
         if self.draining:
             raise uploads.RefusedError(503, "the server is shutting down", 5)
+        share = Share(self)
         self.open += 1
         try:
-            return await self._translate(request)
+            return await self._translate(request, share)
         finally:
             self.open -= 1
+            share.release()
 
-    async def _translate(self, request: Request) -> Response:
-        body = await uploads.read_body(request, self.limits)
-        if self.working >= self.limits.queue or self.held + len(body) > self.limits.held:
-            raise self._full()
-        self.working, self.held = self.working + 1, self.held + len(body)
+    async def _translate(self, request: Request, share: "Share") -> Response:
+        if self._is_full() and uploads.declared_length(request) > SMALL:
+            raise self._busy(closes=True)
+        body = await uploads.read_body(request, self.limits, share.hold)
+        if self._is_full():
+            raise self._busy()
+        self.working += 1
         try:
             content, fields = await uploads.read_form(request, body)
             wanted = uploads.parameters([*request.query_params.multi_items(), *fields])
-            return await self._while_connected(request, self._answer(content, wanted))
+            return await self._while_connected(request, self._answer(content, wanted, share))
         finally:
-            self.working, self.held = self.working - 1, self.held - len(body)
+            self.working -= 1
 
     async def _while_connected(self, request: Request, answer: Any) -> Response:
         """The answer, which is given up when the client has left or the time is over."""
@@ -232,19 +239,14 @@ class Service:
             work.cancel()
             gone.cancel()
 
-    async def _answer(self, content: bytes, wanted: uploads.Wanted) -> Response:
+    async def _answer(self, content: bytes, wanted: uploads.Wanted, share: "Share") -> Response:
         model, snapshot, translator = await self._translator(wanted)
         format = uploads.check_format(wanted.format, translator)
         start = time.monotonic()
         decoded = await self._in(self.codecs, uploads.decode, content, translator, wanted.at, self.limits)
-        decoded_at, size = time.monotonic(), decoded.image.nbytes
-        if self.held + size > self.limits.held:
-            raise self._full()
-        self.held += size
-        try:
-            done = await asyncio.wrap_future(self.batcher.submit(translator, decoded.image, wanted.at))
-        finally:
-            self.held -= size
+        share.hold(decoded.image.nbytes)
+        decoded_at = time.monotonic()
+        done = await asyncio.wrap_future(self.batcher.submit(translator, decoded.image, wanted.at))
         if done.image is None:
             raise uploads.RefusedError(422, done.problem.replace("--at ", "at="))
         translated_at = time.monotonic()
@@ -278,9 +280,13 @@ class Service:
             self.metrics.stages.labels(stage).observe(seconds)
         return ", ".join(f"{stage};dur={1000 * seconds:.1f}" for stage, seconds in stages.items())
 
-    def _full(self) -> uploads.RefusedError:
+    def _is_full(self) -> bool:
+        """Whether one more image would wait too long, or have no place."""
+        return self.working >= min(self.limits.queue, 1 + self.limits.seconds / self.image_seconds)
+
+    def _busy(self, *, closes: bool = False) -> uploads.RefusedError:
         message = f"the server is busy with {self.working} images; try again in {self._later()} s"
-        return uploads.RefusedError(503, message, self._later())
+        return uploads.RefusedError(503, message, self._later(), closes=closes)
 
     def _later(self) -> int:
         """Seconds after which the present queue will be answered."""
@@ -292,6 +298,23 @@ class Service:
 
     async def _in(self, pool: ThreadPoolExecutor, function: Callable[..., R], *args: object) -> R:
         return await asyncio.get_running_loop().run_in_executor(pool, functools.partial(function, *args))
+
+
+class Share:
+    """The bytes that one request holds of the memory for all."""
+
+    def __init__(self, service: Service) -> None:
+        self.service, self.size = service, 0
+
+    def hold(self, size: int) -> None:
+        """Raises RefusedError if the memory is full."""
+        if self.service.held + size > self.service.limits.held:
+            raise self.service._busy(closes=True)
+        self.size += size
+        self.service.held += size
+
+    def release(self) -> None:
+        self.service.held -= self.size
 
 
 async def _disconnected(request: Request) -> None:
@@ -355,7 +378,10 @@ def error_answer(status: int, message: str, retry_after: int | None = None) -> R
 
 
 def _refused(_: Request, error: uploads.RefusedError) -> Response:
-    return error_answer(error.status, error.message, error.retry_after)
+    answer = error_answer(error.status, error.message, error.retry_after)
+    if error.closes:
+        answer.headers["Connection"] = "close"
+    return answer
 
 
 def _http(request: Request, error: HTTPException) -> Response:

@@ -2,7 +2,7 @@
 
 import asyncio
 import io
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
 from difflib import get_close_matches
 from pathlib import Path
 from typing import NamedTuple
@@ -61,42 +61,61 @@ class Limits(NamedTuple):
 
 
 class RefusedError(Exception):
-    """An answer that is no translation: an HTTP status, a line, and after how many seconds to try again."""
+    """An answer that is no translation.
 
-    def __init__(self, status: int, message: str, retry_after: int | None = None) -> None:
+    Args:
+        status: of HTTP.
+        message: one line.
+        retry_after: after how many seconds to try again.
+        closes: the rest of the upload is not read, so that the connection cannot be used again.
+    """
+
+    def __init__(
+        self, status: int, message: str, retry_after: int | None = None, *, closes: bool = False
+    ) -> None:
         super().__init__(message)
-        self.status, self.message, self.retry_after = status, message, retry_after
+        self.status, self.message, self.retry_after, self.closes = status, message, retry_after, closes
 
 
 # ---- the body
 
 
-async def read_body(request: Request, limits: Limits) -> bytes:
+async def read_body(request: Request, limits: Limits, hold: Callable[[int], None]) -> bytes:
     """The bytes of a request.
+
+    Args:
+        hold: called with the number of bytes before they are kept; raises RefusedError if the memory is full.
 
     Raises:
         RefusedError: too many, too slow, or cut off.
     """
-    too_many = RefusedError(413, f"the upload is over the limit of {limits.bytes:,} bytes; make it smaller")
-    declared = request.headers.get("content-length", "")
-    if declared.isdecimal() and int(declared) > 2 * limits.bytes:
-        raise too_many
+    message = f"the upload is over the limit of {limits.bytes:,} bytes; make it smaller"
+    if declared_length(request) > 2 * limits.bytes:
+        raise RefusedError(413, message, closes=True)
     body, size = bytearray(), 0
     try:
         async with asyncio.timeout(UPLOAD_SECONDS):
             async for chunk in request.stream():
                 size += len(chunk)
                 if size <= limits.bytes:
+                    hold(len(chunk))
                     body += chunk
                 elif size > 2 * limits.bytes:  # up to there it is read, so that the client reads the answer
-                    raise too_many
+                    raise RefusedError(413, message, closes=True)
     except TimeoutError:
-        raise RefusedError(408, f"the upload took more than {UPLOAD_SECONDS:.0f} s; send it again") from None
+        slow = f"the upload took more than {UPLOAD_SECONDS:g} s; send it again"
+        raise RefusedError(408, slow, closes=True) from None
     except ClientDisconnect:
         raise RefusedError(400, "the connection was closed before the end of the upload") from None
     if size > limits.bytes:
-        raise too_many
+        raise RefusedError(413, message)
     return bytes(body)
+
+
+def declared_length(request: Request) -> int:
+    """The length of the body as the client declares it; 0 if it does not."""
+    declared = request.headers.get("content-length", "")
+    return int(declared) if declared.isdecimal() else 0
 
 
 async def read_form(request: Request, body: bytes) -> tuple[bytes, list[tuple[str, str]]]:
@@ -216,7 +235,7 @@ def decode(content: bytes, translator: Translator, at: At, limits: Limits) -> De
         raise RefusedError(
             415 if suffix is None else 422, line.replace("; remove it or replace it", "")
         ) from None
-    rows, columns = translator.working_size(*pixels.shape[:2], at)
+    rows, columns = translator.working_size(pixels.shape[0], pixels.shape[1], at)
     if rows * columns > limits.pixels:
         raise RefusedError(
             422,

@@ -315,7 +315,7 @@ class Translator:
 
         Deep outputs are resized as floats, so that they are rounded once.
         """
-        given = [image.shape[:2] for image in batch]
+        given = [(image.shape[0], image.shape[1]) for image in batch]
         rows, columns = self.working_size(*given[0], at)
         memory.check_memory(self.generator, self.device, rows, columns, len(batch))
         contiguous = (np.require(image, requirements=["C", "W"]) for image in batch)  # torch warns otherwise
