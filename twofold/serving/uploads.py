@@ -2,7 +2,7 @@
 
 import asyncio
 import io
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncGenerator, Callable, Iterable
 from difflib import get_close_matches
 from pathlib import Path
 from typing import NamedTuple
@@ -146,7 +146,7 @@ async def read_form(request: Request, body: bytes) -> tuple[bytes, list[tuple[st
     return content, fields
 
 
-async def _once(body: bytes) -> AsyncIterator[bytes]:
+async def _once(body: bytes) -> AsyncGenerator[bytes, None]:
     yield body
 
 
