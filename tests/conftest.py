@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
@@ -220,6 +221,58 @@ def command(capsys: pytest.CaptureFixture[str]) -> Callable[..., Ended]:
 def many() -> Callable[[Path, int], Path]:
     """`many(folder, count)` makes a folder of so many images."""
     return fill
+
+
+FAKE_CAMERA = ["--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"]
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[object]:
+    """Debian's Chromium, driven by Playwright; started once."""
+    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    program = shutil.which("chromium")
+    if program is None:
+        pytest.skip("chromium is not installed")
+    with playwright.sync_playwright() as driver:
+        running = driver.chromium.launch(executable_path=program, args=["--no-sandbox", *FAKE_CAMERA])
+        yield running
+        running.close()
+
+
+@pytest.fixture
+def show(browser: object) -> Iterator[Callable[..., object]]:
+    """`show(address, width=1280, height=900, **options)` opens a page; the test fails if its console says a word."""
+    contexts, complaints = [], []
+
+    def open_page(address: str, width: int = 1280, height: int = 900, **options: object) -> object:
+        context = browser.new_context(viewport={"width": width, "height": height}, **options)
+        contexts.append(context)
+        page = context.new_page()
+        page.set_default_timeout(8000)
+        page.on("console", lambda message: complaints.append(message.text))
+        page.on("pageerror", lambda error: complaints.append(str(error)))
+        page.on("dialog", lambda dialog: complaints.append(dialog.message))
+        page.complaints = complaints
+        page.goto(address)
+        return page
+
+    yield open_page
+    for context in contexts:
+        context.close()
+    assert complaints == []
+
+
+@pytest.fixture
+def until() -> Callable[[Callable[[], bool]], None]:
+    """`until(condition)` waits for it, at most eight seconds."""
+
+    def wait(condition: Callable[[], bool]) -> None:
+        end = time.monotonic() + 8
+        while not condition():
+            assert time.monotonic() < end, "waited in vain"
+            time.sleep(0.02)
+
+    return wait
 
 
 def fill(folder: Path, count: int, side: int = 20) -> Path:

@@ -12,16 +12,18 @@ from twofold.errors import TwofoldError, UsageError
 if TYPE_CHECKING:
     from twofold.evaluation.evaluate import evaluate
     from twofold.exchange.load import load
+    from twofold.exporting.export import export
     from twofold.training.train import train
     from twofold.translation.translator import Translator
 
     __version__: str
 
-__all__ = ["Translator", "TwofoldError", "UsageError", "__version__", "evaluate", "load", "train"]
+__all__ = ["Translator", "TwofoldError", "UsageError", "__version__", "evaluate", "export", "load", "train"]
 
 LAZY = {
     "Translator": "twofold.translation.translator",
     "evaluate": "twofold.evaluation.evaluate",
+    "export": "twofold.exporting.export",
     "load": "twofold.exchange.load",
     "train": "twofold.training.train",
 }

@@ -1,5 +1,6 @@
 """`twofold info`: the facts of a run or a model."""
 
+from collections import Counter
 from json import dumps, loads
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,7 +29,8 @@ def info(
     Of a checkpoint of another project these are the facts of the model that `twofold import` would write.
 
     Args:
-        model: A run folder, a .safetensors model, or a checkpoint or a folder that `twofold import` takes.
+        model: A run folder, a .safetensors model, an .onnx file of `twofold export`, or a checkpoint or a folder that
+            `twofold import` takes.
         direction: Which of a run's two models; ab if not given.
         key: Which mapping of a checkpoint that holds several.
         epoch: Which checkpoint of a folder; the latest if not given.
@@ -36,7 +38,9 @@ def info(
     """
     run = Run(model)
     facts = run_facts(run) if run.exists else {}
-    if needs_import(run):
+    if model.suffix == ".onnx" and not model.is_dir():
+        facts = onnx_facts(model, in_short=not json)
+    elif needs_import(run):
         facts = checkpoint_facts(model, direction, key, epoch, in_short=not json)
     elif not run.exists or run.snapshots(direction or "ab"):
         file = run.newest_snapshot(direction or "ab") if model.is_dir() else model
@@ -111,6 +115,20 @@ def model_facts(file: Path, in_short: bool) -> dict[str, Any]:
 
     megabytes = round(file.stat().st_size / 1e6, 1) if file.is_file() else 0
     return {"model": str(file), **header_facts(read_header(file), in_short), "megabytes": megabytes}
+
+
+def onnx_facts(file: Path, in_short: bool) -> dict[str, Any]:
+    """The header and the graph of a file that `twofold export` wrote."""
+    from twofold.translation.onnx_file import read
+
+    header, form, graph = read(file)
+    counts = Counter(node.op_type for node in graph.graph.node).most_common()
+    facts = {"model": str(file), **header_facts(header, in_short), "io": form.io, "fp16": form.fp16}
+    if form.fixed:
+        facts["fixed"] = "{1}×{0} px".format(*form.fixed) if in_short else form.fixed
+    facts |= {"opset": graph.opset_import[0].version, "operators": len(graph.graph.node)}
+    kinds = " ".join(f"{count} {name}" for name, count in counts) if in_short else dict(counts)
+    return facts | {"kinds": kinds, "megabytes": round(file.stat().st_size / 1e6, 1)}
 
 
 def header_facts(header: "Header", in_short: bool) -> dict[str, Any]:

@@ -33,8 +33,8 @@ def translate(
     """Translate images and folders of images; each result has the size of its source.
 
     Args:
-        model: A run folder, a .safetensors model, or a checkpoint that `twofold import` takes, such as
-            latest_net_G_A.pth or its folder.
+        model: A run folder, a .safetensors model, an .onnx file of `twofold export`, or a checkpoint that
+            `twofold import` takes, such as latest_net_G_A.pth or its folder.
         inputs: Image files, and folders with their subfolders.
         out: The folder for the results; for one image also a file name.
         direction: ab or ba; ab if not given. A model file has its own.

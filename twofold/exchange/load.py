@@ -35,7 +35,8 @@ def load(
     >>> zebra = twofold.load("checkpoints/horse2zebra/latest_net_G_A.pth")("horse.jpg")
 
     Args:
-        path: a run folder, a .safetensors model, a checkpoint (.pth, .pt, .ckpt, .safetensors), or a checkpoint folder.
+        path: a run folder, a .safetensors model, an .onnx file that `twofold export` wrote, a checkpoint (.pth, .pt,
+            .ckpt, .safetensors), or a checkpoint folder.
         direction: "ab" or "ba". None: "ab" for folders; for a file, what it tells.
         key: of a checkpoint: which of several mappings in it.
         epoch: of a checkpoint folder: "latest", "200" and so on.
@@ -50,6 +51,11 @@ def load(
             backend is missing.
         TwofoldError: the file is damaged, or holds no generator that twofold has. No code in a file is run.
     """
+    if Path(path).suffix == ".onnx":
+        given = {"--key": key, "--epoch": epoch, "--best": best or None}
+        if unused := [name for name, value in given.items() if value is not None]:
+            raise UsageError(f"{unused[0]} is not for an .onnx file, which holds one model; leave it out")
+        return Translator.load(path, direction=direction, device=device, noise=noise, backend=backend)
     imported = open_generator(
         Path(path),
         direction=direction,
@@ -117,4 +123,4 @@ def is_foreign(path: Path) -> bool:
         run = Run(path)
         ours = run.exists or any(run.snapshots(way) for way in ("ab", "ba"))
         return not ours and (holds_generators(path) or has_options(path))
-    return path.is_file() and not is_model(path)
+    return path.is_file() and path.suffix != ".onnx" and not is_model(path)

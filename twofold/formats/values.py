@@ -23,7 +23,7 @@ def to_float(pixels: Tensor) -> Tensor:
 
 def to_uint8(pixels: Tensor) -> Tensor:
     """float -1..1 to uint8 0..255, any shape: rounded and clamped; inverts `to_float` exactly."""
-    return ((pixels.to(torch.float32) + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
+    return to_levels(pixels, UINT8).to(torch.uint8)
 
 
 def to_network(pixels: Tensor, contract: Contract) -> Tensor:
@@ -52,16 +52,21 @@ def from_network(values: Tensor, contract: Contract) -> Tensor:
     labels = contract.labels
     if labels:
         return _labels_from_network(values, labels, contract.dtype)
+    return to_levels(values, contract).to(getattr(torch, contract.dtype))
+
+
+def to_levels(values: Tensor, contract: Contract) -> Tensor:
+    """What `from_network` stores, without labels, still as floats: rounded to whole numbers for integer types."""
     if contract.dtype == "uint8" and contract.low + contract.high == (0.0, 255.0):
-        return to_uint8(values)
+        return ((values.to(torch.float32) + 1) * 127.5).round().clamp(0, 255)
     dtype: torch.dtype = getattr(torch, contract.dtype)
     wide = torch.float64 if dtype in (torch.uint32, torch.int32, torch.float64) else torch.float32
     low, high = (_per_channel(limits, values.device, wide) for limits in (contract.low, contract.high))
     stored = (values.to(wide).clamp(-1, 1) + 1) / 2 * (high - low) + low
     if dtype.is_floating_point:
-        return stored.to(dtype)
+        return stored
     limits = torch.iinfo(dtype)
-    return stored.round().clamp(limits.min, limits.max).to(dtype)
+    return stored.round().clamp(limits.min, limits.max)
 
 
 @lru_cache(maxsize=64)  # making a tensor on a GPU would wait for its earlier work

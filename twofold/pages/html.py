@@ -2,9 +2,10 @@
 
 import base64
 import hashlib
+from collections.abc import Sequence
 from functools import cache
 from importlib import resources
-from typing import Any
+from typing import Any, NamedTuple
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
@@ -26,17 +27,37 @@ ENVIRONMENT.filters |= {
 }
 
 
-def render(template: str, *, live: bool = False, **values: Any) -> str:
+class Assets(NamedTuple):
+    """The files of static/ that a page contains, and what else its policy allows."""
+
+    styles: Sequence[str] = ("style.css",)
+    scripts: Sequence[str] = ("gallery.js", "charts.js")
+    policy: str = "img-src data:; form-action 'none'"
+    script_sources: str = ""
+    """What may be a script besides the page's own."""
+
+
+REPORT = Assets()
+LIVE = Assets(
+    ("style.css", "live.css"),
+    (*REPORT.scripts, "live.js"),
+    "img-src 'self' data:; connect-src 'self'; form-action 'self'",
+)
+
+
+def render(template: str, *, live: bool = False, assets: Assets | None = None, **values: Any) -> str:
     """Render a template that extends page.html.
 
     The page's policy forbids every fetch and every script except its own, so that a mistake in escaping stays
     harmless. A live page may also fetch itself and pictures from its server.
     """
-    style = "".join(map(_static, ["style.css", "live.css"] if live else ["style.css"]))
-    script = "".join(map(_static, ["gallery.js", "charts.js", *(["live.js"] if live else [])]))
+    own = assets or (LIVE if live else REPORT)
+    style, script = ("".join(map(static_text, names)) for names in (own.styles, own.scripts))
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii")
+    sources = f"script-src 'sha256-{digest}' {own.script_sources}".strip()
+    policy = f"{sources}; {own.policy}"
     return ENVIRONMENT.get_template(template).render(
-        live=live, style=Markup(style), script=Markup(script), script_digest=digest, **values
+        live=live, style=Markup(style), script=Markup(script), policy=Markup(policy), **values
     )
 
 
@@ -46,5 +67,6 @@ def data_uri(content: bytes, kind: str) -> str:
 
 
 @cache
-def _static(name: str) -> str:
+def static_text(name: str) -> str:
+    """The text of a file of static/."""
     return resources.files("twofold.pages").joinpath("static", name).read_text(encoding="utf-8")

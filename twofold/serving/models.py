@@ -216,8 +216,8 @@ class Loader:
         self._open = open
         self._kept: OrderedDict[tuple[Path, str | None, Mark | None], Translator] = OrderedDict()
         self._lock = threading.Lock()
-        torch.get_num_threads()
-        self.thread = ThreadPoolExecutor(1, "twofold-load", torch.set_num_threads, (1,))
+        threads = torch.get_num_threads()  # of the sessions that other backends make
+        self.thread = ThreadPoolExecutor(1, "twofold-load", torch.set_num_threads, (threads,))
 
     def kept(self, snapshot: Snapshot) -> Translator | None:
         """The translator, if it is in memory and its file has not changed."""

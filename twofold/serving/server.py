@@ -14,6 +14,7 @@ from urllib.parse import quote
 import torch
 
 from twofold.errors import TwofoldError
+from twofold.pages.translate import server_page
 from twofold.serving.batching import Batcher, Done
 from twofold.serving.listening import Access, Guard, Server, access_to, address, listen
 from twofold.serving.models import Loader, Model, Snapshot, UnknownError, open_models
@@ -329,7 +330,7 @@ def application(service: Service, access: Access) -> Starlette:
     """The pages and the API as an ASGI application."""
 
     async def page(_: Request) -> Response:
-        return HTMLResponse("<!doctype html><title>twofold</title><p>POST an image to translate.")
+        return HTMLResponse(server_page(", ".join(service.models)))
 
     async def models(_: Request) -> Response:
         return JSONResponse([model.describe() for model in service.models.values()])

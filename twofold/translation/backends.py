@@ -1,8 +1,6 @@
 """The programs that can run a trained generator: torch, and on a CPU OpenVINO or ONNX Runtime."""
 
-import io
 import sys
-import warnings
 from collections.abc import Callable
 from importlib import import_module
 from types import ModuleType
@@ -13,6 +11,7 @@ from torch import Tensor
 
 from twofold.errors import UsageError
 from twofold.networks.layers import Generator
+from twofold.translation.graph import trace
 
 Backend = Literal["torch", "openvino", "onnxruntime"]
 Forward = Callable[[Tensor], Tensor]
@@ -78,24 +77,7 @@ def onnx_runtime(generator: Generator) -> Forward:
 
 
 def to_onnx(generator: Generator) -> bytes:
-    """Export the generator to ONNX, for any number of images of any size.
-
-    Uses the older of torch's exporters: the newer one needs another package and takes five times as long.
-    """
-    import onnx  # noqa: F401  # pyright: ignore[reportMissingImports]  # the exporter's own error is less clear
-
+    """The generator as an ONNX file, for any number of images of any size that the generator takes."""
     side = max(64, -(-generator.minimum // generator.multiple_of) * generator.multiple_of)  # to trace with
-    image, file = torch.zeros(1, int(generator.arguments["in_channels"]), side, side), io.BytesIO()
-    axes = {0: "n", 2: "height", 3: "width"}
-    with warnings.catch_warnings(), torch.no_grad():
-        warnings.simplefilter("ignore")  # about the exporter's age, and about sizes taken as constants
-        torch.onnx.export(
-            generator,
-            (image,),
-            file,  # pyright: ignore[reportArgumentType]
-            dynamo=False,
-            input_names=["images"],
-            output_names=["translated"],
-            dynamic_axes={"images": axes, "translated": axes},
-        )
-    return file.getvalue()
+    image = torch.zeros(1, int(generator.arguments["in_channels"]), side, side)
+    return trace(generator, image, {0: "n", 2: "height", 3: "width"})

@@ -219,6 +219,10 @@ def read_header(path: Path) -> Header:
     """
     if not path.is_file():
         raise UsageError(f"{path} does not exist; give a run folder, a .safetensors model or a checkpoint")
+    if path.suffix == ".onnx":
+        raise UsageError(
+            f"{path} holds a graph for ONNX Runtime; give the run or the .safetensors model it was made of"
+        )
     if path.suffix in (".pth", ".pt", ".ckpt"):
         raise UsageError(
             f"{path} is a PyTorch checkpoint: `twofold.load` reads it; or run "
@@ -226,21 +230,36 @@ def read_header(path: Path) -> Header:
         )
     try:
         with safe_open(path, "np") as file:
-            content = json.loads((file.metadata() or {})["twofold"])
+            content = (file.metadata() or {})["twofold"]
+    except SafetensorError as error:
+        raise TwofoldError(f"{path} is incomplete or damaged ({error!s:.80}); copy it again") from error
+    except KeyError as error:
+        raise TwofoldError(not_ours(path)) from error
+    return from_json(content, path)
+
+
+def from_json(text: str, path: Path) -> Header:
+    """Read what `Header.to_json` gave, out of the file `path`.
+
+    Raises:
+        TwofoldError: it is damaged, or of a newer format.
+    """
+    try:
+        content = json.loads(text)
         if content["format"] > FORMAT:
             raise TwofoldError(
                 f"{path} has format {content['format']}; this twofold reads up to {FORMAT}: update twofold"
             )
         header = Header(**content)
-    except SafetensorError as error:
-        raise TwofoldError(f"{path} is incomplete or damaged ({error!s:.80}); copy it again") from error
     except (KeyError, TypeError, ValueError, RecursionError, OverflowError) as error:
-        raise TwofoldError(
-            f"{path} is not a model that twofold wrote; convert checkpoints with `twofold import`"
-        ) from error
+        raise TwofoldError(not_ours(path)) from error
     if (header.dtype, header.range) != _OF_FORMAT_1:
         raise TwofoldError(f"{path} takes {header.dtype} images, which needs a newer twofold: update twofold")
     return header
+
+
+def not_ours(path: Path) -> str:
+    return f"{path} is not a model that twofold wrote; convert checkpoints with `twofold import`"
 
 
 # ---- in words

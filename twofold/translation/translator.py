@@ -91,7 +91,8 @@ class Translator:
         """Load a model file, or the newest snapshot of a run.
 
         Args:
-            path: a .safetensors file, or a run folder.
+            path: a .safetensors file, a run folder, or an .onnx file that `twofold export` wrote, which ONNX Runtime
+                runs on the CPU.
             direction: "ab" or "ba". For a run: "ab" if not given. A model file has one direction; another is an error.
             device: "auto" (a GPU if there is one), "cpu", "cuda", "cuda:1" or "mps".
             noise: whether dropout is on, as in pix2pix; None: as the model was trained for.
@@ -110,6 +111,10 @@ class Translator:
         if file.is_dir():
             snapshot = Run(file).best_snapshot if best else Run(file).newest_snapshot
             file = snapshot(direction or "ab")
+        if file.suffix == ".onnx":
+            from twofold.translation.onnx_translator import load_onnx
+
+            return load_onnx(file, direction=direction, device=device, noise=noise, backend=backend)
         generator, header = model_file.load(file)
         if direction not in (None, header.direction):
             raise UsageError(f"{file} translates {header.direction}, not {direction}; load the other model")

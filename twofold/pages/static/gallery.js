@@ -53,7 +53,7 @@ function timeSlider(panel) {
 
 function divider(panel) {
   const box = panel.querySelector(".before-after"), stage = box.querySelector(".stage");
-  const range = stage.querySelector("input"), scenes = box.querySelector(".scenes");
+  const scenes = box.querySelector(".scenes");
 
   const pick = (row) => {
     stage.style.setProperty("--row", row);
@@ -74,6 +74,15 @@ function divider(panel) {
     scenes.replaceChildren(...Array.from({ length: rows > 1 ? rows : 0 }, scene));
     pick(0);
   };
+  dragDivider(stage);
+  new MutationObserver(showNewest).observe(panel.querySelector(".frames"), { childList: true });
+  showNewest();
+}
+
+/* The pointer and the keys move the divider of a stage. */
+
+function dragDivider(stage) {
+  const range = stage.querySelector("input");
   const cut = () => stage.style.setProperty("--cut", `${range.value}%`);
   const drag = (event) => {
     if (!event.buttons) return;
@@ -86,8 +95,6 @@ function divider(panel) {
   stage.onpointermove = drag;
   stage.onclick = () => range.focus({ preventScroll: true });
   cut();
-  new MutationObserver(showNewest).observe(panel.querySelector(".frames"), { childList: true });
-  showNewest();
 }
 
 /* Several runs: one slider for all. Each run shows its newest grid up to the moment, or its first. */

@@ -1,0 +1,185 @@
+"""`twofold.export`: a model as a file that other programs run, written only after it gave PyTorch's pixels."""
+
+import copy
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal, NamedTuple, get_args
+
+from twofold.errors import UsageError
+from twofold.exchange.export import save_original
+from twofold.exchange.load import open_generator
+from twofold.exporting.onnx import export_bytes, packages
+from twofold.exporting.pictures import pictures
+from twofold.exporting.program import open_program, program_bytes
+from twofold.exporting.proof import Proof, Row, check, default_tolerance
+from twofold.files import replacing, write_atomically
+from twofold.formats.contract import Pixels
+from twofold.networks.layers import Generator
+from twofold.translation.header import Header
+from twofold.translation.onnx_file import IoName
+from twofold.translation.onnx_translator import OnnxTranslator, open_session
+from twofold.translation.translator import Translator
+
+Kind = Literal["onnx", "pt2", "pth"]
+"""ONNX, a program of torch.export, or the state dict of the original implementation."""
+
+
+@dataclass(frozen=True)
+class Report:
+    """What an export wrote.
+
+    Attributes:
+        file: the file.
+        kind: "onnx", "pt2" or "pth".
+        bytes: its size.
+        header: of the model.
+        tolerance: the largest difference that was allowed, in levels of the target.
+        rows: the comparisons with PyTorch; empty for "pth", which holds weights alone.
+        notes: of an import.
+    """
+
+    file: Path
+    kind: Kind
+    bytes: int
+    header: Header
+    tolerance: float = 0.0
+    rows: tuple[Row, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """What FILE.report.json holds."""
+        facts = {
+            "file": self.file.name,
+            "kind": self.kind,
+            "bytes": self.bytes,
+            "model": self.header.fields(),
+        }
+        return facts | {"tolerance": self.tolerance, "rows": [row.to_dict() for row in self.rows]}
+
+
+def export(
+    model: str | Path | Translator,
+    path: str | Path,
+    *,
+    to: Kind | None = None,
+    direction: str | None = None,
+    best: bool = False,
+    fixed: int | tuple[int, int] | None = None,
+    io: IoName = "float",
+    fp16: bool = False,
+    tolerance: float | None = None,
+) -> Report:
+    """Export a model, and prove that the file gives PyTorch's pixels; FILE.report.json holds the comparison.
+
+    >>> twofold.export("runs/h2z", "zebra.onnx").rows[0].max  # levels of 255
+    0.004
+
+    Args:
+        model: a run folder, a .safetensors model, a checkpoint of another project, or a translator.
+        path: the file to write.
+        to: "onnx", "pt2" or "pth". None: as the suffix of `path` says.
+        direction: "ab" or "ba". For a run: "ab" if not given.
+        best: of a run: the snapshot that was best on held-out images instead of the newest.
+        fixed: "onnx": the side of the one square, or (height, width), that the graph takes. None: any size.
+        io: "onnx": "float" for (N, C, H, W) in [-1, 1]; "uint8" for (N, H, W, C) of stored values.
+        fp16: "onnx": half precision inside, except for norms.
+        tolerance: the largest difference allowed, in levels of the target. None: see `proof.default_tolerance`.
+
+    Raises:
+        UsageError: an argument is wrong, the model is missing, or a package is.
+        TwofoldError: the network cannot be exported, or the file differs by more than `tolerance`; nothing was written.
+        OSError: the disk refused.
+    """
+    path = Path(path)
+    kind = kind_of(path, to)
+    form = OnnxForm(io, fp16, (fixed, fixed) if isinstance(fixed, int) else fixed)
+    if kind != "onnx" and form != OnnxForm():
+        raise UsageError(f"--fixed, --io and --fp16 are for .onnx files, not for {path.name}; leave them out")
+    if kind == "pth" and tolerance is not None:
+        raise UsageError(f"--tolerance is for .onnx and .pt2 files, not for {path.name}; leave it out")
+    generator, header, notes = opened(model, direction, best)
+    if kind == "pth":
+        save_original(generator, path)
+        return Report(path, kind, path.stat().st_size, header, notes=tuple(notes))
+    run = Path(model) if not isinstance(model, Translator) and Path(model, "data.json").is_file() else None
+    report, content = proven(generator, header, kind, form, run, tolerance)
+    write(report := replace(report, file=path, notes=tuple(notes)), content)
+    return report
+
+
+def kind_of(path: Path, to: str | None) -> Kind:
+    """What to write.
+
+    Raises:
+        UsageError: neither `to` nor the suffix says it.
+    """
+    name = to or path.suffix.removeprefix(".")
+    if name not in get_args(Kind):
+        raise UsageError(
+            f"{path} has no suffix that tells what to write; use .onnx, .html, .pt2 or .pth, or --to onnx"
+        )
+    return name
+
+
+class OnnxForm(NamedTuple):
+    """The arguments of `export_bytes`."""
+
+    io: IoName = "float"
+    fp16: bool = False
+    fixed: tuple[int, int] | None = None
+
+
+def opened(
+    model: str | Path | Translator, direction: str | None, best: bool
+) -> tuple[Generator, Header, Sequence[str]]:
+    if not isinstance(model, Translator):
+        return open_generator(Path(model), direction=direction, best=best)
+    if direction not in (None, model.header.direction):
+        raise UsageError(f"the translator translates {model.header.direction}, not {direction}")
+    if isinstance(model, OnnxTranslator):
+        raise UsageError(
+            "the translator runs an ONNX file; export the run or the .safetensors model it was made of"
+        )
+    return copy.deepcopy(model.generator).cpu(), model.header, ()
+
+
+def proven(
+    generator: Generator,
+    header: Header,
+    kind: Kind,
+    form: OnnxForm,
+    run: Path | None,
+    tolerance: float | None,
+) -> tuple[Report, bytes]:
+    """The content of the file, after it was compared with PyTorch."""
+    if kind == "onnx":
+        packages()
+        content = export_bytes(generator, header, **form._asdict())
+        session = open_session(content)
+        runs: Callable[[Pixels], Pixels] = lambda images: session.run(None, {"images": images})[0]  # noqa: E731
+    else:
+        content = program_bytes(generator, header)
+        runs = program_runner(content)
+    translator = Translator.of(generator, header, device="cpu", noise=False)
+    proof = Proof(translator, runs, stored=form.io == "uint8")
+    rows = tuple(proof.rows(pictures(header, run), form.fixed))
+    allowed = default_tolerance(proof.target, form.fp16) if tolerance is None else tolerance
+    check(rows, allowed, form.fp16)
+    return Report(Path(), kind, len(content), header, allowed, rows), content
+
+
+def program_runner(content: bytes) -> Callable[[Pixels], Pixels]:
+    import torch
+
+    program = open_program(content)
+    return lambda images: program(torch.from_numpy(images)).numpy()
+
+
+def write(report: Report, content: bytes) -> None:
+    """Write the file and its report, both or neither."""
+    text = json.dumps(report.to_dict(), indent=1)
+    with replacing(report.file.with_name(f"{report.file.name}.report.json")) as aside:
+        aside.write_text(text, encoding="utf-8")
+        write_atomically(report.file, content, durable=True)

@@ -1,0 +1,133 @@
+"""A translator whose network is an exported ONNX file, run by ONNX Runtime on the CPU."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from twofold.errors import TwofoldError, UsageError
+from twofold.formats.contract import Contract, Pixels
+from twofold.formats.values import from_network, to_network
+from twofold.networks.layers import Generator
+from twofold.translation.backends import Backend
+from twofold.translation.header import Header
+from twofold.translation.onnx_file import Form, check_exists, from_metadata
+from twofold.translation.sizes import At
+from twofold.translation.translator import Translator
+
+DEFAULTS = {"in_channels": 3, "out_channels": 3, "width": 64, "upsample": "transposed"}
+"""Of arguments that a header may leave out."""
+
+
+def load_onnx(
+    path: Path,
+    *,
+    direction: str | None = None,
+    device: str = "auto",
+    noise: bool | None = None,
+    backend: Backend = "torch",
+) -> "OnnxTranslator":
+    """Load a file that `twofold export` wrote; arguments as of `Translator.load`.
+
+    Raises:
+        UsageError: the file does not exist, or cannot do what the arguments say, or onnxruntime is missing.
+        TwofoldError: the file is damaged, or twofold did not write it.
+    """
+    if device not in ("auto", "cpu"):
+        raise UsageError(f"{path} runs in ONNX Runtime on the CPU, not on {device}; leave out --device")
+    if backend == "openvino":
+        raise UsageError(f"{path} runs in ONNX Runtime; for OpenVINO give the run or the .safetensors model")
+    if noise:
+        raise UsageError(
+            f"{path} has no dropout noise; leave out --noise, or give the run or the .safetensors model"
+        )
+    check_exists(path)
+    session = open_session(path)
+    header, form = from_metadata(session.get_modelmeta().custom_metadata_map, path)
+    if direction not in (None, header.direction):
+        raise UsageError(f"{path} translates {header.direction}, not {direction}; load the other model")
+    return OnnxTranslator(session, header, form)
+
+
+def open_session(graph: Path | bytes) -> Any:
+    """An `onnxruntime.InferenceSession` on as many threads as torch has.
+
+    Raises:
+        UsageError: onnxruntime is missing.
+        TwofoldError: the graph is damaged.
+    """
+    try:
+        import onnxruntime  # pyright: ignore[reportMissingImports]
+    except ImportError as error:
+        raise UsageError("ONNX files need the package onnxruntime: pip install 'twofold[export]'") from error
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads, options.log_severity_level = torch.get_num_threads(), 3
+    content = str(graph) if isinstance(graph, Path) else graph
+    try:
+        return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # its classes have no common base
+        name = graph if isinstance(graph, Path) else "the graph"
+        raise TwofoldError(f"{name} is damaged, or no ONNX file; export it again ({error!s:.100})") from error
+
+
+class OnnxNetwork(Generator):
+    """A session in place of a generator: (N, C, H, W) in [-1, 1] to the same, whatever the form of the graph."""
+
+    def __init__(self, session: Any, header: Header, form: Form) -> None:
+        super().__init__()
+        self.session, self.form, self.per_image = session, form, True
+        self.source, self.target = header.source_contract, header.target_contract
+        self.multiple_of, self.minimum = form.multiple_of, form.minimum
+        self.arguments = {**DEFAULTS, **header.network}
+
+    def forward(self, images: Tensor) -> Tensor:
+        if self.form.io == "float":
+            return torch.from_numpy(self.run(images.contiguous().numpy()))
+        stored = from_network(images, self.source).permute(0, 2, 3, 1)
+        return to_network(
+            torch.from_numpy(self.run(stored.contiguous().numpy())).permute(0, 3, 1, 2), self.target
+        )
+
+    def run(self, images: Pixels) -> Pixels:
+        """Run the graph on what it takes."""
+        return self.session.run(None, {"images": images})[0]
+
+
+class OnnxTranslator(Translator):
+    """A translator that runs an exported file.
+
+    A file with a fixed size sees an image at the trained scale, or smaller where that does not fit, and mirrored at the
+    lower and right edge up to its size.
+    """
+
+    def __init__(self, session: Any, header: Header, form: Form) -> None:
+        super().__init__(OnnxNetwork(session, header, form), header, noise=False)
+        self.form, self.max_batch, self.backend = form, 1, "onnxruntime"
+
+    def working_size(self, height: int, width: int, at: At = "trained") -> tuple[int, int]:
+        rows, columns = super().working_size(height, width, at)
+        if not self.form.fixed:
+            return rows, columns
+        shrunk = min(1.0, *(most / side for most, side in zip(self.form.fixed, (rows, columns), strict=True)))
+        return max(1, round(rows * shrunk)), max(1, round(columns * shrunk))
+
+    def pad(self, image: Pixels) -> Pixels:
+        if not self.form.fixed:
+            return super().pad(image)
+        added = [whole - side for whole, side in zip(self.form.fixed, image.shape[:2], strict=True)]
+        return np.pad(image, [(0, added[0]), (0, added[1]), (0, 0)], "symmetric")
+
+    def save(self, path: str | Path) -> None:
+        raise UsageError(f"an ONNX file has no weights to save as {path}; copy the file itself")
+
+    def _translate(self, batch: Sequence[Pixels], at: At, source: Contract, target: Contract) -> list[Pixels]:
+        if self.form.fixed:  # the graph takes one image
+            return [
+                each
+                for one in batch
+                for each in super(OnnxTranslator, self)._translate([one], at, source, target)
+            ]
+        return super()._translate(batch, at, source, target)
