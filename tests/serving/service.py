@@ -17,7 +17,7 @@ from twofold.networks.layers import initialise
 from twofold.networks.registry import describe
 from twofold.networks.resnet import ResnetGenerator
 from twofold.runs import Run
-from twofold.serving import models, server, uploads
+from twofold.serving import models, server, service, uploads
 from twofold.serving.listening import Access, Server, listen
 from twofold.translation.header import Header
 from twofold.translation.model_file import save
@@ -102,7 +102,7 @@ def make_service(*paths, limits=DEFAULTS, follow=False, load=load, said=None):
     loader = models.Loader(load)
     found = models.open_models(paths, follow=follow, loader=loader)
     notify = [].append if said is None else said.append
-    return server.Service(found, loader, limits, follow=follow, notify=notify)
+    return service.Service(found, loader, limits, follow=follow, notify=notify)
 
 
 @contextlib.contextmanager

@@ -16,7 +16,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from twofold.errors import UsageError
 from twofold.exchange.load import load
 from twofold.formats.contract import Contract, Labels
-from twofold.serving import models, server, uploads
+from twofold.serving import models, server, service, uploads
 
 from .service import (
     DEFAULTS,
@@ -384,7 +384,7 @@ def wait_for(condition):
 
 
 def test_a_followed_run_is_served_as_soon_as_it_has_a_snapshot(ask, tmp_path, monkeypatch):
-    monkeypatch.setattr(server, "FOLLOW_SECONDS", 0.05)
+    monkeypatch.setattr(service, "FOLLOW_SECONDS", 0.05)
     run, said = write_run(tmp_path / "run"), []
     client, image = ask(run.path, follow=True, said=said), picture()
     body = encoded(image)
@@ -407,7 +407,7 @@ def test_a_followed_run_is_served_as_soon_as_it_has_a_snapshot(ask, tmp_path, mo
 
 
 def test_requests_go_on_while_snapshots_change(ask, tmp_path, monkeypatch):
-    monkeypatch.setattr(server, "FOLLOW_SECONDS", 0.02)
+    monkeypatch.setattr(service, "FOLLOW_SECONDS", 0.02)
     run = write_run(tmp_path / "run", 1, directions=("ab",))
     client, image = ask(run.path, follow=True), picture()
     body, seen = encoded(image), {}

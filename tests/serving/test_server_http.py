@@ -237,7 +237,7 @@ def test_wrong_usage_is_one_line(tmp_path, capsys, tokens, words):
 
 
 def test_without_its_extra_it_names_it(tmp_path, capsys, monkeypatch):
-    for name in ("server", "measured"):
+    for name in ("server", "service", "measured"):
         monkeypatch.delitem(sys.modules, f"twofold.serving.{name}")
     monkeypatch.setitem(sys.modules, "prometheus_client", None)
     assert cli.run(["serve", str(tmp_path / "none")]) == 1

@@ -1,14 +1,17 @@
 """What the monitor and the translation server share: a socket, the server program, and who is let in."""
 
+import asyncio
 import hmac
 import logging
 import os
 import re
 import secrets
 import socket
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from ipaddress import ip_address
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from twofold.errors import TwofoldError, UsageError
 
@@ -30,6 +33,7 @@ HEADERS = {
     "X-Content-Type-Options": "nosniff",
 }
 
+LAST_REQUESTS_SECONDS = 0.5
 SHUTDOWN_SECONDS = 1  # for answers on their way at the end; a phone asleep would take its own for ever
 TOKEN_VARIABLE = "TWOFOLD_TOKEN"
 MAX_CONNECTIONS = 900
@@ -106,6 +110,29 @@ class Server(uvicorn.Server):
 
     async def on_tick(self, counter: int) -> bool:
         return await super().on_tick(counter) or (bool(self.signal) and self.drain())
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Accept no more connections, give those that were made just now time for their request, and end."""
+        waiting = [each for listening in sockets or () for each in _waiting(listening)]
+        for server in self.servers:
+            server.close()  # resets connections that nobody has accepted
+        for connection in waiting:
+            await asyncio.get_running_loop().connect_accepted_socket(self._protocol, connection)
+        end = time.monotonic() + LAST_REQUESTS_SECONDS
+        while self.server_state.connections and time.monotonic() < end and not self.force_exit:
+            await asyncio.sleep(0.05)
+        await super().shutdown(sockets)
+
+    def _protocol(self) -> asyncio.Protocol:
+        kind: Any = self.config.http_protocol_class
+        return kind(config=self.config, server_state=self.server_state, app_state=self.lifespan.state)
+
+
+def _waiting(listening: socket.socket) -> Iterator[socket.socket]:
+    """The connections that the system has made and nobody has accepted yet."""
+    with suppress(OSError):
+        while True:
+            yield listening.accept()[0]
 
 
 # ---- who is let in
