@@ -3,24 +3,33 @@
 import asyncio
 import contextlib
 import http.client
+import inspect
 import re
+import shlex
 import signal
 import socket
 import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 
 import httpx
 import hypothesis
+import numpy as np
 import pytest
 import schemathesis
 from hypothesis import HealthCheck, given, settings
+from PIL import Image
 from schemathesis.generation import GenerationMode
 from schemathesis.specs.openapi.checks import positive_data_acceptance
 
 from twofold.cli import app as cli
+from twofold.cli import serve as cli_serve
+from twofold.exchange.load import load
 from twofold.serving import uploads
+from twofold.serving.openapi import ROUTES
+from twofold.translation.sources import FORMATS
 
 from .service import LOCAL, Client, encoded, error, make_service, picture, served, write_model, write_run
 
@@ -140,6 +149,59 @@ def test_requests_of_clients_that_left_are_not_translated(tmp_path):
         free.set()
         assert httpx.post(f"{address}/translate", content=body).status_code == 200
     assert sum(sizes) == 2
+
+
+# ---- people and programs
+
+
+def test_the_page_translates(show, tmp_path):
+    run = write_run(tmp_path / "run", 100, 200)
+    (tmp_path / "horse.png").write_bytes(encoded(picture()))
+    with served(run.path) as (address, _):
+        page = show(f"{address}/")
+        page.set_input_files("input[type=file]", tmp_path / "horse.png")
+        page.wait_for_function("document.body.innerText.includes('48 × 40 pixels')")
+        with page.expect_download() as found:
+            page.get_by_text("Download").click()
+        shown = Image.open(found.value.path())
+        expected = load(run.snapshot(200, "ab")).array(picture())
+        assert np.array_equal(np.array(shown), expected)
+
+
+def size_of(file):
+    with Image.open(file) as shown:
+        return shown.size
+
+
+GUIDE = (Path(__file__).parents[2] / "docs" / "guide" / "serve.md").read_text(encoding="utf-8")
+
+
+def test_the_guides_examples_work(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Image.fromarray(picture()).save("horse.jpg")
+    (tmp_path / "runs").mkdir()
+    run = write_run(tmp_path / "runs" / "h2z", 100)
+    with served(run.path) as (address, _):
+        for block in re.findall(r"```python\n(.*?)```", GUIDE, re.S):
+            exec(compile(block.replace("http://127.0.0.1:8708", address), "serve.md", "exec"), {})
+            assert size_of("zebra.png") == (48, 40)
+            Path("zebra.png").unlink()
+        for line in re.findall(r"^    curl (.*8708/translate -o .*)$", GUIDE, re.M)[:2]:
+            command = ["curl", "-sf", *shlex.split(line.replace("http://127.0.0.1:8708", address))]
+            subprocess.run(command, check=True)
+            assert size_of(command[-1]) == (48, 40)
+
+
+def test_the_guide_names_options_and_addresses_that_exist():
+    options = {f"--{name.replace('_', '-')}" for name in inspect.signature(cli_serve.serve).parameters}
+    assert set(re.findall(r"`(--[a-z-]+)", GUIDE)) <= options
+    assert {
+        line.split("#")[0].split()[2] for line in re.findall(r"^    (twofold serve .*)", GUIDE, re.M)
+    } == {"runs/h2z"}
+    paths = {path for path, _ in ROUTES}
+    named = set(re.findall(r"`(?:GET|POST) (/[a-z.]+)`", GUIDE))
+    assert named <= paths and len(named) > 5
+    assert {*FORMATS} == set(re.findall(r"`(\w+)`", re.search(r"\| `format` \|(.*?)\|", GUIDE)[1]))
 
 
 # ---- the command
