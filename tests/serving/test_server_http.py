@@ -160,7 +160,7 @@ def test_the_page_translates(show, tmp_path):
     with served(run.path) as (address, _):
         page = show(f"{address}/")
         page.set_input_files("input[type=file]", tmp_path / "horse.png")
-        page.wait_for_function("document.body.innerText.includes('48 × 40 pixels')")
+        page.get_by_text("48 × 40 pixels").wait_for()
         with page.expect_download() as found:
             page.get_by_text("Download").click()
         shown = Image.open(found.value.path())
