@@ -254,6 +254,27 @@ def test_too_slow_an_answer_is_503_and_leaves_nothing_behind(ask, model):
     assert (service.open, service.working, service.held) == (0, 0, 0)
 
 
+def test_the_end_waits_for_a_bounded_time(ask, model, monkeypatch):
+    monkeypatch.setattr(service, "DRAIN_SECONDS", 0.2)
+    client, free, answers = ask(model), threading.Event(), []
+    client.service.batcher.on_batch = lambda *_: free.wait(10)
+    thread = threading.Thread(target=lambda: answers.append(client.post("/translate", content=encoded(picture()))))
+    thread.start()
+    wait_for(lambda: client.service.working)
+    assert not client.service.drain()
+    assert "shutting down" in error(client.post("/translate", content=encoded(picture())), 503)
+    assert "shutting down" in error(client.get("/readyz"), 503)
+    while not client.wait(drained(client.service)):
+        time.sleep(0.05)
+    thread.join()
+    assert "shutting down" in error(answers[0], 503)
+    free.set()
+
+
+async def drained(service):
+    return service.drain()
+
+
 def test_a_full_queue_is_503_with_the_time_to_wait(ask, model):
     client = ask(model, limits=uploads.Limits(queue=2))
     free, answers = threading.Event(), []

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from twofold.errors import UsageError
-from twofold.exporting.onnx import export_bytes
+from twofold.exporting.onnx import export_bytes, packages
 from twofold.exporting.web_runtime import MIT, find_runtime, read_runtime  # noqa: F401 - the verb finds it before
 from twofold.files import write_atomically
 from twofold.formats.contract import Contract
@@ -66,7 +66,8 @@ def write_page(
         title, models, packed | weights, webgpu=webgpu, version=runtime.version, licence=licence
     )
     write_atomically(out, page, durable=True)
-    return PageSizes(*(sum(map(len, each.values())) for each in (weights, packed)), len(page.encode()))
+    models_size, runtime_size = (sum(map(len, each.values())) for each in (weights, packed))
+    return PageSizes(models_size, runtime_size, len(page.encode()))
 
 
 # ---- what the page must know of a model
@@ -79,14 +80,8 @@ def describe(generator: Generator, header: Header, name: str) -> dict[str, Any]:
         UsageError: a browser cannot show what the model takes or gives.
     """
     source, target = header.source_contract, header.target_contract
-    reasons = {
-        "works in Lab colours": header.lab,
-        "makes label maps": target.is_labels,
-        "takes the colours of label maps one-hot": source.labels
-        and source.labels.onehot
-        and not source.labels.ids,
-    }
-    for what in (what for what, holds in reasons.items() if holds):
+    if header.lab or target.is_labels:
+        what = "works in Lab colours" if header.lab else "makes label maps"
         raise UsageError(f"this model {what}, which a web page cannot do; use `twofold serve`")
     for contract, verb, channels in ((source, "takes", (1, 3)), (target, "gives", (1, 3, 4))):
         if contract.dtype != "uint8" or contract.channels not in channels:
@@ -109,19 +104,19 @@ def describe(generator: Generator, header: Header, name: str) -> dict[str, Any]:
     }
 
 
-def colours_of_ids(contract: Contract) -> list[tuple[tuple[int, int, int], int]] | None:
-    """The colour in which a browser shows each id of a label map, with the id; None for other images."""
+def colours_of_ids(contract: Contract) -> list[tuple[int, int]] | None:
+    """Pairs of a colour 0xRRGGBB, in which a browser shows an id of a label map, and that id; None for other images."""
     labels = contract.labels
     if not labels or labels.ids is None:
         return None
     palette = labels.palette or [(each, each, each) for each in range(256)]
-    return [(palette[each] if each < len(palette) else (0, 0, 0), each) for each in labels.ids]
+    colours = [palette[each] if each < len(palette) else (0, 0, 0) for each in labels.ids]
+    return [((r << 16) | (g << 8) | b, each) for (r, g, b), each in zip(colours, labels.ids, strict=True)]
 
 
 def with_half_weights(content: bytes) -> bytes:
     """An ONNX file with its weights as float16, each cast to float32 where the graph uses it."""
-    import onnx  # pyright: ignore[reportMissingImports]
-
+    onnx, _ = packages()
     model = onnx.load_from_string(content)
     for weight in model.graph.initializer:
         array, name = onnx.numpy_helper.to_array(weight), weight.name

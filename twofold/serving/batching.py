@@ -20,6 +20,10 @@ WINDOW = 0.003
 """Seconds that an image waits for others of its size while the network is idle."""
 
 
+CLOSE_SECONDS = 5.0
+"""How long the end of the program waits for a batch in the network."""
+
+
 class Key(NamedTuple):
     """Images with equal keys can go through the network together."""
 
@@ -82,7 +86,7 @@ class Batcher:
             for each in (each for queue in self._queues.values() for each in queue):
                 each.result.cancel()
             self._changed.notify()
-        self._thread.join()
+        self._thread.join(CLOSE_SECONDS)
 
     def _run(self, threads: int) -> None:
         torch.set_num_threads(threads)

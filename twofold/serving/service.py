@@ -57,6 +57,7 @@ class Service:
         self.codecs = ThreadPoolExecutor(CODECS, "twofold-codec", torch.set_num_threads, (1,))
         self.open, self.working, self.held = 0, 0, 0
         """Requests in progress, those of them whose upload is complete, and bytes that they hold."""
+        self.works: set[asyncio.Task[Response]] = set()
         self.image_seconds = 0.1
         """Seconds that an image lately took in the network."""
         self.drained_since: float | None = None
@@ -124,7 +125,10 @@ class Service:
         if self.drained_since is None:
             self.drained_since = time.monotonic()
         passed = time.monotonic() - self.drained_since
-        return passed > DRAIN_SECONDS or (passed > LAME_SECONDS and not self.open)
+        if passed > DRAIN_SECONDS:
+            for work in self.works:
+                work.cancel()
+        return passed > DRAIN_SECONDS + LAME_SECONDS or (passed > LAME_SECONDS and not self.open)
 
     def waiting_for(self) -> str:
         """Why the server is not ready; empty if it is."""
@@ -166,8 +170,11 @@ class Service:
     async def _while_connected(self, request: Request, answer: Any) -> Response:
         """The answer, which is given up when the client has left or the time is over."""
         work, gone = asyncio.create_task(answer), asyncio.create_task(_disconnected(request))
+        self.works.add(work)
         try:
             await asyncio.wait((work, gone), timeout=self.limits.seconds, return_when=asyncio.FIRST_COMPLETED)
+            if work.cancelled():
+                raise RefusedError(503, "the server is shutting down", 5)
             if work.done():
                 return work.result()
             if gone.done():
@@ -178,6 +185,7 @@ class Service:
                 self._later(),
             )
         finally:
+            self.works.discard(work)
             work.cancel()
             gone.cancel()
 

@@ -6,7 +6,8 @@ function offlineRunner() {
   const { models, webgpu } = JSON.parse(block("contents"));
   const code = URL.createObjectURL(new Blob([block("worker")], { type: "text/javascript" }));
   const speeds = {}; // milliseconds a pixel, by direction
-  let worker = null, loaded = new Set();
+  const loaded = new Set(); // directions whose model the worker has
+  let worker = null;
 
   const stop = () => { worker?.terminate(); worker = null; loaded.clear(); };
   const running = () => {
@@ -27,7 +28,7 @@ function offlineRunner() {
       pixels = 0;
     };
     running().onmessage = ({ data }) => {
-      if (data.error) return fail(data.error);
+      if (data.error) return data.broken ? fail(data.error) : end(reject, new Error(data.error));
       if (data.result) { loaded.add(model.direction); return end(resolve, data.result); }
       progress(data.step);
       if (!data.pixels) return;

@@ -4,7 +4,7 @@
    Pixels are { data: Uint8Array, height, width, channels }, the channels of a pixel side by side. */
 
 const MAX_PIXELS = 64e6; // of a picture; several copies of it are held
-const RESERVE = Math.min(2.5, (self.navigator.deviceMemory ?? 4) / 2) * 2 ** 30; // bytes that the network may take
+const MAX_MEMORY = Math.min(2.5, (self.navigator.deviceMemory ?? 4) / 2) * 2 ** 30; // bytes that the network may take
 
 let runtime = null; // the promise of ONNX Runtime
 const sessions = new Map(); // one for each direction that was used
@@ -14,7 +14,7 @@ onmessage = async ({ data }) => {
     if (data.runtime) runtime = start(data.runtime);
     else postMessage({ result: await translate(data) });
   } catch (error) {
-    postMessage({ error: explain(error) });
+    postMessage({ error: explain(error), broken: !error.expected });
   }
 };
 
@@ -23,7 +23,7 @@ async function translate({ picture, model, weights, at }) {
   tell("Reading the picture");
   const { rgb, alpha } = await read(picture, model);
   const [height, width] = sizeAt(model, rgb.height, rgb.width, at);
-  checkMemory(model, height, width, rgb);
+  checkMemory(model, height, width);
   const { data, channels } = resize(stored(rgb, model), height, width, model.nearest);
   tell("Loading the model");
   const session = await sessionOf(model, weights);
@@ -36,7 +36,7 @@ async function translate({ picture, model, weights, at }) {
 }
 
 function explain(error) {
-  if (error.said) return error.message;
+  if (error.expected) return error.message;
   if (/memory|alloc|RangeError/i.test(`${error.name} ${error.message ?? error}`)) {
     return "This device's memory does not suffice: choose a smaller scale, or close other pages.";
   }
@@ -44,7 +44,7 @@ function explain(error) {
 }
 
 function refuse(message) {
-  throw Object.assign(new Error(message), { said: true });
+  throw Object.assign(new Error(message), { expected: true });
 }
 
 /* ---- ONNX Runtime and the models, which the page holds as base64 of gzip */
@@ -112,18 +112,18 @@ async function read(picture, model) {
   return { rgb, alpha: opaque || model.out_channels !== 3 ? null : alpha };
 }
 
-/* The values that the model takes: colours, luma of ITU-R BT.601 in the whole numbers of Pillow, or ids of a label map. */
+/* What the model takes: colours; luma of ITU-R BT.601, in the whole numbers of Pillow; or the ids of a label map. */
 function stored(rgb, { channels, ids }) {
   if (channels === 3) return rgb;
-  const data = new Uint8Array(rgb.height * rgb.width), known = ids && new Map(ids.map(([colour, id]) => [colour.join(), id]));
-  for (let pixel = 0; pixel < data.length; pixel++) {
-    const [red, green, blue] = [rgb.data[3 * pixel], rgb.data[3 * pixel + 1], rgb.data[3 * pixel + 2]];
-    data[pixel] = known ? known.get([red, green, blue].join()) ?? refuse(
-      `The colour (${red}, ${green}, ${blue}) of this label map is none of the model's ${ids.length} classes.`,
-    ) : (red * 19595 + green * 38470 + blue * 7471 + 32768) >> 16;
-  }
+  const data = new Uint8Array(rgb.height * rgb.width), value = ids ? idOf(new Map(ids)) : luma;
+  for (let pixel = 0, at = 0; pixel < data.length; pixel++, at += 3) data[pixel] = value(rgb.data[at], rgb.data[at + 1], rgb.data[at + 2]);
   return { ...rgb, data, channels };
 }
+
+const luma = (red, green, blue) => (red * 19595 + green * 38470 + blue * 7471 + 32768) >> 16;
+
+const idOf = (ids) => (red, green, blue) => ids.get((red << 16) | (green << 8) | blue) ??
+  refuse(`The colour (${red}, ${green}, ${blue}) of this label map is none of the model's ${ids.size} classes.`);
 
 /* ---- sizes, as twofold/translation/sizes.py and twofold/formats/scale.py have them */
 
@@ -153,11 +153,10 @@ function rounded(value) {
   return rest === 0.5 ? low + (low % 2) : low + (rest > 0.5);
 }
 
-function checkMemory({ bytes_per_pixel: each }, height, width, picture) {
-  if (height * width * each <= RESERVE) return;
-  const side = Math.floor(Math.sqrt(0.8 * RESERVE / each) / 64) * 64;
-  refuse(`${width} × ${height} pixels need about ${Math.ceil(height * width * each / 2 ** 30)} GiB of memory: choose the scale ` +
-    `of ${side >= 512 ? "512" : "256"} px, or a picture of up to ${side} × ${side} pixels (this one has ${picture.width} × ${picture.height}).`);
+function checkMemory({ bytes_per_pixel: each }, height, width) {
+  if (height * width * each <= MAX_MEMORY) return;
+  const side = Math.floor(Math.sqrt(0.8 * MAX_MEMORY / each)), gib = Math.ceil(height * width * each / 2 ** 30);
+  refuse(`${width} × ${height} pixels need about ${gib} GiB of memory: choose a smaller scale, or a picture of up to ${side} × ${side} pixels.`);
 }
 
 /* ---- resizing, as twofold/formats/resize.py: bicubic with antialias in 16-bit weights, width first; or the nearest pixel */

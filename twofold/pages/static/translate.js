@@ -73,7 +73,6 @@ function openFirst(files) {
 
 function open(file) {
   picture = file;
-  result = null;
   replaceSource(before, file);
   stage.classList.add("waiting");
   $(".outcome").hidden = false;
@@ -127,7 +126,11 @@ async function translate() {
     const blob = await runner.translate(model, picture, scale.value, tell, own.signal);
     if (job === own) await show(blob, seconds());
   } catch (error) {
-    if (job === own) complain(error.message);
+    if (job !== own) return;
+    complain(error.message);
+    stage.classList.add("waiting");
+    $(".results").hidden = true;
+    $(".outcome").hidden = before.hidden;
   } finally {
     clearInterval(clock);
     if (job === own) endJob();
