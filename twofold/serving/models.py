@@ -68,13 +68,13 @@ class Model:
         return self._newest[direction].header if self.run else self._headers[direction]
 
     def unused(self) -> Iterator[tuple[str, Newest]]:
-        """Each direction's newest snapshot that is not the default one yet.
+        """Each direction's newest snapshot, where that is not the default one.
 
         Raises:
             TwofoldError: its file is damaged.
         """
         for way, (count, file) in newest_of(self.run).items() if self.run else ():
-            if way not in self._newest or self._newest[way].images < count:
+            if way not in self._newest or self._newest[way].images != count:
                 yield way, Newest(count, file, header_of(file))
 
     def use(self, direction: str, newest: Newest) -> None:

@@ -19,15 +19,12 @@ try:
     from starlette.routing import Route
 
     from twofold.serving.measured import Measured
-    from twofold.serving.openapi import ROUTES, document
+    from twofold.serving.openapi import OPEN_PATHS, ROUTES, document
     from twofold.serving.samples import sample
     from twofold.serving.service import Service
     from twofold.serving.uploads import Limits, RefusedError
 except ImportError as error:
     raise TwofoldError(f"twofold serve needs {error.name}: pip install 'twofold[serve]'") from None
-
-OPEN_PATHS = ("/healthz", "/readyz")
-"""Paths that need no token: those who keep the server running ask them, and they name no model."""
 
 
 def serve(

@@ -94,7 +94,7 @@ class Service:
         """Make the newest snapshots of a run the default ones, once they are loaded."""
         try:
             unused = [*model.unused()]
-        except TwofoldError as error:
+        except (TwofoldError, OSError) as error:
             self._note(model.name, str(error))
             return
         for direction, newest in unused:
@@ -105,7 +105,7 @@ class Service:
     async def _try_to_load(self, name: str, snapshot: Snapshot) -> bool:
         try:
             await self._in(self.loader.thread, self.loader.load, snapshot)
-        except (TwofoldError, OSError) as error:
+        except Exception as error:  # a background task has nobody to raise it to
             self._note(name, str(error))
             return False
         self.problems.pop(name, None)
