@@ -278,6 +278,7 @@ def soak(served: Served, options: argparse.Namespace) -> dict[str, Any]:
         **{"first_mib": memory[0], "early_mib": early, "late_mib": late, "peak_mib": max(memory)},
         "growth_mib": late - early,
         "mixed_statuses": dict(statuses),
+        "memory_mib": [round(each) for each in memory[:: max(1, len(memory) // 60)]],
     }
     show(figures)
     return figures

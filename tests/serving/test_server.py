@@ -258,7 +258,9 @@ def test_the_end_waits_for_a_bounded_time(ask, model, monkeypatch):
     monkeypatch.setattr(service, "DRAIN_SECONDS", 0.2)
     client, free, answers = ask(model), threading.Event(), []
     client.service.batcher.on_batch = lambda *_: free.wait(10)
-    thread = threading.Thread(target=lambda: answers.append(client.post("/translate", content=encoded(picture()))))
+    thread = threading.Thread(
+        target=lambda: answers.append(client.post("/translate", content=encoded(picture())))
+    )
     thread.start()
     wait_for(lambda: client.service.working)
     assert not client.service.drain()
