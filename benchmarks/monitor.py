@@ -24,6 +24,7 @@ from twofold import read_untrusted as untrusted
 from twofold.pages import run_folder
 from twofold.runs import Run
 from twofold.serving import monitor, watch
+from twofold.serving.listening import Access, Server, listen
 
 CONFIG = """format: 1
 method: cyclegan
@@ -107,8 +108,8 @@ class Client:
     """A monitor in a thread, and one connection to it."""
 
     def __init__(self, path: Path) -> None:
-        self.socket, self.tag = monitor.listen("127.0.0.1", 0), ""
-        self.server = monitor.server(monitor.application(watch.Watch([path]), None))
+        self.socket, self.tag = listen("127.0.0.1", 0), ""
+        self.server = Server(monitor.application(watch.Watch([path]), Access(frozenset({"127.0.0.1"}))))
         self.thread = threading.Thread(target=self.server.run, kwargs={"sockets": [self.socket]})
 
     def __enter__(self) -> "Client":

@@ -56,6 +56,7 @@ OWNERS = {
     "jinja2": {"pages"},
     "starlette": {"serving"},
     "uvicorn": {"serving"},
+    "prometheus_client": {"serving"},
     "wandb": {"reporting"},
     "mlflow": {"reporting"},
     "openvino": {"translation"},

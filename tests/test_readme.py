@@ -17,7 +17,7 @@ from twofold.seasons import dataset as seasons
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
-ENDLESS = ("monitor",)
+ENDLESS = ("monitor", "serve")
 """Commands that run until somebody stops them; tests/serving has them."""
 
 ONLINE = (["data", "download"],)

@@ -1,5 +1,6 @@
 """Run folders made by hand, and the monitor in a thread."""
 
+import asyncio
 import contextlib
 import json
 import threading
@@ -13,6 +14,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from twofold.runs import Run
 from twofold.serving import doctor, monitor, watch
+from twofold.serving.listening import Access, Server, address, listen
 
 CONFIG = """format: 1
 method: cyclegan
@@ -76,10 +78,10 @@ class Served:
 
     def __init__(self) -> None:
         self.app: ASGIApp | None = None
-        self.socket = monitor.listen("127.0.0.1", 0)
+        self.socket = listen("127.0.0.1", 0)
         self.port = self.socket.getsockname()[1]
-        self.address = monitor.address("127.0.0.1", self.port)
-        self.server = monitor.server(self)
+        self.address = address("127.0.0.1", self.port)
+        self.server = Server(self)
         self.thread = threading.Thread(target=self.server.run, kwargs={"sockets": [self.socket]})
         self.thread.start()
 
@@ -119,11 +121,23 @@ def serve(server: Served, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[
     monkeypatch.setattr(watch, "RESCAN_AFTER", 0.0)
     monkeypatch.setattr(watch, "SCAN_SHARE", float("inf"))
     monkeypatch.setattr(doctor.BackgroundDoctor, "diagnosis", lambda self, each: doctor.PENDING)
-    own = {"127.0.0.1", "localhost"}
+    own = Access(frozenset({"127.0.0.1", "localhost"}))
 
-    def start(*folders: Path, hosts: set[str] | None = own) -> Served:
-        server.app = monitor.application(watch.Watch(folders), hosts)
+    def start(*folders: Path, access: Access = own) -> Served:
+        server.app = monitor.application(watch.Watch(folders), access)
         return server
 
     yield start
     server.app = None
+
+
+@pytest.fixture(scope="module")
+def loop() -> Iterator[asyncio.AbstractEventLoop]:
+    """An event loop that runs in a thread."""
+    made = asyncio.new_event_loop()
+    thread = threading.Thread(target=made.run_forever)
+    thread.start()
+    yield made
+    made.call_soon_threadsafe(made.stop)
+    thread.join()
+    made.close()

@@ -19,7 +19,8 @@ import pytest
 from twofold.cli import app as cli
 from twofold.errors import TwofoldError
 from twofold.runs import Run
-from twofold.serving import doctor, monitor, views, watch
+from twofold.serving import doctor, monitor, samples, views, watch
+from twofold.serving.listening import Access
 
 EVIL = "</script><script>alert('x')</script>\"'><img src=x onerror=alert(1)>"
 
@@ -384,7 +385,7 @@ def test_only_pictures_of_the_run_are_served(serve, run, tmp_path, monkeypatch):
         assert answer.status in (404, 307), name
         assert b"format: 1" not in body
     assert served.ask(f"{base}/000000100-ab.webp")[0].status == 200
-    monkeypatch.setattr(monitor, "MAX_SAMPLE_BYTES", 10)
+    monkeypatch.setattr(samples, "MAX_SAMPLE_BYTES", 10)
     assert served.ask(f"{base}/000000100-ab.webp")[0].status == 404
 
 
@@ -448,8 +449,32 @@ def test_its_own_names_are_answered(serve, run, host):
     assert serve(run.path).ask("/", host=host)[0].status == 200
 
 
-def test_served_to_all_it_answers_to_any_name(serve, run):
-    assert serve(run.path, hosts=None).ask("/", host="gpu-box.lan:8707")[0].status == 200
+EVERYWHERE = Access(frozenset({"gpu-box"}), frozenset({"*.lan"}), addresses=True, token="a-long-secret")
+
+
+def test_other_machines_need_a_known_name_and_the_token(serve, run):
+    served = serve(run.path, access=EVERYWHERE)
+    bearer = "Bearer a-long-secret"
+    for host in ("gpu-box:8707", "hub.lan", "192.168.0.7:80", "[fe80::1]:80"):
+        assert served.ask("/", host=host, authorization=bearer)[0].status == 200, host
+    for host in ("evil.example", "lan", "evillan", "192.168.0.7.evil.example"):
+        assert served.ask("/", host=host, authorization=bearer)[0].status == 421, host
+    for wrong in ("", "Bearer", "Bearer a-long-secre", "Basic a-long-secret", "Bearer \xe9"):
+        answer, body = served.ask("/", host="gpu-box", authorization=wrong)
+        assert (answer.status, answer.headers["WWW-Authenticate"]) == (401, "Bearer")
+        assert b"horse2zebra" not in body
+
+
+def test_a_browser_keeps_the_token_in_a_cookie_and_not_in_its_address_bar(serve, run):
+    served = serve(run.path, access=EVERYWHERE)
+    answer, _ = served.ask("/compare?run=x&token=a-long-secret", host="gpu-box", accept="text/html")
+    assert (answer.status, answer.headers["Location"]) == (303, "./compare?run=x")
+    cookie, *flags = answer.headers["Set-Cookie"].split("; ")
+    assert {"HttpOnly", "SameSite=lax"} <= {*flags}
+    assert served.ask("/", host="gpu-box", cookie=cookie)[0].status == 200
+    assert served.ask("/?token=a-long-secret", host="gpu-box")[0].status == 200  # a program gets its answer
+    answer, body = served.ask("/?token=wrong-secret", host="gpu-box", accept="text/html")
+    assert answer.status == 401 and b"needs its token" in body
 
 
 # ---- the command
@@ -496,14 +521,14 @@ def test_the_command_says_where_and_ends_quietly(run):
 
 def test_the_command_answers_to_a_proxys_name(run):
     with commanded(run, "--allow-host", "hub.example") as port:
-        for name, status in (("hub.example", 200), ("hub.example:443", 200), ("other.example", 400)):
+        for name, status in (("hub.example", 200), ("hub.example:443", 200), ("other.example", 421)):
             with contextlib.closing(HTTPConnection("127.0.0.1", port, timeout=10)) as connection:
                 connection.request("GET", "/", headers={"Host": name})
                 assert connection.getresponse().status == status
 
 
 def test_a_reader_who_stopped_reading_does_not_hold_up_the_end(run):
-    os.truncate(run.sample(100, "ab"), monitor.MAX_SAMPLE_BYTES)  # more than sockets hold
+    os.truncate(run.sample(100, "ab"), samples.MAX_SAMPLE_BYTES)  # more than sockets hold
     with socket.socket() as asleep, commanded(run) as port:
         address = f"http://127.0.0.1:{port}"
         with urllib.request.urlopen(address, timeout=10) as answer:

@@ -27,6 +27,7 @@ VERBS = [
     "doctor",
     "report",
     "monitor",
+    "serve",
     "info",
     "presets",
     "import_",

@@ -1,12 +1,11 @@
 """`twofold monitor`."""
 
 import os
-import re
 import sys
 import webbrowser
 from pathlib import Path
 
-from twofold.cli.options import Whole
+from twofold.cli.options import Token, Whole
 from twofold.cli.terminal import emit
 from twofold.errors import UsageError
 
@@ -16,15 +15,17 @@ def monitor(
     host: str = "127.0.0.1",
     port: Whole = 8707,
     allow_host: list[str] | None = None,
+    token: Token = None,
     open: bool = True,
 ) -> None:
     """Show runs on a live page while they train and afterwards; Ctrl-C ends it.
 
     Args:
         runs: Run folders and folders of run folders. They are only read.
-        host: The address to listen on. 0.0.0.0 admits everyone who can reach this machine.
+        host: The address to listen on. 0.0.0.0 lets other machines connect, with the token.
         port: The port to listen on; 0 takes a free one.
         allow_host: A further name that the page answers to, where a proxy passes on the name in the browser's address.
+        token: What other machines must send, 8 letters or more; made and printed if not given and --host is not local.
         open: Open the page in a browser.
     """
     from twofold.serving.monitor import serve
@@ -34,18 +35,13 @@ def monitor(
     for folder in runs:
         if not folder.is_dir():
             raise UsageError(f"the folder {folder} does not exist; give a run folder or a folder of runs")
-    for name in allow_host or ():
-        if not re.fullmatch(r"(\*\.)?[\w.-]+", name):
-            raise UsageError(
-                f"--allow-host must be a name such as hub.example.org, without http:// or port, not {name}"
-            )
 
     def ready(address: str, count: int) -> None:
         emit(f"{address}  {count:,} {'run' if count == 1 else 'runs'}; Ctrl-C ends it")
         if open:
             browse(address)
 
-    serve(runs, host, port, ready, allow_host or ())
+    serve(runs, host, port, ready, allow_host or (), token)
 
 
 def browse(address: str) -> None:

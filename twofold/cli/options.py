@@ -4,7 +4,8 @@ import os
 from collections.abc import Callable, Iterable, Sequence
 from typing import Annotated, Literal
 
-from cyclopts import Parameter, Token
+import cyclopts
+from cyclopts import Parameter
 
 SHORT_OPTIONS = {
     "data.size": "--size",
@@ -27,7 +28,7 @@ SHORT_OPTIONS = {
 """Settings that the command line takes under a short name as well; help and messages show the short name."""
 
 
-def whole_number(_: object, tokens: Sequence[Token]) -> int:
+def whole_number(_: object, tokens: Sequence[cyclopts.Token]) -> int:
     """Read a whole number; cyclopts alone would round 1.5."""
     try:
         return int(tokens[0].value)
@@ -35,7 +36,7 @@ def whole_number(_: object, tokens: Sequence[Token]) -> int:
         raise ValueError(f"must be a whole number, not {tokens[0].value}") from None
 
 
-def scale(_: object, tokens: Sequence[Token]) -> int | str:
+def scale(_: object, tokens: Sequence[cyclopts.Token]) -> int | str:
     value = tokens[0].value
     if value in ("trained", "native"):
         return value
@@ -48,6 +49,7 @@ Direction = Literal["ab", "ba"]
 Whole = Annotated[int, Parameter(converter=whole_number)]
 Scale = Annotated[int | Literal["trained", "native"], Parameter(converter=scale)]
 Flag = Annotated[bool, Parameter(negative=(), show_default=False)]
+Token = Annotated[str | None, Parameter(env_var="TWOFOLD_TOKEN")]
 
 
 def long_option(setting: str) -> str:

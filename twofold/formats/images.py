@@ -21,7 +21,7 @@ from twofold.formats.npy import Layout
 from twofold.formats.resize import resize  # noqa: F401
 from twofold.formats.stored import Stored, fit, metadata_of_fitted  # noqa: F401
 from twofold.formats.values import Uint8, to_float, to_uint8  # noqa: F401
-from twofold.formats.write import best_suffix, holds, write  # noqa: F401
+from twofold.formats.write import best_suffix, encode, holds, write  # noqa: F401
 
 _ARRAYS = (".npy", ".npz")
 _TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
@@ -52,18 +52,28 @@ def read_stored(
         return _module(file).read(file, suffix, indices)
 
 
-def inspect(path: Path | str, layout: Layout = "hwc") -> Facts:
-    """Size, channels, type, depth and frames of an image, from its header alone.
+def inspect(path: Path | str, layout: Layout = "hwc", content: bytes | None = None) -> Facts:
+    """Size, channels, type, depth and frames of an image, from its header alone; `content` as of `read_stored`.
 
     Raises:
         ImageError: the header cannot be read. A file that passes may still turn out damaged in `read_stored`.
     """
     path = Path(path)
     suffix = path.suffix.lower()
-    with _named_errors(path), path.open("rb") as file:
+    with _named_errors(path), path.open("rb") if content is None else BytesIO(content) as file:
         if suffix in _ARRAYS:
             return npy.inspect(file, layout)
         return _module(file).inspect(file, suffix)
+
+
+def recognise(content: bytes) -> str | None:
+    """The suffix, empty if none is needed, under which `read_stored` reads content without a name.
+
+    None where it does not begin as any format does that is read.
+    """
+    if content.startswith((b"\x93NUMPY", b"PK")):
+        return ".npz" if content.startswith(b"PK") else ".npy"
+    return "" if content.startswith(_TIFF) or pictures.is_picture(content[:16]) else None
 
 
 def read(path: Path | str, channels: int | None = None, content: bytes | None = None) -> Uint8:

@@ -61,10 +61,8 @@ def open_picture(file: BinaryIO, suffix: str = "") -> ImageFile:
     """
     prefix = file.read(16)
     for name in (*FORMATS, "TGA") if suffix == ".tga" else FORMATS:
-        if name not in Image.OPEN:
-            Image.init()
-        factory, accepts = Image.OPEN[name]
-        if accepts is None or accepts(prefix) is True:
+        if _accepts(name, prefix):
+            factory, _ = Image.OPEN[name]
             file.seek(0)
             with suppress(SyntaxError, IndexError, TypeError, struct.error):  # not this format after all
                 picture = factory(file, "")
@@ -72,6 +70,18 @@ def open_picture(file: BinaryIO, suffix: str = "") -> ImageFile:
                 return picture
     deep.refuse_by_name(file)
     raise UnidentifiedImageError
+
+
+def is_picture(prefix: bytes) -> bool:
+    """Whether a file that begins with these 16 bytes is in one of `FORMATS`."""
+    return any(_accepts(name, prefix) for name in FORMATS)
+
+
+def _accepts(name: str, prefix: bytes) -> bool:
+    if name not in Image.OPEN:
+        Image.init()
+    accepts = Image.OPEN[name][1]
+    return accepts is None or accepts(prefix) is True
 
 
 def of_picture(picture: Image.Image, indices: bool = False) -> Stored:

@@ -1,30 +1,24 @@
 """`twofold monitor`: live pages over run folders, which are read and never written to."""
 
 import hashlib
-import logging
-import os
 import re
 import secrets
-import socket
-from collections.abc import Callable, Collection, Sequence
-from contextlib import suppress
-from ipaddress import ip_address
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from twofold.errors import TwofoldError, UsageError
-from twofold.runs import DIRECTIONS
+from twofold.errors import TwofoldError
 from twofold.serving import views
 from twofold.serving.doctor import BackgroundDoctor
 from twofold.serving.download import as_csv
+from twofold.serving.listening import Access, Guard, Server, access_to, address, listen, wants_html
+from twofold.serving.samples import sample
 from twofold.serving.watch import Watch, Watched, fingerprint, summarise
 
 try:
-    import uvicorn
     from starlette.applications import Starlette
     from starlette.middleware import Middleware
-    from starlette.middleware.trustedhost import TrustedHostMiddleware
     from starlette.requests import Request
-    from starlette.responses import HTMLResponse, Response
+    from starlette.responses import HTMLResponse, PlainTextResponse, Response
     from starlette.routing import Route
     from starlette.types import ASGIApp
 except ImportError as error:
@@ -32,16 +26,7 @@ except ImportError as error:
         f"twofold monitor needs {error.name}: pip install 'twofold[monitor]'; `twofold report` works without it"
     ) from None
 
-MAX_SAMPLE_BYTES = 1 << 25
-SHUTDOWN_SECONDS = 1  # for answers on their way at Ctrl-C; a phone asleep would take its own for ever
 SERVER_ID = secrets.token_hex(4)  # in every ETag: pages of another version are not taken for this one's
-
-HEADERS = {
-    "Content-Security-Policy": "frame-ancestors 'none'; base-uri 'none'; object-src 'none'",
-    "Cross-Origin-Resource-Policy": "same-origin",
-    "Referrer-Policy": "no-referrer",
-    "X-Content-Type-Options": "nosniff",
-}
 
 
 def serve(
@@ -50,79 +35,30 @@ def serve(
     port: int,
     ready: Callable[[str, int], None],
     allowed: Sequence[str] = (),
+    token: str | None = None,
 ) -> None:
-    """Serve pages on the runs among and inside `folders` until interrupted.
+    """Serve pages on the runs among and inside `folders` until Ctrl-C or SIGTERM.
 
     Args:
         folders: run folders and folders of run folders.
-        host: the address to listen on; names other than this machine's own are answered only if it is not local.
+        host: the address to listen on.
         port: 0 for any free one.
-        allowed: further names to answer to, such as that of a proxy.
         ready: called with the page's address and the number of runs once the server listens.
+        allowed, token: as of `access_to`.
 
     Raises:
+        UsageError: an argument is wrong.
         TwofoldError: it cannot listen there.
     """
     watch = Watch(folders)
-    listening = listen(host, port)
-    local = ip_address(listening.getsockname()[0]).is_loopback
-    app = application(watch, [host, "localhost", "127.0.0.1", "[::1]", *allowed] if local else None)
-    ready(address(host, listening.getsockname()[1]), len(watch.runs()))
-    with suppress(KeyboardInterrupt):
-        server(app).run(sockets=[listening])
+    with listen(host, port) as listening:
+        access = access_to(listening, host, allowed, token)
+        ready(address(host, listening.getsockname()[1], access.token), len(watch.runs()))
+        Server(application(watch, access)).run(sockets=[listening])
 
 
-def server(app: ASGIApp) -> uvicorn.Server:
-    """A server that writes nothing to the terminal: errors are shown on the page."""
-    config = uvicorn.Config(
-        app,
-        lifespan="off",
-        ws="none",
-        http="h11",
-        log_config=None,
-        log_level=logging.CRITICAL,
-        access_log=False,
-        headers=list(HEADERS.items()),
-        timeout_graceful_shutdown=SHUTDOWN_SECONDS,
-    )
-    return uvicorn.Server(config)
-
-
-def listen(host: str, port: int) -> socket.socket:
-    """A socket that accepts connections to host and port.
-
-    Raises:
-        UsageError: there is no such host or port.
-        TwofoldError: the port is taken or not allowed.
-    """
-    if not 0 <= port < 1 << 16:
-        raise UsageError(f"--port is {port}; give 0 to 65535, 0 for any free port")
-    try:
-        family, *_, place = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-    except OSError as error:
-        raise UsageError(
-            f"--host {host} is not an address of this machine: {error.strerror or error}"
-        ) from None
-    try:
-        return socket.create_server(place, family=family, backlog=128)
-    except OSError as error:
-        reason = os.strerror(error.errno) if error.errno else error
-        raise TwofoldError(
-            f"cannot listen on {host}, port {port}: {reason}; --port 0 takes a free one"
-        ) from None
-
-
-def address(host: str, port: int) -> str:
-    """The address for a browser; if the server listens on every address, one with the machine's name."""
-    name = socket.gethostname() if host in ("0.0.0.0", "::", "") else host
-    return f"http://{f'[{name}]' if ':' in name else name}:{port}"
-
-
-def application(watch: Watch, hosts: Collection[str] | None) -> ASGIApp:
-    """The pages as an ASGI application that answers to the names `hosts` only; to any name if that is None.
-
-    A foreign web page could let its own name resolve to this address (DNS rebinding); the Host header shows it.
-    """
+def application(watch: Watch, access: Access) -> ASGIApp:
+    """The pages as an ASGI application."""
     doctor = BackgroundDoctor()
 
     def start(request: Request) -> Response:
@@ -158,15 +94,9 @@ def application(watch: Watch, hosts: Collection[str] | None) -> ASGIApp:
     def compare_csv(request: Request) -> Response:
         return download(chosen_runs(request)[: views.MAX_COMPARED])
 
-    def sample(request: Request) -> Response:
-        found, file = watch.runs().get(request.path_params["key"]), request.path_params["file"]
-        content = b""
-        if found and re.fullmatch(rf"[0-9]{{9,18}}-({'|'.join(DIRECTIONS)})\.webp", file):
-            content = inside(found.run.path, f"samples/{file}")
-        if content[:4] != b"RIFF" or content[8:12] != b"WEBP":
-            return not_found(request)
-        kept = {"Cache-Control": "private, max-age=31536000, immutable"}
-        return Response(content, media_type="image/webp", headers=kept)
+    def sample_grid(request: Request) -> Response:
+        found = watch.runs().get(request.path_params["key"])
+        return (found and sample(found.run, request.path_params["file"])) or not_found(request)
 
     routes = [
         Route("/", start),
@@ -174,11 +104,11 @@ def application(watch: Watch, hosts: Collection[str] | None) -> ASGIApp:
         Route("/compare.csv", compare_csv),
         Route("/run/{key}", run),
         Route("/run/{key}/curves.csv", run_csv),
-        Route("/run/{key}/{file}", sample),
+        Route("/run/{key}/{file}", sample_grid),
     ]
-    own_names = Middleware(TrustedHostMiddleware, allowed_hosts=list(hosts or "*"), www_redirect=False)
     errors = {404: not_found, OSError: not_found, Exception: failed}
-    return Starlette(routes=routes, middleware=[own_names], exception_handlers=errors)
+    guard = Middleware(Guard, access=access, refuse=refused)
+    return Starlette(routes=routes, middleware=[guard], exception_handlers=errors)
 
 
 def page_if_changed(
@@ -191,15 +121,6 @@ def page_if_changed(
     if request.headers.get("if-none-match") == headers["ETag"]:
         return Response(status_code=304, headers=headers)
     return HTMLResponse(view(root(request), *values).encode("utf-8", "replace"), headers=headers)
-
-
-def inside(folder: Path, name: str) -> bytes:
-    """A file of at most MAX_SAMPLE_BYTES, unless it links out of the folder; empty if there is none."""
-    path = (folder / name).resolve()
-    fits = (
-        path.is_relative_to(folder.resolve()) and path.is_file() and path.stat().st_size <= MAX_SAMPLE_BYTES
-    )
-    return path.read_bytes() if fits else b""
 
 
 def root(request: Request) -> str:
@@ -217,6 +138,12 @@ def download(runs: Sequence[Watched]) -> Response:
 def not_found(request: Request, *_: object) -> Response:
     message = "This page does not exist. If it was a run, its folder was moved or deleted."
     return HTMLResponse(views.message_page(root(request), "Not found", message), 404)
+
+
+def refused(request: Request, status: int, message: str) -> Response:
+    if not wants_html(request):
+        return PlainTextResponse(f"{message}.\n", status)
+    return HTMLResponse(views.message_page(root(request), "Not allowed", f"{message}."), status)
 
 
 def failed(request: Request, error: Exception) -> Response:

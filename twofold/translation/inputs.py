@@ -69,12 +69,18 @@ def accept(
     return Given([pixels], lambda outputs: to_pil(outputs[0], target, alpha))
 
 
-def read(image: str | Path | Image.Image, source: Contract, layout: Layout) -> Stored:
-    """A file or a PIL image as it is stored; of a label map of ids with a palette, the indices."""
+def read(
+    image: str | Path | Image.Image, source: Contract, layout: Layout, content: bytes | None = None
+) -> Stored:
+    """A file or a PIL image as it is stored; of a label map of ids with a palette, the indices.
+
+    Args:
+        content: the bytes of the file, if the caller has read them.
+    """
     indices = source.labels is not None and source.channels == 1
     if isinstance(image, Image.Image):
         return pictures.of_picture(image, indices)
-    return images.read_stored(image, layout=layout, indices=indices)
+    return images.read_stored(image, content, layout=layout, indices=indices)
 
 
 def alpha_of(stored: Stored, target: Contract) -> Pixels | None:

@@ -212,13 +212,13 @@ class Translator:
         return self.arrays([pixels], at)[0]
 
     def arrays(self, batch: Sequence[Pixels], at: At = "trained") -> list[Pixels]:
-        """Translate arrays of one size together, which is faster than one by one; none depends on the others.
+        """Translate arrays of one working size together, which is faster than one by one; none depends on the others.
 
         A network in Lab predicts lightness or colour. The image, RGB or grey, keeps its other part pixel by pixel.
 
         Args:
-            batch: arrays (H, W, channels) or (H, W) in the dtype of `source`, of one H and W; best `batch_size(at)` of
-                them.
+            batch: arrays (H, W, channels) or (H, W) in the dtype of `source`, of one `working_size`; best
+                `batch_size(at)` of them.
             at: the scale, as in `__call__`.
 
         Returns:
@@ -318,12 +318,12 @@ class Translator:
 
     @torch.inference_mode()
     def _translate(self, batch: Sequence[Pixels], at: At, source: Contract, target: Contract) -> list[Pixels]:
-        """Run the network on stored images of one size; the outputs have the images' size.
+        """Run the network on stored images of one working size; each output has its image's own size.
 
         Deep outputs are resized as floats, so that they are rounded once.
         """
-        height, width = batch[0].shape[:2]
-        rows, columns = self.working_size(height, width, at)
+        given = [(image.shape[0], image.shape[1]) for image in batch]
+        rows, columns = self.working_size(*given[0], at)
         memory.check_memory(self.generator, self.device, rows, columns, len(batch))
         contiguous = (np.require(image, requirements=["C", "W"]) for image in batch)  # torch warns otherwise
         resized = (images.resize(image, rows, columns, nearest=self.header.nearest) for image in contiguous)
@@ -335,8 +335,10 @@ class Translator:
                 on_device = target.dtype == "uint8"  # some devices lack wider types
                 stored = last_axis(from_network(outputs if on_device else outputs.cpu(), target))
                 nearest = target.labels is not None
-                return [images.resize(array, height, width, nearest=nearest) for array in stored]
-            sized = [images.resize(array, height, width) for array in last_axis(outputs)]
+                pairs = zip(stored, given, strict=True)
+                return [images.resize(array, *size, nearest=nearest) for array, size in pairs]
+            pairs = zip(last_axis(outputs), given, strict=True)
+            sized = [images.resize(array, *size) for array, size in pairs]
         planes = (torch.from_numpy(array).permute(2, 0, 1) for array in sized)
         return [last_axis(from_network(each[None], target))[0] for each in planes]
 

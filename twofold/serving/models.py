@@ -1,0 +1,244 @@
+"""The models that a server offers: their names, directions and snapshots, loaded when they are first needed."""
+
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+
+from twofold.errors import TwofoldError
+from twofold.exchange.folder import find_generators
+from twofold.exchange.load import is_foreign, load
+from twofold.formats import images
+from twofold.read_untrusted import Mark, mark
+from twofold.runs import DIRECTIONS, Run
+from twofold.translation.header import Header, is_model, read_header
+from twofold.translation.sources import FORMATS, LOSSY
+from twofold.translation.translator import Translator
+
+KEPT = 4
+"""Networks in memory, at most; the one that was used least recently goes."""
+
+
+class Snapshot(NamedTuple):
+    """One network of a model: what to load, its direction, and its name in an answer."""
+
+    path: Path
+    direction: str | None
+    label: str
+
+
+class UnknownError(TwofoldError):
+    """There is no such model, direction or snapshot."""
+
+
+class Newest(NamedTuple):
+    """The default network of a direction of a run: images that it had seen, its file and its header."""
+
+    images: int
+    file: Path
+    header: Header
+
+
+class Model:
+    """What the user named: a run, a model file or a checkpoint.
+
+    Args:
+        name: its name in requests.
+        headers: of a file or a checkpoint: the header of each direction.
+        run: the run folder; None for others.
+    """
+
+    def __init__(self, name: str, path: Path, headers: dict[str, Header], run: Run | None = None) -> None:
+        self.name, self.path, self.run = name, path, run
+        self._headers = headers
+        self._newest: dict[str, Newest] = {}
+
+    @property
+    def directions(self) -> list[str]:
+        """The directions that can be requested now."""
+        return [*self._newest] if self.run else [*self._headers]
+
+    def header(self, direction: str) -> Header:
+        """The header of the default network of a direction."""
+        return self._newest[direction].header if self.run else self._headers[direction]
+
+    def unused(self) -> Iterator[tuple[str, Newest]]:
+        """Each direction's newest snapshot, where that is not the default one.
+
+        Raises:
+            TwofoldError: its file is damaged.
+        """
+        for way, (count, file) in newest_of(self.run).items() if self.run else ():
+            if way not in self._newest or self._newest[way].images != count:
+                yield way, Newest(count, file, header_of(file))
+
+    def use(self, direction: str, newest: Newest) -> None:
+        """Make a snapshot the default one of its direction."""
+        self._newest = {
+            way: each for way in DIRECTIONS if (each := (self._newest | {direction: newest}).get(way))
+        }
+
+    def snapshot(self, direction: str | None, chosen: str | None) -> Snapshot:
+        """The network that a request means.
+
+        Args:
+            direction: None for the first one.
+            chosen: "best", a number of images, or None for the newest.
+
+        Raises:
+            UnknownError: the model has no such direction or snapshot.
+        """
+        if not self.directions:
+            raise UnknownError(f"{self.name} has no snapshot yet; wait until its training saves one")
+        direction = direction or self.directions[0]
+        if direction not in self.directions:
+            have = " and ".join(self.directions)
+            raise UnknownError(f"{self.name} has no direction {direction}; it has {have}")
+        if self.run is None:
+            if chosen is not None:
+                raise UnknownError(f"{self.name} is no run and has no snapshots; leave out snapshot")
+            return Snapshot(self.path, direction if self.path.is_dir() else None, "")
+        if chosen is None:
+            newest = self._newest[direction]
+            return Snapshot(newest.file, direction, str(newest.images))
+        if chosen == "best":
+            if not self.run.best(direction).is_file():
+                raise UnknownError(f"{self.name} has chosen no best {direction} snapshot; leave out snapshot")
+            return Snapshot(self.run.best(direction), direction, "best")
+        files = {str(count): file for count, file in self.run.snapshots(direction)}
+        if chosen not in files:
+            raise UnknownError(
+                f"{self.name} has no {direction} snapshot {chosen}; it has {', '.join([*files][-5:])} or best"
+            )
+        return Snapshot(files[chosen], direction, chosen)
+
+    def describe(self) -> dict[str, Any]:
+        """What `GET models` says of it."""
+        return {
+            "name": self.name,
+            "ready": bool(self.directions),
+            "directions": [self._describe(direction) for direction in self.directions],
+        }
+
+    def _describe(self, direction: str) -> dict[str, Any]:
+        header, run = self.header(direction), self.run
+        domains = {"source": header.source_contract, "target": header.target_contract}
+        return {
+            "direction": direction,
+            **{
+                end: {"dtype": of.dtype, "channels": of.channels, "labels": of.is_labels}
+                for end, of in domains.items()
+            },
+            "formats": formats_for(header),
+            "newest": self._newest[direction].images if run else None,
+            "snapshots": [count for count, _ in run.snapshots(direction)] if run else [],
+            "best": run.best(direction).is_file() if run else False,
+            "samples": [count for count, _ in run.samples(direction)] if run else [],
+        }
+
+
+def newest_of(run: Run) -> dict[str, tuple[int, Path]]:
+    """Images and file of the newest snapshot of each direction that has one."""
+    return {way: found[-1] for way in DIRECTIONS if (found := run.snapshots(way))}
+
+
+def header_of(path: Path) -> Header:
+    """The header of a model file, read again only after it has changed."""
+    return _header_of(path, mark(path))
+
+
+@lru_cache(maxsize=64)
+def _header_of(path: Path, _: Mark | None) -> Header:
+    return read_header(path)
+
+
+def formats_for(header: Header) -> list[str]:
+    """Formats that hold the results of a model, the default one first."""
+    target = header.target_contract
+    held = [name for name in FORMATS if images.holds(f".{name}", target.dtype, target.channels)]
+    if target.labels:
+        held = [name for name in held if f".{name}" not in LOSSY]
+    best = images.best_suffix(target.dtype, target.channels).removeprefix(".")
+    return [best, *(name for name in held if name != best)]
+
+
+def open_models(paths: Sequence[Path], *, follow: bool, loader: "Loader") -> dict[str, Model]:
+    """The models by their names: the last part of each path, with a number where that is taken.
+
+    Args:
+        follow: a run without snapshots is taken, and offers nothing until it has one.
+
+    Raises:
+        UsageError: a path does not exist or holds no model.
+        TwofoldError: a model cannot be read.
+    """
+    models: dict[str, Model] = {}
+    for path in paths:
+        stem = (path.stem if path.is_file() else path.resolve().name) or "model"
+        names = [stem, *(f"{stem}-{number}" for number in range(2, len(paths) + 1))]
+        name = next(name for name in names if name not in models)
+        models[name] = open_model(name, path, follow=follow, loader=loader)
+    return models
+
+
+def open_model(name: str, path: Path, *, follow: bool, loader: "Loader") -> Model:
+    run = Run(path)
+    if run.exists or newest_of(run):
+        model = Model(name, path, {}, run)
+        for direction, newest in model.unused():
+            model.use(direction, newest)
+        if not model.directions and not follow:
+            run.newest_snapshot("ab")  # says what to do
+        return model
+    if path.is_dir() and not is_foreign(path):
+        run.newest_snapshot("ab")
+    if path.is_file() and is_model(path):
+        header = read_header(path)
+        return Model(name, path, {header.direction: header})
+    ways = [*find_generators(path).files] if path.is_dir() else [None]
+    headers = (loader.load(Snapshot(path, way, "")).header for way in ways)
+    return Model(name, path, {header.direction: header for header in headers})
+
+
+class Loader:
+    """Loads networks in one thread, and keeps the few that were used last.
+
+    Args:
+        open: makes a translator of a path and a direction, as `twofold.exchange.load.load` does.
+    """
+
+    def __init__(self, open: Callable[..., Translator] = load) -> None:
+        self._open = open
+        self._kept: OrderedDict[tuple[Path, str | None, Mark | None], Translator] = OrderedDict()
+        self._lock = threading.Lock()
+        threads = torch.get_num_threads()  # of the sessions that other backends make
+        self.thread = ThreadPoolExecutor(1, "twofold-load", torch.set_num_threads, (threads,))
+
+    def kept(self, snapshot: Snapshot) -> Translator | None:
+        """The translator, if it is in memory and its file has not changed."""
+        key = (snapshot.path, snapshot.direction, mark(snapshot.path))
+        with self._lock:
+            if key in self._kept:
+                self._kept.move_to_end(key)
+            return self._kept.get(key)
+
+    def load(self, snapshot: Snapshot) -> Translator:
+        """The translator, loaded if need be.
+
+        Raises:
+            TwofoldError: as of `twofold.exchange.load.load`.
+        """
+        translator = self.kept(snapshot)
+        if translator is None:
+            key = (snapshot.path, snapshot.direction, mark(snapshot.path))
+            translator = self._open(snapshot.path, direction=snapshot.direction)
+            with self._lock:
+                self._kept[key] = translator
+                while len(self._kept) > KEPT:
+                    self._kept.popitem(last=False)
+        return translator
