@@ -1,7 +1,7 @@
 """One training step, for any method."""
 
 import copy
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
 
 import torch
@@ -13,9 +13,9 @@ from twofold.networks.layers import Generator
 from twofold.randomness import seed32
 from twofold.training.adam import Adam
 from twofold.training.capture import Capture, CudaRecorder
-from twofold.training.deterministic import make_reflection_deterministic
 from twofold.training.loss_sums import LossSums, counting
 from twofold.training.machine import compile_networks
+from twofold.training.reflection import reflect_by_parts
 
 EMA_RAMP = 0.25
 """The averaging half-life is at most this share of the images seen, so that a young average forgets the start."""
@@ -32,7 +32,6 @@ class Trainer:
         compiled: compile the networks with torch's compiler.
         native: on a CPU, let `cpu.accelerate` use C code; uncompiled networks are accelerated in either case.
         capture: on CUDA, launch each step as one graph; see `capture`. For images of one size, on one process.
-        notify: receives each line that the user should read.
         seed: with the rank and the image count, the key of each step's random draws.
     """
 
@@ -52,7 +51,6 @@ class Trainer:
         compiled: bool = False,
         native: bool = True,
         capture: bool = False,
-        notify: Callable[[str], None] = lambda line: None,  # noqa: ARG005
         seed: int = 0,
     ) -> None:
         self.device = torch.device(device)
@@ -60,8 +58,9 @@ class Trainer:
         self.method = method.to(self.device, memory_format=self.layout).train()  # pyright: ignore[reportCallIssue]
         if self.device.type == "cpu" and not compiled:
             accelerate(self.method, native)
-        elif self.device.type != "cpu" and torch.are_deterministic_algorithms_enabled():
-            make_reflection_deterministic(self.method)
+        in_layout = channels_last and not compiled  # torch's compiler needs no help
+        if self.device.type != "cpu" and (in_layout or torch.are_deterministic_algorithms_enabled()):
+            reflect_by_parts(self.method)
         self.precision, self.seed, self.ema = precision, seed, ema
         self.rate_factors = {phase: disc_lr if phase == "D" else 1.0 for phase in method.phases}
         self.images = 0
@@ -92,7 +91,7 @@ class Trainer:
             compile_networks(method)
         self.capture = None
         if capture:
-            self.capture = Capture(self._learn, self._drop_gradients, CudaRecorder(self.device), notify)
+            self.capture = Capture(self._learn, CudaRecorder(self.device))
 
     def step(self, batch: Batch, lr: float) -> None:
         """Train on one batch (this rank's share of it); the generators' learning rate is `lr`."""
@@ -104,7 +103,7 @@ class Trainer:
         if self.capture is None:
             self._learn(batch)
         else:
-            self.capture.step(batch, kind=batch.number % self.method.period)
+            self.capture.step(batch, kind=self.method.generators_learn(batch.number))
         self.images += count
 
     def _set_step_values(self, lr: float, count: int) -> None:
@@ -139,10 +138,6 @@ class Trainer:
         bf16 = torch.autocast(self.device.type, torch.bfloat16) if self.precision == "bf16" else nullcontext()
         with bf16:
             return next(updates, None)
-
-    def _drop_gradients(self) -> None:
-        for optimizer in self.optimizers.values():
-            optimizer.zero_grad(set_to_none=True)
 
     @torch.no_grad()
     def _average(self) -> None:
