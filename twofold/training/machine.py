@@ -84,8 +84,8 @@ def refuse_impossible(config: Config, device: torch.device) -> None:
         raise UsageError("machine.native true needs a CPU, Linux and gcc; leave it out or use false")
     if used.capture and not can_capture(config, device):
         raise UsageError(
-            "machine.capture true needs CUDA, one process, images of one size and machine.checkpoint false; leave it"
-            " out or use false"
+            "machine.capture true needs CUDA, one process, images of one size, training.accumulate 1 and"
+            " machine.checkpoint false; leave it out or use false"
         )
 
 
@@ -124,8 +124,8 @@ def can_use_native(device: torch.device) -> bool:
 
 def can_capture(config: Config, device: torch.device) -> bool:
     """Whether each step can run as one CUDA graph."""
-    one_size = config.data.crops
-    return device.type == "cuda" and world() == 1 and one_size and not config.machine.checkpoint
+    simple = config.data.crops and config.training.accumulate == 1
+    return device.type == "cuda" and world() == 1 and simple and not config.machine.checkpoint
 
 
 # ---- resuming, perhaps on another machine
