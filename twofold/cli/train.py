@@ -22,7 +22,7 @@ from twofold.runs import Run
 RUN, IMAGES, TRAINING = (Group.create_ordered(title) for title in ("Run", "Images", "Training"))
 
 COMMON = {
-    **dict.fromkeys(("method", "preset"), RUN),
+    **dict.fromkeys(("method", "preset", "training.start_from", "training.freeze"), RUN),
     **dict.fromkeys(("data.size", "data.pairs", "data.direction"), IMAGES),
     **dict.fromkeys(("training.epochs", "training.decay_epochs", "training.batch", "optim.lr"), TRAINING),
     **dict.fromkeys(("seed", "evaluation.every", "evaluation.patience", "training.log"), TRAINING),
@@ -30,7 +30,7 @@ COMMON = {
 }
 """The settings that `--help` shows, and in which panel."""
 
-LISTS = ("training.log", "data.augment", "data.show_a", "data.show_b")
+LISTS = ("training.log", "training.freeze", "data.augment", "data.show_a", "data.show_b")
 """Settings of several values, which one option takes."""
 
 SET_BY_VAL = ("data.val_a", "data.val_b", "data.hold_out")

@@ -85,8 +85,8 @@ def refuse_impossible(config: Config, device: torch.device) -> None:
         raise UsageError("machine.native true needs a CPU, Linux and gcc; leave it out or use false")
     if used.capture and not can_capture(config, device):
         raise UsageError(
-            "machine.capture true needs CUDA, one process, images of one size, no machine.checkpoint with dropout, and"
-            " machine.fused for fp16; leave it out or use false"
+            "machine.capture true needs CUDA, one process, images of one size, training.accumulate 1, no"
+            " machine.checkpoint with dropout, and machine.fused for fp16; leave it out or use false"
         )
 
 
@@ -134,7 +134,8 @@ def can_capture(config: Config, device: torch.device) -> bool:
     used = config.machine
     redraws = used.checkpoint and config.generator.dropout
     waits = used.precision == "fp16" and not used.fused
-    return device.type == "cuda" and world() == 1 and config.data.crops and not redraws and not waits
+    simple = config.data.crops and config.training.accumulate == 1
+    return device.type == "cuda" and world() == 1 and simple and not redraws and not waits
 
 
 # ---- resuming, perhaps on another machine

@@ -64,6 +64,7 @@ def new_run(run: Run, overrides: Layer, notify: Notify, track: Track) -> Start:
         config.a, config.b, config.data, config.seed, notify, multiple_of=multiple, track=track
     )
     config, plan = with_schedule(choose_from_data(config, manifest, notify), manifest)
+    check_accumulation(config, plan, manifest.epoch, notify)
     return Start(machine.choose(config, plan.total, notify), manifest, plan)
 
 
@@ -86,7 +87,20 @@ def resume(run: Run, overrides: Layer, notify: Notify, track: Track) -> Start:
         raise UsageError(other_images(run, differences, moved, config.b is not None))
     refuse_shown(config, manifest.a.channels, manifest.b.channels)
     config, plan = with_schedule(config, manifest)
+    about_schedule(run, with_schedule(before, manifest)[1], plan, notify)
     return Start(machine.choose_again(before, config, overrides, plan.total, notify), manifest, plan)
+
+
+def about_schedule(run: Run, before: Schedule, now: Schedule, notify: Notify) -> None:
+    """Print a schedule that has changed, with its learning rate at the newest state before and after."""
+    states = run.states()
+    if not states or now == before:
+        return
+    images = states[-1][0]
+    notify(
+        f"new schedule: {now}; the learning rate at {images:,} images was {before.rate(images):.3g} and is now"
+        f" {now.rate(images):.3g}"
+    )
 
 
 def other_images(run: Run, differences: list[str], moved: bool, two_folders: bool) -> str:
@@ -168,6 +182,21 @@ def choose_from_data(config: Config, manifest: Manifest, notify: Notify) -> Conf
     if config.generator.network == "auto":
         chosen["generator"] = {"network": automatic_generator(config.data.size)}
     return configs.compose(config.model_dump(), chosen)
+
+
+def check_accumulation(config: Config, plan: Schedule, epoch: int, notify: Notify) -> None:
+    """Refuse steps that are longer than an epoch, and say where a run ends that is no whole number of steps."""
+    step = step_images(config)
+    if config.training.accumulate > 1 and step > epoch:
+        raise UsageError(
+            f"--training.accumulate {config.training.accumulate} makes steps of {step} images, more than the {epoch} of"
+            " an epoch; lower it"
+        )
+    if config.training.accumulate > 1 and plan.total % step:
+        notify(
+            f"{plan.total} images are no whole number of steps of {step} images; the run ends at"
+            f" {math.ceil(plan.total / step) * step}"
+        )
 
 
 def refuse_channels(config: Config, a: int, b: int) -> None:
@@ -257,8 +286,8 @@ def with_schedule(config: Config, manifest: Manifest) -> tuple[Config, Schedule]
     translating a held-out image costs at most a fifth of training on one. For few and small images a distance between
     sets costs as much as their translation, so evaluations by distance are at least `DISTANCE_EVERY` images apart.
     """
-    length, step = config.training, config.training.batch * world()
-    plan = schedule(config.optim.lr, length.epochs, length.decay_epochs, manifest.epoch)
+    length = config.training
+    step, plan = step_images(config), schedule(config.optim.lr, length, manifest.epoch)
     total = plan.total
     chosen = {
         "report_every": max(step, min(100, math.ceil(total / 200))),
@@ -275,6 +304,11 @@ def with_schedule(config: Config, manifest: Manifest) -> tuple[Config, Schedule]
         every = max(step, math.ceil(total / 20), 6 * translated, fewest)
     chosen = {"training": missing, "evaluation": {"every": every}}
     return configs.compose(config.model_dump(), chosen), plan
+
+
+def step_images(config: Config) -> int:
+    """Images of one optimizer step, over all processes."""
+    return config.training.batch * config.training.accumulate * world()
 
 
 def write(run: Run, start: Start) -> None:

@@ -180,16 +180,20 @@ def follow(run: Run, started: Start, notify: Notify, progress: Progress) -> bool
             ) as batches,
         ):
             records.start_clock(batches)
-            for steps, (a, b, mask_a, mask_b) in enumerate(batches, 1):
-                images_before = trainer.images
+            images_before = trainer.images
+            for count, (a, b, mask_a, mask_b) in enumerate(batches, 1):
                 trainer.step(Batch(a, b, mask_a=mask_a, mask_b=mask_b), schedule.rate(images_before))
-                records.after_step(images_before)
+                if not trainer.accumulated:
+                    records.after_step(images_before)
+                    images_before = trainer.images
                 progress(trainer.images, schedule.total, records.rate(), records.losses)
+                if trainer.accumulated:
+                    continue
                 if records.ended:
                     if trainer.images < schedule.total:
                         notify(stopped_early(run, trainer.images))
                     break
-                if must_stop(stop.is_set(), steps, trainer.device):
+                if must_stop(stop.is_set(), count // trainer.accumulate, trainer.device):
                     records.save_state()
                     notify(f"stopped at {trainer.images} of {schedule.total} images; everything is saved")
                     return False
@@ -203,6 +207,7 @@ def trainer_for(config: Config, notify: Notify, contracts: Contracts | None = No
         build(config, contracts),
         device=hardware.pick_device(used.device, distributed.local_rank()),
         ema=config.training.ema,
+        accumulate=config.training.accumulate,
         compiled=used.compile == "on",
         notify=notify,
         seed=config.seed,
@@ -309,6 +314,7 @@ def plan(out: Path, overrides: Layer, notify: Notify, track: Track = untracked) 
             for name, side in sides.items()
         },
         "images": f"{schedule.total} ({manifest.epoch} an epoch)",
+        "learning rate": str(schedule),
         "parameters": ", ".join(
             f"{name} {sum(p.numel() for p in network.parameters()):,}" for name, network in networks.items()
         ),

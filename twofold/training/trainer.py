@@ -28,6 +28,11 @@ class Trainer:
         method: its networks, on any device; moved to `device`.
         precision: "float32", or "bf16" to run the networks under autocast; weights and moments stay as they are.
         disc_lr: factor of phase "D"'s learning rate (Heusel et al. 2017, arXiv 1706.08500).
+        weight_decay: the share of the learning rate by which each optimizer step shrinks the weights, apart from the
+            gradient (AdamW: Loshchilov and Hutter 2017, arXiv 1711.05101).
+        clip: largest norm of a phase's gradients together, to which longer ones are scaled; None is no limit.
+        accumulate: batches whose gradients are averaged for one optimizer step. All are taken at the weights before it,
+            so a discriminator that learns first does so after the generator's losses, not before.
         ema: half-life in images of the averaged generators; 0 keeps none.
         compiled: compile the networks with torch's compiler.
         native: on a CPU, let `cpu.accelerate` use C code; uncompiled networks are accelerated in either case.
@@ -45,6 +50,9 @@ class Trainer:
         disc_lr: float = 1.0,
         beta1: float = 0.5,
         beta2: float = 0.999,
+        weight_decay: float = 0,
+        clip: float | None = None,
+        accumulate: int = 1,
         fused: bool = False,
         channels_last: bool = False,
         ema: float = 0,
@@ -62,6 +70,9 @@ class Trainer:
         if self.device.type != "cpu" and (in_layout or torch.are_deterministic_algorithms_enabled()):
             reflect_by_parts(self.method)
         self.precision, self.seed, self.ema = precision, seed, ema
+        self.clip, self.accumulate = clip, accumulate
+        self.accumulated = 0
+        """Batches of the present optimizer step so far; 0 between steps."""
         self.rate_factors = {phase: disc_lr if phase == "D" else 1.0 for phase in method.phases}
         self.images = 0
         self.params = {
@@ -73,6 +84,8 @@ class Trainer:
                 params,
                 lr=torch.tensor(lr, device=self.device) if capture else lr,
                 betas=(beta1, beta2),
+                weight_decay=weight_decay,
+                decoupled_weight_decay=True,
                 fused=fused,
                 capturable=capture and self.device.type == "cuda",
             )
@@ -94,21 +107,30 @@ class Trainer:
             self.capture = Capture(self._learn, CudaRecorder(self.device))
 
     def step(self, batch: Batch, lr: float) -> None:
-        """Train on one batch (this rank's share of it); the generators' learning rate is `lr`."""
+        """Train on one batch (this rank's share of it).
+
+        With `accumulate`, every so many calls make one optimizer step; its learning rate is that of the first of them.
+
+        Args:
+            lr: the generators' learning rate.
+        """
         torch.manual_seed(seed32("step", self.seed, rank(), self.images))
         a, b = (x.contiguous(memory_format=self.layout) for x in (batch.a, batch.b))
         count = len(a) * world()
-        batch = batch._replace(a=a, b=b, number=self.images // count)
-        self._set_step_values(lr, count)
+        if not self.accumulated:
+            self.number = self.images // (count * self.accumulate)
+            self._set_step_values(lr, count * self.accumulate)
+        self.images_seen.fill_(self.images)
+        batch = batch._replace(a=a, b=b, number=self.number)
         if self.capture is None:
             self._learn(batch)
         else:
             self.capture.step(batch, kind=self.method.generators_learn(batch.number))
         self.images += count
+        self.accumulated = (self.accumulated + 1) % self.accumulate
 
     def _set_step_values(self, lr: float, count: int) -> None:
         """Put the numbers that change from step to step where `_learn` reads them: on the device."""
-        self.images_seen.fill_(self.images)
         for phase, optimizer in self.optimizers.items():
             for group in optimizer.param_groups:
                 rate = lr * self.rate_factors[phase]
@@ -119,19 +141,31 @@ class Trainer:
 
     def _learn(self, batch: Batch) -> None:
         """The part of a step that runs on the device. A graph captures it, so it uses no Python number that changes."""
-        updates = self.method.step(batch)
+        updates, at_once = self.method.step(batch), self.accumulate == 1
         while (update := self._next(updates)) is not None:
             phase, losses, complete = update
-            params, optimizer = self.params[phase], self.optimizers[phase]
             if losses:
-                torch.stack(list(losses.values())).sum().backward(inputs=params)
+                total = torch.stack(list(losses.values())).sum()
+                (total if at_once else total / self.accumulate).backward(inputs=self.params[phase])
                 self.sums.add(losses, self.images_seen)
-            if not complete:
-                continue
-            sync_gradients(params)
-            optimizer.step()
-            optimizer.zero_grad(set_to_none=True)
-        self._average()
+            if complete and at_once:
+                self._update(phase)
+        if at_once:
+            self._average()
+        elif self.accumulated == self.accumulate - 1:
+            for phase, params in self.params.items():
+                if any(param.grad is not None for param in params):  # critic steps leave out the generators
+                    self._update(phase)
+            self._average()
+
+    def _update(self, phase: str) -> None:
+        """Step one phase's optimizer."""
+        params, optimizer = self.params[phase], self.optimizers[phase]
+        sync_gradients(params)
+        if self.clip is not None:
+            torch.nn.utils.clip_grad_norm_(params, self.clip)
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
 
     def _next(self, updates: Iterator[Update]) -> Update | None:
         """Run the method up to its next update: forward passes under autocast, backward passes outside it."""
