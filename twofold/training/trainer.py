@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager, nullcontext
 import torch
 
 from twofold.cpu.accelerate import accelerate
-from twofold.distributed import rank, sync_gradients, world
+from twofold.distributed import StopVote, rank, sync_gradients, world
 from twofold.methods.base import Batch, Method, Update
 from twofold.networks.layers import Generator
 from twofold.randomness import seed32
@@ -20,13 +20,17 @@ from twofold.training.reflection import reflect_by_parts
 EMA_RAMP = 0.25
 """The averaging half-life is at most this share of the images seen, so that a young average forgets the start."""
 
+HALVES = {"bf16": torch.bfloat16, "fp16": torch.float16}
+"""The precisions of autocast."""
+
 
 class Trainer:
     """Holds a method, an Adam for each of its phases, the averaged generators and the loss sums.
 
     Args:
         method: its networks, on any device; moved to `device`.
-        precision: "float32", or "bf16" to run the networks under autocast; weights and moments stay as they are.
+        precision: "float32", or "bf16" or "fp16" to run the networks under autocast; weights and moments stay as they
+            are. With "fp16" each phase's losses are scaled, so that small gradients do not become zero.
         disc_lr: factor of phase "D"'s learning rate (Heusel et al. 2017, arXiv 1706.08500).
         weight_decay: the share of the learning rate by which each optimizer step shrinks the weights, apart from the
             gradient (AdamW: Loshchilov and Hutter 2017, arXiv 1711.05101).
@@ -91,6 +95,11 @@ class Trainer:
             )
             for phase, params in self.params.items()
         }
+        self.scalers = {
+            phase: torch.amp.GradScaler(self.device.type, enabled=precision == "fp16")
+            for phase in method.phases
+        }
+        self.vote = StopVote()
         self.averages = {
             name: copy.deepcopy(method.get_submodule(name)).requires_grad_(False)
             for name in method.translators.values()
@@ -146,7 +155,8 @@ class Trainer:
             phase, losses, complete = update
             if losses:
                 total = torch.stack(list(losses.values())).sum()
-                (total if at_once else total / self.accumulate).backward(inputs=self.params[phase])
+                total = total if at_once else total / self.accumulate
+                self.scalers[phase].scale(total).backward(inputs=self.params[phase])
                 self.sums.add(losses, self.images_seen)
             if complete and at_once:
                 self._update(phase)
@@ -159,18 +169,20 @@ class Trainer:
             self._average()
 
     def _update(self, phase: str) -> None:
-        """Step one phase's optimizer."""
-        params, optimizer = self.params[phase], self.optimizers[phase]
-        sync_gradients(params)
+        """Step one phase's optimizer; the scaler leaves out a step whose gradients are not finite."""
+        params, optimizer, scaler = self.params[phase], self.optimizers[phase], self.scalers[phase]
+        sync_gradients(params, self.vote)
+        scaler.unscale_(optimizer)
         if self.clip is not None:
             torch.nn.utils.clip_grad_norm_(params, self.clip)
-        optimizer.step()
+        scaler.step(optimizer)
+        scaler.update()
         optimizer.zero_grad(set_to_none=True)
 
     def _next(self, updates: Iterator[Update]) -> Update | None:
         """Run the method up to its next update: forward passes under autocast, backward passes outside it."""
-        bf16 = torch.autocast(self.device.type, torch.bfloat16) if self.precision == "bf16" else nullcontext()
-        with bf16:
+        half = HALVES.get(self.precision)
+        with torch.autocast(self.device.type, half) if half else nullcontext():
             return next(updates, None)
 
     @torch.no_grad()
