@@ -32,7 +32,7 @@ _patient: dist.ProcessGroup | None = None
 @contextmanager
 def joined(device: torch.device) -> Iterator[None]:
     """Inside, this process is one of the group that torchrun describes in the environment, or of the caller's."""
-    global _patient  # noqa: PLW0603
+    global _patient
     own, on_gpu = "RANK" in os.environ and not dist.is_initialized(), device.type == "cuda"
     if own:
         if on_gpu:

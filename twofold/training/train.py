@@ -141,7 +141,10 @@ def start_or_resume(
 def follow(run: Run, started: Start, notify: Notify, progress: Progress) -> bool:
     """Train from the newest state, or from nothing, to the end of the schedule or until a stop is requested."""
     config, manifest, schedule = started
-    one_size, device = config.data.crops, hardware.pick_device(config.machine.device, distributed.local_rank())
+    one_size, device = (
+        config.data.crops,
+        hardware.pick_device(config.machine.device, distributed.local_rank()),
+    )
     with (
         interruptible() as stop,
         own_torch_state(device, config.machine.threads or 1, config.machine.deterministic, one_size),
