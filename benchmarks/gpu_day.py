@@ -225,7 +225,7 @@ def failure() -> Figures:
     ensure("cannot record a step" in line and "\n" not in line, f"the line is {line!r}")
     torch.manual_seed(0)
     torch.rand(8, device=DEVICE).sum().item()
-    del made, learn
+    del made
     gc.collect()
     figures = {"line": line}
     if torch.__version__ >= "2.13":  # earlier versions end the program here
