@@ -94,13 +94,18 @@ def test_step_without_a_constant_part_is_the_originals():
     optimizer = torch.optim.Adam([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
     theirs = lr_scheduler.StepLR(optimizer, 50, 0.1)
     for epoch in range(200):
-        assert plan.rate(7 * epoch) == plan.rate(7 * epoch + 6) == pytest.approx(optimizer.param_groups[0]["lr"])
+        assert (
+            plan.rate(7 * epoch) == plan.rate(7 * epoch + 6) == pytest.approx(optimizer.param_groups[0]["lr"])
+        )
         optimizer.step()
         theirs.step()
 
 
 def test_in_words():
-    assert str(schedule(2e-4, length(20, 20), 100)) == "0.0002 up to image 2,000, then linear to 0 at image 4,000"
+    assert (
+        str(schedule(2e-4, length(20, 20), 100))
+        == "0.0002 up to image 2,000, then linear to 0 at image 4,000"
+    )
     assert str(schedule(2e-4, length(20, 0), 100)) == "0.0002 up to image 2,000"
     stepped = schedule(1e-3, length(1, 3, schedule="step", step_epochs=2, warmup=50), 100)
     assert str(stepped) == (

@@ -26,6 +26,7 @@ from twofold.reporting.exporters import Exporters, flat
 from twofold.reporting.report import write_report
 from twofold.runs import Notify, Run
 from twofold.training import state
+from twofold.training.pretrained import Origins
 from twofold.training.start import Start
 from twofold.training.trainer import Trainer
 from twofold.translation import model_file
@@ -60,6 +61,7 @@ class Records:
         self.losses: dict[str, float] = progress.get("losses", {})
         self.seconds_before: float = progress.get("seconds", 0.0)
         self.best = best_of(progress)
+        self.origins: Origins = progress.get("start_from", {})
         self.writes, self.ended = distributed.rank() == 0, False
         self.logs = {"metrics": run.metrics, "timing": run.timing, "evaluations": run.evaluations}
         if self.writes:
@@ -248,7 +250,9 @@ class Records:
         """The header of a model file, in format 1 for a run that 0.1 started, so that all its models work alike."""
         data, manifest = self.config.data, self.manifest
         source, target = (manifest.a, manifest.b) if direction == "ab" else (manifest.b, manifest.a)
-        origin = {"method": self.config.method, "images": self.trainer.images}
+        origin: dict[str, Any] = {"method": self.config.method, "images": self.trainer.images}
+        if direction in self.origins:
+            origin["start_from"] = self.origins[direction]
         network, noise, lab = describe(generator), self.trainer.method.noise, data.lab
         if manifest.geometry is None:
             size = None if data.resize in ("crop", "none") else data.size
@@ -272,6 +276,7 @@ class Records:
         self.check_finite()
         self.exporters.flush()
         progress: dict[str, Any] = {f"{name}_bytes": durable_length(log) for name, log in self.logs.items()}
+        progress |= {"start_from": self.origins} if self.origins else {}
         progress |= {"best": self.best, "losses": self.losses, "seconds": round(self.seconds(), 2)}
         with explained_full_disk(self.run.path):
             state.save(self.run, self.trainer, progress)

@@ -54,7 +54,9 @@ class Schedule(NamedTuple):
             return f"{rise}{self.base:g} up to image {self.total:,}"
         fall = f"{self.shape} to 0 at image {self.total:,}"
         if self.shape == "step":
-            fall = f"times {self.drop:g} there and every {self.drop_every:,} images, up to image {self.total:,}"
+            fall = (
+                f"times {self.drop:g} there and every {self.drop_every:,} images, up to image {self.total:,}"
+            )
         return f"{rise}{self.base:g} up to image {self.constant:,}, then {fall}"
 
 

@@ -31,6 +31,8 @@ from twofold.read_untrusted import as_list, parse_file
 from twofold.runs import Notify, Run, Track
 from twofold.training import build, machine
 from twofold.training.folders import with_layout, with_same_layout
+from twofold.training.pretrained import Origins, open_source, with_networks
+from twofold.training.pretrained import check as check_source
 from twofold.training.schedule import Schedule, schedule
 
 ENOUGH = 8
@@ -55,7 +57,9 @@ def new_run(run: Run, overrides: Layer, notify: Notify, track: Track) -> Start:
         UsageError: a setting or a folder is wrong, or the run folder holds something else.
     """
     overrides, line = with_layout(overrides)
-    config = configs.compose(overrides)
+    given = configs.compose(overrides)
+    source = open_source(given.training.start_from) if given.training.start_from else None
+    config = configs.compose(with_networks(overrides, source)) if source else given
     if line:
         notify(line)
     refuse_folder(run.path, [folder for folder in (config.a, config.b) if folder is not None])
@@ -65,6 +69,9 @@ def new_run(run: Run, overrides: Layer, notify: Notify, track: Track) -> Start:
     )
     config, plan = with_schedule(choose_from_data(config, manifest, notify), manifest)
     check_accumulation(config, plan, manifest.epoch, notify)
+    if source:
+        with torch.device("meta"):
+            check_source(source, config, build.build(config, (manifest.a.contract, manifest.b.contract)))
     return Start(machine.choose(config, plan.total, notify), manifest, plan)
 
 
@@ -333,8 +340,8 @@ def write_folders(run: Run, start: Start) -> None:
         write_atomically(run.data, start.manifest.to_json(), durable=True)
 
 
-def record_environment(run: Run, images: int, device: torch.device) -> None:
-    """Add this start to env.json: when, where and with which versions."""
+def record_environment(run: Run, images: int, device: torch.device, origins: Origins) -> None:
+    """Add this start to env.json: when, where, with which versions, and from which trained weights."""
     earlier = as_list(parse_file(run.env, json.loads))
     now = {
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -343,5 +350,5 @@ def record_environment(run: Run, images: int, device: torch.device) -> None:
         "twofold": version("twofold"),
         "processes": world(),
     }
-    starts = [*earlier, now | hardware.describe(device)]
+    starts = [*earlier, now | ({"start_from": origins} if origins else {}) | hardware.describe(device)]
     write_atomically(run.env, json.dumps(starts, indent=1), durable=True)

@@ -1,6 +1,6 @@
 """A run, from two folders to the last snapshot. Read it from top to bottom."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import Any
@@ -16,12 +16,14 @@ from twofold.data.settings import DataSettings
 from twofold.errors import TwofoldError, UsageError
 from twofold.evaluation.heldout import judging_network
 from twofold.files import lock, write_atomically
-from twofold.methods.base import Batch
+from twofold.methods.base import Batch, Method
 from twofold.presets import layer
 from twofold.reporting import exporters
 from twofold.runs import Notify, Run, Track, untracked
 from twofold.training import machine, memory, start, state
-from twofold.training.build import Contracts, build, perceptual
+from twofold.training.build import build, perceptual
+from twofold.training.freezing import frozen
+from twofold.training.pretrained import load, open_source
 from twofold.training.records import Records, best_of, out_of_patience
 from twofold.training.session import interruptible, own_torch_state
 from twofold.training.start import Start
@@ -51,6 +53,8 @@ def train(
     batch: int | None = None,
     seed: int | None = None,
     device: str | None = None,
+    start_from: str | Path | None = None,
+    freeze: Sequence[str] | None = None,
     settings: Mapping[str, Any] | None = None,
     notify: Notify = lambda line: None,  # noqa: ARG005
 ) -> Run:
@@ -61,7 +65,8 @@ def train(
             both, or a list of them (.csv, .tsv, .jsonl). Of a run in `out`, they may have been moved; twofold compares
             their content.
         out: the run folder; runs/A2B-METHOD by default.
-        method, preset, size, epochs, decay_epochs, batch, seed, device: as on the command line.
+        method, preset, size, epochs, decay_epochs, batch, seed, device, freeze: as on the command line.
+        start_from: trained weights to start from, as --from on the command line.
         settings: any other setting, nested: ``{"optim": {"lr": 1e-4}}``.
         notify: receives each line that the user should read, for example `print`.
 
@@ -80,6 +85,8 @@ def train(
         "training.epochs": epochs,
         "training.decay_epochs": decay_epochs,
         "training.batch": batch,
+        "training.start_from": start_from,
+        "training.freeze": freeze,
         "machine.device": device,
     }
     overrides = configs.merge(
@@ -151,18 +158,24 @@ def follow(run: Run, started: Start, notify: Notify, progress: Progress) -> bool
     ):
         with distributed.rank_zero_first():
             images = open_images(manifest, config.data, notify)
-        trainer = trainer_for(config, notify, (manifest.a.contract, manifest.b.contract))
+        method = build(config, (manifest.a.contract, manifest.b.contract))
+        origins = {}
+        if config.training.start_from and not run.states():
+            origins = load(open_source(config.training.start_from), method, notify)
+        if config.training.freeze:
+            notify(frozen(method, config.training.freeze))
+        trainer = trainer_for(config, notify, method)
         if trainer.device.type == "cuda":
             room = RESIDENT_SHARE * (hardware.free_memory(trainer.device) or 0)
             images = images.resident(trainer.device, int(room))
-        saved = state.load(run, trainer, notify) or {}
+        saved = state.load(run, trainer, notify) or {"start_from": origins}
         if distributed.rank() == 0:  # of a finished run too: `evaluate` reads which channels to show
             write_atomically(run.config, configs.to_yaml(config), durable=True)
         if is_over(run, started, trainer, saved, notify):
             return True
         notify(first_line(started, trainer))
         if distributed.rank() == 0:
-            start.record_environment(run, trainer.images, trainer.device)
+            start.record_environment(run, trainer.images, trainer.device, origins)
         records = Records(run, started, trainer, images, saved, notify)
         with (
             closing(records.exporters),
@@ -180,6 +193,8 @@ def follow(run: Run, started: Start, notify: Notify, progress: Progress) -> bool
             ) as batches,
         ):
             records.start_clock(batches)
+            if origins:  # so that no later start needs the source
+                records.save_state()
             images_before = trainer.images
             for count, (a, b, mask_a, mask_b) in enumerate(batches, 1):
                 trainer.step(Batch(a, b, mask_a=mask_a, mask_b=mask_b), schedule.rate(images_before))
@@ -200,11 +215,11 @@ def follow(run: Run, started: Start, notify: Notify, progress: Progress) -> bool
     return True
 
 
-def trainer_for(config: Config, notify: Notify, contracts: Contracts | None = None) -> Trainer:
-    """The trainer of a run; `contracts` as in `build`."""
+def trainer_for(config: Config, notify: Notify, method: Method | None = None) -> Trainer:
+    """The trainer of a run; None is the method that the config describes, for pictures."""
     used = config.machine
     return Trainer(
-        build(config, contracts),
+        method or build(config),
         device=hardware.pick_device(used.device, distributed.local_rank()),
         ema=config.training.ema,
         accumulate=config.training.accumulate,
