@@ -28,7 +28,8 @@ def freeze(method: Method, patterns: Sequence[str]) -> None:
         for name in found:
             layer, bias = method.get_submodule(name.rpartition(".")[0]), name.endswith(".bias")
             if bias and named[name].requires_grad and hasattr(layer, "norm_follows"):
-                layer.norm_follows = False  # CUT sees values before the norm; see `layers.before_norm`
+                # CUT sees the values before the norm; see `layers.before_norm`
+                layer.norm_follows = False  # pyright: ignore[reportArgumentType]
             named[name].requires_grad_(False)
     for networks in method.phases.values() if patterns else ():
         if not any(p.requires_grad for each in networks for p in method.get_submodule(each).parameters()):

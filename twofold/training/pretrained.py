@@ -16,6 +16,7 @@ from twofold.exchange.mapping import candidates
 from twofold.exchange.original import discriminator_from_original
 from twofold.exchange.untrusted import read_tree
 from twofold.methods.base import Method
+from twofold.methods.settings import ROOMS
 from twofold.networks.discriminators import PixelDiscriminator
 from twofold.networks.layers import Generator
 from twofold.networks.registry import describe
@@ -76,7 +77,8 @@ def open_source(path: Path) -> Source:
     try:
         source = read(path)
     except (TwofoldError, OSError, SafetensorError) as error:
-        raise UsageError(f"--from {path}: {str(error).removeprefix(f'{path}: ')}") from error
+        start = "" if str(error).startswith(str(path)) else f"{path}: "
+        raise UsageError(f"--from {start}{error}") from error
     if len({str(network_of(each)) for each in source.generators.values()}) > 1:
         raise UsageError(f"--from {path}: its two generators are different networks; give one of their files")
     return source
@@ -170,10 +172,23 @@ def with_discriminators(source: Source, files: Mapping[str, Path]) -> Source:
 # ---- take over its networks
 
 
-def with_networks(overrides: Layer, source: Source) -> dict[str, Any]:
-    """The user's settings over those of the source's networks; what the user leaves open is the source's."""
-    given = {path: value for path, value in configs.flatten(overrides) if value not in ("auto", None)}
-    return configs.merge(source.settings, configs.nest(given))
+def with_networks(overrides: Layer, source: Source, given: Config) -> dict[str, Any]:
+    """The user's settings over those of the source's networks; what the user leaves open is the source's.
+
+    Args:
+        given: the same settings with the defaults.
+
+    Raises:
+        UsageError: no generator has a direction that the method trains.
+    """
+    trained = DIRECTIONS if ROOMS[given.method] == "cyclegan" else ("ab",)
+    if not set(trained) & source.generators.keys():
+        raise UsageError(
+            f"--from {given.training.start_from} translates {', '.join(source.generators)}, and {given.method} trains"
+            f" {', '.join(trained)}; give the folders in the other order, or another model"
+        )
+    decided = {path: value for path, value in configs.flatten(overrides) if value not in ("auto", None)}
+    return configs.merge(source.settings, configs.nest(decided))
 
 
 def generator_settings(generator: Generator) -> dict[str, Any]:
@@ -198,18 +213,13 @@ def check(source: Source, config: Config, method: Method) -> None:
         method: as the config describes it, on any device.
 
     Raises:
-        UsageError: the networks differ, each difference by name; or no generator has a direction that is trained.
+        UsageError: the networks differ; the message names each difference.
     """
-    path, fitting = (
-        config.training.start_from,
-        [way for way in source.generators if way in method.translators],
+    path = config.training.start_from
+    direction = next(way for way in source.generators if way in method.translators)
+    ours, theirs = (
+        network_of(each) for each in (generator_of(method, direction), source.generators[direction])
     )
-    if not fitting:
-        raise UsageError(
-            f"--from {path} translates {', '.join(source.generators)}, and {config.method} trains"
-            f" {', '.join(method.translators)}; give the folders in the other order, or another model"
-        )
-    ours, theirs = (network_of(each) for each in (of(method, fitting[0]), source.generators[fitting[0]]))
     different = [
         f"generator.{name} = {theirs.get(name)}, not {ours.get(name)}"
         for name in dict.fromkeys([*theirs, *ours])
@@ -236,7 +246,8 @@ def network_of(generator: Generator) -> dict[str, Any]:
     return {name: each for name, each in describe(generator).items() if not name.endswith("_channels")}
 
 
-def of(method: Method, direction: str) -> Generator:
+def generator_of(method: Method, direction: str) -> Generator:
+    """The method's generator of a direction."""
     network = method.get_submodule(method.translators[direction])
     assert isinstance(network, Generator)
     return network
@@ -284,7 +295,7 @@ def fit_channels(network: nn.Module, state: State) -> tuple[State, list[str]]:
     for name, wanted in network.state_dict().items():
         tensor, layer = state[name], network.get_submodule(name.rpartition(".")[0])
         to, of = (1, 0) if isinstance(layer, nn.ConvTranspose2d) else (0, 1)
-        for dim in {to, of} if tensor.dim() > 1 else {0}:
+        for dim in (of, to) if tensor.dim() > 1 else range(tensor.dim()):
             old, new = tensor.shape[dim], wanted.shape[dim]
             if old == new:
                 continue

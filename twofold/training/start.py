@@ -25,13 +25,14 @@ from twofold.evaluation.features import inception_home
 from twofold.evaluation.heldout import METRICS
 from twofold.evaluation.settings import HeldOutMetric
 from twofold.files import write_atomically
+from twofold.methods.base import Method
 from twofold.methods.settings import ROOMS
 from twofold.networks.registry import automatic_generator
 from twofold.read_untrusted import as_list, parse_file
 from twofold.runs import Notify, Run, Track
 from twofold.training import build, machine
 from twofold.training.folders import with_layout, with_same_layout
-from twofold.training.pretrained import Origins, open_source, with_networks
+from twofold.training.pretrained import Origins, generator_of, open_source, with_networks
 from twofold.training.pretrained import check as check_source
 from twofold.training.schedule import Schedule, schedule
 
@@ -59,19 +60,19 @@ def new_run(run: Run, overrides: Layer, notify: Notify, track: Track) -> Start:
     overrides, line = with_layout(overrides)
     given = configs.compose(overrides)
     source = open_source(given.training.start_from) if given.training.start_from else None
-    config = configs.compose(with_networks(overrides, source)) if source else given
+    config = configs.compose(with_networks(overrides, source, given)) if source else given
     if line:
         notify(line)
     refuse_folder(run.path, [folder for folder in (config.a, config.b) if folder is not None])
-    multiple = multiple_of(config)
+    likely = likely_method(config)
+    if source:
+        check_source(source, config, likely)
+    multiple = generator_of(likely, "ab").multiple_of
     manifest = manifests.build_manifest(
         config.a, config.b, config.data, config.seed, notify, multiple_of=multiple, track=track
     )
     config, plan = with_schedule(choose_from_data(config, manifest, notify), manifest)
     check_accumulation(config, plan, manifest.epoch, notify)
-    if source:
-        with torch.device("meta"):
-            check_source(source, config, build.build(config, (manifest.a.contract, manifest.b.contract)))
     return Start(machine.choose(config, plan.total, notify), manifest, plan)
 
 
@@ -152,8 +153,8 @@ def refuse_folder(out: Path, sources: list[Path]) -> None:
         raise UsageError(f"{out} is not empty and holds no run; choose another --out")
 
 
-def multiple_of(config: Config) -> int:
-    """The number of which image sides must be multiples for the generator.
+def likely_method(config: Config) -> Method:
+    """The method before the images are read, without data: with three channels where their number is not given.
 
     Raises:
         UsageError: the networks cannot be built, or cannot take images of this size.
@@ -161,9 +162,7 @@ def multiple_of(config: Config) -> int:
     a, b = config.data.channels_a or 3, config.data.channels_b or 3
     likely = configs.compose(config.model_dump(), {"data": {"channels_a": a, "channels_b": b}})
     with torch.device("meta"):
-        contracts = build.pictures(likely)
-        build.METHODS[config.method](likely, contracts)
-        return build.generator(likely, *contracts).multiple_of
+        return build.build(likely)
 
 
 def choose_from_data(config: Config, manifest: Manifest, notify: Notify) -> Config:
