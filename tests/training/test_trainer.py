@@ -22,6 +22,7 @@ from twofold.training.loss_sums import LossSums
 from twofold.training.session import own_torch_state
 from twofold.training.trainer import EMA_RAMP, Trainer
 
+CPU = torch.device("cpu")
 OTHER = {torch.contiguous_format: torch.channels_last, torch.channels_last: torch.contiguous_format}
 
 
@@ -232,13 +233,13 @@ def test_samples_change_nothing(tiny):
 
 def test_torch_is_given_back_as_it_was():
     before = torch.get_rng_state()
-    with pytest.raises(KeyError), own_torch_state(3, deterministic=True, one_size=True):
+    with pytest.raises(KeyError), own_torch_state(CPU, 3, deterministic=True, one_size=True):
         assert torch.get_num_threads() == 3
         assert torch.are_deterministic_algorithms_enabled()
         assert "CUBLAS_WORKSPACE_CONFIG" in os.environ and not cudnn.benchmark
         torch.rand(3)
         raise KeyError
-    with own_torch_state(1, deterministic=False, one_size=True):
+    with own_torch_state(CPU, 1, deterministic=False, one_size=True):
         assert cudnn.benchmark
     assert torch.get_num_threads() == 1
     assert not torch.are_deterministic_algorithms_enabled()

@@ -154,6 +154,7 @@ def held_out(val: list[str] | None) -> Layer:
 
 def start(run: Path, overrides: Layer, dry_run: bool, json: bool) -> int:
     """Train, or print what would be trained; the exit code."""
+    from twofold.distributed import launcher
     from twofold.hardware import keep_freed_memory
     from twofold.training import train as training
 
@@ -167,7 +168,7 @@ def start(run: Path, overrides: Layer, dry_run: bool, json: bool) -> int:
             run, overrides, watching.notify, watching.progress, watching.track
         )
         if os.environ.get("RANK", "0") == "0":  # one of several processes prints for all
-            for line in next_commands(run, finished):
+            for line in next_commands(run, finished, launcher()):
                 watching.notify(line)
     return 0 if finished else INTERRUPTED
 
@@ -178,9 +179,9 @@ def plan_text(plan: dict[str, Any]) -> str:
     return f"{plan['config']}\n{figures}"
 
 
-def next_commands(run: Path, finished: bool) -> list[str]:
+def next_commands(run: Path, finished: bool, launcher: str = "twofold") -> list[str]:
     if not finished:
-        return [f"resume:     twofold train --resume {run}"]
+        return [f"resume:     {launcher} train --resume {run}"]
     return [
         f"translate:  twofold translate {run} IMAGES -o translated",
         *["best:       add --best, the best snapshot on held-out images"] * Run(run).best("ab").is_file(),

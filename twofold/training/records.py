@@ -87,7 +87,7 @@ class Records:
         if measured and evaluation.every and due(evaluation.every):
             self.evaluate()
             stop = out_of_patience(self.best, evaluation.patience)
-            last = last or distributed.any_rank(stop, self.trainer.device)
+            last = last or distributed.any_rank(stop)
         self.ended = last
         if last:
             self.name_lost_structure()

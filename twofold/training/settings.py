@@ -7,7 +7,7 @@ from pydantic import BeforeValidator, Field
 from twofold.data.settings import AbsolutePath
 from twofold.losses.settings import Group, separated
 
-Precision = Literal["auto", "float32", "bf16"]
+Precision = Literal["auto", "float32", "bf16", "fp16"]
 Compile = Annotated[
     Literal["auto", "on", "off"], BeforeValidator(lambda x: {True: "on", False: "off"}.get(x, x))
 ]
@@ -78,7 +78,7 @@ class MachineSettings(Group):
     device: str = "auto"
     """auto (a CUDA GPU, else Apple's, else the CPU), cpu, cuda, cuda:1 or mps."""
     precision: Precision = "auto"
-    """float32 or bf16; auto is bf16 where the machine computes it fast."""
+    """float32, bf16, or fp16 with a gradient scaler for older GPUs; auto is bf16 where the machine computes it fast."""
     compile: Compile = "auto"
     """Compile the networks; auto: on CUDA, in runs long enough to save time."""
     capture: bool | None = None

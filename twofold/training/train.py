@@ -1,5 +1,6 @@
 """A run, from two folders to the last snapshot. Read it from top to bottom."""
 
+import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
@@ -22,6 +23,7 @@ from twofold.reporting import exporters
 from twofold.runs import Notify, Run, Track, untracked
 from twofold.training import machine, memory, start, state
 from twofold.training.build import build, perceptual
+from twofold.training.capture import CaptureFailed
 from twofold.training.freezing import frozen
 from twofold.training.pretrained import load, open_source
 from twofold.training.records import Records, best_of, out_of_patience
@@ -31,9 +33,6 @@ from twofold.training.trainer import Trainer
 
 RESIDENT_SHARE = 0.25
 """The share of a GPU's free memory that the decoded images may fill, to be kept there."""
-
-AGREE_EVERY = 16
-"""Steps between the moments at which several processes agree on whether to stop."""
 
 
 Progress = Callable[[int, int, float, dict[str, float]], None]
@@ -127,14 +126,13 @@ def start_or_resume(
     run = Run(out)
     device = machine.device_of(start.stored(run) if run.exists else None, overrides)
     with ExitStack() as session:
-        if distributed.start(device):  # under torchrun, unless the caller has made a process group
-            session.callback(distributed.stop)
+        session.enter_context(distributed.joined(device))
         first = distributed.rank() == 0
         if not first:
             notify = progress = lambda *_: None
             track = untracked
         with distributed.rank_zero_first():
-            is_new = not run.exists
+            is_new = first and not run.exists  # the others find what the first has written
             begin = start.new_run if is_new else start.resume
             started = begin(run, overrides, notify, track)
             exporters.check(started.config.training.log)
@@ -150,11 +148,11 @@ def start_or_resume(
 def follow(run: Run, started: Start, notify: Notify, progress: Progress) -> bool:
     """Train from the newest state, or from nothing, to the end of the schedule or until a stop is requested."""
     config, manifest, schedule = started
-    one_size = config.data.crops
+    one_size, device = config.data.crops, hardware.pick_device(config.machine.device, distributed.local_rank())
     with (
         interruptible() as stop,
-        own_torch_state(config.machine.threads or 1, config.machine.deterministic, one_size),
-        explained_out_of_memory(config),
+        own_torch_state(device, config.machine.threads or 1, config.machine.deterministic, one_size),
+        explained_device_errors(run, config),
     ):
         with distributed.rank_zero_first():
             images = open_images(manifest, config.data, notify)
@@ -164,7 +162,8 @@ def follow(run: Run, started: Start, notify: Notify, progress: Progress) -> bool
             origins = load(open_source(config.training.start_from), method, notify)
         if config.training.freeze:
             notify(frozen(method, config.training.freeze))
-        trainer = trainer_for(config, notify, method)
+        trainer = trainer_for(config, method)
+        trainer.vote.requested = stop.is_set
         if trainer.device.type == "cuda":
             room = RESIDENT_SHARE * (hardware.free_memory(trainer.device) or 0)
             images = images.resident(trainer.device, int(room))
@@ -196,7 +195,7 @@ def follow(run: Run, started: Start, notify: Notify, progress: Progress) -> bool
             if origins:  # so that no later start needs the source
                 records.save_state()
             images_before = trainer.images
-            for count, (a, b, mask_a, mask_b) in enumerate(batches, 1):
+            for a, b, mask_a, mask_b in batches:
                 trainer.step(Batch(a, b, mask_a=mask_a, mask_b=mask_b), schedule.rate(images_before))
                 if not trainer.accumulated:
                     records.after_step(images_before)
@@ -208,14 +207,14 @@ def follow(run: Run, started: Start, notify: Notify, progress: Progress) -> bool
                     if trainer.images < schedule.total:
                         notify(stopped_early(run, trainer.images))
                     break
-                if must_stop(stop.is_set(), count // trainer.accumulate, trainer.device):
+                if trainer.vote.decided():
                     records.save_state()
                     notify(f"stopped at {trainer.images} of {schedule.total} images; everything is saved")
                     return False
     return True
 
 
-def trainer_for(config: Config, notify: Notify, method: Method | None = None) -> Trainer:
+def trainer_for(config: Config, method: Method | None = None) -> Trainer:
     """The trainer of a run; None is the method that the config describes, for pictures."""
     used = config.machine
     return Trainer(
@@ -224,7 +223,6 @@ def trainer_for(config: Config, notify: Notify, method: Method | None = None) ->
         ema=config.training.ema,
         accumulate=config.training.accumulate,
         compiled=used.compile == "on",
-        notify=notify,
         seed=config.seed,
         **config.optim.model_dump(),
         **used.model_dump(include={"precision", "fused", "channels_last", "native", "capture"}),
@@ -263,16 +261,19 @@ def first_line(started: Start, trainer: Trainer) -> str:
     amount = f"{a} pairs" if manifest.paired else f"{a} + {b} images"
     return (
         f"{verb}: {config.method}, {config.generator.network}, {config.data.size} px, {used.precision} on"
-        f" {used.device}{compiled}; {amount}, {manifest.epoch} images an epoch;"
+        f" {used.device}{compiled}; {amount}, {manifest.epoch} images an epoch;{step_size(config)}"
         f" {trainer.images} of {started.schedule.total} images seen"
     )
 
 
-def must_stop(requested: bool, steps: int, device: torch.device) -> bool:
-    """Whether to stop now; several processes decide together, every few steps."""
-    if distributed.world() == 1:
-        return requested
-    return steps % AGREE_EVERY == 0 and distributed.any_rank(requested, device)
+def step_size(config: Config) -> str:
+    """How many images a step sees, where that is not the batch alone."""
+    processes, batch, batches = distributed.world(), config.training.batch, config.training.accumulate
+    if processes * batches == 1:
+        return ""
+    factors = [f"{processes} processes"] * (processes > 1) + [f"batch {batch}"]
+    factors += [f"{batches} accumulated"] * (batches > 1)
+    return f" {' × '.join(factors)} = {processes * batch * batches} images a step;"
 
 
 def hold_lock(run: Run, session: ExitStack) -> None:
@@ -285,10 +286,13 @@ def hold_lock(run: Run, session: ExitStack) -> None:
 
 
 @contextmanager
-def explained_out_of_memory(config: Config) -> Iterator[None]:
-    """Turn a device's out-of-memory error into one line that names the settings to lower."""
+def explained_device_errors(run: Run, config: Config) -> Iterator[None]:
+    """Turn a failed capture, and a device's out-of-memory error, into one line that names the settings to change."""
     try:
         yield
+    except CaptureFailed as error:
+        command = shlex.join(["twofold", "train", "--resume", str(run.path), "--machine.no-capture"])
+        raise TwofoldError(f"{error}; to go on without: `{command}`") from error
     except RuntimeError as error:
         if not hardware.is_out_of_memory(error):
             raise

@@ -1,24 +1,27 @@
 """One training step, for any method."""
 
 import copy
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
 
 import torch
 
 from twofold.cpu.accelerate import accelerate
-from twofold.distributed import rank, sync_gradients, world
+from twofold.distributed import StopVote, rank, sync_gradients, world
 from twofold.methods.base import Batch, Method, Update
 from twofold.networks.layers import Generator
 from twofold.randomness import seed32
 from twofold.training.adam import Adam
 from twofold.training.capture import Capture, CudaRecorder
-from twofold.training.deterministic import make_reflection_deterministic
 from twofold.training.loss_sums import LossSums, counting
 from twofold.training.machine import compile_networks
+from twofold.training.reflection import reflect_by_parts
 
 EMA_RAMP = 0.25
 """The averaging half-life is at most this share of the images seen, so that a young average forgets the start."""
+
+HALVES = {"bf16": torch.bfloat16, "fp16": torch.float16}
+"""The precisions of autocast."""
 
 
 class Trainer:
@@ -26,7 +29,8 @@ class Trainer:
 
     Args:
         method: its networks, on any device; moved to `device`.
-        precision: "float32", or "bf16" to run the networks under autocast; weights and moments stay as they are.
+        precision: "float32", or "bf16" or "fp16" to run the networks under autocast; weights and moments stay as they
+            are. With "fp16" each phase's losses are scaled, so that small gradients do not become zero.
         disc_lr: factor of phase "D"'s learning rate (Heusel et al. 2017, arXiv 1706.08500).
         weight_decay: the share of the learning rate by which each optimizer step shrinks the weights, apart from the
             gradient (AdamW: Loshchilov and Hutter 2017, arXiv 1711.05101).
@@ -37,7 +41,6 @@ class Trainer:
         compiled: compile the networks with torch's compiler.
         native: on a CPU, let `cpu.accelerate` use C code; uncompiled networks are accelerated in either case.
         capture: on CUDA, launch each step as one graph; see `capture`. For images of one size, on one process.
-        notify: receives each line that the user should read.
         seed: with the rank and the image count, the key of each step's random draws.
     """
 
@@ -60,7 +63,6 @@ class Trainer:
         compiled: bool = False,
         native: bool = True,
         capture: bool = False,
-        notify: Callable[[str], None] = lambda line: None,  # noqa: ARG005
         seed: int = 0,
     ) -> None:
         self.device = torch.device(device)
@@ -68,8 +70,9 @@ class Trainer:
         self.method = method.to(self.device, memory_format=self.layout).train()  # pyright: ignore[reportCallIssue]
         if self.device.type == "cpu" and not compiled:
             accelerate(self.method, native)
-        elif self.device.type != "cpu" and torch.are_deterministic_algorithms_enabled():
-            make_reflection_deterministic(self.method)
+        in_layout = channels_last and not compiled  # torch's compiler needs no help
+        if self.device.type != "cpu" and (in_layout or torch.are_deterministic_algorithms_enabled()):
+            reflect_by_parts(self.method)
         self.precision, self.seed, self.ema = precision, seed, ema
         self.clip, self.accumulate = clip, accumulate
         self.accumulated = 0
@@ -92,6 +95,11 @@ class Trainer:
             )
             for phase, params in self.params.items()
         }
+        self.scalers = {
+            phase: torch.amp.GradScaler(self.device.type, enabled=precision == "fp16")
+            for phase in method.phases
+        }
+        self.vote = StopVote()
         self.averages = {
             name: copy.deepcopy(method.get_submodule(name)).requires_grad_(False)
             for name in method.translators.values()
@@ -105,7 +113,7 @@ class Trainer:
             compile_networks(method)
         self.capture = None
         if capture:
-            self.capture = Capture(self._learn, self._drop_gradients, CudaRecorder(self.device), notify)
+            self.capture = Capture(self._learn, CudaRecorder(self.device))
 
     def step(self, batch: Batch, lr: float) -> None:
         """Train on one batch (this rank's share of it).
@@ -126,7 +134,7 @@ class Trainer:
         if self.capture is None:
             self._learn(batch)
         else:
-            self.capture.step(batch, kind=batch.number % self.method.period)
+            self.capture.step(batch, kind=self.method.generators_learn(batch.number))
         self.images += count
         self.accumulated = (self.accumulated + 1) % self.accumulate
 
@@ -147,7 +155,8 @@ class Trainer:
             phase, losses, complete = update
             if losses:
                 total = torch.stack(list(losses.values())).sum()
-                (total if at_once else total / self.accumulate).backward(inputs=self.params[phase])
+                total = total if at_once else total / self.accumulate
+                self.scalers[phase].scale(total).backward(inputs=self.params[phase])
                 self.sums.add(losses, self.images_seen)
             if complete and at_once:
                 self._update(phase)
@@ -160,23 +169,21 @@ class Trainer:
             self._average()
 
     def _update(self, phase: str) -> None:
-        """Step one phase's optimizer."""
-        params, optimizer = self.params[phase], self.optimizers[phase]
-        sync_gradients(params)
+        """Step one phase's optimizer; the scaler leaves out a step whose gradients are not finite."""
+        params, optimizer, scaler = self.params[phase], self.optimizers[phase], self.scalers[phase]
+        sync_gradients(params, self.vote)
+        scaler.unscale_(optimizer)
         if self.clip is not None:
             torch.nn.utils.clip_grad_norm_(params, self.clip)
-        optimizer.step()
+        scaler.step(optimizer)
+        scaler.update()
         optimizer.zero_grad(set_to_none=True)
 
     def _next(self, updates: Iterator[Update]) -> Update | None:
         """Run the method up to its next update: forward passes under autocast, backward passes outside it."""
-        bf16 = torch.autocast(self.device.type, torch.bfloat16) if self.precision == "bf16" else nullcontext()
-        with bf16:
+        half = HALVES.get(self.precision)
+        with torch.autocast(self.device.type, half) if half else nullcontext():
             return next(updates, None)
-
-    def _drop_gradients(self) -> None:
-        for optimizer in self.optimizers.values():
-            optimizer.zero_grad(set_to_none=True)
 
     @torch.no_grad()
     def _average(self) -> None:
