@@ -26,6 +26,7 @@ from twofold.reporting.exporters import Exporters, flat
 from twofold.reporting.report import write_report
 from twofold.runs import Notify, Run
 from twofold.training import state
+from twofold.training.callbacks import Callbacks
 from twofold.training.pretrained import Origins
 from twofold.training.start import Start
 from twofold.training.trainer import Trainer
@@ -44,6 +45,7 @@ class Records:
 
     Args:
         progress: of the state that the run resumes from; empty for a new run.
+        callbacks: called on the first process, each after its file is written.
     """
 
     def __init__(
@@ -54,8 +56,10 @@ class Records:
         images: Images,
         progress: dict[str, Any],
         notify: Notify,
+        callbacks: Callbacks,
     ) -> None:
         self.run, self.trainer, self.images, self.notify = run, trainer, images, notify
+        self.callbacks = callbacks
         self.config, self.manifest, self.schedule = started
         self.warned = {found.name for found in data_findings(run)}  # printed at the start already
         self.losses: dict[str, float] = progress.get("losses", {})
@@ -169,6 +173,7 @@ class Records:
         }
         append(self.run.timing, timing)
         self.exporters.report(flat(metrics, timing))
+        self.callbacks.report(metrics | timing)
         self.reported, self.reported_images, self.reported_waiting = now, images, waiting
 
     def check_finite(self) -> None:
@@ -205,7 +210,9 @@ class Records:
             generator = self.trainer.generator(direction)
             with self.trainer.uncompiled():
                 grid = samples.grid(sources, generator, third, noise=method.noise, lab=data.lab, views=views)
-            samples.write(grid, self.run.sample(self.trainer.images, direction))
+            file = self.run.sample(self.trainer.images, direction)
+            samples.write(grid, file)
+            self.callbacks.sample(self.trainer.images, direction, file)
             self.exporters.picture(self.trainer.images, direction, grid)
         write_report(self.run)
 
@@ -241,7 +248,9 @@ class Records:
             return
         for direction in self.trainer.method.translators:
             generator = self.trainer.generator(direction)
-            self.save_generator(generator, direction, self.run.snapshot(self.trainer.images, direction))
+            file = self.run.snapshot(self.trainer.images, direction)
+            self.save_generator(generator, direction, file)
+            self.callbacks.snapshot(self.trainer.images, direction, file)
 
     def save_generator(self, generator: Generator, direction: str, path: Path) -> None:
         model_file.save(generator, self.header(generator, direction), path)
