@@ -4,6 +4,7 @@ With one process, the common case, every function here does nothing.
 """
 
 import os
+import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
@@ -38,7 +39,12 @@ def joined(device: torch.device) -> Iterator[None]:
             torch.cuda.set_device(device)  # used by broadcasts
         backend, place = ("nccl", device) if on_gpu else ("gloo", None)
         with explained_loss():
-            dist.init_process_group(backend, timeout=STEP_TIMEOUT, device_id=place)
+            store, rank, world = next(dist.rendezvous("env://", timeout=STEP_TIMEOUT))
+            # torchrun keeps one store over restarts, where gloo would find the addresses of processes that have ended
+            store = dist.PrefixStore(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0"), store)
+            dist.init_process_group(
+                backend, store=store, rank=rank, world_size=world, timeout=STEP_TIMEOUT, device_id=place
+            )
     if dist.is_initialized():
         with explained_loss():
             _patient = dist.new_group(backend="gloo", timeout=PATIENCE)
@@ -218,7 +224,8 @@ def explained_loss() -> Iterator[None]:
     except torch.OutOfMemoryError:
         raise
     except RuntimeError as error:  # DistBackendError and gloo's errors are such
-        reason = str(error).partition("\n")[0]
+        reason = re.sub(r"^\[\S+:\d+\] ", "", str(error).partition("\n")[0])  # the place in torch's source
+        reason = reason.partition(". ")[0]
         raise TwofoldError(
             f"another process has ended or does not answer; see its message, then resume the run ({reason})"
         ) from error

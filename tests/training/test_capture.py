@@ -168,6 +168,19 @@ def test_every_method_is_repeatable(settings):
         steps_on_meta(settings, Repeatable())
 
 
+class InLayout(TorchDispatchMode):
+    """Refuses torch's reflection, which copies channels-last images to the other layout on CUDA."""
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        assert not func.name().startswith("aten::reflection_pad2d")
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("settings", [{}, BLURRED], ids=["cyclegan", "blurred"])
+def test_channels_last_images_are_not_reflected_by_torch(settings):
+    steps_on_meta(settings, InLayout())
+
+
 def test_what_is_not_repeatable_is_noticed():
     with pytest.raises(AssertionError, match="upsample_bilinear2d_backward differs"):
         steps_on_meta(BLURRED, Repeatable())

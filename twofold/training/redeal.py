@@ -19,14 +19,14 @@ def deal_out(states: list[dict[str, Tensor]], capacity: int, rank: int, world: i
     found = {"count": torch.tensor([len(own)])}
     if any(name.startswith("image_") for state in states for name in state):  # of several sizes
         return found | {f"image_{place:06d}": image for place, image in enumerate(own)}
-    rows = next((state["rows"] for state in states if "rows" in state), None)
-    if rows is None:
+    if not own:
         return found
+    rows = next(state["rows"] for state in states if "rows" in state)
     return found | {"rows": torch.cat([*own, torch.zeros_like(rows)])[: len(rows)]}
 
 
 def stored(state: dict[str, Tensor], capacity: int) -> list[Tensor]:
     """The images of one storage, (1, C, H, W) each."""
     if "rows" in state:
-        return list(state["rows"][: min(int(state["count"]), capacity)].split(1))
+        return [state["rows"][[place]] for place in range(min(int(state["count"]), capacity))]
     return [image for name, image in sorted(state.items()) if name.startswith("image_")]

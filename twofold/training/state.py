@@ -134,12 +134,12 @@ def load(run: Run, trainer: Trainer, notify: Notify) -> dict[str, Any] | None:
 def read(run: Run, folder: Path, method: Method) -> tuple[dict[str, Any], Tensors]:
     """The progress in a state, and this rank's tensors."""
     progress = json.loads((folder / "progress.json").read_bytes())
-    version = progress.get("format", 1)
+    ranks, version = progress["ranks"], progress.get("format", 1)
     if version > FORMAT:
         raise TwofoldError(
             f"{folder} has format {version}, this twofold reads up to {FORMAT}: update twofold"
         )
-    shared, rank, ranks = load_file(folder / "state.safetensors"), distributed.rank(), progress["ranks"]
+    shared, rank = load_file(folder / "state.safetensors"), distributed.rank()
     parts = [{name: shared.pop(name) for name in list(shared) if name.startswith(PRIVATE)}]
     wanted = range(1, ranks) if ranks != distributed.world() else [rank] if rank else []
     parts += [load_file(folder / f"rank{number}.safetensors") for number in wanted]
