@@ -110,6 +110,8 @@ class Config(Settings):
                 "training.accumulate averages one update of the discriminators, and cyclegan.recent_updates makes"
                 " several: set one of them to its default"
             )
+        if self.training.freeze and self.training.start_from is None:
+            yield "training.freeze keeps trained weights as they are: give --from, the weights to start from, as well"
         if room == "cut" and self.perceptual.network:
             yield f"{method} has no perceptual loss; leave out perceptual.network"
         if (self.perceptual.network is None) != (self.perceptual.weight == 0):

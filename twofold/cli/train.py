@@ -77,6 +77,7 @@ def train(
     resume: Annotated[Path | None, Parameter(group=RUN)] = None,
     val: Annotated[list[str] | None, Parameter(consume_multiple=True, group=IMAGES)] = None,
     dry_run: Annotated[Flag, Parameter(group=RUN)] = False,
+    profile: Annotated[Flag, Parameter(group=RUN)] = False,
     json: Annotated[Flag, Parameter(group=RUN)] = False,
 ) -> int:
     """Train a translator between two folders of images, on a dataset root, or on pairs; or resume a run.
@@ -93,6 +94,7 @@ def train(
         val: Folders of held-out images of A and of B (one folder of pairs), or `none` to hold out nothing; those of
             the dataset root, or a share of A and B, if not given. Add --paired if equal names are pairs.
         dry_run: Print the settings, the images and the memory of the run, and write nothing.
+        profile: Write a trace of 10 steps by torch's profiler to RUN/profile.
         json: Print one JSON object a line.
     """
     given = settings.model_dump(exclude_unset=True) if settings else {}
@@ -106,7 +108,7 @@ def train(
     folder = resume or out or configs.default_out(overrides)
     if resume is None and Run(folder).exists:
         refuse_other_folders(folder, overrides)
-    return start(folder, overrides, dry_run, json)
+    return start(folder, overrides, dry_run=dry_run, profile=profile, json=json)
 
 
 def check_run_options(a: Path | None, out: Path | None, resume: Path | None) -> None:
@@ -152,7 +154,7 @@ def held_out(val: list[str] | None) -> Layer:
     return {"data": {f"val_{side}": Path(folder) for side, folder in zip("ab", val, strict=False)}}
 
 
-def start(run: Path, overrides: Layer, dry_run: bool, json: bool) -> int:
+def start(run: Path, overrides: Layer, *, dry_run: bool, profile: bool, json: bool) -> int:
     """Train, or print what would be trained; the exit code."""
     from twofold.distributed import launcher
     from twofold.hardware import keep_freed_memory
@@ -165,7 +167,7 @@ def start(run: Path, overrides: Layer, dry_run: bool, json: bool) -> int:
             emit(dumps(plan | {"config": yaml.safe_load(plan["config"])}) if json else plan_text(plan))
             return 0
         finished = training.start_or_resume(
-            run, overrides, watching.notify, watching.progress, watching.track
+            run, overrides, watching.notify, watching.progress, watching.track, profile=profile
         )
         if os.environ.get("RANK", "0") == "0":  # one of several processes prints for all
             for line in next_commands(run, finished, launcher()):
