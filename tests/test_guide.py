@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 
+from twofold import config as configs
 from twofold.cli import app as cli
 from twofold.cli.evaluate import evaluate
 from twofold.evaluation.doctor.examine import examine
@@ -269,3 +270,36 @@ def test_bring_your_checkpoint(tmp_path, monkeypatch, capsys):
     (example,) = blocks("bring-your-checkpoint.md")
     exec(compile(example, "bring-your-checkpoint.md", "exec"), {})
     assert Path("zebra.png").is_file() and Path("latest_net_G.pth").is_file()
+
+
+def test_fine_tuning(tmp_path, monkeypatch, capsys):
+    """The page's commands run, shortened, and its Python too; every option of its tables is known."""
+    many, first, few, second, longer, profile = typed("fine-tuning.md")
+    monkeypatch.chdir(tmp_path)
+    cut = {"60": "12", "14": "0.5", "16": "3", "docs/guide/small.yaml": str(GUIDE / "small.yaml")}
+    narrow = ["--generator.width", "4", "--discriminator.width", "4", "--epochs", "0.5", "--eval-every", "0"]
+    for tokens in (
+        many,
+        [*first, *narrow, "--decay-epochs", "0"],
+        few,
+        [*second, *narrow, "--decay-epochs", "0"],
+    ):
+        assert cli.run([cut.get(token, token) for token in tokens]) == 0
+    printed = capsys.readouterr().out
+    assert "starting from trained weights: gen_ab from 000000006-ab.safetensors" in printed
+    assert "disc_a, disc_b from the state at 6 images" in printed
+    assert cli.run([cut.get(token, token) for token in longer]) == 0
+    assert (
+        "new schedule: 0.0006 up to image 6, then linear to 0 at image 12; the learning"
+        in capsys.readouterr().out
+    )
+    assert cli.run([cut.get(token, token) for token in profile]) == 0
+    assert len([*Path("pictures/second/profile").iterdir()]) == 1
+    names = {"__name__": "guide"}
+    (block,) = blocks("fine-tuning.md")
+    exec(compile(block.replace("decay_epochs=1", "decay_epochs=0"), "fine-tuning.md", "exec"), names)
+    assert names["run"].newest_snapshot("ab").name == "000000012-ab.safetensors"
+    assert "000000012-ab.safetensors" in capsys.readouterr().out
+    page = (GUIDE / "fine-tuning.md").read_text(encoding="utf-8")
+    own = set(re.findall(r"--((?:training|optim|cyclegan)\.[a-z-]+)", page))
+    assert {name.replace("-", "_") for name in own} <= {name for name, _ in configs.flatten(configs.schema())}

@@ -139,7 +139,7 @@ def test_lengths_of_cut():
 @pytest.mark.parametrize("name", PRESETS)
 def test_the_command_that_is_shown_trains_with_the_preset(name, monkeypatch):
     heard = {}
-    monkeypatch.setattr(loop, "start_or_resume", lambda out, said, *_: bool(heard.update(said)) or True)
+    monkeypatch.setattr(loop, "start_or_resume", lambda out, said, *_, **_options: bool(heard.update(said)) or True)
     *_, train = commands(name)
     assert cli.run(train.split()[1:]) == 0
     wanted = merge(layer(name), {"data": {"hold_out": False}})
@@ -181,7 +181,7 @@ def test_the_list_and_the_details_fit_a_terminal(capsys, monkeypatch):
 def test_the_options_that_are_shown_set_what_the_preset_sets(name, capsys, monkeypatch):
     heard = {}
     monkeypatch.setattr(
-        loop, "start_or_resume", lambda out, overrides, *_: bool(heard.update(overrides)) or True
+        loop, "start_or_resume", lambda out, overrides, *_, **_options: bool(heard.update(overrides)) or True
     )
     assert cli.run(["presets", name]) == 0
     words = [line.split(" ") for line in capsys.readouterr().out.splitlines() if line.startswith("--")]

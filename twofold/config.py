@@ -105,6 +105,13 @@ class Config(Settings):
             yield f"{room}.mask and masks go together: give data.masks_a and a weight, or neither"
         if self.cyclegan.recent_updates and not self.data.crops:
             yield f"cyclegan.recent_updates needs images of one size; leave out data.resize {self.data.resize}"
+        if self.cyclegan.recent_updates and self.training.accumulate > 1 and room == "cyclegan":
+            yield (
+                "training.accumulate averages one update of the discriminators, and cyclegan.recent_updates makes"
+                " several: set one of them to its default"
+            )
+        if self.training.freeze and self.training.start_from is None:
+            yield "training.freeze keeps trained weights as they are: give --from, the weights to start from, as well"
         if room == "cut" and self.perceptual.network:
             yield f"{method} has no perceptual loss; leave out perceptual.network"
         if (self.perceptual.network is None) != (self.perceptual.weight == 0):

@@ -4,9 +4,11 @@ With one process, the common case, every function here does nothing.
 """
 
 import os
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -17,23 +19,42 @@ from twofold.errors import TwofoldError
 BUCKET = 25 * 2**20
 """Bytes of gradients in one all-reduce."""
 
-TIMEOUT = timedelta(hours=3)
-"""How long processes wait for each other: the first may decode two large folders."""
+STEP_TIMEOUT = timedelta(minutes=10)
+"""How long a process waits in a step for the others before it ends with an error."""
+
+PATIENCE = timedelta(hours=3)
+"""How long processes wait outside steps: the first decodes two large folders, and evaluates."""
+
+_patient: Any = None
+"""A group of all processes for what may take long. It is gloo's: its waiting ends in time on a GPU's machine too."""
 
 
-def start(device: torch.device) -> bool:
-    """Join the process group that torchrun describes in the environment; whether there was one."""
-    if "RANK" not in os.environ or dist.is_initialized():
-        return False
-    if device.type == "cuda":
-        torch.cuda.set_device(device)  # used by barriers and broadcasts
-    dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=TIMEOUT)
-    return True
-
-
-def stop() -> None:
+@contextmanager
+def joined(device: torch.device) -> Iterator[None]:
+    """Inside, this process is one of the group that torchrun describes in the environment, or of the caller's."""
+    global _patient
+    own, on_gpu = "RANK" in os.environ and not dist.is_initialized(), device.type == "cuda"
+    if own:
+        if on_gpu:
+            torch.cuda.set_device(device)  # used by broadcasts
+        backend, place = ("nccl", device) if on_gpu else ("gloo", None)
+        with explained_loss():
+            store, rank, world = next(dist.rendezvous("env://", timeout=STEP_TIMEOUT))  # pyright: ignore[reportPrivateImportUsage]
+            # torchrun keeps one store over restarts, where gloo would find the addresses of processes that have ended
+            attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
+            store = dist.PrefixStore(attempt, store)  # pyright: ignore[reportPrivateImportUsage]
+            dist.init_process_group(
+                backend, store=store, rank=rank, world_size=world, timeout=STEP_TIMEOUT, device_id=place
+            )
     if dist.is_initialized():
-        dist.destroy_process_group()
+        with explained_loss():
+            _patient = dist.new_group(backend="gloo", timeout=PATIENCE)
+    try:
+        yield
+    finally:
+        if dist.is_initialized():
+            dist.destroy_process_group(None if own else _patient)
+        _patient = None
 
 
 def rank() -> int:
@@ -49,10 +70,32 @@ def local_rank() -> int:
     return int(os.environ.get("LOCAL_RANK", "0"))
 
 
+def launched() -> bool:
+    """Whether a launcher started this process as one of several."""
+    return int(os.environ.get("WORLD_SIZE", "1")) > 1
+
+
+def launcher() -> str:
+    """The beginning of the command that starts as many processes on as many machines as there are now."""
+    if not launched():
+        return "twofold"
+    world_size = int(os.environ["WORLD_SIZE"])
+    here = int(os.environ.get("LOCAL_WORLD_SIZE", world_size))
+    words = ["torchrun", f"--nproc-per-node={here}"]
+    if (nodes := world_size // here) > 1:
+        address = os.environ.get("MASTER_ADDR", "HOST")
+        words += [f"--nnodes={nodes} --rdzv-backend=c10d --rdzv-endpoint={address}:29400"]
+    return " ".join([*words, "-m twofold"])
+
+
+# ---- waiting for each other, outside steps
+
+
 def barrier() -> None:
     """Wait until every rank is here."""
     if world() > 1:
-        dist.barrier()
+        with explained_loss():
+            dist.barrier(_patient)
 
 
 @contextmanager
@@ -62,34 +105,47 @@ def rank_zero_first() -> Iterator[None]:
     Raises:
         TwofoldError: on the others, if rank 0 has failed.
     """
-    outcome = [False]
     if rank() != 0:
-        dist.broadcast_object_list(outcome)
-        if not outcome[0]:
+        if not from_rank_zero(False):
             raise TwofoldError("the first process has failed; see its message")
         yield
         return
+    succeeded = False
     try:
         yield
-        outcome = [True]
+        succeeded = True
     finally:
-        if world() > 1:
-            dist.broadcast_object_list(outcome)
+        from_rank_zero(succeeded)
 
 
-def any_rank(flag: bool, device: torch.device) -> bool:
+def from_rank_zero(fact: Any) -> Any:
+    """Rank 0's `fact`, a plain object, on every rank."""
+    if world() == 1:
+        return fact
+    facts = [fact]
+    with explained_loss():
+        dist.broadcast_object_list(facts, group=_patient, device=torch.device("cpu"))
+    return facts[0]
+
+
+def any_rank(flag: bool) -> bool:
     """Whether `flag` is set on any rank. Every rank must call it at the same place."""
     if world() == 1:
         return flag
-    voted = torch.tensor(float(flag), device=device)
-    dist.all_reduce(voted, dist.ReduceOp.MAX)
+    voted = torch.tensor(float(flag))
+    with explained_loss():
+        dist.all_reduce(voted, dist.ReduceOp.MAX, _patient)
     return bool(voted.item())
 
 
+# ---- in steps
+
+
 def average(tensor: Tensor) -> Tensor:
-    """The mean of a small tensor over all ranks, in place."""
+    """The mean of a tensor over all ranks, in place."""
     if world() > 1:
-        dist.all_reduce(tensor)
+        with explained_loss():
+            dist.all_reduce(tensor)
         tensor /= world()
     return tensor
 
@@ -97,15 +153,48 @@ def average(tensor: Tensor) -> Tensor:
 def minimum(tensor: Tensor) -> Tensor:
     """The smallest value of each element over all ranks, in place."""
     if world() > 1:
-        dist.all_reduce(tensor, dist.ReduceOp.MIN)
+        with explained_loss():
+            dist.all_reduce(tensor, dist.ReduceOp.MIN)
     return tensor
 
 
-def sync_gradients(params: Sequence[Tensor]) -> None:
+class StopVote:
+    """Whether any rank was asked to stop. The votes are averaged with the gradients, in no collective of their own.
+
+    Args:
+        requested: whether this rank was asked to.
+    """
+
+    def __init__(self, requested: Callable[[], bool] = lambda: False) -> None:
+        self.requested = requested
+        self.result: Tensor | None = None
+        self._before: tuple[Tensor, torch.cuda.Event] | None = None
+
+    def decided(self) -> bool:
+        """Whether to stop after this step, the same on all ranks, which must call it after each step.
+
+        On CUDA this is the vote of the step before: to read that of the present step, the program would have to wait
+        for the GPU.
+        """
+        if world() == 1:
+            return self.requested()
+        if self.result is None or self.result.device.type != "cuda":
+            return self.result is not None and bool(self.result.item())
+        host = torch.empty(1, dtype=self.result.dtype, pin_memory=True).copy_(self.result, non_blocking=True)
+        copied = torch.cuda.Event()
+        copied.record()
+        before, self._before = self._before, (host, copied)
+        if before is None:
+            return False
+        before[1].synchronize()
+        return bool(before[0].item())
+
+
+def sync_gradients(params: Sequence[Tensor], vote: StopVote) -> None:
     """Average the gradients over all ranks, and give each its parameter's strides.
 
-    Gradients are concatenated in buckets of about 25 MiB. The strides matter on one process too: fused Adam on
-    a CPU is silently wrong when a channels-last parameter meets a contiguous gradient.
+    Gradients are concatenated in buckets of about 25 MiB; the last one carries the vote. The strides matter on one
+    process too: fused Adam on a CPU is silently wrong when a channels-last parameter meets a contiguous gradient.
     """
     for param in params:
         if param.grad is not None and param.grad.stride() != param.stride():
@@ -118,12 +207,26 @@ def sync_gradients(params: Sequence[Tensor]) -> None:
         if sum(g.numel() * g.element_size() for g in bucket) >= BUCKET:
             _average_bucket(bucket)
             bucket = []
-    _average_bucket(bucket)
+    vote.result = params[0].new_full((1,), float(vote.requested()))
+    _average_bucket([*bucket, vote.result])
 
 
-def _average_bucket(grads: list[Tensor]) -> None:
-    if not grads:
-        return
-    flat = average(torch.cat([g.reshape(-1) for g in grads]))
-    for grad, part in zip(grads, flat.split([g.numel() for g in grads]), strict=True):
-        grad.copy_(part.view(grad.shape))
+def _average_bucket(tensors: list[Tensor]) -> None:
+    flat = average(torch.cat([tensor.detach().reshape(-1) for tensor in tensors]))
+    for tensor, part in zip(tensors, flat.split([t.numel() for t in tensors]), strict=True):
+        tensor.copy_(part.view(tensor.shape))
+
+
+@contextmanager
+def explained_loss() -> Iterator[None]:
+    """Turn the error of a collective whose other processes have ended, or are late, into one line."""
+    try:
+        yield
+    except torch.OutOfMemoryError:
+        raise
+    except RuntimeError as error:  # DistBackendError and gloo's errors are such
+        reason = re.sub(r"^\[\S+:\d+\] ", "", str(error).partition("\n")[0])  # the place in torch's source
+        reason = reason.partition(". ")[0]
+        raise TwofoldError(
+            f"another process has ended or does not answer; see its message, then resume the run ({reason})"
+        ) from error

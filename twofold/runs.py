@@ -10,6 +10,7 @@ snapshots/       000004000-ab.safetensors: to ship     states/000004000/: to res
                  best-ab.safetensors, best-ba.safetensors: the best so far on held-out images
 evaluations/     000004000-ab-testA-testB-20261128-221500.json: what one `evaluate` or the demo measured, and its
                  picture; evaluation.json of 0.1 is still read     report.html
+profile/         000000016.json: a trace of `train --profile`
 """
 
 import json
@@ -82,6 +83,9 @@ class Run:
 
     def state(self, images: int) -> Path:
         return self.path / "states" / stamp(images)
+
+    def profile(self, images: int) -> Path:
+        return self.path / "profile" / f"{stamp(images)}.json"
 
     def samples(self, direction: str) -> list[tuple[int, Path]]:
         """(images, file) of every sample grid of one direction, oldest first."""

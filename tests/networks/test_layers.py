@@ -1,7 +1,10 @@
+import copy
+
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from twofold.networks import layers
 from twofold.networks.discriminators import PatchDiscriminator
@@ -78,9 +81,99 @@ def test_images_are_normed_one_after_the_other_on_a_cpu_alone(device, monkeypatc
     assert calls == ([1, 1, 1] if device == "cpu" else [])
 
 
+class Operations(TorchDispatchMode):
+    """The names of the operations inside."""
+
+    def __init__(self):
+        super().__init__()
+        self.names = []
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        self.names.append(func.name())
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("norm", [layers.InstanceNorm(5), layers.AffineInstanceNorm(5)])
+def test_on_a_gpu_a_norm_keeps_channels_last_images_and_does_not_loop_over_them(norm):
+    """On the meta device, which takes the GPU's way; backwards too."""
+    norm, last, done = copy.deepcopy(norm).to("meta"), torch.channels_last, []
+    for count in (1, 4):
+        images = torch.empty(count, 5, 6, 7, device="meta", dtype=torch.bfloat16).to(memory_format=last)
+        images.requires_grad_()
+        gradient = torch.empty_like(images)
+        with Operations() as operations:
+            made = norm(images)
+            made.backward(gradient)
+        for each in (made, images.grad):
+            assert each.is_contiguous(memory_format=last) and each.dtype == torch.bfloat16
+        done.append(operations.names)
+        norm.zero_grad()
+    assert done[0] == done[1] and not {"aten::clone", "aten::copy_"} & {*done[0]}
+
+
+@pytest.mark.parametrize("affine", [False, True])
+def test_the_norm_in_the_images_own_layout_is_torchs(affine):
+    images = torch.randn(3, 5, 6, 7, dtype=torch.float64) * 9 + 4
+    gradient, weight, bias = torch.randn_like(images), *torch.randn(2, 5, dtype=torch.float64)
+    given = (weight, bias) if affine else (None, None)
+    found = []
+    for norm in (
+        layers.norm_in_layout,
+        lambda x, w, b, eps: F.instance_norm(x, None, None, w, b, True, 0.0, eps),
+    ):
+        leaf = images.clone().requires_grad_()
+        made = norm(leaf, *given, 1e-5)
+        (slope,) = torch.autograd.grad(made, leaf, gradient, create_graph=True)
+        (curve,) = torch.autograd.grad(slope.square().sum(), leaf)
+        found.append((made, slope, curve))
+    torch.testing.assert_close(found[0], found[1])
+    half = images.to(torch.bfloat16)
+    assert layers.norm_in_layout(half, None, None, 1e-5).dtype == torch.bfloat16
+
+
+@pytest.mark.parametrize("upsample", ["resize", "blur"])
+def test_upsampling_keeps_half_precision(upsample, monkeypatch):
+    """Without autocast, whose rules on CUDA (not on a CPU) make float32 of it."""
+    seen, interpolate = [], F.interpolate
+    network = layers.upscale(upsample, 4, 2, kernel=3, norm="none")
+
+    def watched(images, *args, **kwargs):
+        seen.append((images.dtype, torch.is_autocast_enabled("cpu")))
+        return interpolate(images, *args, **kwargs)
+
+    monkeypatch.setattr(F, "interpolate", watched)
+    first = next(iter(network.values()))
+    with torch.autocast("cpu", torch.bfloat16):
+        for dtype in (torch.bfloat16, torch.float16, torch.float32):
+            assert first(torch.randn(1, 4, 6, 6, dtype=dtype)).dtype == dtype
+    assert seen == [(torch.bfloat16, False), (torch.float16, False), (torch.float32, True)]
+
+
+def test_the_power_iteration_of_a_spectral_norm_stays_in_float32(monkeypatch):
+    network = layers.spectrally_normed(PatchDiscriminator(3, width=4, layers=1, norm="none"))
+    twin = copy.deepcopy(network)
+    seen, mv = [], torch.mv
+
+    def watched(matrix, vector):
+        seen.append(torch.is_autocast_enabled("cpu"))
+        return mv(matrix, vector)
+
+    monkeypatch.setattr(torch, "mv", watched)
+    images = torch.randn(1, 3, 16, 16)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert network(images).dtype == torch.bfloat16
+    assert seen and not any(seen)
+    twin(images)
+    state, expected = network.state_dict(), twin.state_dict()
+    assert state.keys() == expected.keys()  # with torch's names, as in earlier states
+    assert all(torch.equal(state[name], expected[name]) for name in state if name.endswith("_u"))
+
+
 def test_one_pixel_has_no_variance():
     with pytest.raises(ValueError, match="more than 1"):
         layers.InstanceNorm(2)(torch.ones(1, 2, 1, 1))
+    with pytest.raises(ValueError, match="one pixel has no variance"):
+        layers.norm_in_layout(torch.ones(1, 2, 1, 1), None, None, 1e-5)
 
 
 @pytest.mark.parametrize("norm", [layers.InstanceNorm(5), layers.AffineInstanceNorm(5), BatchNorm(5).eval()])

@@ -97,6 +97,13 @@ def die() -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
+def twice(number: int) -> None:
+    """Signals itself as every process of a cluster's job is signalled: by the cluster, then by torchrun."""
+    os.environ["TORCHELASTIC_RUN_ID"] = "1"  # which torchrun sets
+    for _ in range(2):
+        os.kill(os.getpid(), number)
+
+
 def before(owner: Any, name: str, act: Callable[[], None]) -> None:
     original = getattr(owner, name)
 
@@ -197,6 +204,13 @@ SABOTAGES: dict[str, Callable[[int], None]] = {
     "before config": lambda nth: before(start, "write_atomically", at(nth, die)),
     "SIGINT": lambda nth: after(Trainer, "step", at(nth, lambda: os.kill(os.getpid(), signal.SIGINT))),
     "SIGTERM": lambda nth: after(Trainer, "step", at(nth, lambda: os.kill(os.getpid(), signal.SIGTERM))),
+}
+SABOTAGES |= {
+    "killed rank": lambda rank: (
+        after(Trainer, "step", at(3, die)) if distributed.local_rank() == rank else None
+    ),
+    "SIGINT twice": lambda nth: after(Trainer, "step", at(nth, lambda: twice(signal.SIGINT))),
+    "SIGTERM twice": lambda nth: after(Trainer, "step", at(nth, lambda: twice(signal.SIGTERM))),
 }
 assert distributed.world() == 1
 

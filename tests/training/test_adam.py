@@ -52,3 +52,18 @@ def test_only_channels_last_tensors_are_shown_otherwise():
     assert as_it_lies(last).shape == (1, 3, 4, 2) and as_it_lies(last).data_ptr() == last.data_ptr()
     for other in (whole, whole[0], whole[:, :, ::2], torch.zeros(())):
         assert as_it_lies(other) is other
+
+
+@pytest.mark.parametrize("fused", [True, False])
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_weight_decay_against_adamw(layout, fused):
+    mine, theirs = parameter(layout), parameter(torch.contiguous_format)
+    settings = {"lr": 0.01, "betas": (0.5, 0.999), "weight_decay": 0.3}
+    ours = Adam([mine], fused=fused, decoupled_weight_decay=True, **settings)
+    torchs = torch.optim.AdamW([theirs], foreach=False, **settings)
+    for step in range(5):
+        gradient = torch.randn(4, 3, 2, 5, generator=torch.Generator().manual_seed(step), dtype=torch.float64)
+        mine.grad, theirs.grad = torch.empty_like(mine).copy_(gradient), gradient
+        ours.step()
+        torchs.step()
+    torch.testing.assert_close(mine.detach(), theirs.detach(), rtol=1e-12, atol=1e-12)

@@ -10,6 +10,8 @@ That a run on CUDA can be repeated bit for bit is held to torch's list of operat
 """
 
 import re
+from contextlib import contextmanager
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -17,12 +19,17 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from twofold.config import compose
+from twofold.data.augment import Moves, augment
+from twofold.losses.perceptual import Perceptual
 from twofold.methods.base import Batch
+from twofold.runs import Run
 from twofold.training.build import build
-from twofold.training.capture import WARM_UP
+from twofold.training.capture import WARM_UP, CaptureFailed, CudaRecorder
 from twofold.training.loss_sums import LossSums
 from twofold.training.session import own_torch_state
 from twofold.training.trainer import Trainer
+
+CPU = torch.device("cpu")
 
 ASKING = {
     "aten::_local_scalar_dense",
@@ -35,7 +42,7 @@ ASKING = {
 SETTINGS = {
     "cyclegan": {"cyclegan": {"replay": 1}},
     "adversarial cycles": {"cyclegan": {"cycle": "adversarial"}},
-    "wgan": {"adversarial": {"loss": "wgan", "critic_steps": 2}, "discriminator": {"norm": "none"}},
+    "wgan": {"adversarial": {"loss": "wgan", "critic_steps": 3}, "discriminator": {"norm": "none"}},
     "hinge with R1, augmented": {
         "adversarial": {"loss": "hinge", "r1": 1.0, "augment": ["colour", "translation", "cutout"]}
     },
@@ -44,6 +51,10 @@ SETTINGS = {
     "pix2pix": {"method": "pix2pix", "data": {"paired": True, "size": 256}},
     "cut": {"method": "cut"},
     "fastcut": {"method": "fastcut"},
+    "masks": {"data": {"masks_a": "M", "masks_b": "M"}, "cyclegan": {"mask": 1.0, "replay": 1}},
+    "masks of fastcut": {"method": "fastcut", "data": {"masks_a": "M"}, "cut": {"mask": 1.0}},
+    "clipped": {"optim": {"clip": 1.0, "weight_decay": 0.01}},
+    "checkpointed": {"machine": {"checkpoint": True}},
 }
 
 
@@ -76,17 +87,25 @@ BASE = {
 }
 
 
-def steps_on_meta(settings, watched):
+def steps_on_meta(settings, watched, perceptual=False):
     """A few steps on the meta device, inside `watched`."""
     config = compose(BASE, settings)
     with torch.device("meta"):
-        trainer = Trainer(build(config), device="meta", ema=config.training.ema, channels_last=True)
+        method = build(config)
+        if perceptual:
+            method.perceptual = Perceptual(torch.nn.Conv2d(3, 4, 3), 1.0)
+        clip = config.optim.clip
+        trainer = Trainer(method, device="meta", ema=config.training.ema, channels_last=True, clip=clip)
     size = config.data.size
     a, b = (torch.empty(2, 3, size, size, device="meta") for _ in "ab")
+    masks = dict.fromkeys(("mask_a", "mask_b"), torch.empty(2, 1, size, size, device="meta"))
+    steps = max(2, config.adversarial.critic_steps)
     with watched:
-        for _ in range(3):
-            trainer.step(Batch(a, b), 2e-4)
-    assert trainer.images == 6 and trainer.sums._names
+        for _ in range(steps):
+            trainer.step(Batch(a, b, **masks), 2e-4)
+    assert trainer.images == 2 * steps
+    assert {"perceptual", "perceptual_a"} & {*trainer.sums._names} or not perceptual
+    assert any(name.startswith("mask") for name in trainer.sums._names) == ("mask" in str(settings))
     return trainer
 
 
@@ -95,6 +114,19 @@ def test_no_method_asks_the_device(name):
     trainer = steps_on_meta(SETTINGS[name], NoAsking())
     with NoAsking(), pytest.raises(AssertionError, match="asks the device"):  # not: "in float64"
         trainer.sums.state()
+
+
+@pytest.mark.parametrize("name", ["cyclegan", "pix2pix"])
+def test_the_perceptual_loss_does_not_ask_the_device(name):
+    steps_on_meta(SETTINGS[name], NoAsking(), perceptual=True)
+
+
+def test_images_of_a_batch_are_changed_without_a_copy_from_the_program():
+    pixels = torch.empty(2, 3, 8, 8, dtype=torch.uint8, device="meta")
+    moves = torch.empty(4, 2, dtype=torch.bool, device="meta")
+    with NoAsking():
+        changed = augment(pixels, Moves(*moves.unbind(0)), torch.empty(2, 3, device="meta"))
+    assert changed.is_meta and changed.shape == pixels.shape
 
 
 @pytest.mark.parametrize(
@@ -132,12 +164,25 @@ BLURRED = {
 
 @pytest.mark.parametrize("settings", [*SETTINGS.values(), BLURRED], ids=[*SETTINGS, "blurred"])
 def test_every_method_is_repeatable(settings):
-    with own_torch_state(1, deterministic=True, one_size=True):
+    with own_torch_state(CPU, 1, deterministic=True, one_size=True):
         steps_on_meta(settings, Repeatable())
 
 
+class InLayout(TorchDispatchMode):
+    """Refuses torch's reflection, which copies channels-last images to the other layout on CUDA."""
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        assert not func.name().startswith("aten::reflection_pad2d")
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("settings", [{}, BLURRED], ids=["cyclegan", "blurred"])
+def test_channels_last_images_are_not_reflected_by_torch(settings):
+    steps_on_meta(settings, InLayout())
+
+
 def test_what_is_not_repeatable_is_noticed():
-    with pytest.raises(AssertionError, match="reflection_pad2d_backward differs"):
+    with pytest.raises(AssertionError, match="upsample_bilinear2d_backward differs"):
         steps_on_meta(BLURRED, Repeatable())
 
 
@@ -201,7 +246,15 @@ class TapeRecorder:
         work()
 
     def record(self, work):
-        draws = torch.get_rng_state()
+        """As `CudaRecorder.record`; like a GPU's generator, the CPU's may not be read meanwhile."""
+        draws, read = torch.get_rng_state(), torch.get_rng_state
+        torch.get_rng_state = lambda: pytest.fail("the generator's state was read while a step was recorded")
+        try:
+            return self._record(work, draws)
+        finally:
+            torch.get_rng_state = read
+
+    def _record(self, work, draws):
         with Tape() as tape:
             work()
         tape.take_back()
@@ -210,17 +263,20 @@ class TapeRecorder:
         return tape.repeat
 
 
-def trained(name, recorder, monkeypatch, notify=pytest.fail):
+def trained(name, recorder, monkeypatch, **how):
     """A few steps at falling rates, the first of each kind run as they are; the trainer, and its reported losses."""
     monkeypatch.setattr("twofold.training.trainer.CudaRecorder", lambda device: recorder)
     config = compose(BASE, SETTINGS[name])
     size, draws = config.data.size, torch.Generator().manual_seed(1)
+    how |= config.optim.model_dump(include={"clip", "weight_decay"})
     trainer = Trainer(
-        build(config), ema=config.training.ema, channels_last=True, fused=True, capture=True, notify=notify
+        build(config), ema=config.training.ema, channels_last=True, fused=True, capture=True, **how
     )
-    for step in range(2 * WARM_UP + 4):
+    period = config.adversarial.critic_steps  # each kind is recorded, then repeated
+    for step in range(period * (WARM_UP + 1) + 2):
         a, b = (torch.rand(2, 3, size, size, generator=draws) * 2 - 1 for _ in "ab")
-        trainer.step(Batch(a, b), 1e-3 / (step + 1))
+        mask_a, mask_b = (torch.rand(2, 1, size, size, generator=draws).round() for _ in "ab")
+        trainer.step(Batch(a, b, mask_a=mask_a, mask_b=mask_b), 1e-3 / (step + 1))
     return trainer, trainer.sums.report()
 
 
@@ -236,13 +292,20 @@ def equal(one, other):
     return one.keys() == other.keys() and all(torch.equal(one[name], value) for name, value in other.items())
 
 
-@pytest.mark.parametrize("name", SETTINGS)
-def test_a_step_captured_and_repeated_is_that_step(name, monkeypatch):
+@pytest.mark.parametrize(
+    ("name", "how"),
+    [
+        *((name, {}) for name in SETTINGS),
+        ("cyclegan", {"precision": "fp16"}),
+        ("wgan", {"precision": "fp16"}),
+    ],
+)
+def test_a_step_captured_and_repeated_is_that_step(name, how, monkeypatch):
     recorder = TapeRecorder()
-    captured, losses = trained(name, recorder, monkeypatch)
+    captured, losses = trained(name, recorder, monkeypatch, **how)
     monkeypatch.setattr("twofold.training.capture.WARM_UP", 1000)
-    plain, expected = trained(name, TapeRecorder(), monkeypatch)
-    assert recorder.recorded == (2 if name == "wgan" else 1)
+    plain, expected = trained(name, TapeRecorder(), monkeypatch, **how)
+    assert recorder.recorded == (2 if name == "wgan" else 1)  # with generators that learn, and without
     assert losses == expected
     assert captured.images == plain.images
     assert equal(everything(captured), everything(plain))
@@ -262,20 +325,87 @@ def test_a_number_of_the_programs_is_noticed(monkeypatch):
     assert not equal(everything(captured), everything(plain))
 
 
-def test_a_capture_that_fails_changes_nothing_and_is_said_once(monkeypatch):
-    class Failing(TapeRecorder):
-        def record(self, work):
-            super().record(work)
-            raise RuntimeError("operation not permitted when stream is capturing\nmore")
+class Failing(TapeRecorder):
+    """Fails as CUDA does: torch's end of the recording raises an error of its own."""
 
-    said = []
-    captured, losses = trained("cyclegan", Failing(), monkeypatch, said.append)
-    monkeypatch.setattr("twofold.training.capture.WARM_UP", 1000)
-    plain, expected = trained("cyclegan", TapeRecorder(), monkeypatch)
-    assert len(said) == 1 and said[0].endswith(
-        "but the same: operation not permitted when stream is capturing"
-    )
-    assert losses == expected and equal(everything(captured), everything(plain))
+    def _record(self, work, draws):
+        try:
+            super()._record(work, draws)
+            raise RuntimeError("operation not permitted when stream is capturing\nmore")
+        finally:
+            raise RuntimeError("operation failed due to a previous error during capture")
+
+
+def test_a_failed_capture_ends_the_run_with_its_first_reason(monkeypatch):
+    with pytest.raises(CaptureFailed, match=r"CUDA graph: operation not permitted when stream is capturing$"):
+        trained("cyclegan", Failing(), monkeypatch)
+
+
+def test_a_run_whose_capture_failed_goes_on_without(lab, tmp_path, command, monkeypatch):
+    """On the stand-in: a run that captures on a CPU, which the settings do not allow."""
+    out = tmp_path / "run"
+    with monkeypatch.context() as patched:
+        patched.setattr("twofold.training.trainer.CudaRecorder", lambda device: Failing())
+        patched.setattr("twofold.training.machine.can_capture", lambda config, device: True)
+        ended = command(*lab.tokens(out), "--machine.capture")
+    assert ended.code == 1 and "Traceback" not in ended.output
+    resume = f"twofold train --resume {out} --machine.no-capture"
+    assert f"not permitted when stream is capturing; to go on without: `{resume}`" in ended.output
+    assert command(*resume.split()[1:]).code == command(*lab.tokens(tmp_path / "plain")).code == 0
+    last = [Run(each).state(12) / "state.safetensors" for each in (out, tmp_path / "plain")]
+    assert last[0].read_bytes() == last[1].read_bytes()
+
+
+class CudaStandIn:
+    """What `CudaRecorder` calls in torch.cuda, with the calls it made; `fail` is raised while a graph is recorded."""
+
+    def __init__(self, monkeypatch, fail=None):
+        self.calls, self.graphs = [], []
+
+        @contextmanager
+        def graph(made, pool, stream, mode):
+            self.graphs.append((made, pool, stream, mode))
+            yield
+            if fail:
+                raise fail
+
+        current, draws = SimpleNamespace(wait_stream=lambda other: None), self.generator()
+        for name, value in {
+            "Stream": lambda device: SimpleNamespace(device_index=1, wait_stream=lambda other: None),
+            "graph_pool_handle": lambda: self.calls.append("pool") or "pool",
+            "CUDAGraph": lambda: SimpleNamespace(replay=lambda: None),
+            "current_stream": lambda device: current,
+            "set_stream": lambda stream: self.calls.append(("set_stream", stream is current)),
+            "default_generators": [None, draws],
+            "graph": graph,
+        }.items():
+            monkeypatch.setattr(torch.cuda, name, value)
+        monkeypatch.setattr(torch, "Generator", lambda device: self.generator())
+
+    def generator(self):
+        made = SimpleNamespace(initial_seed=lambda: 7, graphsafe_get_state=lambda: "fresh")
+        made.manual_seed = lambda seed: self.calls.append(("seed", seed)) or made
+        made.graphsafe_set_state = lambda state: self.calls.append(("state", state))
+        return made
+
+
+def test_graphs_share_one_pool_and_one_stream(monkeypatch):
+    cuda = CudaStandIn(monkeypatch)
+    recorder = CudaRecorder(torch.device("cuda", 1))
+    for _ in range(2):
+        recorder.record(lambda: None)
+    assert {(pool, id(stream), mode) for _, pool, stream, mode in cuda.graphs} == {
+        ("pool", id(recorder.stream), "thread_local")
+    }
+    assert cuda.calls == ["pool"] and cuda.graphs[0][0] is not cuda.graphs[1][0]
+
+
+@pytest.mark.parametrize("error", [RuntimeError("x"), KeyboardInterrupt()])
+def test_after_a_failure_the_stream_and_the_generator_can_be_used(monkeypatch, error):
+    cuda = CudaStandIn(monkeypatch, error)
+    with pytest.raises(type(error)):
+        CudaRecorder(torch.device("cuda", 1)).record(lambda: None)
+    assert cuda.calls == ["pool", ("set_stream", True), ("seed", 7), ("state", "fresh")]
 
 
 def test_images_of_another_shape_are_not_put_into_a_graph(monkeypatch):

@@ -13,6 +13,7 @@ from twofold.errors import UsageError
 from twofold.methods.adversarial import AdversarialObjective
 from twofold.methods.base import Batch
 from twofold.training import machine, memory
+from twofold.training.build import build
 from twofold.training.trainer import Trainer
 
 pytestmark = [  # of torch's compiler about itself
@@ -78,6 +79,32 @@ def test_uncompiled_networks_run_as_plain_torch(tiny, traced):
             trainer.generator("ab").eval()(torch.zeros(3, 3, size, size))
     trainer.generator("ab").train()
     assert counts["unique_graphs"] == before
+
+
+@pytest.mark.parametrize("settings", [{"method": "cut"}, {"method": "fastcut"}])
+def test_every_call_of_cuts_networks_is_compiled(settings, traced, monkeypatch):
+    compile_, eager = torch.compile, []
+    monkeypatch.setattr(
+        torch, "compile", lambda call, **how: compile_(call, **{"backend": "aot_eager", **how})
+    )
+    for kind, name in ((nn.Conv2d, "_conv_forward"), (nn.Linear, "forward")):
+        original = getattr(kind, name)
+
+        def watched(self, *args, original=original):
+            if not torch.compiler.is_compiling():
+                eager.append(self)
+            return original(self, *args)
+
+        monkeypatch.setattr(kind, name, watched)
+    small = {"generator": {"width": 2}, "discriminator": {"width": 2, "layers": 1}, "cut": {"head_width": 4}}
+    given = {"a": "A", "b": "B", "data": {"size": 16, "channels_a": 3, "channels_b": 3}}
+    trainer = Trainer(build(configs.compose(given, small, settings)), compiled=True)
+    for seed in range(2):
+        trainer.step(batch(seed), 1e-3)
+    assert not eager and trainer.sums.broken() is None
+    with trainer.uncompiled(), torch.no_grad():
+        trainer.generator("ab")(torch.zeros(1, 3, 16, 16))
+    assert eager  # the watch works
 
 
 def test_penalised_discriminators_are_not_compiled(tiny, traced):
@@ -163,7 +190,11 @@ def test_networks_are_compiled_where_it_saves_time(choose, device, size, images,
         (CUDA, {"machine.compile": "off"}, ("off", False)),
         (CUDA, {"machine.capture": False}, ("on", False)),
         (CUDA, {"data.resize": "none"}, ("on", False)),
-        (CUDA, {"machine.checkpoint": True}, ("on", False)),
+        (CUDA, {"machine.checkpoint": True}, ("on", True)),
+        (CUDA, {"machine.checkpoint": True, "generator.dropout": True}, ("on", False)),
+        (CUDA, {"training.accumulate": 2}, ("on", False)),
+        (CUDA, {"machine.precision": "fp16"}, ("on", True)),
+        (CUDA, {"machine.precision": "fp16", "machine.fused": False}, ("on", False)),
         (CUDA, {"machine.compile": "off", "machine.capture": True}, ("off", True)),
     ],
 )
@@ -235,9 +266,13 @@ def test_blocks_are_checkpointed_where_memory_is_short(choose, free, needs, over
         )
 
 
-def test_a_captured_step_is_not_checkpointed_unasked(choose):
-    assert choose(CUDA, free=100, needs=(90, 30))[0].capture is False
-    assert choose(CUDA, free=100, needs=(90, 30), **{"machine.capture": True})[0].checkpoint is False
+@pytest.mark.parametrize(("dropout", "asked"), [(False, (True, True)), (True, (True, False))])
+def test_a_captured_step_with_dropout_is_not_checkpointed_unasked(choose, dropout, asked):
+    short = {"free": 100, "needs": (90, 30), "generator.dropout": dropout}
+    chosen = choose(CUDA, **short)[0]
+    assert (chosen.capture, chosen.checkpoint) == (not dropout, True)
+    chosen = choose(CUDA, **short, **{"machine.capture": True})[0]
+    assert (chosen.capture, chosen.checkpoint) == asked
 
 
 # ---- resuming on another machine

@@ -31,7 +31,7 @@ def old(request, tmp_path):
 
 def test_everything_in_its_state_is_restored_exactly(old):
     config = start.stored(old)
-    trainer = trainer_for(config, pytest.fail)
+    trainer = trainer_for(config)
     progress = state.load(old, trainer, pytest.fail)
     saved = load_file(old.state(STOPPED) / "state.safetensors")
     now = state.content(trainer)

@@ -79,6 +79,32 @@ def test_a_signal_saves_and_stops(lab, finished, tmp_path, name, step):
     assert lab.outcome(out) == lab.outcome(finished)
 
 
+OPTIONS = {
+    "accumulate": {"training__accumulate": 2},
+    "accumulate three": {"training__accumulate": 3, "optim__clip": 0.1},
+    "clip": {"optim__clip": 0.1},
+    "weight decay": {"optim__weight_decay": 0.5, "machine__fused": True, "machine__channels_last": True},
+    "warm-up": {"training__warmup": 7},
+    "cosine": {"training__schedule": "cosine", "epochs": 1, "decay_epochs": 3},
+    "step": {"training__schedule": "step", "training__step_epochs": 0.5},
+    "constant": {"training__schedule": "constant"},
+}
+
+
+@pytest.mark.parametrize("option", OPTIONS)
+def test_stopped_with_options(lab, finished, tmp_path, option):
+    """Equal to the undisturbed run, and unequal to one without the option."""
+    undisturbed, out = tmp_path / "undisturbed", tmp_path / "run"
+    assert lab.run(lab.tokens(undisturbed, **OPTIONS[option])).code == 0
+    assert lab.run(lab.tokens(out, **OPTIONS[option]), ("after step", 5)).code == -signal.SIGKILL
+    assert lab.run(lab.tokens(out, **OPTIONS[option]), ("SIGTERM", 4)).code == 130
+    assert lab.run(["train", "--resume", str(out)]).code == 0
+    assert lab.outcome(out) == lab.outcome(undisturbed)
+    last = "snapshots/000000012-ab.safetensors"
+    assert lab.outcome(out)[last] != lab.outcome(finished)[last]
+    assert states(out)[-1] == 12
+
+
 def test_equal_runs_in_two_processes_write_equal_bytes(finished, lab, tmp_path, command):
     assert command(*lab.tokens(tmp_path / "here")).code == 0
     assert lab.outcome(tmp_path / "here") == lab.outcome(finished)

@@ -13,7 +13,7 @@ from torch import nn
 from torch.backends import cudnn
 
 from twofold import train as train_from_python
-from twofold.distributed import sync_gradients
+from twofold.distributed import StopVote, sync_gradients
 from twofold.evaluation.doctor.examine import examine
 from twofold.methods.base import Batch, Method, Update
 from twofold.reporting.samples import grid
@@ -22,6 +22,7 @@ from twofold.training.loss_sums import LossSums
 from twofold.training.session import own_torch_state
 from twofold.training.trainer import EMA_RAMP, Trainer
 
+CPU = torch.device("cpu")
 OTHER = {torch.contiguous_format: torch.channels_last, torch.channels_last: torch.contiguous_format}
 
 
@@ -183,7 +184,7 @@ def test_synchronised_gradients_have_their_parameters_strides(layout):
     grad = torch.randn(4, 3, 3, 3)
     param.grad = grad.contiguous(memory_format=OTHER[layout])
     assert param.grad.stride() != param.stride()
-    sync_gradients([param, without])
+    sync_gradients([param, without], StopVote())
     assert param.grad.stride() == param.stride()
     assert torch.equal(param.grad, grad)
     assert without.grad is None
@@ -232,18 +233,41 @@ def test_samples_change_nothing(tiny):
 
 def test_torch_is_given_back_as_it_was():
     before = torch.get_rng_state()
-    with pytest.raises(KeyError), own_torch_state(3, deterministic=True, one_size=True):
+    with pytest.raises(KeyError), own_torch_state(CPU, 3, deterministic=True, one_size=True):
         assert torch.get_num_threads() == 3
         assert torch.are_deterministic_algorithms_enabled()
         assert "CUBLAS_WORKSPACE_CONFIG" in os.environ and not cudnn.benchmark
         torch.rand(3)
         raise KeyError
-    with own_torch_state(1, deterministic=False, one_size=True):
+    with own_torch_state(CPU, 1, deterministic=False, one_size=True):
         assert cudnn.benchmark
     assert torch.get_num_threads() == 1
     assert not torch.are_deterministic_algorithms_enabled()
     assert "CUBLAS_WORKSPACE_CONFIG" not in os.environ and not cudnn.benchmark
     assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_the_runs_gpu_is_the_current_one_meanwhile(monkeypatch):
+    """`--device cuda:1`: where torch takes no device, it uses the current one."""
+    current = []
+
+    class Current:
+        def __init__(self, device):
+            self.device = device
+
+        def __enter__(self):
+            current.append(self.device)
+
+        def __exit__(self, *_):
+            current.append(None)
+
+    monkeypatch.setattr(torch.cuda, "device", Current)
+    second = torch.device("cuda", 1)
+    with own_torch_state(second, 1, deterministic=False, one_size=True):
+        assert current == [second]
+    with own_torch_state(CPU, 1, deterministic=False, one_size=True):
+        pass
+    assert current == [second, None]
 
 
 def test_train_leaves_the_callers_random_state(lab, tmp_path):

@@ -1,6 +1,6 @@
-"""Trains a tiny CycleGAN in float64: two forked ranks with one image each, and one process with both; a program.
+"""Trains tiny networks in float64: two forked ranks with one image each, and one process with both; a program.
 
-Prints the largest difference of any weight or loss between them, and how far the weights have come.
+Prints for each method the largest difference of any weight or loss between them, and how far the weights have come.
 """
 
 import json
@@ -14,25 +14,52 @@ import torch._dynamo  # torch's optimizers import it at their first step: once, 
 from safetensors.torch import load_file, save_file
 
 from twofold import distributed
-from twofold.methods.base import Batch
+from twofold.methods.base import Batch, Method
+from twofold.methods.cut import CUT
 from twofold.methods.cyclegan import CycleGAN
+from twofold.methods.pix2pix import Pix2Pix
 from twofold.networks.discriminators import PatchDiscriminator
 from twofold.networks.resnet import ResnetGenerator
+from twofold.networks.unet import UnetGenerator
 from twofold.training.trainer import Trainer
 
 STEPS = 6
 CPU = torch.device("cpu")
 
 
-def method() -> CycleGAN:
-    torch.manual_seed(0)
+class GivenPlaces(CUT):
+    """CUT that compares the same places in every process and step."""
+
+    def draw_places(self, count: int, device: torch.device) -> torch.Tensor:
+        return torch.arange(0, count, 7, device=device)
+
+
+def cyclegan() -> Method:
     generators = [ResnetGenerator(3, 3, width=4, blocks=1) for _ in range(2)]
-    critics = [PatchDiscriminator(3, width=4, layers=1) for _ in range(2)]
-    return CycleGAN(*generators, *critics, replay=0).double()
+    discriminators = [PatchDiscriminator(3, width=4, layers=1) for _ in range(2)]
+    return CycleGAN(*generators, *discriminators, replay=0)
 
 
-def train(share: slice, file: Path) -> None:
-    trainer = Trainer(method(), lr=1e-3, ema=5, fused=True, channels_last=True)
+def pix2pix() -> Method:
+    generator = UnetGenerator(3, 3, width=2, depth=3, norm="instance", dropout=False)
+    return Pix2Pix(generator, PatchDiscriminator(6, width=4, layers=1))
+
+
+def cut() -> Method:
+    generator = ResnetGenerator(3, 3, width=4, blocks=1)
+    return GivenPlaces(generator, PatchDiscriminator(3, width=4, layers=1), layers=(0, 4, 8), head_width=8)
+
+
+METHODS = {"cyclegan": cyclegan, "pix2pix": pix2pix, "cut": cut}
+
+
+def method(name: str) -> Method:
+    torch.manual_seed(0)
+    return METHODS[name]().double()
+
+
+def train(name: str, share: slice, file: Path) -> None:
+    trainer = Trainer(method(name), lr=1e-3, ema=5, fused=True, channels_last=True)
     for step in range(STEPS):
         draws = torch.Generator().manual_seed(step)
         both = (torch.rand(2, 3, 16, 16, generator=draws, dtype=torch.float64) * 2 - 1 for _ in "ab")
@@ -45,15 +72,17 @@ def train(share: slice, file: Path) -> None:
     )
 
 
-def rank(number: int, port: int, file: Path) -> None:
+def rank(number: int, port: int, folder: Path) -> None:
     code = 1
     try:
         world = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
         os.environ.update({"RANK": str(number), "LOCAL_RANK": str(number), **world})
-        assert distributed.start(CPU) and distributed.world() == 2
-        assert distributed.any_rank(number == 1, CPU) and not distributed.any_rank(False, CPU)
-        train(slice(number, number + 1), file)
-        distributed.stop()
+        with distributed.joined(CPU):
+            assert distributed.world() == 2
+            assert distributed.any_rank(number == 1) and not distributed.any_rank(False)
+            for name in METHODS:
+                train(name, slice(number, number + 1), folder / f"{name}-rank{number}")
+        assert distributed.world() == 1
         code = 0
     finally:
         os._exit(code)
@@ -67,19 +96,22 @@ def main(folder: Path) -> None:
     for number in range(2):
         child = os.fork()
         if child == 0:
-            rank(number, port, folder / f"rank{number}")
+            rank(number, port, folder)
         children.append(child)
     codes = [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children]
     assert codes == [0, 0], codes
-    train(slice(0, 2), folder / "alone")
-    alone, first, second = (load_file(folder / name) for name in ("alone", "rank0", "rank1"))
-    start = method().state_dict()
-    figures = {
-        "between ranks": max(float((first[name] - second[name]).abs().max()) for name in first),
-        "to one process": max(float((first[name] - alone[name]).abs().max()) for name in alone),
-        "moved": max(float((alone[name] - start[name]).abs().max()) for name in start),
+    sys.stdout.write(json.dumps({name: differences(name, folder) for name in METHODS}))
+
+
+def differences(name: str, folder: Path) -> dict[str, float]:
+    train(name, slice(0, 2), folder / f"{name}-alone")
+    alone, first, second = (load_file(folder / f"{name}-{by}") for by in ("alone", "rank0", "rank1"))
+    start = method(name).state_dict()
+    return {
+        "between ranks": max(float((first[key] - second[key]).abs().max()) for key in first),
+        "to one process": max(float((first[key] - alone[key]).abs().max()) for key in alone),
+        "moved": max(float((alone[key] - start[key]).abs().max()) for key in start),
     }
-    sys.stdout.write(json.dumps(figures))
 
 
 if __name__ == "__main__":

@@ -19,6 +19,8 @@ SHORT_OPTIONS = {
     "training.decay_epochs": "--decay-epochs",
     "training.batch": "--batch",
     "training.log": "--log",
+    "training.start_from": "--from",
+    "training.freeze": "--freeze",
     "optim.lr": "--lr",
     "evaluation.every": "--eval-every",
     "evaluation.patience": "--early-stop",

@@ -22,7 +22,7 @@ from twofold.runs import Run
 RUN, IMAGES, TRAINING = (Group.create_ordered(title) for title in ("Run", "Images", "Training"))
 
 COMMON = {
-    **dict.fromkeys(("method", "preset"), RUN),
+    **dict.fromkeys(("method", "preset", "training.start_from", "training.freeze"), RUN),
     **dict.fromkeys(("data.size", "data.pairs", "data.direction"), IMAGES),
     **dict.fromkeys(("training.epochs", "training.decay_epochs", "training.batch", "optim.lr"), TRAINING),
     **dict.fromkeys(("seed", "evaluation.every", "evaluation.patience", "training.log"), TRAINING),
@@ -30,7 +30,7 @@ COMMON = {
 }
 """The settings that `--help` shows, and in which panel."""
 
-LISTS = ("training.log", "data.augment", "data.show_a", "data.show_b")
+LISTS = ("training.log", "training.freeze", "data.augment", "data.show_a", "data.show_b")
 """Settings of several values, which one option takes."""
 
 SET_BY_VAL = ("data.val_a", "data.val_b", "data.hold_out")
@@ -77,6 +77,7 @@ def train(
     resume: Annotated[Path | None, Parameter(group=RUN)] = None,
     val: Annotated[list[str] | None, Parameter(consume_multiple=True, group=IMAGES)] = None,
     dry_run: Annotated[Flag, Parameter(group=RUN)] = False,
+    profile: Annotated[Flag, Parameter(group=RUN)] = False,
     json: Annotated[Flag, Parameter(group=RUN)] = False,
 ) -> int:
     """Train a translator between two folders of images, on a dataset root, or on pairs; or resume a run.
@@ -93,6 +94,7 @@ def train(
         val: Folders of held-out images of A and of B (one folder of pairs), or `none` to hold out nothing; those of
             the dataset root, or a share of A and B, if not given. Add --paired if equal names are pairs.
         dry_run: Print the settings, the images and the memory of the run, and write nothing.
+        profile: Write a trace of 10 steps by torch's profiler to RUN/profile.
         json: Print one JSON object a line.
     """
     given = settings.model_dump(exclude_unset=True) if settings else {}
@@ -106,7 +108,7 @@ def train(
     folder = resume or out or configs.default_out(overrides)
     if resume is None and Run(folder).exists:
         refuse_other_folders(folder, overrides)
-    return start(folder, overrides, dry_run, json)
+    return start(folder, overrides, dry_run=dry_run, profile=profile, json=json)
 
 
 def check_run_options(a: Path | None, out: Path | None, resume: Path | None) -> None:
@@ -152,8 +154,9 @@ def held_out(val: list[str] | None) -> Layer:
     return {"data": {f"val_{side}": Path(folder) for side, folder in zip("ab", val, strict=False)}}
 
 
-def start(run: Path, overrides: Layer, dry_run: bool, json: bool) -> int:
+def start(run: Path, overrides: Layer, *, dry_run: bool, profile: bool, json: bool) -> int:
     """Train, or print what would be trained; the exit code."""
+    from twofold.distributed import launcher
     from twofold.hardware import keep_freed_memory
     from twofold.training import train as training
 
@@ -164,10 +167,10 @@ def start(run: Path, overrides: Layer, dry_run: bool, json: bool) -> int:
             emit(dumps(plan | {"config": yaml.safe_load(plan["config"])}) if json else plan_text(plan))
             return 0
         finished = training.start_or_resume(
-            run, overrides, watching.notify, watching.progress, watching.track
+            run, overrides, watching.notify, watching.progress, watching.track, profile=profile
         )
         if os.environ.get("RANK", "0") == "0":  # one of several processes prints for all
-            for line in next_commands(run, finished):
+            for line in next_commands(run, finished, launcher()):
                 watching.notify(line)
     return 0 if finished else INTERRUPTED
 
@@ -178,9 +181,9 @@ def plan_text(plan: dict[str, Any]) -> str:
     return f"{plan['config']}\n{figures}"
 
 
-def next_commands(run: Path, finished: bool) -> list[str]:
+def next_commands(run: Path, finished: bool, launcher: str = "twofold") -> list[str]:
     if not finished:
-        return [f"resume:     twofold train --resume {run}"]
+        return [f"resume:     {launcher} train --resume {run}"]
     return [
         f"translate:  twofold translate {run} IMAGES -o translated",
         *["best:       add --best, the best snapshot on held-out images"] * Run(run).best("ab").is_file(),

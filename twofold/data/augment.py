@@ -58,7 +58,8 @@ def _jittered(floats: Tensor, jitter: Tensor) -> Tensor:
     mean = colour.mean(dim=(1, 2, 3), keepdim=True)
     colour = mean + (colour - mean) * contrast
     if channels in (3, 4):
-        luma = (colour * colour.new_tensor(_LUMA)[:, None, None]).sum(1, keepdim=True)
+        red, green, blue = colour.split(1, 1)
+        luma = _LUMA[0] * red + _LUMA[1] * green + _LUMA[2] * blue
         colour = luma + (colour - luma) * saturation
     colour = colour.clamp(0, 1) * 2 - 1
     return torch.cat([colour, floats[:, 3:]], 1) if channels == 4 else colour

@@ -44,19 +44,21 @@ class Method(nn.Module):
         phases: the networks that each optimizer trains. Phase "D" holds the discriminators.
         translators: the generator that is saved for each direction.
         noise: the generators' dropout is noise, and stays on at test time.
-        period: the step does the same work for batches whose numbers are equal modulo `period`.
         penalises_gradients: a loss contains the gradient of a discriminator.
     """
 
     phases: dict[str, tuple[str, ...]]
     translators: dict[str, str]
     noise: bool = False
-    period: int = 1
     penalises_gradients: bool = False
 
     @abstractmethod
     def step(self, batch: Batch) -> Iterator[Update]:
         """Yield the updates of one training step on one batch."""
+
+    def generators_learn(self, number: int) -> bool:  # noqa: ARG002
+        """Whether the generators learn from batch `number`. Steps with one answer do the same work."""
+        return True
 
     def networks(self) -> dict[str, nn.Module]:
         """Every trained network by name, in the order of the phases."""

@@ -73,7 +73,7 @@ class CycleGAN(Method):
         of_cycles = () if rec_disc_a is None else ("rec_disc_a", "rec_disc_b")
         self.translators = {"ab": "gen_ab", "ba": "gen_ba"}
         self.phases = {"G": ("gen_ab", "gen_ba"), "D": ("disc_a", "disc_b", *of_cycles)}
-        self.adversarial, self.period = adversarial, adversarial.critic_steps
+        self.adversarial = adversarial
         self.penalises_gradients = adversarial.penalises_gradients
         self.gan_ab, self.gan_ba, self.cycle_a, self.cycle_b = gan_ab, gan_ba, cycle_a, cycle_b
         self.identity, self.mask, self.perceptual = identity, mask, perceptual
@@ -85,7 +85,7 @@ class CycleGAN(Method):
 
     def step(self, batch: Batch) -> Iterator[Update]:
         a, b = batch.a, batch.b
-        if self.adversarial.updates_generators(batch.number):
+        if self.generators_learn(batch.number):
             fake_b, rec_a, losses = self.one_direction(self.a_to_b, a, b, batch.mask_a)
             yield Update(
                 "G", losses, complete=False
@@ -111,6 +111,9 @@ class CycleGAN(Method):
             yield Update("D", losses)
         if self.recent_updates:
             yield from self.update_on_recent({"real_a": a, "fake_a": fake_a, "real_b": b, "fake_b": fake_b})
+
+    def generators_learn(self, number: int) -> bool:
+        return self.adversarial.updates_generators(number)
 
     @property
     def a_to_b(self) -> Direction:

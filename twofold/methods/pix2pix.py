@@ -47,14 +47,14 @@ class Pix2Pix(Method):
         self.phases, self.translators = {"D": ("disc_b",), "G": ("gen_ab",)}, {"ab": "gen_ab"}
         self.gen_ab, self.disc_b = gen_ab, disc_b
         self.adversarial, self.conditional = adversarial, conditional
-        self.period, self.penalises_gradients = adversarial.critic_steps, adversarial.penalises_gradients
+        self.penalises_gradients = adversarial.penalises_gradients
         self.gan, self.distance = gan, distance
         self.norm: Literal["l1", "l2"] = norm
         self.perceptual = perceptual
 
     def step(self, batch: Batch) -> Iterator[Update]:
         a, b = batch.a, batch.b
-        learns = self.adversarial.updates_generators(batch.number)
+        learns = self.generators_learn(batch.number)
         with torch.set_grad_enabled(learns):
             fake_b = self.gen_ab(a)
         if self.gan:
@@ -72,6 +72,9 @@ class Pix2Pix(Method):
         if self.perceptual:
             losses["perceptual"] = self.perceptual(fake_b, b)
         yield Update("G", losses)
+
+    def generators_learn(self, number: int) -> bool:
+        return self.adversarial.updates_generators(number)
 
     def disc_input(self, a: Tensor, b: Tensor) -> Tensor:
         """The pair that the discriminator judges, or b alone."""

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn import init as fill
-from torch.nn.utils.parametrizations import spectral_norm
+from torch.nn.utils.parametrizations import _SpectralNorm, spectral_norm  # pyright: ignore[reportPrivateUsage]
 from torch.nn.utils.parametrize import is_parametrized
 
 NormName = Literal["instance", "instance-affine", "batch", "none"]
@@ -114,15 +114,41 @@ def per_image_norm(images: Tensor, weight: Tensor | None, bias: Tensor | None, e
     """Normalise each channel of each image, (N, C, H, W), to mean 0 and variance 1: torch's instance norm.
 
     On a CPU this is batch norm of one image after the other. torch's instance norm computes a wrong gradient there,
-    without a warning, if N = 1 and the gradient is channels-last (torch 2.13, float32 and float64).
+    without a warning, if N = 1 and the gradient is channels-last (torch 2.13, float32 and float64). Elsewhere torch's
+    would copy channels-last images to the other layout and back.
 
     Raises:
         ValueError: an image has one pixel, which has no variance.
     """
-    if images.is_cpu and not torch.jit.is_tracing() and not torch.compiler.is_compiling():  # pyright: ignore[reportPrivateImportUsage]
-        normed = [F.batch_norm(image, None, None, weight, bias, True, 0.0, eps) for image in images.split(1)]
-        return normed[0] if len(normed) == 1 else torch.cat(normed)
+    if not torch.jit.is_tracing() and not torch.compiler.is_compiling():  # pyright: ignore[reportPrivateImportUsage]
+        if images.is_cpu:
+            normed = [
+                F.batch_norm(image, None, None, weight, bias, True, 0.0, eps) for image in images.split(1)
+            ]
+            return normed[0] if len(normed) == 1 else torch.cat(normed)
+        if is_channels_last(images):
+            return norm_in_layout(images, weight, bias, eps)
     return F.instance_norm(images, None, None, weight, bias, True, 0.0, eps)
+
+
+def is_channels_last(images: Tensor) -> bool:
+    """Whether (N, C, H, W) lies in memory as (N, H, W, C), and not also as (N, C, H, W)."""
+    return not images.is_contiguous() and images.is_contiguous(memory_format=torch.channels_last)
+
+
+def norm_in_layout(images: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float) -> Tensor:
+    """`per_image_norm` in operations that keep the memory layout and treat all images at once, in float32 at least."""
+    if images.shape[2] * images.shape[3] == 1:
+        raise ValueError(f"an image of one pixel has no variance: {tuple(images.shape)}")
+    wide = images.to(torch.promote_types(images.dtype, torch.float32))
+    variance, mean = torch.var_mean(wide, (2, 3), correction=0, keepdim=True)
+    scale = torch.rsqrt(variance + eps)
+    if weight is not None:
+        scale = scale * weight[:, None, None]
+    shift = -mean * scale
+    if bias is not None:
+        shift = shift + bias[:, None, None]
+    return torch.addcmul(shift, wide, scale).to(images.dtype)
 
 
 def norm_layer(norm: NormName, channels: int) -> nn.Module:
@@ -172,10 +198,25 @@ def upscale(
         conv = nn.ConvTranspose2d(channels, to, kernel, 2, padding=1, output_padding=4 - kernel, bias=bias)
     else:
         name, mode = ("blur", "bilinear") if upsample == "blur" else ("repeat", "nearest")
-        layers[name] = nn.Upsample(scale_factor=2, mode=mode)
+        layers[name] = Upsample(scale_factor=2, mode=mode)
         edge = "reflect" if upsample == "resize" else "zeros"
         conv = nn.Conv2d(channels, to, 3, padding=1, padding_mode=edge, bias=bias)
     return layers | {"conv": conv if norm is None else before_norm(conv, norm)}
+
+
+class Upsample(nn.Upsample):
+    """Keeps bf16 and fp16 under autocast, which would make float32 of them on CUDA, for the next convolution to round."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        if input.dtype not in (torch.bfloat16, torch.float16):
+            return super().forward(input)
+        with full_precision(input.device):
+            return super().forward(input)
+
+
+def full_precision(device: torch.device) -> torch.autocast:
+    """No autocast inside the block. The meta device has none to turn off."""
+    return torch.autocast("cpu" if device.type == "meta" else device.type, enabled=False)
 
 
 FILL: dict[InitName, Callable[[Tensor, float], Tensor]] = {
@@ -211,4 +252,14 @@ def spectrally_normed(network: Discriminator) -> Discriminator:
     for module in network.modules():
         if isinstance(module, nn.Conv2d):
             spectral_norm(module)
+            normed: Any = module.parametrizations
+            normed.weight[0].__class__ = Float32SpectralNorm
     return network
+
+
+class Float32SpectralNorm(_SpectralNorm):
+    """torch's spectral norm in the weight's own precision: autocast would do the power iteration in bf16 on CUDA."""
+
+    def forward(self, weight: Tensor) -> Tensor:
+        with full_precision(weight.device):
+            return super().forward(weight)

@@ -22,6 +22,7 @@ from twofold.networks.settings import DiscriminatorSettings, GeneratorSettings, 
 from twofold.randomness import seed32
 from twofold.training.checkpointing import checkpoint_blocks
 from twofold.training.float32_layers import keep_last_layer_float32
+from twofold.training.freezing import freeze
 
 Contracts = tuple[Contract, Contract]
 """Of A and of B."""
@@ -34,11 +35,14 @@ def build(config: Config, contracts: Contracts | None = None) -> Method:
         contracts: what the images are, from the manifest; None: pictures of 8 bits with the config's channels.
 
     Raises:
-        UsageError: the networks cannot take images of this size, or do not suit the method.
+        UsageError: the networks cannot take images of this size, or do not suit the method, or training.freeze does not
+            suit them.
     """
     with torch.random.fork_rng(range(torch.cuda.device_count())):
         torch.manual_seed(seed32("weights", config.seed))
-        return METHODS[config.method](config, contracts or pictures(config))
+        method = METHODS[config.method](config, contracts or pictures(config))
+    freeze(method, config.training.freeze)
+    return method
 
 
 def cyclegan(config: Config, contracts: Contracts) -> CycleGAN:

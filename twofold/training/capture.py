@@ -4,11 +4,12 @@ A graph repeats the same kernels on the same memory, so nothing in a step may de
 tests/training/test_capture.py checks this on a CPU: it repeats the operations of one step on the images of the next.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 
 import torch
 from torch import Tensor
 
+from twofold.errors import TwofoldError
 from twofold.methods.base import Batch
 
 WARM_UP = 3
@@ -17,12 +18,21 @@ WARM_UP = 3
 Work = Callable[[], None]
 
 
+class CaptureFailed(TwofoldError):
+    """A step could not be recorded. Memory and random numbers are in no state to train on with."""
+
+
 class CudaRecorder:
-    """Runs work, and records it as a CUDA graph. All work is on one stream, which gradients remember."""
+    """Runs work, and records it as CUDA graphs that share one memory pool.
+
+    All work is on one stream, which gradients remember. The graphs may share memory because only one runs at a time and
+    no tensor made by a recorded step outlives it.
+    """
 
     def __init__(self, device: torch.device) -> None:
         self.device = device
         self.stream = torch.cuda.Stream(device) if device.type == "cuda" else None
+        self.pool = torch.cuda.graph_pool_handle() if device.type == "cuda" else None
 
     def run(self, work: Work) -> None:
         assert self.stream is not None
@@ -40,11 +50,11 @@ class CudaRecorder:
         seed = draws.initial_seed()
         try:
             # thread_local: other threads may load images meanwhile
-            with torch.cuda.graph(graph, stream=self.stream, capture_error_mode="thread_local"):
+            with torch.cuda.graph(graph, self.pool, self.stream, "thread_local"):
                 work()
-        except RuntimeError:
+        except BaseException:
             # After a failure torch would keep the graph's stream as the current one, and its generator would refuse to
-            # draw (pytorch #91950).
+            # draw or to be reset (pytorch #91950): the caller's program could not go on.
             torch.cuda.set_stream(current)
             fresh = torch.Generator(self.device).manual_seed(seed)
             draws.graphsafe_set_state(fresh.graphsafe_get_state())
@@ -57,28 +67,23 @@ class Capture:
 
     Args:
         learn: the part of a step that runs on the device.
-        undo: called after a recording that failed.
         recorder: runs and records.
-        notify: receives a line if recording fails.
     """
 
-    def __init__(
-        self,
-        learn: Callable[[Batch], None],
-        undo: Work,
-        recorder: CudaRecorder,
-        notify: Callable[[str], None],
-    ) -> None:
-        self.learn, self.undo, self.recorder, self.notify = learn, undo, recorder, notify
-        self.seen: dict[int, int] = {}
-        self.recorded: dict[int, tuple[Batch, Work]] = {}
-        self.failed = False
+    def __init__(self, learn: Callable[[Batch], None], recorder: CudaRecorder) -> None:
+        self.learn, self.recorder = learn, recorder
+        self.seen: dict[Hashable, int] = {}
+        self.recorded: dict[Hashable, tuple[Batch, Work]] = {}
 
-    def step(self, batch: Batch, kind: int) -> None:
-        """One step on `batch`; steps of one `kind` run the same operations on images of the same shapes."""
+    def step(self, batch: Batch, kind: Hashable) -> None:
+        """One step on `batch`; steps of one `kind` run the same operations on images of the same shapes.
+
+        Raises:
+            CaptureFailed: the step could not be recorded, and this training cannot go on.
+        """
         seen = self.seen[kind] = self.seen.get(kind, 0) + 1
-        if seen > WARM_UP and kind not in self.recorded and not self.failed:
-            self._record(batch, kind)
+        if seen > WARM_UP and kind not in self.recorded:
+            self.recorded[kind] = self._record(batch)
         recorded = self.recorded.get(kind)
         if recorded is None or [x.shape for x in tensors(recorded[0])] != [x.shape for x in tensors(batch)]:
             self.recorder.run(lambda: self.learn(batch))
@@ -88,15 +93,20 @@ class Capture:
             target.copy_(source)
         self.recorder.run(repeat)
 
-    def _record(self, batch: Batch, kind: int) -> None:
+    def _record(self, batch: Batch) -> tuple[Batch, Work]:
         inputs = Batch._make(x.clone() if isinstance(x, Tensor) else x for x in batch)
         try:
-            self.recorded[kind] = inputs, self.recorder.record(lambda: self.learn(inputs))
+            return inputs, self.recorder.record(lambda: self.learn(inputs))
         except RuntimeError as error:
-            self.failed = True
-            self.undo()
-            reason = str(error).partition("\n")[0]
-            self.notify(f"cannot capture a step as a graph; the run is slower but the same: {reason}")
+            reason = str(first_cause(error)).partition("\n")[0]
+            raise CaptureFailed(f"cannot record a step as a CUDA graph: {reason}") from error
+
+
+def first_cause(error: BaseException) -> BaseException:
+    """The error that came first: torch raises another one when it ends the recording."""
+    while (earlier := error.__cause__ or error.__context__) is not None:
+        error = earlier
+    return error
 
 
 def tensors(batch: Batch) -> list[Tensor]:

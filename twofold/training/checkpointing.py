@@ -13,7 +13,9 @@ class CheckpointedBlock(ResidualBlock):
     def forward(self, x: Tensor) -> Tensor:
         if not torch.is_grad_enabled():
             return super().forward(x)
-        return checkpoint(super().forward, x, use_reentrant=False)
+        # The state of a GPU's generator cannot be read while a graph is recorded; only dropout needs it again.
+        draws = isinstance(self.dropout, nn.Dropout)
+        return checkpoint(super().forward, x, use_reentrant=False, preserve_rng_state=draws)
 
 
 def checkpoint_blocks(network: nn.Module) -> None:

@@ -14,8 +14,9 @@ from twofold import config as configs
 from twofold import hardware
 from twofold.config import Config, Layer
 from twofold.cpu import native
-from twofold.distributed import local_rank, world
+from twofold.distributed import launched, local_rank, world
 from twofold.errors import UsageError
+from twofold.losses.patchnce import PatchHeads
 from twofold.methods.base import Method
 from twofold.networks.layers import Discriminator, Generator
 from twofold.networks.resnet import ResnetGenerator
@@ -57,7 +58,7 @@ def choose(config: Config, total: int, notify: Notify) -> Config:
         compile="on" if pays and can_compile(device) else "off",
         native=can_use_native(device),
     )
-    config = fill_in(config, channels_last=device.type == "cpu" or config.machine.precision == "bf16")
+    config = fill_in(config, channels_last=device.type == "cpu" or config.machine.precision != "float32")
     config = fill_in(config, checkpoint=choose_checkpoint(config, device, notify))
     config = fill_in(config, capture=given.compile != "off" and can_capture(config, device))
     refuse_impossible(config, device)
@@ -84,15 +85,17 @@ def refuse_impossible(config: Config, device: torch.device) -> None:
         raise UsageError("machine.native true needs a CPU, Linux and gcc; leave it out or use false")
     if used.capture and not can_capture(config, device):
         raise UsageError(
-            "machine.capture true needs CUDA, one process, images of one size and machine.checkpoint false; leave it"
-            " out or use false"
+            "machine.capture true needs CUDA, one process, images of one size, training.accumulate 1, no"
+            " machine.checkpoint with dropout, and machine.fused for fp16; leave it out or use false"
         )
 
 
 def choose_checkpoint(config: Config, device: torch.device, notify: Notify) -> bool:
     """Checkpointing, which makes a step take 1.2 times as long, only where memory is short."""
     free = hardware.free_memory(device)
-    if free is None or config.machine.checkpoint is not None or config.machine.capture:
+    if free is None or config.machine.checkpoint is not None:
+        return False
+    if config.machine.capture and config.generator.dropout:
         return False
     need = memory.estimate_step(with_machine(config, {"checkpoint": False})).total
     if need <= CHECKPOINT_SHARE * free:
@@ -123,9 +126,16 @@ def can_use_native(device: torch.device) -> bool:
 
 
 def can_capture(config: Config, device: torch.device) -> bool:
-    """Whether each step can run as one CUDA graph."""
-    one_size = config.data.crops
-    return device.type == "cuda" and world() == 1 and one_size and not config.machine.checkpoint
+    """Whether each step can run as one CUDA graph.
+
+    Not where dropout is computed twice: the generator's state cannot be read while a graph is recorded. fp16 needs
+    Adam's fused kernel, which leaves out a step with infinite gradients without asking the device.
+    """
+    used = config.machine
+    redraws = used.checkpoint and config.generator.dropout
+    waits = used.precision == "fp16" and not used.fused
+    simple = config.data.crops and config.training.accumulate == 1
+    return device.type == "cuda" and world() == 1 and simple and not redraws and not waits
 
 
 # ---- resuming, perhaps on another machine
@@ -140,7 +150,20 @@ def device_of(stored: Config | None, overrides: Layer) -> torch.device:
     name = str(configs.get(overrides, "machine.device") or "auto")
     if name == "auto" and stored is not None and is_here(stored.machine.device):
         name = stored.machine.device
+    if launched():
+        refuse_shared_gpu(name)
     return hardware.pick_device(name, local_rank())
+
+
+def refuse_shared_gpu(device: str) -> None:
+    """Refuse one GPU for several processes, by its number or for want of others."""
+    if device.startswith("cuda:"):
+        raise UsageError(f"--device {device} names one GPU for several processes; use --device cuda")
+    found = torch.cuda.device_count() if device in ("auto", "cuda") else 0
+    if local_rank() >= found > 0:
+        raise UsageError(
+            f"process {local_rank()} has no GPU: this machine has {found}; start it with --nproc-per-node={found}"
+        )
 
 
 def is_here(device: str) -> bool:
@@ -191,9 +214,10 @@ def compile_networks(method: Method) -> None:
 
     Discriminators whose gradient is penalised are left out: a compiled network has no second derivative.
     """
-    kinds = Generator if method.penalises_gradients else (Generator, Discriminator)
+    kinds = (Generator, PatchHeads) if method.penalises_gradients else (Generator, PatchHeads, Discriminator)
     for network in method.networks().values():
         if isinstance(network, kinds):
             network.compile(dynamic=False)
-        if isinstance(network, ResnetGenerator):  # CUT calls this
-            network.forward_with_features = torch.compile(network.forward_with_features, dynamic=False)
+        if isinstance(network, ResnetGenerator):  # CUT calls these
+            for name in ("forward_with_features", "features"):
+                setattr(network, name, torch.compile(getattr(network, name), dynamic=False))

@@ -14,14 +14,14 @@ from twofold.errors import UsageError
 from twofold.methods.base import Batch, Method
 from twofold.training.build import build
 
-BYTES_PER_PARAMETER = {"float32": 16, "bf16": 18}
-"""A float32 weight, its gradient and Adam's two moments; with bf16 also the rounded weight."""
+BYTES_PER_PARAMETER = {"float32": 16, "bf16": 18, "fp16": 18}
+"""A float32 weight, its gradient and Adam's two moments; with bf16 or fp16 also the rounded weight."""
 
 OVERHEAD, CPU_OVERHEAD = 1.3, 1.8
 """Factor for temporaries and fragmentation. Measured on a CPU: with it the estimate is 0.92 of a ResNet-6 step's memory
 at 128 px and 1.14 of a ResNet-9 step's at 256 px. Not measured on a GPU."""
 
-BYTES_PER_VALUE = {"float32": 4, "bf16": 3}
+BYTES_PER_VALUE = {"float32": 4, "bf16": 3, "fp16": 3}
 """Of an activation, on average: autocast keeps some in float32."""
 
 MARGIN = 0.9
@@ -78,7 +78,7 @@ def estimate(
 
     Args:
         method, batch: of the right shapes, on the meta device.
-        precision: "float32" or "bf16".
+        precision: "float32", "bf16" or "fp16".
         averaged: whether averaged generators are kept as well.
         device: the type of the device that would run the step.
     """

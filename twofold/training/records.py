@@ -26,6 +26,8 @@ from twofold.reporting.exporters import Exporters, flat
 from twofold.reporting.report import write_report
 from twofold.runs import Notify, Run
 from twofold.training import state
+from twofold.training.callbacks import Callbacks
+from twofold.training.pretrained import Origins
 from twofold.training.start import Start
 from twofold.training.trainer import Trainer
 from twofold.translation import model_file
@@ -43,6 +45,7 @@ class Records:
 
     Args:
         progress: of the state that the run resumes from; empty for a new run.
+        callbacks: called on the first process, each after its file is written.
     """
 
     def __init__(
@@ -53,13 +56,16 @@ class Records:
         images: Images,
         progress: dict[str, Any],
         notify: Notify,
+        callbacks: Callbacks,
     ) -> None:
         self.run, self.trainer, self.images, self.notify = run, trainer, images, notify
+        self.callbacks = callbacks
         self.config, self.manifest, self.schedule = started
         self.warned = {found.name for found in data_findings(run)}  # printed at the start already
         self.losses: dict[str, float] = progress.get("losses", {})
         self.seconds_before: float = progress.get("seconds", 0.0)
         self.best = best_of(progress)
+        self.origins: Origins = progress.get("start_from", {})
         self.writes, self.ended = distributed.rank() == 0, False
         self.logs = {"metrics": run.metrics, "timing": run.timing, "evaluations": run.evaluations}
         if self.writes:
@@ -85,7 +91,7 @@ class Records:
         if measured and evaluation.every and due(evaluation.every):
             self.evaluate()
             stop = out_of_patience(self.best, evaluation.patience)
-            last = last or distributed.any_rank(stop, self.trainer.device)
+            last = last or distributed.any_rank(stop)
         self.ended = last
         if last:
             self.name_lost_structure()
@@ -167,6 +173,7 @@ class Records:
         }
         append(self.run.timing, timing)
         self.exporters.report(flat(metrics, timing))
+        self.callbacks.report(metrics | timing)
         self.reported, self.reported_images, self.reported_waiting = now, images, waiting
 
     def check_finite(self) -> None:
@@ -203,7 +210,9 @@ class Records:
             generator = self.trainer.generator(direction)
             with self.trainer.uncompiled():
                 grid = samples.grid(sources, generator, third, noise=method.noise, lab=data.lab, views=views)
-            samples.write(grid, self.run.sample(self.trainer.images, direction))
+            file = self.run.sample(self.trainer.images, direction)
+            samples.write(grid, file)
+            self.callbacks.sample(self.trainer.images, direction, file)
             self.exporters.picture(self.trainer.images, direction, grid)
         write_report(self.run)
 
@@ -239,7 +248,9 @@ class Records:
             return
         for direction in self.trainer.method.translators:
             generator = self.trainer.generator(direction)
-            self.save_generator(generator, direction, self.run.snapshot(self.trainer.images, direction))
+            file = self.run.snapshot(self.trainer.images, direction)
+            self.save_generator(generator, direction, file)
+            self.callbacks.snapshot(self.trainer.images, direction, file)
 
     def save_generator(self, generator: Generator, direction: str, path: Path) -> None:
         model_file.save(generator, self.header(generator, direction), path)
@@ -248,7 +259,9 @@ class Records:
         """The header of a model file, in format 1 for a run that 0.1 started, so that all its models work alike."""
         data, manifest = self.config.data, self.manifest
         source, target = (manifest.a, manifest.b) if direction == "ab" else (manifest.b, manifest.a)
-        origin = {"method": self.config.method, "images": self.trainer.images}
+        origin: dict[str, Any] = {"method": self.config.method, "images": self.trainer.images}
+        if direction in self.origins:
+            origin["start_from"] = self.origins[direction]
         network, noise, lab = describe(generator), self.trainer.method.noise, data.lab
         if manifest.geometry is None:
             size = None if data.resize in ("crop", "none") else data.size
@@ -272,6 +285,7 @@ class Records:
         self.check_finite()
         self.exporters.flush()
         progress: dict[str, Any] = {f"{name}_bytes": durable_length(log) for name, log in self.logs.items()}
+        progress |= {"start_from": self.origins} if self.origins else {}
         progress |= {"best": self.best, "losses": self.losses, "seconds": round(self.seconds(), 2)}
         with explained_full_disk(self.run.path):
             state.save(self.run, self.trainer, progress)

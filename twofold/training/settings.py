@@ -4,13 +4,15 @@ from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field
 
+from twofold.data.settings import AbsolutePath
 from twofold.losses.settings import Group, separated
 
-Precision = Literal["auto", "float32", "bf16"]
+Precision = Literal["auto", "float32", "bf16", "fp16"]
 Compile = Annotated[
     Literal["auto", "on", "off"], BeforeValidator(lambda x: {True: "on", False: "off"}.get(x, x))
 ]
 """YAML reads a bare on and off as booleans."""
+ScheduleName = Literal["linear", "cosine", "step", "constant"]
 LogName = Literal["csv", "tensorboard", "wandb", "mlflow"]
 
 
@@ -25,6 +27,10 @@ class OptimSettings(Group):
     """Adam's decay of the gradient's mean."""
     beta2: float = Field(default=0.999, ge=0, lt=1)
     """Adam's decay of the gradient's square."""
+    weight_decay: float = Field(default=0, ge=0)
+    """Shrinks all weights by this share of the learning rate at each step, as AdamW does."""
+    clip: float | None = Field(default=None, gt=0)
+    """Largest norm of the gradients of all generators together, and of all discriminators; by default no limit."""
 
 
 class TrainingSettings(Group):
@@ -33,9 +39,23 @@ class TrainingSettings(Group):
     epochs: float = Field(default=100, ge=0)
     """Epochs at constant learning rate; an epoch is max(|A|, |B|) images."""
     decay_epochs: float = Field(default=100, ge=0)
-    """Epochs of linear decay of the learning rate to zero."""
+    """Epochs after those, in which the learning rate decays; linear and cosine reach zero."""
+    schedule: ScheduleName = "linear"
+    """How it decays: in a straight line, as a cosine, in steps, or not at all."""
+    step_epochs: float = Field(default=50, gt=0)
+    """Epochs between two steps of the step schedule; the first step begins the decay."""
+    step_factor: float = Field(default=0.1, gt=0, lt=1)
+    """Factor of the learning rate at each step of the step schedule."""
+    warmup: int = Field(default=0, ge=0)
+    """Images over which the learning rate rises from zero at the start."""
     batch: int = Field(default=1, ge=1)
     """Images in a batch, for each process."""
+    accumulate: int = Field(default=1, ge=1)
+    """Batches whose gradients are averaged for one optimizer step: a larger batch in the same memory."""
+    start_from: AbsolutePath | None = None
+    """Start from trained weights: a run, a model, a checkpoint (.pth) or a folder of checkpoints."""
+    freeze: Annotated[tuple[str, ...], BeforeValidator(separated)] = ()
+    """Weights that are not trained: `encoder`, or patterns of names such as gen_ab.down.*; needs --from."""
     ema: float = Field(default=0, ge=0)
     """Half-life, in images, of the averaged generators that snapshots hold; 0: no averaging."""
     samples: int = Field(default=4, ge=0, le=16)
@@ -58,7 +78,7 @@ class MachineSettings(Group):
     device: str = "auto"
     """auto (a CUDA GPU, else Apple's, else the CPU), cpu, cuda, cuda:1 or mps."""
     precision: Precision = "auto"
-    """float32 or bf16; auto is bf16 where the machine computes it fast."""
+    """float32, bf16, or fp16 with a gradient scaler for older GPUs; auto is bf16 where the machine computes it fast."""
     compile: Compile = "auto"
     """Compile the networks; auto: on CUDA, in runs long enough to save time."""
     capture: bool | None = None

@@ -19,18 +19,21 @@ from twofold.data.answers import answered_by_name, equal_names
 from twofold.data.manifest import Manifest
 from twofold.data.reopen import Given, reopen
 from twofold.data.rules import some
-from twofold.distributed import world
+from twofold.distributed import local_rank, world
 from twofold.errors import TwofoldError, UsageError
 from twofold.evaluation.features import inception_home
 from twofold.evaluation.heldout import METRICS
 from twofold.evaluation.settings import HeldOutMetric
 from twofold.files import write_atomically
+from twofold.methods.base import Method
 from twofold.methods.settings import ROOMS
 from twofold.networks.registry import automatic_generator
 from twofold.read_untrusted import as_list, parse_file
 from twofold.runs import Notify, Run, Track
 from twofold.training import build, machine
 from twofold.training.folders import with_layout, with_same_layout
+from twofold.training.pretrained import Origins, generator_of, open_source, with_networks
+from twofold.training.pretrained import check as check_source
 from twofold.training.schedule import Schedule, schedule
 
 ENOUGH = 8
@@ -38,6 +41,10 @@ ENOUGH = 8
 
 DISTANCE_EVERY = 200
 """Fewest images between evaluations by a distance, unless the user says otherwise."""
+
+STATE_EVERY = 2000
+"""Images between states, at most unless the user says otherwise. A state of two ResNet-9 takes under a second to write:
+1 % of the time at 20 images/s (docs/LOG.md)."""
 
 
 class Start(NamedTuple):
@@ -55,15 +62,21 @@ def new_run(run: Run, overrides: Layer, notify: Notify, track: Track) -> Start:
         UsageError: a setting or a folder is wrong, or the run folder holds something else.
     """
     overrides, line = with_layout(overrides)
-    config = configs.compose(overrides)
+    given = configs.compose(overrides)
+    source = open_source(given.training.start_from) if given.training.start_from else None
+    config = configs.compose(with_networks(overrides, source, given)) if source else given
     if line:
         notify(line)
     refuse_folder(run.path, [folder for folder in (config.a, config.b) if folder is not None])
-    multiple = multiple_of(config)
+    likely = likely_method(config)
+    if source:
+        check_source(source, config, likely)
+    multiple = generator_of(likely, "ab").multiple_of
     manifest = manifests.build_manifest(
         config.a, config.b, config.data, config.seed, notify, multiple_of=multiple, track=track
     )
     config, plan = with_schedule(choose_from_data(config, manifest, notify), manifest)
+    check_accumulation(config, plan, manifest.epoch, notify)
     return Start(machine.choose(config, plan.total, notify), manifest, plan)
 
 
@@ -86,7 +99,20 @@ def resume(run: Run, overrides: Layer, notify: Notify, track: Track) -> Start:
         raise UsageError(other_images(run, differences, moved, config.b is not None))
     refuse_shown(config, manifest.a.channels, manifest.b.channels)
     config, plan = with_schedule(config, manifest)
+    about_schedule(run, with_schedule(before, manifest)[1], plan, notify)
     return Start(machine.choose_again(before, config, overrides, plan.total, notify), manifest, plan)
+
+
+def about_schedule(run: Run, before: Schedule, now: Schedule, notify: Notify) -> None:
+    """Print a schedule that has changed, with its learning rate at the newest state before and after."""
+    states = run.states()
+    if not states or now == before:
+        return
+    images = states[-1][0]
+    notify(
+        f"new schedule: {now}; the learning rate at {images:,} images was {before.rate(images):.3g} and is now"
+        f" {now.rate(images):.3g}"
+    )
 
 
 def other_images(run: Run, differences: list[str], moved: bool, two_folders: bool) -> str:
@@ -131,8 +157,8 @@ def refuse_folder(out: Path, sources: list[Path]) -> None:
         raise UsageError(f"{out} is not empty and holds no run; choose another --out")
 
 
-def multiple_of(config: Config) -> int:
-    """The number of which image sides must be multiples for the generator.
+def likely_method(config: Config) -> Method:
+    """The method before the images are read, without data: with three channels where their number is not given.
 
     Raises:
         UsageError: the networks cannot be built, or cannot take images of this size.
@@ -140,9 +166,7 @@ def multiple_of(config: Config) -> int:
     a, b = config.data.channels_a or 3, config.data.channels_b or 3
     likely = configs.compose(config.model_dump(), {"data": {"channels_a": a, "channels_b": b}})
     with torch.device("meta"):
-        contracts = build.pictures(likely)
-        build.METHODS[config.method](likely, contracts)
-        return build.generator(likely, *contracts).multiple_of
+        return build.build(likely)
 
 
 def choose_from_data(config: Config, manifest: Manifest, notify: Notify) -> Config:
@@ -168,6 +192,21 @@ def choose_from_data(config: Config, manifest: Manifest, notify: Notify) -> Conf
     if config.generator.network == "auto":
         chosen["generator"] = {"network": automatic_generator(config.data.size)}
     return configs.compose(config.model_dump(), chosen)
+
+
+def check_accumulation(config: Config, plan: Schedule, epoch: int, notify: Notify) -> None:
+    """Refuse steps that are longer than an epoch, and say where a run ends that is no whole number of steps."""
+    step = step_images(config)
+    if config.training.accumulate > 1 and step > epoch:
+        raise UsageError(
+            f"--training.accumulate {config.training.accumulate} makes steps of {step} images, more than the {epoch} of"
+            " an epoch; lower it"
+        )
+    if config.training.accumulate > 1 and plan.total % step:
+        notify(
+            f"{plan.total} images are no whole number of steps of {step} images; the run ends at"
+            f" {math.ceil(plan.total / step) * step}"
+        )
 
 
 def refuse_channels(config: Config, a: int, b: int) -> None:
@@ -253,18 +292,21 @@ def about_metric(metric: HeldOutMetric, fewest: int, same_names: bool) -> str:
 def with_schedule(config: Config, manifest: Manifest) -> tuple[Config, Schedule]:
     """Make the schedule, and choose how often to report, sample, snapshot, save and evaluate.
 
-    A run has about 20 snapshots, and at most 100 images between reports. Evaluations take under 4 % of the time:
+    A run has about 20 snapshots, and at most 100 images between reports. On a GPU, which may be done with a small epoch
+    in seconds, states are not saved more often for one. Evaluations take under 4 % of the time:
     translating a held-out image costs at most a fifth of training on one. For few and small images a distance between
     sets costs as much as their translation, so evaluations by distance are at least `DISTANCE_EVERY` images apart.
     """
-    length, step = config.training, config.training.batch * world()
-    plan = schedule(config.optim.lr, length.epochs, length.decay_epochs, manifest.epoch)
+    length = config.training
+    step, plan = step_images(config), schedule(config.optim.lr, length, manifest.epoch)
+    undecided = length.state_every is None  # else the device may be that of another machine
+    on_gpu = undecided and hardware.pick_device(config.machine.device, local_rank()).type != "cpu"
     total = plan.total
     chosen = {
         "report_every": max(step, min(100, math.ceil(total / 200))),
         "sample_every": max(step, 25, math.ceil(total / 40)),
         "snapshot_every": max(step, math.ceil(total / 20)),
-        "state_every": max(step, min(2000, manifest.epoch)),
+        "state_every": max(step, STATE_EVERY if on_gpu else min(STATE_EVERY, manifest.epoch)),
     }
     missing = {name: value for name, value in chosen.items() if getattr(length, name) is None}
     images = min(len(manifest.a.held_out), config.evaluation.images)
@@ -275,6 +317,11 @@ def with_schedule(config: Config, manifest: Manifest) -> tuple[Config, Schedule]
         every = max(step, math.ceil(total / 20), 6 * translated, fewest)
     chosen = {"training": missing, "evaluation": {"every": every}}
     return configs.compose(config.model_dump(), chosen), plan
+
+
+def step_images(config: Config) -> int:
+    """Images of one optimizer step, over all processes."""
+    return config.training.batch * config.training.accumulate * world()
 
 
 def write(run: Run, start: Start) -> None:
@@ -299,8 +346,8 @@ def write_folders(run: Run, start: Start) -> None:
         write_atomically(run.data, start.manifest.to_json(), durable=True)
 
 
-def record_environment(run: Run, images: int, device: torch.device) -> None:
-    """Add this start to env.json: when, where and with which versions."""
+def record_environment(run: Run, images: int, device: torch.device, origins: Origins) -> None:
+    """Add this start to env.json: when, where, with which versions, and from which trained weights."""
     earlier = as_list(parse_file(run.env, json.loads))
     now = {
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -309,5 +356,5 @@ def record_environment(run: Run, images: int, device: torch.device) -> None:
         "twofold": version("twofold"),
         "processes": world(),
     }
-    starts = [*earlier, now | hardware.describe(device)]
+    starts = [*earlier, now | ({"start_from": origins} if origins else {}) | hardware.describe(device)]
     write_atomically(run.env, json.dumps(starts, indent=1), durable=True)

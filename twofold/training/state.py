@@ -24,6 +24,7 @@ from twofold.files import sync, write_atomically
 from twofold.methods.base import Method
 from twofold.runs import Notify, Run
 from twofold.training.adam import Adam
+from twofold.training.redeal import deal_out
 from twofold.training.trainer import Trainer
 
 FORMAT = 2
@@ -92,13 +93,13 @@ def load(run: Run, trainer: Trainer, notify: Notify) -> dict[str, Any] | None:
         TwofoldError: there are states, but none can be read, or they do not fit the run.
     """
     damaged: dict[Path, str] = {}
-    for images, folder in reversed(run.states()):
-        found, reason = None, "another process cannot read its part"
+    for images in distributed.from_rank_zero([images for images, _ in reversed(run.states())]):
+        folder, found, reason = run.state(images), None, "another process cannot read its part"
         try:
-            found = read(run, folder, trainer.method)
+            found = read(folder, trainer.method)
         except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
             reason = f"{type(error).__name__}: {error}"
-        if distributed.any_rank(found is None, trainer.device):
+        if distributed.any_rank(found is None):
             damaged[folder] = reason
             continue
         assert found is not None
@@ -110,6 +111,11 @@ def load(run: Run, trainer: Trainer, notify: Notify) -> dict[str, Any] | None:
                 f"{folder} does not fit the networks in config.yaml; restore that file"
             ) from error
         trainer.images = images
+        if (before := progress["ranks"]) != (now := distributed.world()):
+            notify(
+                f"resuming with {now} process{'es' * (now > 1)}, not {before}: stored images are dealt out again, and a"
+                f" step sees {now / before:.3g} times as many images as before"
+            )
         for each, reason in damaged.items():
             notify(f"cannot read the state at {int(each.name)} images ({reason}); loaded the one at {images}")
             if distributed.rank() == 0:  # so that its name is free and it is not read again
@@ -125,24 +131,33 @@ def load(run: Run, trainer: Trainer, notify: Notify) -> dict[str, Any] | None:
     return None
 
 
-def read(run: Run, folder: Path, method: Method) -> tuple[dict[str, Any], Tensors]:
+def read(folder: Path, method: Method) -> tuple[dict[str, Any], Tensors]:
     """The progress in a state, and this rank's tensors."""
     progress = json.loads((folder / "progress.json").read_bytes())
-    if progress["ranks"] != distributed.world():
-        raise TwofoldError(
-            f"{run.path} was trained by {progress['ranks']} processes; resume it with as many (torchrun"
-            f" --nproc-per-node={progress['ranks']})"
-        )
-    version = progress.get("format", 1)
+    ranks, version = progress["ranks"], progress.get("format", 1)
     if version > FORMAT:
         raise TwofoldError(
             f"{folder} has format {version}, this twofold reads up to {FORMAT}: update twofold"
         )
-    tensors = load_file(folder / "state.safetensors")
-    if rank := distributed.rank():
-        shared_alone = {k: t for k, t in tensors.items() if not k.startswith(PRIVATE)}
-        tensors = shared_alone | load_file(folder / f"rank{rank}.safetensors")
-    return progress, with_new_names(tensors, method) if version == 1 else tensors
+    shared, rank = load_file(folder / "state.safetensors"), distributed.rank()
+    parts = [{name: shared.pop(name) for name in list(shared) if name.startswith(PRIVATE)}]
+    wanted = range(1, ranks) if ranks != distributed.world() else [rank] if rank else []
+    parts += [load_file(folder / f"rank{number}.safetensors") for number in wanted]
+    if version == 1:
+        parts = [with_new_names(part, method) for part in parts]
+    own = parts[-1] if ranks == distributed.world() else for_other_ranks(parts, method)
+    return progress, shared | own
+
+
+def for_other_ranks(parts: list[Tensors], method: Method) -> Tensors:
+    """What this rank has of its own, from that of every rank of another number."""
+    means = [name for name in parts[0] if name.startswith("sums/")]
+    dealt = {name: torch.stack([part[name] for part in parts]).mean(0) for name in means}
+    for name, storage in method.image_storages().items():
+        states = [under(f"memory/{name}/", part) for part in parts]
+        own = deal_out(states, storage.capacity, distributed.rank(), distributed.world())
+        dealt |= prefixed(f"memory/{name}/", own)
+    return dealt
 
 
 def with_new_names(tensors: Tensors, method: Method) -> Tensors:
@@ -174,6 +189,10 @@ def content(trainer: Trainer) -> Tensors:
         tensors |= prefixed(prefix, module.state_dict())
     for prefix, optimizer, param in moments(trainer):
         tensors |= prefixed(prefix, optimizer.state.get(param, {}))
+    for phase, scaler in trainer.scalers.items():
+        if scaler.is_enabled():
+            state = scaler.state_dict()
+            tensors[f"scaler/{phase}"] = torch.tensor([state["scale"], state["_growth_tracker"]])
     return tensors
 
 
@@ -188,6 +207,10 @@ def restore(trainer: Trainer, tensors: Tensors) -> None:
         for name, saved in under(prefix, tensors).items():
             strided = torch.empty_like(param, requires_grad=False)  # as fused Adam relies on
             optimizer.state[param][name] = saved.to(counter) if name == "step" else strided.copy_(saved)
+    for phase, scaler in trainer.scalers.items():
+        if scaler.is_enabled():
+            scale, steps = tensors[f"scaler/{phase}"].tolist()
+            scaler.load_state_dict(scaler.state_dict() | {"scale": scale, "_growth_tracker": int(steps)})
 
 
 def modules(trainer: Trainer) -> dict[str, nn.Module]:

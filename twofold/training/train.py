@@ -1,7 +1,8 @@
 """A run, from two folders to the last snapshot. Read it from top to bottom."""
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, closing, contextmanager
+import shlex
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +17,17 @@ from twofold.data.settings import DataSettings
 from twofold.errors import TwofoldError, UsageError
 from twofold.evaluation.heldout import judging_network
 from twofold.files import lock, write_atomically
-from twofold.methods.base import Batch
+from twofold.methods.base import Batch, Method
 from twofold.presets import layer
 from twofold.reporting import exporters
 from twofold.runs import Notify, Run, Track, untracked
 from twofold.training import machine, memory, start, state
-from twofold.training.build import Contracts, build, perceptual
+from twofold.training.build import build, perceptual
+from twofold.training.callbacks import Callbacks, OnFile, OnReport
+from twofold.training.capture import CaptureFailed
+from twofold.training.freezing import frozen
+from twofold.training.pretrained import load, open_source
+from twofold.training.profiling import profiled
 from twofold.training.records import Records, best_of, out_of_patience
 from twofold.training.session import interruptible, own_torch_state
 from twofold.training.start import Start
@@ -29,9 +35,6 @@ from twofold.training.trainer import Trainer
 
 RESIDENT_SHARE = 0.25
 """The share of a GPU's free memory that the decoded images may fill, to be kept there."""
-
-AGREE_EVERY = 16
-"""Steps between the moments at which several processes agree on whether to stop."""
 
 
 Progress = Callable[[int, int, float, dict[str, float]], None]
@@ -51,8 +54,13 @@ def train(
     batch: int | None = None,
     seed: int | None = None,
     device: str | None = None,
+    start_from: str | Path | None = None,
+    freeze: Sequence[str] | None = None,
     settings: Mapping[str, Any] | None = None,
     notify: Notify = lambda line: None,  # noqa: ARG005
+    on_report: OnReport | None = None,
+    on_sample: OnFile | None = None,
+    on_snapshot: OnFile | None = None,
 ) -> Run:
     """Train a translator between two folders of images, or resume the run in `out`.
 
@@ -61,9 +69,15 @@ def train(
             both, or a list of them (.csv, .tsv, .jsonl). Of a run in `out`, they may have been moved; twofold compares
             their content.
         out: the run folder; runs/A2B-METHOD by default.
-        method, preset, size, epochs, decay_epochs, batch, seed, device: as on the command line.
+        method, preset, size, epochs, decay_epochs, batch, seed, device, freeze: as on the command line.
+        start_from: trained weights to start from, as --from on the command line.
         settings: any other setting, nested: ``{"optim": {"lr": 1e-4}}``.
         notify: receives each line that the user should read, for example `print`.
+        on_report: called as ``on_report(values)`` after each line of metrics.jsonl. The values are images, epoch, lr,
+            losses (a dictionary), seconds, images_per_s and waiting.
+        on_sample, on_snapshot: called as ``on_sample(images, direction, file)`` after each sample grid, and each model
+            file, is written; direction is "ab" or "ba". Of several processes the first alone calls them. After an
+            exception in one of the three the run saves its state and ends, and the exception is raised here.
 
     Returns:
         The run. ``Translator.load(run.path)`` loads the trained translator.
@@ -80,6 +94,8 @@ def train(
         "training.epochs": epochs,
         "training.decay_epochs": decay_epochs,
         "training.batch": batch,
+        "training.start_from": start_from,
+        "training.freeze": freeze,
         "machine.device": device,
     }
     overrides = configs.merge(
@@ -90,7 +106,11 @@ def train(
         {name: Path(folder) for name, folder in (("a", a), ("b", b)) if folder is not None},
     )
     folder = Path(out) if out is not None else configs.default_out(overrides)
-    if not start_or_resume(folder, overrides, notify):
+    callbacks = Callbacks(on_report, on_sample, on_snapshot)
+    finished = start_or_resume(folder, overrides, notify, callbacks=callbacks)
+    if callbacks.error is not None:
+        raise callbacks.error
+    if not finished:
         raise KeyboardInterrupt(f"{folder} is saved; the same call resumes it")
     return Run(folder)
 
@@ -101,6 +121,9 @@ def start_or_resume(
     notify: Notify,
     progress: Progress = lambda *_: None,
     track: Track = untracked,
+    *,
+    callbacks: Callbacks | None = None,
+    profile: bool = False,
 ) -> bool:
     """Start the run in `out`, or resume it.
 
@@ -109,6 +132,8 @@ def start_or_resume(
         overrides: the user's settings as a nested mapping, with `a` and `b`.
         notify, progress: receive lines that the user should read, and each step.
         track: shows the progress of reading the images.
+        callbacks: called while it trains.
+        profile: trace a few steps of this start into the run folder.
 
     Returns:
         True where the run is finished, False where it was interrupted.
@@ -120,14 +145,13 @@ def start_or_resume(
     run = Run(out)
     device = machine.device_of(start.stored(run) if run.exists else None, overrides)
     with ExitStack() as session:
-        if distributed.start(device):  # under torchrun, unless the caller has made a process group
-            session.callback(distributed.stop)
+        session.enter_context(distributed.joined(device))
         first = distributed.rank() == 0
         if not first:
             notify = progress = lambda *_: None
             track = untracked
         with distributed.rank_zero_first():
-            is_new = not run.exists
+            is_new = first and not run.exists  # the others find what the first has written
             begin = start.new_run if is_new else start.resume
             started = begin(run, overrides, notify, track)
             exporters.check(started.config.training.log)
@@ -137,33 +161,46 @@ def start_or_resume(
                 hold_lock(run, session)
             if first:
                 (start.write if is_new else start.write_folders)(run, started)
-        return follow(run, started, notify, progress)
+        callbacks = callbacks if callbacks and first else Callbacks()
+        return follow(run, started, notify, progress, callbacks, profile=profile and first)
 
 
-def follow(run: Run, started: Start, notify: Notify, progress: Progress) -> bool:
+def follow(
+    run: Run, started: Start, notify: Notify, progress: Progress, callbacks: Callbacks, *, profile: bool
+) -> bool:
     """Train from the newest state, or from nothing, to the end of the schedule or until a stop is requested."""
     config, manifest, schedule = started
-    one_size = config.data.crops
+    one_size, device = (
+        config.data.crops,
+        hardware.pick_device(config.machine.device, distributed.local_rank()),
+    )
     with (
         interruptible() as stop,
-        own_torch_state(config.machine.threads or 1, config.machine.deterministic, one_size),
-        explained_out_of_memory(config),
+        own_torch_state(device, config.machine.threads or 1, config.machine.deterministic, one_size),
+        explained_device_errors(run, config),
     ):
         with distributed.rank_zero_first():
             images = open_images(manifest, config.data, notify)
-        trainer = trainer_for(config, notify, (manifest.a.contract, manifest.b.contract))
+        method = build(config, (manifest.a.contract, manifest.b.contract))
+        origins = {}
+        if config.training.start_from and not run.states():
+            origins = load(open_source(config.training.start_from), method, notify)
+        if config.training.freeze:
+            notify(frozen(method, config.training.freeze))
+        trainer = trainer_for(config, method)
+        trainer.vote.requested = lambda: stop.is_set() or callbacks.error is not None
         if trainer.device.type == "cuda":
             room = RESIDENT_SHARE * (hardware.free_memory(trainer.device) or 0)
             images = images.resident(trainer.device, int(room))
-        saved = state.load(run, trainer, notify) or {}
+        saved = state.load(run, trainer, notify) or {"start_from": origins}
         if distributed.rank() == 0:  # of a finished run too: `evaluate` reads which channels to show
             write_atomically(run.config, configs.to_yaml(config), durable=True)
         if is_over(run, started, trainer, saved, notify):
             return True
         notify(first_line(started, trainer))
         if distributed.rank() == 0:
-            start.record_environment(run, trainer.images, trainer.device)
-        records = Records(run, started, trainer, images, saved, notify)
+            start.record_environment(run, trainer.images, trainer.device, origins)
+        records = Records(run, started, trainer, images, saved, notify, callbacks)
         with (
             closing(records.exporters),
             Loader(
@@ -178,33 +215,44 @@ def follow(run: Run, started: Start, notify: Notify, progress: Progress) -> bool
                 world=distributed.world(),
                 start=trainer.images,
             ) as batches,
+            profiled(run, trainer.device, lambda: trainer.images, notify)
+            if profile
+            else nullcontext() as traced,
         ):
             records.start_clock(batches)
-            for steps, (a, b, mask_a, mask_b) in enumerate(batches, 1):
-                images_before = trainer.images
+            if origins:  # so that no later start needs the source
+                records.save_state()
+            images_before = trainer.images
+            for a, b, mask_a, mask_b in batches:
                 trainer.step(Batch(a, b, mask_a=mask_a, mask_b=mask_b), schedule.rate(images_before))
-                records.after_step(images_before)
+                if traced and not trainer.accumulated:
+                    traced()
+                if not trainer.accumulated:
+                    records.after_step(images_before)
+                    images_before = trainer.images
                 progress(trainer.images, schedule.total, records.rate(), records.losses)
+                if trainer.accumulated:
+                    continue
                 if records.ended:
                     if trainer.images < schedule.total:
                         notify(stopped_early(run, trainer.images))
                     break
-                if must_stop(stop.is_set(), steps, trainer.device):
+                if trainer.vote.decided():
                     records.save_state()
                     notify(f"stopped at {trainer.images} of {schedule.total} images; everything is saved")
                     return False
     return True
 
 
-def trainer_for(config: Config, notify: Notify, contracts: Contracts | None = None) -> Trainer:
-    """The trainer of a run; `contracts` as in `build`."""
+def trainer_for(config: Config, method: Method | None = None) -> Trainer:
+    """The trainer of a run; None is the method that the config describes, for pictures."""
     used = config.machine
     return Trainer(
-        build(config, contracts),
+        method or build(config),
         device=hardware.pick_device(used.device, distributed.local_rank()),
         ema=config.training.ema,
+        accumulate=config.training.accumulate,
         compiled=used.compile == "on",
-        notify=notify,
         seed=config.seed,
         **config.optim.model_dump(),
         **used.model_dump(include={"precision", "fused", "channels_last", "native", "capture"}),
@@ -243,16 +291,19 @@ def first_line(started: Start, trainer: Trainer) -> str:
     amount = f"{a} pairs" if manifest.paired else f"{a} + {b} images"
     return (
         f"{verb}: {config.method}, {config.generator.network}, {config.data.size} px, {used.precision} on"
-        f" {used.device}{compiled}; {amount}, {manifest.epoch} images an epoch;"
+        f" {used.device}{compiled}; {amount}, {manifest.epoch} images an epoch;{step_size(config)}"
         f" {trainer.images} of {started.schedule.total} images seen"
     )
 
 
-def must_stop(requested: bool, steps: int, device: torch.device) -> bool:
-    """Whether to stop now; several processes decide together, every few steps."""
-    if distributed.world() == 1:
-        return requested
-    return steps % AGREE_EVERY == 0 and distributed.any_rank(requested, device)
+def step_size(config: Config) -> str:
+    """How many images a step sees, where that is not the batch alone."""
+    processes, batch, batches = distributed.world(), config.training.batch, config.training.accumulate
+    if processes * batches == 1:
+        return ""
+    factors = [f"{processes} processes"] * (processes > 1) + [f"batch {batch}"]
+    factors += [f"{batches} accumulated"] * (batches > 1)
+    return f" {' × '.join(factors)} = {processes * batch * batches} images a step;"
 
 
 def hold_lock(run: Run, session: ExitStack) -> None:
@@ -265,10 +316,13 @@ def hold_lock(run: Run, session: ExitStack) -> None:
 
 
 @contextmanager
-def explained_out_of_memory(config: Config) -> Iterator[None]:
-    """Turn a device's out-of-memory error into one line that names the settings to lower."""
+def explained_device_errors(run: Run, config: Config) -> Iterator[None]:
+    """Turn a failed capture, and a device's out-of-memory error, into one line that names the settings to change."""
     try:
         yield
+    except CaptureFailed as error:
+        command = shlex.join(["twofold", "train", "--resume", str(run.path), "--machine.no-capture"])
+        raise TwofoldError(f"{error}; to go on without: `{command}`") from error
     except RuntimeError as error:
         if not hardware.is_out_of_memory(error):
             raise
@@ -309,6 +363,7 @@ def plan(out: Path, overrides: Layer, notify: Notify, track: Track = untracked) 
             for name, side in sides.items()
         },
         "images": f"{schedule.total} ({manifest.epoch} an epoch)",
+        "learning rate": str(schedule),
         "parameters": ", ".join(
             f"{name} {sum(p.numel() for p in network.parameters()):,}" for name, network in networks.items()
         ),

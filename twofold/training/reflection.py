@@ -1,4 +1,6 @@
-"""Reflected edges whose gradient is repeatable on CUDA, where torch has no deterministic one of its own."""
+"""Reflected edges made of parts: repeatable on CUDA, and in the memory layout of the images.
+
+torch's own reflection has no deterministic gradient there, and copies channels-last images to the other layout."""
 
 import torch
 import torch.nn.functional as F
@@ -7,8 +9,8 @@ from torch import Tensor, nn
 from twofold.training.float32_layers import Float32Conv2d, InFloat32
 
 
-def make_reflection_deterministic(network: nn.Module) -> None:
-    """Let the layers of a network, in place, reflect edges by `mirrored`; the state dict stays as it is."""
+def reflect_by_parts(network: nn.Module) -> None:
+    """Let the layers of a network, in place, reflect edges by `mirrored`; the state dict and the results stay."""
     for module in network.modules():
         if type(module) in MIRRORING and module.padding_mode == "reflect":
             module.__class__ = MIRRORING[type(module)]

@@ -5,8 +5,8 @@ import torch
 import torch.nn.functional as F
 
 from twofold.networks.resnet import ResnetGenerator
-from twofold.training.deterministic import MirroringConv2d, make_reflection_deterministic, mirrored
 from twofold.training.float32_layers import keep_last_layer_float32
+from twofold.training.reflection import MirroringConv2d, mirrored, reflect_by_parts
 
 
 @pytest.mark.parametrize("shape", [(2, 3, 5, 9), (1, 2, 4, 4)])
@@ -28,7 +28,7 @@ def test_a_network_computes_the_same_without_torchs_reflection(antialias, monkey
         torch.rand(1, 3, 16, 16).double(),
     )
     keys, expected, (edge,) = network.state_dict().keys(), network(images), network.features(images, [0])
-    make_reflection_deterministic(network)
+    reflect_by_parts(network)
     pad = F.pad
     monkeypatch.setattr(
         F,
@@ -47,7 +47,7 @@ def test_a_last_layer_in_float32_stays_so_and_reflects_repeatably():
     keep_last_layer_float32(network)
     with torch.autocast("cpu", torch.bfloat16):
         expected = network(images)
-        make_reflection_deterministic(network)
+        reflect_by_parts(network)
         made = network(images)
     assert isinstance(network.leave[0], MirroringConv2d) and made.dtype == torch.float32
     torch.testing.assert_close(made, expected)

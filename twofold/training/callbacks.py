@@ -1,0 +1,44 @@
+"""Functions of the caller's that a run calls while it trains."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+OnReport = Callable[[dict[str, Any]], None]
+"""Gets a report: images, epoch, lr, losses (the mean of each since the last report), seconds, images_per_s, waiting."""
+
+OnFile = Callable[[int, str, Path], None]
+"""Gets the images seen, the direction ("ab" or "ba"), and the file that was written."""
+
+
+class Callbacks:
+    """Calls them on the first process; after an exception in one, none is called again.
+
+    The run then saves its state and ends, and `train` raises the exception.
+    """
+
+    def __init__(
+        self,
+        on_report: OnReport | None = None,
+        on_sample: OnFile | None = None,
+        on_snapshot: OnFile | None = None,
+    ) -> None:
+        self.on_report, self.on_sample, self.on_snapshot = on_report, on_sample, on_snapshot
+        self.error: Exception | None = None
+
+    def report(self, values: dict[str, Any]) -> None:
+        self._call(self.on_report, values)
+
+    def sample(self, images: int, direction: str, file: Path) -> None:
+        self._call(self.on_sample, images, direction, file)
+
+    def snapshot(self, images: int, direction: str, file: Path) -> None:
+        self._call(self.on_snapshot, images, direction, file)
+
+    def _call(self, function: Callable[..., None] | None, *arguments: object) -> None:
+        if function is None or self.error is not None:
+            return
+        try:
+            function(*arguments)
+        except Exception as error:
+            self.error = error
