@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from record import ROOT, commit, measurement
+from record import ROOT, commit, machine, measurement
 
 import twofold
 from twofold.exporting.export import Report
@@ -68,7 +68,8 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=ROOT / "docs" / "export.md")
     parser.add_argument("--record", metavar="NAME", help="keep the figures in benchmarks/records/DATE-NAME")
     options = parser.parse_args()
-    lines = [HEAD.format(commit=commit(ROOT), threads=torch.get_num_threads(), width=options.width)]
+    facts = {"commit": commit(ROOT), "threads": torch.get_num_threads(), "width": options.width}
+    lines = [HEAD.format(**facts, **machine())]
     with measurement(options.record) as figures, tempfile.TemporaryDirectory() as home:
         for name, case in CASES.items():
             translator = make(case, options.width)
@@ -85,8 +86,8 @@ def main() -> None:
 
 HEAD = """# Exported files against PyTorch
 
-Made by `python benchmarks/export_parity.py`, at commit `{commit}`, on {threads} thread(s) of a CPU, networks of width
-{width}. Do not edit it by hand.
+Made by `python benchmarks/export_parity.py`, at commit `{commit}`; networks of width {width}, {threads} thread(s) of
+{cpu}, {load} before the start. Do not edit it by hand.
 
 Each row is one file of `twofold export`, compared with PyTorch on three pictures at 256 px. Files of any size are also
 compared on 201×130 and 41×67 pixels and on a batch of two. *max* is the largest difference of all pictures in levels of
