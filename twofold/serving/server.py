@@ -59,10 +59,9 @@ def serve(
         UsageError: an argument is wrong.
         TwofoldError: a model cannot be read, or it cannot listen there.
     """
-    loader = Loader(load)
-    models = open_models(paths, follow=follow, loader=loader)
     with listen(host, port) as listening:
-        access = access_to(listening, host, allowed, token, OPEN_PATHS)
+        access, loader = access_to(listening, host, allowed, token, OPEN_PATHS), Loader(load)
+        models = open_models(paths, follow=follow, loader=loader)
         service = Service(models, loader, limits, follow=follow, notify=notify)
         program = Server(application(service, access), service.drain, "on")
         ready(address(host, listening.getsockname()[1], access.token), [*models.values()])
