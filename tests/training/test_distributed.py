@@ -28,7 +28,7 @@ def test_two_ranks_with_one_image_each_equal_one_with_two(tmp_path):
     )
     assert ended.returncode == 0, ended.stderr
     figures = json.loads(ended.stdout)
-    assert figures.keys() == {"cyclegan", "pix2pix", "cut"}
+    assert figures.keys() == {"cyclegan", "pix2pix", "cut", "accumulated"}
     for name, each in figures.items():
         assert each["between ranks"] == 0, name
         assert each["to one process"] < 1e-9, (name, each)
@@ -70,7 +70,9 @@ def test_both_stop_together(lab, tmp_path):
     out, tokens = tmp_path / "run", lab.tokens(tmp_path / "run", epochs=20)
     ended = lab.run(tokens, ("SIGTERM", 3), ranks=2)
     assert ended.code == [130, 130]
-    assert ended.output.count("stopped at 8 of 66 images") == 1  # asked after the third step, told with the fourth
+    assert (
+        ended.output.count("stopped at 8 of 66 images") == 1
+    )  # asked after the third step, told with the fourth
     assert ended.output.count("torchrun --nproc-per-node=2 -m twofold train --resume") == 1
     assert Run(out).states()[-1][0] == 8
 
@@ -107,7 +109,9 @@ def test_the_survivor_of_a_killed_process_prints_one_line(lab, tmp_path):
     tokens = lab.tokens(tmp_path / "run", epochs=20, training__state_every=2)
     ended = lab.run(tokens, ("killed rank", 1), ranks=2)
     assert ended.code == [1, -9] and "Traceback" not in ended.output
-    assert ended.output.count("another process has ended or does not answer; see its message, then resume") == 1
+    assert (
+        ended.output.count("another process has ended or does not answer; see its message, then resume") == 1
+    )
 
 
 @pytest.mark.parametrize("name", ["SIGTERM", "SIGINT"])
@@ -157,7 +161,9 @@ def test_torchrun_starts_a_killed_run_again(lab, tmp_path):
     while not Run(tmp_path / "run").states():
         assert time.monotonic() < deadline and process.poll() is None
         time.sleep(0.05)
-    workers = [int(line) for line in subprocess.check_output(["pgrep", "-P", str(process.pid)], text=True).split()]
+    workers = [
+        int(line) for line in subprocess.check_output(["pgrep", "-P", str(process.pid)], text=True).split()
+    ]
     os.kill(workers[-1], signal.SIGKILL)
     output, _ = process.communicate(timeout=240)
     assert process.returncode == 0, output
@@ -280,7 +286,10 @@ def test_the_command_that_starts_as_many_processes(monkeypatch, here, everywhere
 
 
 def test_an_error_of_a_collective_is_one_line():
-    with pytest.raises(TwofoldError, match=r"resume the run \(Connection closed by peer\)$"), distributed.explained_loss():
+    with (
+        pytest.raises(TwofoldError, match=r"resume the run \(Connection closed by peer\)$"),
+        distributed.explained_loss(),
+    ):
         raise torch.distributed.DistBackendError("Connection closed by peer\nstack")
     with pytest.raises(torch.OutOfMemoryError), distributed.explained_loss():
         raise torch.OutOfMemoryError("x")
