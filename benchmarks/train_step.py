@@ -19,7 +19,7 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -69,12 +69,15 @@ def main() -> None:
     parser.add_argument(
         "--compile", choices=["auto", "on", "off"], default="auto", help="ours, as in `train`"
     )
+    parser.add_argument("--capture", action="store_true", help="ours: graphs on a GPU without compiling too")
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--threads", type=int, help="default: torch's own number")
     parser.add_argument("--clock", choices=["wall", "cpu"], default="wall")
     parser.add_argument("--checkpoint", action="store_true", help="ours as with machine.checkpoint")
     parser.add_argument("--memory", action="store_true", help="measure peak memory instead of time")
-    parser.add_argument("--side", choices=["plain", "tuned", "ours"], help="run one side alone and print its memory")
+    parser.add_argument(
+        "--side", choices=["plain", "tuned", "ours"], help="run one side alone and print its memory"
+    )
     parser.add_argument("--malloc", action="store_true", help="leave the system's memory allocator as it is")
     parser.add_argument("--record", metavar="NAME", help="keep the figures in benchmarks/records/DATE-NAME")
     options = parser.parse_args()
@@ -180,17 +183,18 @@ def our_side(options: argparse.Namespace, device: torch.device) -> Run:
     compiling = options.compile == "on" or (
         options.compile == "auto" and device.type == "cuda" and machine.can_compile(device)
     )
+    capturing = device.type == "cuda" and (compiling or options.capture)
     trainer = Trainer(
         method,
         device=device,
         precision=options.precision,
         compiled=compiling,
-        capture=compiling and device.type == "cuda" and not options.checkpoint,
+        capture=capturing,
         channels_last=device.type == "cpu" or options.precision == "bf16",
         fused=device.type in ("cpu", "cuda"),
     )
     batch = Batch(*images(options, device))
-    for _ in range(WARM_UP if compiling else 0):  # compiling is not part of a step's time
+    for _ in range(WARM_UP + 1 if compiling or capturing else 0):  # these are not part of a step's time
         trainer.step(batch, 2e-4)
     return lambda: trainer.step(batch, 2e-4)
 
@@ -214,9 +218,11 @@ def images(options: argparse.Namespace, device: torch.device) -> tuple[torch.Ten
 # ---- the measurements
 
 
-def times(options: argparse.Namespace, device: torch.device) -> dict[str, Any]:
+def times(
+    options: argparse.Namespace, device: torch.device, names: Sequence[str] | None = None
+) -> dict[str, Any]:
     """Seconds of a step of each side, in alternation; and the machine's rate of matrix products."""
-    sides = {name: SIDES[name](options, device) for name in compared(options, device)}
+    sides = {name: SIDES[name](options, device) for name in names or compared(options, device)}
     seconds_by_side: dict[str, list[float]] = {name: [] for name in sides}
     rates, clock = [], CLOCKS[options.clock]
     for round_ in range(options.rounds + 1):
@@ -272,8 +278,7 @@ def memories(options: argparse.Namespace) -> dict[str, float]:
         command = [sys.executable, __file__, *(f"--{name}={value}" for name, value in arguments.items())]
         if side != "ours" or options.malloc:
             command.append("--malloc")  # public code leaves it as it is
-        if options.checkpoint:
-            command.append("--checkpoint")
+        command += [f"--{name}" for name in ("checkpoint", "capture") if getattr(options, name)]
         found[f"{side}_mb"] = (
             float(subprocess.run(command, check=True, capture_output=True, text=True).stdout) / 1e6
         )

@@ -25,23 +25,24 @@ STEP_TIMEOUT = timedelta(minutes=10)
 PATIENCE = timedelta(hours=3)
 """How long processes wait outside steps: the first decodes two large folders, and evaluates."""
 
-_patient: dist.ProcessGroup | None = None
+_patient: Any = None
 """A group of all processes for what may take long. It is gloo's: its waiting ends in time on a GPU's machine too."""
 
 
 @contextmanager
 def joined(device: torch.device) -> Iterator[None]:
     """Inside, this process is one of the group that torchrun describes in the environment, or of the caller's."""
-    global _patient  # noqa: PLW0603
+    global _patient
     own, on_gpu = "RANK" in os.environ and not dist.is_initialized(), device.type == "cuda"
     if own:
         if on_gpu:
             torch.cuda.set_device(device)  # used by broadcasts
         backend, place = ("nccl", device) if on_gpu else ("gloo", None)
         with explained_loss():
-            store, rank, world = next(dist.rendezvous("env://", timeout=STEP_TIMEOUT))
+            store, rank, world = next(dist.rendezvous("env://", timeout=STEP_TIMEOUT))  # pyright: ignore[reportPrivateImportUsage]
             # torchrun keeps one store over restarts, where gloo would find the addresses of processes that have ended
-            store = dist.PrefixStore(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0"), store)
+            attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
+            store = dist.PrefixStore(attempt, store)  # pyright: ignore[reportPrivateImportUsage]
             dist.init_process_group(
                 backend, store=store, rank=rank, world_size=world, timeout=STEP_TIMEOUT, device_id=place
             )

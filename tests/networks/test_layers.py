@@ -117,7 +117,10 @@ def test_the_norm_in_the_images_own_layout_is_torchs(affine):
     gradient, weight, bias = torch.randn_like(images), *torch.randn(2, 5, dtype=torch.float64)
     given = (weight, bias) if affine else (None, None)
     found = []
-    for norm in (layers.norm_in_layout, lambda x, w, b, eps: F.instance_norm(x, None, None, w, b, True, 0.0, eps)):
+    for norm in (
+        layers.norm_in_layout,
+        lambda x, w, b, eps: F.instance_norm(x, None, None, w, b, True, 0.0, eps),
+    ):
         leaf = images.clone().requires_grad_()
         made = norm(leaf, *given, 1e-5)
         (slope,) = torch.autograd.grad(made, leaf, gradient, create_graph=True)

@@ -206,7 +206,9 @@ SABOTAGES: dict[str, Callable[[int], None]] = {
     "SIGTERM": lambda nth: after(Trainer, "step", at(nth, lambda: os.kill(os.getpid(), signal.SIGTERM))),
 }
 SABOTAGES |= {
-    "killed rank": lambda rank: after(Trainer, "step", at(3, die)) if distributed.local_rank() == rank else None,
+    "killed rank": lambda rank: (
+        after(Trainer, "step", at(3, die)) if distributed.local_rank() == rank else None
+    ),
     "SIGINT twice": lambda nth: after(Trainer, "step", at(nth, lambda: twice(signal.SIGINT))),
     "SIGTERM twice": lambda nth: after(Trainer, "step", at(nth, lambda: twice(signal.SIGTERM))),
 }

@@ -294,7 +294,11 @@ def equal(one, other):
 
 @pytest.mark.parametrize(
     ("name", "how"),
-    [*((name, {}) for name in SETTINGS), ("cyclegan", {"precision": "fp16"}), ("wgan", {"precision": "fp16"})],
+    [
+        *((name, {}) for name in SETTINGS),
+        ("cyclegan", {"precision": "fp16"}),
+        ("wgan", {"precision": "fp16"}),
+    ],
 )
 def test_a_step_captured_and_repeated_is_that_step(name, how, monkeypatch):
     recorder = TapeRecorder()
@@ -333,7 +337,7 @@ class Failing(TapeRecorder):
 
 
 def test_a_failed_capture_ends_the_run_with_its_first_reason(monkeypatch):
-    with pytest.raises(CaptureFailed, match="CUDA graph: operation not permitted when stream is capturing$"):
+    with pytest.raises(CaptureFailed, match=r"CUDA graph: operation not permitted when stream is capturing$"):
         trained("cyclegan", Failing(), monkeypatch)
 
 

@@ -64,7 +64,9 @@ def test_its_state_is_saved(tiny, tmp_path):
         assert resumed.scalers[phase].state_dict() == each.state_dict()
     for one in (trainer, resumed):
         one.step(batch(9), 1e-4)
-    assert all(torch.equal(a, b) for a, b in zip(weights(trainer).values(), weights(resumed).values(), strict=True))
+    assert all(
+        torch.equal(a, b) for a, b in zip(weights(trainer).values(), weights(resumed).values(), strict=True)
+    )
 
 
 def test_a_run_is_resumed_to_the_bit(lab, tmp_path):

@@ -84,7 +84,9 @@ def test_uncompiled_networks_run_as_plain_torch(tiny, traced):
 @pytest.mark.parametrize("settings", [{"method": "cut"}, {"method": "fastcut"}])
 def test_every_call_of_cuts_networks_is_compiled(settings, traced, monkeypatch):
     compile_, eager = torch.compile, []
-    monkeypatch.setattr(torch, "compile", lambda call, **how: compile_(call, **{"backend": "aot_eager", **how}))
+    monkeypatch.setattr(
+        torch, "compile", lambda call, **how: compile_(call, **{"backend": "aot_eager", **how})
+    )
     for kind, name in ((nn.Conv2d, "_conv_forward"), (nn.Linear, "forward")):
         original = getattr(kind, name)
 

@@ -5,8 +5,8 @@ import torch
 import torch.nn.functional as F
 
 from twofold.networks.resnet import ResnetGenerator
-from twofold.training.reflection import MirroringConv2d, reflect_by_parts, mirrored
 from twofold.training.float32_layers import keep_last_layer_float32
+from twofold.training.reflection import MirroringConv2d, mirrored, reflect_by_parts
 
 
 @pytest.mark.parametrize("shape", [(2, 3, 5, 9), (1, 2, 4, 4)])

@@ -96,7 +96,7 @@ def load(run: Run, trainer: Trainer, notify: Notify) -> dict[str, Any] | None:
     for images in distributed.from_rank_zero([images for images, _ in reversed(run.states())]):
         folder, found, reason = run.state(images), None, "another process cannot read its part"
         try:
-            found = read(run, folder, trainer.method)
+            found = read(folder, trainer.method)
         except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
             reason = f"{type(error).__name__}: {error}"
         if distributed.any_rank(found is None):
@@ -131,7 +131,7 @@ def load(run: Run, trainer: Trainer, notify: Notify) -> dict[str, Any] | None:
     return None
 
 
-def read(run: Run, folder: Path, method: Method) -> tuple[dict[str, Any], Tensors]:
+def read(folder: Path, method: Method) -> tuple[dict[str, Any], Tensors]:
     """The progress in a state, and this rank's tensors."""
     progress = json.loads((folder / "progress.json").read_bytes())
     ranks, version = progress["ranks"], progress.get("format", 1)
