@@ -2,9 +2,9 @@
 
     python benchmarks/fine_tune.py OUT [COUNT]
 
-draws `seasons` of two seeds at 64 px in the folder OUT (COUNT pictures a season, 200 by default), trains on the first,
+draws `seasons` of two seeds at 64 px in the folder OUT (COUNT pictures a season, 100 by default), trains on the first,
 then on the second from nothing, and from the first run with half of the images. Prints the held-out PSNR of both runs on
-the second seed. About 7 minutes on one core; finished runs in OUT are not trained again.
+the second seed. About 5 minutes on one core; finished runs in OUT are not trained again.
 """
 
 import sys
@@ -80,4 +80,4 @@ if __name__ == "__main__":
     from record import measurement
 
     with measurement("fine-tune") as found:
-        found |= main(Path(sys.argv[1]), int(sys.argv[2]) if len(sys.argv) > 2 else 200)
+        found |= main(Path(sys.argv[1]), int(sys.argv[2]) if len(sys.argv) > 2 else 100)

@@ -3,6 +3,8 @@
 import pytest
 import torch
 
+from twofold.config import compose
+from twofold.errors import UsageError
 from twofold.methods.adversarial import AdversarialObjective
 from twofold.methods.base import Batch
 from twofold.methods.cut import CUT
@@ -10,6 +12,8 @@ from twofold.methods.pix2pix import Pix2Pix
 from twofold.networks.discriminators import PatchDiscriminator
 from twofold.networks.layers import initialise
 from twofold.networks.resnet import ResnetGenerator
+from twofold.runs import Run, read_lines
+from twofold.training import machine
 from twofold.training.trainer import Trainer
 
 STEPS = 3
@@ -123,3 +127,41 @@ def test_clipping_scales_the_gradients_of_a_phase_together(tiny, fused):
     free, clipped, loose = norms
     assert clipped == pytest.approx([1e-3, 1e-3], rel=1e-3) and min(free) > 1e-2
     assert loose == pytest.approx(free)
+
+
+# ---- runs
+
+
+def test_a_step_may_not_be_longer_than_an_epoch(lab, tmp_path, command):
+    ended = command(*lab.tokens(tmp_path / "run", training__accumulate=4))
+    assert ended.code == 2
+    assert ended.output.splitlines()[-1] == (
+        "twofold: --training.accumulate 4 makes steps of 4 images, more than the 3 of an epoch; lower it"
+    )
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_run_of_no_whole_number_of_steps(lab, tmp_path, command):
+    ended = command(*lab.tokens(tmp_path / "run", epochs=3, decay_epochs=0, training__accumulate=2))
+    assert ended.code == 0
+    assert "9 images are no whole number of steps of 2 images; the run ends at 10" in ended.output
+    run = Run(tmp_path / "run")
+    assert [images for images, _ in run.states()] == [6, 10]
+    assert [row["images"] for row in read_lines(run.metrics)] == [4, 8, 10]
+
+
+def test_extra_updates_are_refused(lab, tmp_path, command):
+    ended = command(*lab.tokens(tmp_path / "run", training__accumulate=2, cyclegan__recent_updates=1))
+    assert ended.code == 2 and ended.output.count("\n") == 1
+    assert "training.accumulate averages one update" in ended.output
+    assert not (tmp_path / "run").exists()
+
+
+def test_no_graph_is_captured():
+    cuda = torch.device("cuda")
+    for accumulate, possible in ((1, True), (2, False)):
+        config = compose({"a": "A", "b": "B", "training": {"accumulate": accumulate}})
+        assert machine.can_capture(config, cuda) == possible
+    wanted = compose({"a": "A", "b": "B", "training": {"accumulate": 2}, "machine": {"capture": True}})
+    with pytest.raises(UsageError, match=r"machine\.capture true needs .*training\.accumulate 1"):
+        machine.refuse_impossible(wanted, cuda)

@@ -28,7 +28,7 @@ def test_two_ranks_with_one_image_each_equal_one_with_two(tmp_path):
     )
     assert ended.returncode == 0, ended.stderr
     figures = json.loads(ended.stdout)
-    assert figures.keys() == {"cyclegan", "pix2pix", "cut"}
+    assert figures.keys() == {"cyclegan", "pix2pix", "cut", "accumulated"}
     for name, each in figures.items():
         assert each["between ranks"] == 0, name
         assert each["to one process"] < 1e-9, (name, each)

@@ -175,6 +175,19 @@ def test_two_processes_on_one_run(lab, tmp_path, command):
     )
 
 
+def test_a_new_schedule_is_printed(copied, command):
+    """The rate had reached zero and rises again."""
+    ended = command("train", "--resume", copied, "--decay-epochs", "3")
+    assert ended.code == 0
+    line = next(line for line in ended.output.splitlines() if "new schedule" in line)
+    assert line == (
+        "new schedule: 0.0002 up to image 6, then linear to 0 at image 15; the learning rate at 12 images was 0 and is"
+        " now 6.67e-05"
+    )
+    again = command("train", "--resume", copied, "--training.report-every", "5")
+    assert "new schedule" not in again.output
+
+
 def test_a_finished_run_says_so(copied, command):
     ended = command("train", "--resume", copied)
     assert ended.code == 0

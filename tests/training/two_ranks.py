@@ -1,4 +1,4 @@
-"""Trains tiny networks in float64: two forked ranks with one image each, and one process with both; a program.
+"""Trains tiny networks in float64: two forked ranks with a share of the images each, and one process with all; a program.
 
 Prints for each method the largest difference of any weight or loss between them, and how far the weights have come.
 """
@@ -50,7 +50,8 @@ def cut() -> Method:
     return GivenPlaces(generator, PatchDiscriminator(3, width=4, layers=1), layers=(0, 4, 8), head_width=8)
 
 
-METHODS = {"cyclegan": cyclegan, "pix2pix": pix2pix, "cut": cut}
+METHODS = {"cyclegan": cyclegan, "pix2pix": pix2pix, "cut": cut, "accumulated": cyclegan}
+"""In "accumulated" each rank makes a step of two batches of one image, and the process alone one of a batch of four."""
 
 
 def method(name: str) -> Method:
@@ -59,12 +60,17 @@ def method(name: str) -> Method:
 
 
 def train(name: str, share: slice, file: Path) -> None:
-    trainer = Trainer(method(name), lr=1e-3, ema=5, fused=True, channels_last=True)
+    count = 4 if name == "accumulated" else 2
+    alone = distributed.world() == 1
+    trainer = Trainer(
+        method(name), lr=1e-3, ema=5, fused=True, channels_last=True, accumulate=1 if alone else count // 2
+    )
     for step in range(STEPS):
         draws = torch.Generator().manual_seed(step)
-        both = (torch.rand(2, 3, 16, 16, generator=draws, dtype=torch.float64) * 2 - 1 for _ in "ab")
-        trainer.step(Batch(*(images[share] for images in both)), 1e-3)
-    assert trainer.images == 2 * STEPS
+        a, b = (torch.rand(count, 3, 16, 16, generator=draws, dtype=torch.float64) * 2 - 1 for _ in "ab")
+        for part in [slice(count)] if alone else [slice(first, first + 2) for first in range(0, count, 2)]:
+            trainer.step(Batch(a[part][share], b[part][share]), 1e-3)
+    assert trainer.images == count * STEPS
     losses = {f"loss/{name}": torch.tensor(mean) for name, mean in trainer.sums.report().items()}
     shipped = {f"average/{name}": tensor for name, tensor in trainer.generator("ab").state_dict().items()}
     save_file(
@@ -104,7 +110,7 @@ def main(folder: Path) -> None:
 
 
 def differences(name: str, folder: Path) -> dict[str, float]:
-    train(name, slice(0, 2), folder / f"{name}-alone")
+    train(name, slice(None), folder / f"{name}-alone")
     alone, first, second = (load_file(folder / f"{name}-{by}") for by in ("alone", "rank0", "rank1"))
     start = method(name).state_dict()
     return {

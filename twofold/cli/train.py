@@ -159,11 +159,12 @@ def start(run: Path, overrides: Layer, *, dry_run: bool, profile: bool, json: bo
     from twofold.distributed import launcher
     from twofold.hardware import keep_freed_memory
     from twofold.training import train as training
+    from twofold.training.plan import plan as make_plan
 
     keep_freed_memory()
     with watcher(json) as watching:
         if dry_run:
-            plan = training.plan(run, overrides, watching.notify, watching.track)
+            plan = make_plan(run, overrides, watching.notify, watching.track)
             emit(dumps(plan | {"config": yaml.safe_load(plan["config"])}) if json else plan_text(plan))
             return 0
         finished = training.start_or_resume(

@@ -52,7 +52,7 @@ def frozen(method: Method, patterns: Sequence[str]) -> str:
     named = named_parameters(method)
     still = dict.fromkeys(name for pattern in patterns for name in fitting(named, pattern))
     count, total = (sum(named[name].numel() for name in names) for names in (still, named))
-    return f"frozen: {count:,} of {total:,} parameters, in {', '.join({name.split('.')[0]: 0 for name in still})}"
+    return f"{count:,} of {total:,} parameters, in {', '.join({name.split('.')[0]: 0 for name in still})}"
 
 
 def named_parameters(method: Method) -> dict[str, nn.Parameter]:

@@ -13,7 +13,6 @@ from twofold import distributed, hardware
 from twofold.config import Config, Layer
 from twofold.data.dataset import open_images
 from twofold.data.loader import Loader
-from twofold.data.settings import DataSettings
 from twofold.errors import TwofoldError, UsageError
 from twofold.evaluation.heldout import judging_network
 from twofold.files import lock, write_atomically
@@ -186,7 +185,7 @@ def follow(
         if config.training.start_from and not run.states():
             origins = load(open_source(config.training.start_from), method, notify)
         if config.training.freeze:
-            notify(frozen(method, config.training.freeze))
+            notify(f"frozen: {frozen(method, config.training.freeze)}")
         trainer = trainer_for(config, method)
         trainer.vote.requested = lambda: stop.is_set() or callbacks.error is not None
         if trainer.device.type == "cuda":
@@ -341,31 +340,3 @@ def check(started: Start) -> None:
     device = hardware.pick_device(config.machine.device, distributed.local_rank())
     need = memory.estimate_step(config)
     memory.check(need, device, config.data.size, config.training.batch, started.manifest.multiple_of)
-
-
-def plan(out: Path, overrides: Layer, notify: Notify, track: Track = untracked) -> dict[str, Any]:
-    """What `train` would do, for --dry-run: the resolved config, counts, parameters and memory. Writes nothing."""
-    run = Run(out)
-    begin = start.resume if run.exists else start.new_run
-    uncached = configs.merge(overrides, {"data": {"cache": False}})
-    config, manifest, schedule = begin(run, uncached, notify, track)
-    usual = start.stored(run).data.cache if run.exists else DataSettings().cache
-    cached = configs.get(overrides, "data.cache")
-    config = configs.compose(config.model_dump(), {"data": {"cache": usual if cached is None else cached}})
-    with torch.device("meta"):
-        networks = build(config, (manifest.a.contract, manifest.b.contract)).networks()
-    sides = {"A": manifest.a, "B": manifest.b}
-    return {
-        "config": configs.to_yaml(config),
-        "run": f"{out} ({'resumed' if run.exists else 'new'})",
-        **{
-            name: f"{len(side.train)} to train on, {len(side.held_out)} held out, {len(side.folder.skipped)} skipped"
-            for name, side in sides.items()
-        },
-        "images": f"{schedule.total} ({manifest.epoch} an epoch)",
-        "learning rate": str(schedule),
-        "parameters": ", ".join(
-            f"{name} {sum(p.numel() for p in network.parameters()):,}" for name, network in networks.items()
-        ),
-        "memory": f"about {memory.estimate_step(config).total / 2**30:.1f} GiB a step on {config.machine.device}",
-    }
