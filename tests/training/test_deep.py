@@ -156,23 +156,20 @@ def test_bands_to_ct_show_the_channels_that_the_user_chose(tmp_path):
     assert (config["show_a"], config["show_b"], config["channels_a"]) == ([1], [], 13)
 
 
+def pix2pix_run(pairs: Path, out: Path, size: int, epochs: int, **more):
+    """A run on pairs; the rate falls in the second half of the epochs."""
+    settings = SMALL | {"generator": {"network": "resnet-6", "width": 16, "skips": True}} | more
+    schedule = {"epochs": epochs / 2, "decay_epochs": epochs / 2}
+    a, b = pairs / "A", pairs / "B"
+    return train(a, b, out=out, method="pix2pix", size=size, device="cpu", settings=settings, **schedule)
+
+
 @pytest.mark.slow
 def test_a_minute_of_pix2pix_removes_noise_from_ct(tmp_path):
     """Noise of 80 HU: its mean absolute value is 64 HU. One range for both, so that the untouched scans count."""
     ct, test = ct_pairs(tmp_path / "ct", 60, 0), ct_pairs(tmp_path / "test", 8, 1)
     one_range = {"range_a": (-1300, 1300), "range_b": (-1300, 1300)}
-    settings = SMALL | {"data": one_range, "generator": {"network": "resnet-6", "width": 16, "skips": True}}
-    run = train(
-        ct / "A",
-        ct / "B",
-        out=tmp_path / "run",
-        method="pix2pix",
-        size=64,
-        epochs=10,
-        decay_epochs=10,
-        device="cpu",
-        settings=settings,
-    )
+    run = pix2pix_run(ct, tmp_path / "run", size=64, epochs=20, data=one_range)
     table = evaluate(run.path, test / "A", test / "B", paired=True)
     made, untouched = (row.values["MAE"].value for row in table.rows)
     assert untouched == pytest.approx(80 * (2 / np.pi) ** 0.5, rel=0.05)
@@ -199,18 +196,7 @@ def test_12_bits_reach_the_psnr_of_8_bits(tmp_path):
             seasons_pairs(home / "train", bits, 120, 0),
             seasons_pairs(home / "test", bits, 24, 1000),
         )
-        settings = SMALL | {"generator": {"network": "resnet-6", "width": 16, "skips": True}}
-        run = train(
-            pairs / "A",
-            pairs / "B",
-            out=home / "run",
-            method="pix2pix",
-            size=32,
-            epochs=8,
-            decay_epochs=8,
-            device="cpu",
-            settings=settings,
-        )
+        run = pix2pix_run(pairs, home / "run", size=32, epochs=16)
         table = evaluate(run.path, test / "A", test / "B", paired=True, metrics=["psnr", "ssim"])
         found[bits] = table.rows[0].values["PSNR (dB)"].value
         if bits == 12:

@@ -32,7 +32,7 @@ from twofold.metrics import lpips
 from twofold.metrics.alignment import edges_moved
 from twofold.metrics.distribution import Estimate, fid, kid, mean_estimate
 from twofold.metrics.image import limits_of, mae, ms_ssim, psnr, ssim
-from twofold.metrics.structure import hides_source, structure_kept
+from twofold.metrics.structure import UNCHANGED_LEVELS, hides_source, structure_kept
 
 
 class Sample(NamedTuple):
@@ -179,10 +179,6 @@ def feature_measure(network: Network, names: Sequence[str], inputs: Inputs) -> M
 # ---- against the source
 
 
-UNCHANGED = 2.0
-"""A mean change of the pixels below so many levels of 255 cannot be seen."""
-
-
 def structure_measure(inputs: Inputs) -> Measure:
     """How much of the source the translation keeps; says so where it keeps everything."""
     changes: list[float] = []
@@ -194,7 +190,7 @@ def structure_measure(inputs: Inputs) -> Measure:
         return structure_kept(source, output)
 
     def complete(table: Table, values: list[Any]) -> None:
-        if len(changes) == len(values) and np.mean(changes) < UNCHANGED:
+        if len(changes) == len(values) and np.mean(changes) < UNCHANGED_LEVELS:
             table.add(
                 f"The translations are copies of their sources: pixels change by {np.mean(changes):.2g} of 255 levels."
             )

@@ -10,6 +10,10 @@ Float = NDArray[np.float64]
 LUMA = (0.299, 0.587, 0.114)
 """Weights of red, green and blue (Rec. 601)."""
 
+UNCHANGED_LEVELS = 2.0
+"""A mean change of the pixels below so many levels of 255 cannot be seen. The compression of a sample grid alone
+changes pixels by 1.2 to 1.5 levels."""
+
 HIDDEN, AMPLIFIED = 1.5, 2.0
 """A hidden signal: damage to the translation raises the cycle's error to this multiple, and by this multiple of the
 damage itself. Healthy (`twofold demo`): 1.05 and 0.3 with noise, 1.1 and 0.25 with JPEG."""

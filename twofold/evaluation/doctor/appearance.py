@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from twofold.evaluation.doctor.folder import number
 from twofold.evaluation.doctor.symptoms import RATE, Finding, slower
-from twofold.metrics.structure import correlation, hides_source, luminance
+from twofold.metrics.structure import UNCHANGED_LEVELS, correlation, hides_source, luminance
 
 Pictures = NDArray[np.float32]
 """(N, H, W, 3) in [0, 1]."""
@@ -66,10 +66,6 @@ COPIED = 0.35
 """A change below this share of what a change of colour alone would need. Healthy: at least 0.98; an image cannot get
 the other domain's colours with less than 1."""
 
-UNCHANGED = 2 / 255
-"""A mean change below this cannot be seen, whatever the domains. The compression of a sample grid alone changes
-pixels by 1.2 to 1.5 levels."""
-
 
 def copied(
     sources: Pictures,
@@ -86,7 +82,7 @@ def copied(
     """
     change = float(np.abs(translations - sources).mean())
     needed = 0.0 if targets is None else colour_distance(sources, targets)
-    if change >= max(COPIED * needed, UNCHANGED):
+    if change >= max(COPIED * needed, UNCHANGED_LEVELS / 255):
         return None
     return Finding(
         f"{way} copies",
