@@ -84,7 +84,9 @@ def test_the_preset_that_is_asked_for_is_the_one_that_is_noted(tmp_path, monkeyp
     file.write_text("preset: seasons\ndata: {size: 32}\n")
     heard = []
     monkeypatch.setattr(
-        loop, "start_or_resume", lambda out, overrides, *_, **_options: heard.append(compose(overrides)) or True
+        loop,
+        "start_or_resume",
+        lambda out, overrides, *_, **_options: heard.append(compose(overrides)) or True,
     )
     for preset in ([], ["--preset", "horse2zebra"]):
         assert cli.run(["train", "A", "B", "-c", str(file), *preset]) == 0
@@ -176,7 +178,7 @@ def test_a_wrong_value_names_the_nearest(layer, near):
 
 def test_a_value_that_is_near_nothing_lists_the_choices():
     assert message_for({"machine": {"precision": "quick"}}).endswith(
-        "machine.precision must be auto, float32 or bf16, not quick"
+        "machine.precision must be auto, float32, bf16 or fp16, not quick"
     )
 
 

@@ -139,7 +139,9 @@ def test_lengths_of_cut():
 @pytest.mark.parametrize("name", PRESETS)
 def test_the_command_that_is_shown_trains_with_the_preset(name, monkeypatch):
     heard = {}
-    monkeypatch.setattr(loop, "start_or_resume", lambda out, said, *_, **_options: bool(heard.update(said)) or True)
+    monkeypatch.setattr(
+        loop, "start_or_resume", lambda out, said, *_, **_options: bool(heard.update(said)) or True
+    )
     *_, train = commands(name)
     assert cli.run(train.split()[1:]) == 0
     wanted = merge(layer(name), {"data": {"hold_out": False}})
