@@ -178,7 +178,7 @@ def test_a_wrong_value_names_the_nearest(layer, near):
 
 def test_a_value_that_is_near_nothing_lists_the_choices():
     assert message_for({"machine": {"precision": "quick"}}).endswith(
-        "machine.precision must be auto, float32 or bf16, not quick"
+        "machine.precision must be auto, float32, bf16 or fp16, not quick"
     )
 
 
