@@ -1,5 +1,6 @@
 """A trace of a few steps by torch's profiler."""
 
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -27,6 +28,7 @@ def profiled(
     Yields:
         A function to call after each step.
     """
+    os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # else the profiler prints lines of its own
     file: Path | None = None
     activities = [ProfilerActivity.CPU, *[ProfilerActivity.CUDA] * (device.type == "cuda")]
 
