@@ -81,7 +81,8 @@ def export(
         track=tracked,
     )
     network = in_words({"network": report.header.network["network"], **report.header.network})
-    emit(paragraph(f"{out}: {network}, {report.bytes / 1e6:,.1f} MB"))
+    megabytes = report.bytes / 1e6
+    emit(paragraph(f"{out}: {network}, {megabytes:,.{1 if megabytes >= 1 else 3}f} MB"))
     if report.rows:
         emit_proof(report, fp16)
     for line in (*report.notes, *how_to_use(report, size, io or "float")):

@@ -113,8 +113,12 @@ def model_facts(file: Path, in_short: bool) -> dict[str, Any]:
     """The header of a model and its size."""
     from twofold.translation.header import read_header
 
-    megabytes = round(file.stat().st_size / 1e6, 1) if file.is_file() else 0
-    return {"model": str(file), **header_facts(read_header(file), in_short), "megabytes": megabytes}
+    return {"model": str(file), **header_facts(read_header(file), in_short), "megabytes": megabytes(file)}
+
+
+def megabytes(file: Path) -> float:
+    """The size of a file, to three digits."""
+    return float(f"{file.stat().st_size / 1e6:.3g}")
 
 
 def onnx_facts(file: Path, in_short: bool) -> dict[str, Any]:
@@ -128,7 +132,7 @@ def onnx_facts(file: Path, in_short: bool) -> dict[str, Any]:
         facts["fixed"] = "{1}×{0} px".format(*form.fixed) if in_short else form.fixed
     facts |= {"opset": graph.opset_import[0].version, "operators": len(graph.graph.node)}
     kinds = " ".join(f"{count} {name}" for name, count in counts) if in_short else dict(counts)
-    return facts | {"kinds": kinds, "megabytes": round(file.stat().st_size / 1e6, 1)}
+    return facts | {"kinds": kinds, "megabytes": megabytes(file)}
 
 
 def header_facts(header: "Header", in_short: bool) -> dict[str, Any]:
