@@ -234,3 +234,18 @@ def test_reading_images_in_threads_leaves_the_training_its_own(tmp_path):
     )
     assert done.returncode == 0, done.stderr
     assert "  threads: 2\n" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("action", "code", "out", "err"),
+    [("import slow", 130, "", "twofold: interrupted\n"), ("signal.raise_signal(2)", 0, "caught\n", "")],
+)
+def test_ctrl_c_in_an_import_ends_the_program_at_once(tmp_path, action, code, out, err):
+    """An import that is broken off leaves modules half made: torch aborts the program, others raise other errors."""
+    (tmp_path / "slow.py").write_text("import signal; signal.raise_signal(2)")
+    program = "import signal; from twofold.cli.app import interrupt; signal.signal(2, interrupt)\n"
+    program += f"try:\n    {action}\nexcept KeyboardInterrupt:\n    print('caught')"
+    path = f"{tmp_path}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"
+    words = [sys.executable, "-c", program]
+    done = subprocess.run(words, capture_output=True, text=True, env=os.environ | {"PYTHONPATH": path})
+    assert (done.returncode, done.stdout, done.stderr) == (code, out, err)

@@ -1,10 +1,12 @@
 """The command line: one parser, and one place where errors become a line and an exit code."""
 
 import os
+import signal
 import sys
 import warnings
 from collections.abc import Sequence
 from difflib import get_close_matches
+from types import FrameType
 
 import cyclopts
 from cyclopts import App, CycloptsError, Parameter, UnknownOptionError
@@ -78,7 +80,18 @@ def main() -> None:
         os.environ.setdefault("GOMP_SPINCOUNT", SPIN_COUNT)  # read when torch is loaded
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(errors="backslashreplace")  # pyright: ignore[reportAttributeAccessIssue]
+    signal.signal(signal.SIGINT, interrupt)
     sys.exit(run(sys.argv[1:]))
+
+
+def interrupt(number: int, frame: FrameType | None) -> None:
+    """Ctrl-C: raise KeyboardInterrupt, but end the program at once in an import, which torch does not survive."""
+    while frame is not None:
+        if frame.f_code.co_filename.startswith("<frozen importlib"):
+            os.write(2, b"twofold: interrupted\n")
+            os._exit(INTERRUPTED)
+        frame = frame.f_back
+    signal.default_int_handler(number, None)
 
 
 def run(tokens: list[str]) -> int:
