@@ -1,5 +1,6 @@
 """The memory that a translation needs, and the message when there is too little."""
 
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from weakref import WeakKeyDictionary
@@ -9,7 +10,7 @@ from torch import Tensor
 
 from twofold import hardware
 from twofold.cpu import scratch
-from twofold.errors import TwofoldError
+from twofold.errors import TwofoldError, UsageError
 from twofold.networks.layers import Generator
 
 Forward = Callable[[Tensor], Tensor]
@@ -79,6 +80,7 @@ def peak_on_gpu(run: Callable[[], object]) -> int:
 
 
 def peak_on_cpu(run: Callable[[], object]) -> int:
+    os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # else the profiler writes lines to the terminal
     scratch.release()
     with torch.profiler.profile(
         activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True
@@ -101,5 +103,55 @@ def batch_that_fits(generator: Generator, device: torch.device, side: int) -> in
     return None if free is None else int(BATCH_SHARE * free / (side**2 * rough_bytes_per_pixel(generator)))
 
 
-class Room(NamedTuple):
-    """What a translation needs and what there is, in bytes."""
+def room(device: torch.device, limit: int | None = None) -> int | None:
+    """Bytes that a translation may take: what is free, and no more than the limit; None where neither is known."""
+    free = hardware.free_memory(device)
+    return min((each for each in (free, limit) if each is not None), default=None)
+
+
+def needed(generator: Generator, forward: Forward | None, precision: str, pixels: int, available: int) -> float:
+    """Peak memory in bytes of a translation of so many pixels; a rough count where it is far below what is available.
+
+    Args:
+        forward: runs the network in torch; None where another library does, whose memory is not measured.
+    """
+    rough = float(pixels * rough_bytes_per_pixel(generator))
+    if forward is None or rough < CERTAIN * available:
+        return rough
+    return pixels * bytes_per_pixel(generator, forward, precision)
+
+
+def refuse(generator_bytes: float, available: int, height: int, width: int, also: str = "") -> UsageError:
+    """The error for an image that does not fit; names a size at which one would."""
+    fits = int((0.8 * available / (generator_bytes / (height * width))) ** 0.5)
+    return UsageError(
+        f"{width}×{height} pixels need about {generator_bytes / 2**20:,.0f} MiB of memory, {available / 2**20:,.0f} are"
+        f" free; {also}use --at {fits} (the result is enlarged to the image's size)"
+    )
+
+
+@contextmanager
+def for_large_images(pixels: int) -> Iterator[None]:
+    """Inside, a large image takes the memory of its tensors and no more; afterwards it is free for the next one."""
+    if pixels <= LARGE:
+        yield
+        return
+    with hardware.large_blocks_returned():
+        try:
+            yield
+        finally:
+            scratch.release()
+    hardware.return_freed_memory()
+
+
+@contextmanager
+def explain_out_of_memory(height: int, width: int) -> Iterator[None]:
+    """Turn an allocator's error into one line that names a smaller size."""
+    try:
+        yield
+    except RuntimeError as error:
+        if not hardware.is_out_of_memory(error):
+            raise
+        raise TwofoldError(
+            f"{width}×{height} pixels do not fit into memory; use --at {max(height, width) // 2} or less"
+        ) from error

@@ -1,6 +1,7 @@
 """The translator: a trained generator that takes an image of any size and returns its translation at that size."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
@@ -19,12 +20,15 @@ from twofold.formats.lab import from_lab, to_lab
 from twofold.formats.values import UINT8, from_network, to_network
 from twofold.networks.layers import Generator
 from twofold.runs import Run
-from twofold.translation import memory, model_file, sizes
+from twofold.translation import memory, model_file, sizes, tiles
 from twofold.translation.backends import Backend, make_forward
 from twofold.translation.header import Header
 from twofold.translation.inputs import Values, accept, read
 from twofold.translation.noise import at_test_time
+from twofold.translation.regions import Graph
 from twofold.translation.sizes import At
+from twofold.translation.statistics import context_of
+from twofold.translation.tiles import Tiling
 
 if TYPE_CHECKING:
     from twofold.translation.folder import Results
@@ -48,7 +52,12 @@ class Translator:
 
     Attributes:
         source, target: what the pixels of the inputs and of the translations are: dtype, channels, range.
+        tiling: when an image is translated in tiles, and how; may be set at any time.
+        notify: gets a line about each kind of tiling that is used; may be set at any time.
     """
+
+    tiling = Tiling()
+    notify: Callable[[str], None] | None = None
 
     def __init__(
         self,
@@ -69,6 +78,7 @@ class Translator:
         self.source, self.target = header.source_contract, header.target_contract
         self.backend: Backend = backend
         self.noise, self.seed = header.noise if noise is None else noise, seed
+        self.precision = precision
         self.forward = make_forward(backend, self.generator, precision, self.noise)
         alone = (
             self.noise or self.target.is_deep
@@ -185,6 +195,16 @@ class Translator:
         most = self.batch_size(at)
         parts = (given.batch[start : start + most] for start in range(0, len(given.batch), most))
         return given.give([output for part in parts for output in self.arrays(part, at)])
+
+    @cached_property
+    def graph(self) -> Graph:
+        """The steps of the network, to compute it in parts."""
+        return Graph(self.generator)
+
+    @cached_property
+    def context(self) -> tuple[int, ...]:
+        """The steps whose outputs for the whole image a tile needs."""
+        return context_of(self.graph)
 
     @property
     def channels(self) -> int:
@@ -317,24 +337,37 @@ class Translator:
         """
         height, width = batch[0].shape[:2]
         rows, columns = self.working_size(height, width, at)
-        memory.check_memory(self.generator, self.device, rows, columns, len(batch))
+        tile = tiles.tile_for(self, rows, columns, len(batch))
+        if tile and len(batch) > 1:
+            return [each for image in batch for each in self._translate([image], at, source, target)]
         contiguous = (np.require(image, requirements=["C", "W"]) for image in batch)  # torch warns otherwise
         resized = (images.resize(image, rows, columns, nearest=self.header.nearest) for image in contiguous)
-        padded = np.stack([self.pad(image) for image in resized])
-        inputs = torch.from_numpy(padded).permute(0, 3, 1, 2)  # (N, C, H, W)
-        with memory.explain_out_of_memory(rows, columns), at_test_time(self.generator, self.noise, self.seed):
-            outputs = self.forward(self._to_network(inputs, source))[:, :, :rows, :columns]
+        with (
+            memory.for_large_images(len(batch) * rows * columns),
+            memory.explain_out_of_memory(rows, columns),
+            at_test_time(self.generator, self.noise, self.seed),
+        ):
+            if tile:
+                outputs = tiles.translated(self, next(resized), tile, source)
+            else:
+                padded = np.stack([self.pad(image) for image in resized])
+                outputs = self.forward(self.to_network(padded, source))[:, :, :rows, :columns]
+                del padded
             if not target.is_deep:
-                on_device = target.dtype == "uint8"  # some devices lack wider types
-                stored = last_axis(from_network(outputs if on_device else outputs.cpu(), target))
                 nearest = target.labels is not None
-                return [images.resize(array, height, width, nearest=nearest) for array in stored]
+                return [
+                    images.resize(array, height, width, nearest=nearest) for array in stored(outputs, target)
+                ]
             sized = [images.resize(array, height, width) for array in last_axis(outputs)]
         planes = (torch.from_numpy(array).permute(2, 0, 1) for array in sized)
         return [last_axis(from_network(each[None], target))[0] for each in planes]
 
-    def _to_network(self, inputs: Tensor, source: Contract) -> Tensor:
-        """Float32 on the device; only 8-bit values are converted there, since some devices lack wider types."""
+    def to_network(self, batch: Pixels, source: Contract) -> Tensor:
+        """Stored pixels (N, H, W, C) as float32 (N, C, H, W) on the device.
+
+        Only 8-bit values are converted there, since some devices lack wider types.
+        """
+        inputs = torch.from_numpy(batch).permute(0, 3, 1, 2)
         if inputs.dtype == torch.uint8:
             return to_network(inputs.to(self.device), source)
         return to_network(inputs, source).to(self.device)
@@ -348,6 +381,12 @@ def unknown_in_words(unknown: Sequence[int], labels: Labels) -> str:
         f"its ids {listed}{more} are none of the {len(labels.values)} classes that the model was trained on ({first}, …);"
         " change them to ids of those classes"
     )
+
+
+def stored(outputs: Tensor, target: Contract) -> Pixels:
+    """The network's outputs (N, C, H, W) as stored pixels (N, H, W, C) of a contract."""
+    on_device = target.dtype == "uint8"  # some devices lack wider types
+    return last_axis(from_network(outputs if on_device else outputs.cpu(), target))
 
 
 def last_axis(planes: Tensor) -> NDArray[Any]:
