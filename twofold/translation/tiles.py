@@ -53,8 +53,13 @@ class Tiling(NamedTuple):
     folder: Path | None = None
 
 
-def tile_for(translator: "Translator", height: int, width: int, count: int) -> int | None:
+def tile_for(
+    translator: "Translator", height: int, width: int, count: int, *, held: int | None = None
+) -> int | None:
     """The side in pixels of the tiles for images of which the network sees height × width pixels; None for no tiles.
+
+    Args:
+        held: pixels of the images that are in memory at a time; None for all of them.
 
     Raises:
         UsageError: an image does not fit into the memory, or a tile does not.
@@ -77,7 +82,7 @@ def tile_for(translator: "Translator", height: int, width: int, count: int) -> i
     if tiling.tiles == "off" or not in_torch:
         way = "leave out --tiles off" if in_torch else "use --backend torch"
         raise memory.refuse(needed, available, height, width, f"{way} to translate in tiles, or ")
-    return tile_that_fits(translator, height * width, available)
+    return tile_that_fits(translator, height * width if held is None else held, available)
 
 
 def checked_tile(translator: "Translator", side: int) -> int:
