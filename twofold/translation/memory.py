@@ -31,8 +31,8 @@ CERTAIN = 0.5
 BATCH_SHARE = 0.5
 """Share of the free memory that a batch may take."""
 
-DRY_SIDE = 384
-"""Side in pixels of a dry pass, about. Memory grows with the pixels: from 256 to 1024 px, by -8 to +4 % a pixel."""
+DRY_SIDE = 512
+"""Side in pixels of a dry pass, about. Memory grows with the pixels: from 512 to 1024 px, within 6 % a pixel."""
 
 LARGE = 2**18
 """Pixels of an image above which its memory goes back to the system when it is done."""

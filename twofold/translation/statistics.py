@@ -276,6 +276,24 @@ def grid(height: int, width: int, tile: int) -> Iterator[Region]:
 # ---- from a sample
 
 
+class Sample(NamedTuple):
+    """Windows of an image, (N, C, s, s) each.
+
+    Attributes:
+        inner: evenly over the image.
+        rims: at its upper, lower, left and right edge, where the layers pad.
+        share: of the image's pixels that lie within `SAMPLED_EDGE` of an edge.
+    """
+
+    inner: Tensor
+    rims: tuple[Tensor, ...]
+    share: float
+
+    def half(self, number: int) -> "Sample":
+        """Every second window."""
+        return Sample(self.inner[number::2], tuple(rim[number::2] for rim in self.rims), self.share)
+
+
 @torch.inference_mode()
 def sampled(canvas: Canvas, pixels: float) -> tuple[Statistics, float]:
     """Statistics from windows of about `pixels` in all, and the error that they cause.
@@ -286,42 +304,72 @@ def sampled(canvas: Canvas, pixels: float) -> tuple[Statistics, float]:
     Returns:
         the statistics, and the root mean square error of the translation, in the network's values of -1 to 1.
     """
-    windows = spread_windows(canvas, pixels)
-    found = [statistics_of(canvas, windows[half::2]) for half in (0, 1)]
-    joined = {norm: joined_moments(found[0][norm], found[1][norm]) for norm in found[0]}
-    probe = windows[:: max(1, len(windows) // 16)]
+    sample = spread_windows(canvas, pixels)
+    found = [statistics_of(canvas, sample.half(number)) for number in (0, 1)]
+    joined = {norm: mixed(found[0][norm], found[1][norm], 0.5) for norm in found[0]}
+    probe = torch.cat([sample.inner[:: max(1, len(sample.inner) // 12)], *(rim[:1] for rim in sample.rims)])
     first, second = (translated(canvas, probe, norms) for norms in found)
     error = (first - second).square().mean().sqrt().item() / 2
     return Statistics(joined, {}, canvas.size, False), error
 
 
-def spread_windows(canvas: Canvas, pixels: float) -> Tensor:
-    """Windows (N, C, s, s) of about `pixels` in all, evenly over the image: rows in order, columns by the golden ratio."""
-    multiple = canvas.graph.multiple_of
-    side = -(-SAMPLED_SIDE // multiple) * multiple
-    height, width = (min(side, whole) for whole in canvas.size)
-    count = max(4, int(pixels / (height * width)))
-    windows = []
-    for number in range(count):
-        top = int((number + 0.5) / count * (canvas.size[0] - height))
-        left = int(number * 0.6180339887 % 1 * (canvas.size[1] - width))
-        windows.append(canvas.read(Region((top, top + height), (left, left + width))))
-    return torch.cat(windows)
+def spread_windows(canvas: Canvas, pixels: float) -> Sample:
+    """Windows of about `pixels` in all: rows in order, columns by the golden ratio; one in eight at each edge."""
+    multiple, (height, width) = canvas.graph.multiple_of, canvas.size
+    side = min(-(-SAMPLED_SIDE // multiple) * multiple, height, width)
+    count = max(4, int(pixels / side**2 / 1.5))
+
+    def windows(number: int, down: Callable[[float], float], right: Callable[[float], float]) -> Tensor:
+        found = []
+        for each in range(number):
+            top = int(down((each + 0.5) / number) * (height - side))
+            left = int(right(each * 0.6180339887 % 1) * (width - side))
+            found.append(canvas.read(Region((top, top + side), (left, left + side))))
+        return torch.cat(found)
+
+    few = max(2, count // 8)
+    rims = [windows(few, lambda _, end=end: end, lambda place: place) for end in (0, 1)]
+    rims += [windows(few, lambda place: place, lambda _, end=end: end) for end in (0, 1)]
+    share = min(1.0, 2 * SAMPLED_EDGE * (height + width) / (height * width))
+    return Sample(windows(count, lambda place: place, lambda place: place), tuple(rims), share)
 
 
-def statistics_of(canvas: Canvas, windows: Tensor) -> dict[int, Moments]:
-    """The norms' statistics over all windows together."""
+def statistics_of(canvas: Canvas, sample: Sample) -> dict[int, Moments]:
+    """The norms' statistics over all windows together, the edges of the image by their share of it."""
     found: dict[int, Moments] = {}
+    counts = [len(sample.inner), *map(len, sample.rims)]
 
     def collect(step: int, values: Tensor) -> Tensor:
-        edge = SAMPLED_EDGE // canvas.graph.steps[step].reduction
-        inner = values[:, :, edge : values.shape[2] - edge, edge : values.shape[3] - edge]
-        variance, mean = torch.var_mean(inner.float(), (0, 2, 3), correction=0)
-        found[step] = mean, variance
-        return frozen(canvas.graph.steps[step].call, values, mean, variance)
+        edge = max(1, SAMPLED_EDGE // canvas.graph.steps[step].reduction)
+        inner, *rims = values.float().split(counts)
+        parts = [rim[cut].movedim(1, 0).flatten(1) for rim, cut in zip(rims, edges(edge), strict=True)]
+        middle = inner[:, :, edge:-edge, edge:-edge].movedim(1, 0).flatten(1)
+        of_middle, of_rim = (
+            torch.var_mean(each, 1, correction=0)[::-1] for each in (middle, torch.cat(parts, 1))
+        )
+        found[step] = mixed(of_middle, of_rim, sample.share)
+        return frozen(canvas.graph.steps[step].call, values, *found[step])
 
-    run_windows(canvas, windows, collect)
+    run_windows(canvas, torch.cat([sample.inner, *sample.rims]), collect)
     return found
+
+
+def edges(edge: int) -> list[tuple[slice, ...]]:
+    """The upper, lower, left and right edge of windows (N, C, s, s), without their corners."""
+    every, inside, first, last = slice(None), slice(edge, -edge), slice(None, edge), slice(-edge, None)
+    return [
+        (every, every, first, inside),
+        (every, every, last, inside),
+        (every, every, inside, first),
+        (every, every, inside, last),
+    ]
+
+
+def mixed(one: Moments, other: Moments, share: float) -> Moments:
+    """The mean and variance of two samples together, of which the other has this share."""
+    mean = one[0] + (other[0] - one[0]) * share
+    apart = (one[0] - mean).square() * (1 - share) + (other[0] - mean).square() * share
+    return mean, one[1] + (other[1] - one[1]) * share + apart
 
 
 def translated(canvas: Canvas, windows: Tensor, norms: Mapping[int, Moments]) -> Tensor:
@@ -339,9 +387,3 @@ def run_windows(canvas: Canvas, windows: Tensor, normalise: Normalise) -> Tensor
             {graph.last: whole}, lambda _, region: whole.crop(windows, region), normalise, (height, width)
         )
     return made[graph.last].float()
-
-
-def joined_moments(one: Moments, other: Moments) -> Moments:
-    """The mean and variance of two equally large samples together."""
-    mean = (one[0] + other[0]) / 2
-    return mean, (one[1] + other[1]) / 2 + ((one[0] - other[0]) / 2).square()
