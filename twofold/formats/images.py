@@ -5,7 +5,7 @@ and `npy` read it; `fit` converts it to the type and channels of a contract.
 """
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from io import BytesIO
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -137,13 +137,12 @@ def open_windows(path: Path | str) -> Iterator[Any]:
         ImageError: its tags cannot be read; also from `read`, where a part is damaged.
     """
     path = Path(path)
-    with named_errors(path), path.open("rb") as file:
-        module = _module(file)
-        if module is pictures:
-            yield None
-            return
-        with module.open_windows(file) as windows:
-            yield windows
+    with ExitStack() as stack:
+        with named_errors(path):
+            file = stack.enter_context(path.open("rb"))
+            module = _module(file)
+            windows = None if module is pictures else stack.enter_context(module.open_windows(file))
+        yield windows
 
 
 def _module(file: BinaryIO) -> Any:

@@ -18,8 +18,8 @@ from twofold.translation.windows import is_tiff
 if TYPE_CHECKING:
     from twofold.translation.translator import At, Translator
 
-DECODERS = 2
-"""Threads that read images; one thread writes them."""
+DECODERS, ENCODERS = 2, 2
+"""Threads that read images, and that write them."""
 
 Notify = Callable[[str], None]
 
@@ -117,7 +117,7 @@ def translate_files(
         decoded = with_scale_note(translator, decoded, notify)
     translated = (job for batch in batches(decoded, most) for job in translate_batch(translator, batch, at))
     try:
-        yield from prefetch(write, translated, threads=1, depth=1 + most)
+        yield from prefetch(write, translated, threads=ENCODERS, depth=ENCODERS + most)
     finally:
         scratch.release()
 

@@ -109,7 +109,9 @@ def room(device: torch.device, limit: int | None = None) -> int | None:
     return min((each for each in (free, limit) if each is not None), default=None)
 
 
-def needed(generator: Generator, forward: Forward | None, precision: str, pixels: int, available: int) -> float:
+def needed(
+    generator: Generator, forward: Forward | None, precision: str, pixels: int, available: int
+) -> float:
     """Peak memory in bytes of a translation of so many pixels; a rough count where it is far below what is available.
 
     Args:

@@ -43,7 +43,8 @@ class Region(NamedTuple):
     def crop(self, values: Tensor, inner: "Region") -> Tensor:
         """Values (N, C, H, W) of this region, cut to a region inside it."""
         (top, bottom), (left, right) = (
-            (inside[0] - outside[0], inside[1] - outside[0]) for outside, inside in zip(self, inner, strict=True)
+            (inside[0] - outside[0], inside[1] - outside[0])
+            for outside, inside in zip(self, inner, strict=True)
         )
         return values[:, :, top:bottom, left:right]
 

@@ -121,6 +121,10 @@ class FeatureMap:
                 self.file.readinto(row.data)  # pyright: ignore[reportAttributeAccessIssue]
         return rows.permute(2, 0, 1)[None].to(self.like.device)
 
+    def __del__(self) -> None:
+        if hasattr(self, "file"):
+            self.file.close()
+
     def _place(self, y: int, region: Region) -> int:
         return (y * self.width + region.columns[0]) * self.channels * self.like.element_size()
 

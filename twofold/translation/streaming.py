@@ -75,7 +75,11 @@ def translate(translator: "Translator", job: "Job", tile: int) -> None:
         TwofoldError: there is too little memory or disk.
     """
     folder = job.target.with_name(f".{job.target.name}.parts")
-    with images.open_windows(job.source) as found, windows.ready(translator), memory.for_large_images(tile**2):
+    with (
+        images.open_windows(job.source) as found,
+        windows.ready(translator),
+        memory.for_large_images(tile**2),
+    ):
         source = windows.by_windows(translator, job.source, found)
         canvas = windows.canvas_of(translator, source)
         work = resumed(folder, work_of(translator, job, tile))
@@ -104,7 +108,13 @@ def work_of(translator: "Translator", job: "Job", tile: int) -> Work:
         {name: t.detach().cpu().contiguous() for name, t in translator.generator.state_dict().items()}
     )
     settings = (translator.precision, translator.noise, translator.seed, translator.tiling.statistics)
-    names = (str(job.source.resolve()), facts.st_size, facts.st_mtime_ns, translator.header.to_json(), settings)
+    names = (
+        str(job.source.resolve()),
+        facts.st_size,
+        facts.st_mtime_ns,
+        translator.header.to_json(),
+        settings,
+    )
     key = hashlib.sha256(weights + repr(names).encode()).hexdigest()
     return Work(tile, gcd(tile, WRITTEN_SIDE), key)
 

@@ -16,8 +16,8 @@ from torch import Tensor
 from twofold.errors import TwofoldError, UsageError
 from twofold.formats.contract import Contract, Pixels
 from twofold.translation import memory
-from twofold.translation.regions import Graph, Region
-from twofold.translation.statistics import Canvas, Statistics, context_of, exact, grid, sampled, spilled_bytes
+from twofold.translation.regions import Region
+from twofold.translation.statistics import Canvas, Statistics, exact, grid, sampled, spilled_bytes
 
 if TYPE_CHECKING:
     from twofold.translation.translator import Translator

@@ -406,7 +406,8 @@ class Translator:
             if not target.is_deep:
                 nearest = target.labels is not None
                 return [
-                    images.resize(array, height, width, nearest=nearest) for array in stored_pixels(outputs, target)
+                    images.resize(array, height, width, nearest=nearest)
+                    for array in stored_pixels(outputs, target)
                 ]
             sized = [images.resize(array, height, width) for array in last_axis(outputs)]
         planes = (torch.from_numpy(array).permute(2, 0, 1) for array in sized)

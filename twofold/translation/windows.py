@@ -65,8 +65,9 @@ def by_windows(translator: "Translator", path: Path, windows: Any) -> Opened:
             return windows.read(slice(*region.rows), slice(*region.columns))
 
     def fitted(region: Region) -> Pixels:
+        part = stored(region)
         with images.named_errors(path):
-            return images.fit(stored(region), translator.source)
+            return images.fit(part, translator.source)
 
     return Opened(windows.facts.height, windows.facts.width, fitted, stored)
 
@@ -123,7 +124,13 @@ def statistics(translator: "Translator", source: Source) -> Statistics:
 
 
 def window(
-    translator: "Translator", source: Source, x: int, y: int, width: int, height: int, given: Statistics | None
+    translator: "Translator",
+    source: Source,
+    x: int,
+    y: int,
+    width: int,
+    height: int,
+    given: Statistics | None,
 ) -> Pixels:
     """See `Translator.window`."""
     check_torch(translator)
