@@ -7,7 +7,7 @@ from twofold.cli import app as cli
 from twofold.errors import TwofoldError
 from twofold.formats import images
 from twofold.translation.folder import translate_files
-from twofold.translation.memory import bytes_per_pixel
+from twofold.translation.memory import rough_bytes_per_pixel
 from twofold.translation.sources import plan
 from twofold.translation.translator import MAX_BATCH, Translator
 
@@ -82,7 +82,7 @@ def test_how_many_go_together(translator, monkeypatch):
     made = translator(size=16)
     assert made.batch_size() == 4 and made.batch_size(512) == 4
     assert made.batch_size(513) == made.batch_size("native") == 1
-    one = made.header.size**2 * bytes_per_pixel(made.generator)
+    one = made.header.size**2 * rough_bytes_per_pixel(made.generator)
     for room, together in ((0, 1), (3, 1), (4, 2), (40, 4)):
         monkeypatch.setattr("twofold.hardware.free_memory", lambda _, room=room: room * one)
         assert made.batch_size() == together, room

@@ -6,6 +6,7 @@ from PIL import Image
 from twofold import hardware
 from twofold.errors import TwofoldError, UsageError
 from twofold.formats import images
+from twofold.translation.tiles import Tiling
 from twofold.translation.translator import Translator
 
 
@@ -158,6 +159,7 @@ def test_other_scales_are_refused(translator, at):
 
 def test_an_image_too_large_for_the_memory_is_refused_with_a_size_that_fits(translator, monkeypatch):
     made = translator()
+    made.tiling = Tiling("off")
     monkeypatch.setattr(hardware, "free_memory", lambda device: 2**20)
     with pytest.raises(UsageError, match=r"300×400 pixels need .* use --at \d+") as caught:
         made.array(noise(400, 300))

@@ -1,6 +1,7 @@
 """Parameter types that several verbs share, and the option names of settings."""
 
 import os
+import re
 from collections.abc import Callable, Iterable, Sequence
 from typing import Annotated, Literal
 
@@ -47,9 +48,33 @@ def scale(_: object, tokens: Sequence[cyclopts.Token]) -> int | str:
     return int(value)
 
 
+def tile_side(_: object, tokens: Sequence[cyclopts.Token]) -> int | str:
+    value = tokens[0].value
+    if value in ("auto", "off"):
+        return value
+    if not value.isdecimal() or int(value) < 1:
+        raise ValueError(f"must be auto, off or a number of pixels, not {value}")
+    return int(value)
+
+
+UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
+
+
+def byte_count(_: object, tokens: Sequence[cyclopts.Token]) -> int:
+    """Read 2GiB, 500M or a number of bytes."""
+    value = tokens[0].value
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMGT]?)(?:i?B)?", value, re.IGNORECASE)
+    count = int(float(found[1]) * UNITS[found[2].upper()]) if found else 0
+    if not count:
+        raise ValueError(f"must be an amount of memory such as 2GiB or 500MiB, not {value}")
+    return count
+
+
 Direction = Literal["ab", "ba"]
 Whole = Annotated[int, Parameter(converter=whole_number)]
 Scale = Annotated[int | Literal["trained", "native"], Parameter(converter=scale)]
+Tiles = Annotated[int | Literal["auto", "off"], Parameter(converter=tile_side)]
+Bytes = Annotated[int, Parameter(converter=byte_count)]
 Flag = Annotated[bool, Parameter(negative=(), show_default=False)]
 Token = Annotated[str | None, Parameter(env_var="TWOFOLD_TOKEN")]
 

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
-from twofold.cli.options import Direction, Flag, Scale, Whole
+from twofold.cli.options import Bytes, Direction, Flag, Scale, Tiles, Whole
 from twofold.cli.terminal import complain, emit, tracked
 from twofold.errors import FAILED, SOME_FAILED, UsageError
 
@@ -19,6 +19,9 @@ def translate(
     key: str | None = None,
     epoch: str | None = None,
     at: Scale = "trained",
+    tiles: Tiles = "auto",
+    tile_statistics: Literal["auto", "exact", "fast"] = "auto",
+    memory: Bytes | None = None,
     format: Literal["png", "jpg", "webp", "bmp", "tif", "npy", "npz", "ppm", "pgm", "jp2", "avif", "same"]
     | None = None,
     quality: Whole | None = None,
@@ -42,6 +45,12 @@ def translate(
         epoch: Which checkpoint of a folder, such as 200; the latest if not given.
         at: The scale of the network's input: `trained` as in training, `native` for the image's own pixels,
             or the mean side in pixels.
+        tiles: `auto` translates an image in tiles where it does not fit into the memory, `off` never, a number of
+            pixels always in tiles of that side. A tile equals that part of the whole translation.
+        tile_statistics: What the norms know of a tiled image: `exact` all of it, `fast` a sample of it; `auto` is fast
+            where its error on some windows is below one of 255 levels.
+        memory: The most memory that a translation may take, beside the model, such as 2GiB; all free memory if not
+            given.
         format: The file format of the results; `same` as the source. If not given: png where it holds the model's
             depth and channels, else as the source if that holds them, else tif.
         quality: Quality of jpg, webp and avif results, 1 to 100.
@@ -58,6 +67,7 @@ def translate(
         raise UsageError(f"give images to translate: `twofold translate {model} IMAGES -o {out}`")
     from twofold.exchange.load import load
     from twofold.hardware import keep_freed_memory
+    from twofold.translation.tiles import Tiling
 
     keep_freed_memory()
     translator = load(
@@ -73,6 +83,9 @@ def translate(
         backend=backend,
         notify=complain,
     )
+    folder = out if out.is_dir() else out.parent
+    translator.tiling = Tiling(tiles, memory, tile_statistics, folder if folder.is_dir() else None)
+    translator.notify = complain
     results = translator.folder(
         inputs,
         out,

@@ -9,6 +9,7 @@ import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -146,8 +147,10 @@ def transposed(small: Tensor, weight: Tensor, stride: int, padding: int, size: S
     """The transposed convolution of (N, O, h, w) to (N, C, *size) with a filter (O, C, k, k), all in bf16."""
     if is_product(len(small) * small.shape[2:].numel(), weight):
         return transposed_by_product(small, weight, stride, padding, size)
-    # The library needs only its shape, but lays it out anew where it is not channels-last.
-    large = empty((len(small), weight.shape[1], *size), small.dtype)
+    # The library needs only its shape, but lays it out anew where it is not channels-last. It is never written, so it is
+    # no memory; torch's own allocator would count it.
+    shape = len(small), *size, weight.shape[1]
+    large = torch.from_numpy(np.empty(shape, np.int16)).view(small.dtype).permute(0, 3, 1, 2)
     return convolution_backward(small, large, weight, stride, padding, [True, False, False])[0]
 
 

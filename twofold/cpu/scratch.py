@@ -35,6 +35,8 @@ def scratch(name: str, shape: Sequence[int], dtype: torch.dtype) -> Tensor:
     tensors = _own.tensors
     tensor = tensors.get((name, dtype))
     if tensor is None or len(tensor) < size:
+        del tensor  # the smaller one is freed before the larger one is made
+        tensors.pop((name, dtype), None)
         with torch.inference_mode(False):  # an inference tensor could not be used in training later
             tensor = tensors[name, dtype] = torch.empty(size, dtype=dtype, device="cpu")
     return tensor[:size].view(*shape)

@@ -5,7 +5,7 @@ and `npy` read it; `fit` converts it to the type and channels of a contract.
 """
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from io import BytesIO
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -46,7 +46,7 @@ def read_stored(
     """
     path = Path(path)
     suffix = path.suffix.lower()
-    with _named_errors(path), path.open("rb") if content is None else BytesIO(content) as file:
+    with named_errors(path), path.open("rb") if content is None else BytesIO(content) as file:
         if suffix in _ARRAYS:
             return npy.read(file, layout)
         return _module(file).read(file, suffix, indices)
@@ -60,7 +60,7 @@ def inspect(path: Path | str, layout: Layout = "hwc", content: bytes | None = No
     """
     path = Path(path)
     suffix = path.suffix.lower()
-    with _named_errors(path), path.open("rb") if content is None else BytesIO(content) as file:
+    with named_errors(path), path.open("rb") if content is None else BytesIO(content) as file:
         if suffix in _ARRAYS:
             return npy.inspect(file, layout)
         return _module(file).inspect(file, suffix)
@@ -87,7 +87,7 @@ def read(path: Path | str, channels: int | None = None, content: bytes | None = 
         ImageError: as `read_stored`, or of a type that has no plain 8-bit reading.
     """
     stored = read_stored(path, content)
-    with _named_errors(Path(path)):
+    with named_errors(Path(path)):
         return _as_uint8(stored, channels)
 
 
@@ -118,7 +118,7 @@ def read_window(
     path = Path(path)
     facts = inspect(path, layout)
     rows, columns = slice(top, top + height), slice(left, left + width)
-    with _named_errors(path), path.open("rb") as file:
+    with named_errors(path), path.open("rb") as file:
         if (
             top < 0
             or left < 0
@@ -139,6 +139,22 @@ def read_window(
     return read_stored(path, layout=layout).pixels[rows, columns] if part is None else part
 
 
+@contextmanager
+def open_windows(path: Path | str) -> Iterator[Any]:
+    """A TIFF file of any size, to read it by windows: a `tiff.Windows`; None for a file that is read only as a whole.
+
+    Raises:
+        ImageError: its tags cannot be read; also from `read`, where a part is damaged.
+    """
+    path = Path(path)
+    with ExitStack() as stack:
+        with named_errors(path):
+            file = stack.enter_context(path.open("rb"))
+            module = _module(file)
+            windows = None if module is pictures else stack.enter_context(module.open_windows(file))
+        yield windows
+
+
 def _module(file: BinaryIO) -> Any:
     """The module that reads a file other than an array."""
     prefix = file.read(4)
@@ -151,7 +167,7 @@ def _module(file: BinaryIO) -> Any:
 
 
 @contextmanager
-def _named_errors(path: Path) -> Iterator[None]:
+def named_errors(path: Path) -> Iterator[None]:
     """Turn every error of a decoder into an ImageError that begins with the file's name."""
     try:
         yield

@@ -76,6 +76,42 @@ def read_window(file: BinaryIO, rows: slice, columns: slice) -> Pixels | None:
         return _finished(_decode_window(page, rows, columns), page, kind, facts)
 
 
+class Windows:
+    """The first page of an open TIFF file, whose windows are decoded one by one; it may be larger than memory.
+
+    Attributes:
+        facts: of the whole page.
+        metadata: of the page.
+    """
+
+    facts: Facts
+    metadata: Metadata
+
+    def __init__(self, page: Any, kind: _Kind, frames: int, file: BinaryIO) -> None:
+        self._page, self._kind = page, kind
+        self.facts = _facts(page, kind, frames, whole=False)
+        self.metadata = _metadata(page, file)
+        _check_segments(page)
+
+    def read(self, rows: slice, columns: slice) -> Stored:
+        """The window as `read` would give it.
+
+        Raises:
+            ImageError: a strip or tile in it is damaged.
+        """
+        pixels = _finished(_decode_window(self._page, rows, columns), self._page, self._kind, self.facts)
+        return Stored(pixels, self.facts, self.metadata)
+
+
+@contextmanager
+def open_windows(file: BinaryIO) -> Iterator[Windows | None]:
+    """The first page for reading by windows; None if it can be read only as a whole."""
+    with _first_page(file) as (page, frames):
+        kind = _kind(page)
+        can = not kind.by_pillow and _orientation(page) == 1
+        yield Windows(page, kind, frames, file) if can else None
+
+
 @contextmanager
 def _first_page(file: BinaryIO) -> Iterator[tuple[Any, int]]:
     """The first page and the number of pages."""
@@ -135,12 +171,13 @@ def _kind(page: Any) -> _Kind:
     return _Kind(page.bitspersample, samples, alpha, premultiplied, by_pillow)
 
 
-def _facts(page: Any, kind: _Kind, frames: int) -> Facts:
+def _facts(page: Any, kind: _Kind, frames: int, whole: bool = True) -> Facts:
     dtype = npy.read_as(page.dtype)
     grey = int(page.photometric) in _GREY and kind.samples == 1 + kind.alpha
     channels = 4 if kind.alpha else kind.samples
     width, height = page.imagewidth, page.imagelength
-    check_size(width, height, channels, page.dtype.itemsize)
+    if whole:
+        check_size(width, height, channels, page.dtype.itemsize)
     if _orientation(page) >= 5:
         width, height = height, width
     bits = kind.bits if page.dtype.kind == "u" and kind.bits < bits_of(dtype) else bits_of(dtype)
@@ -216,19 +253,36 @@ def _decode_window(page: Any, rows: slice, columns: slice) -> Pixels:
     height, width = rows.stop - rows.start, columns.stop - columns.start
     window = np.empty((height, width, page.samplesperpixel), page.dtype.newbyteorder("="))
     source = page.parent.filehandle
-    for index in range(math.prod(page.chunked)):
+    for index in _segments(page, rows, columns):
         _, (plane, _, top, left, _), shape = page.decode(None, index)
         y0, y1 = max(rows.start, top), min(rows.stop, top + shape[1])
         x0, x1 = max(columns.start, left), min(columns.stop, left + shape[2])
-        if y0 >= y1 or x0 >= x1:
-            continue
         source.seek(page.dataoffsets[index])
         data = source.read(page.databytecounts[index]) if page.databytecounts[index] else None
-        segment = page.decode(data, index)[0]
+        try:
+            segment = page.decode(data, index)[0]
+        except Exception as error:  # as in `images`: decoders raise nearly anything
+            raise ImageError(
+                f"damaged at rows {top} to {top + shape[1]} and columns {left} to {left + shape[2]} ({error}); replace it"
+            ) from error
         bands = slice(plane, plane + shape[3]) if page.planarconfig == 2 else slice(None)
         part = page.nodata if segment is None else segment[0, y0 - top : y1 - top, x0 - left : x1 - left]
         window[y0 - rows.start : y1 - rows.start, x0 - columns.start : x1 - columns.start, bands] = part
     return window
+
+
+def _segments(page: Any, rows: slice, columns: slice) -> Iterator[int]:
+    """The numbers of the strips or tiles that a window touches: row by row, plane by plane."""
+    height, width = (
+        (page.tilelength, page.tilewidth)
+        if page.is_tiled
+        else (min(page.rowsperstrip, page.imagelength), page.imagewidth)
+    )
+    down, right = -(-page.imagelength // height), -(-page.imagewidth // width)
+    for plane in range(math.prod(page.chunked) // (down * right)):
+        for y in range(rows.start // height, -(-rows.stop // height)):
+            for x in range(columns.start // width, -(-columns.stop // width)):
+                yield (plane * down + y) * right + x
 
 
 def _finished(pixels: Pixels, page: Any, kind: _Kind, facts: Facts) -> Pixels:

@@ -114,7 +114,7 @@ def encode(
     suffix = path.suffix.lower()
     palette = palette if pixels.dtype == np.uint8 and pixels.shape[2] == 1 else ()
     pixels = np.ascontiguousarray(pixels, pixels.dtype.newbyteorder("="))
-    pixels, has_alpha = _with_alpha(pixels, alpha, suffix)
+    pixels, has_alpha = with_alpha(pixels, alpha, suffix)
     icc = metadata.icc if _fits(metadata.icc, suffix, pixels.shape[2] - has_alpha) else b""
     metadata = metadata._replace(exif=checked_exif(metadata.exif), icc=icc)
     _encode(pixels, file, suffix, metadata, has_alpha, palette, quality, png_level)
@@ -140,7 +140,7 @@ def _fits(icc: bytes, suffix: str, channels: int) -> bool:
     return icc[16:20] == space and channels in (1, 3, 4)
 
 
-def _with_alpha(pixels: Pixels, alpha: Pixels | None, suffix: str) -> tuple[Pixels, bool]:
+def with_alpha(pixels: Pixels, alpha: Pixels | None, suffix: str) -> tuple[Pixels, bool]:
     """The pixels with alpha as their last channel, where the format has room for it."""
     if alpha is None or pixels.shape[2] not in (1, 3):
         return pixels, False

@@ -1,10 +1,12 @@
 """Pixels of any type to TIFF files: Deflate, with resolution, colour profile and EXIF."""
 
 import struct
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from io import BytesIO
+from pathlib import Path
 from typing import Any, BinaryIO
 
+import imagecodecs
 import numpy as np
 import tifffile
 from PIL import ExifTags, Image, TiffImagePlugin
@@ -29,8 +31,73 @@ def write(
         palette: the colour of each value of a uint8 image of one channel; empty for values that are no indices.
     """
     channels = pixels.shape[2]
+    how, parts = _how(pixels.dtype, channels, metadata, has_alpha, palette)
+    made = BytesIO()
+    tifffile.imwrite(
+        made, pixels if channels > 1 else pixels[..., 0], bigtiff=pixels.nbytes > 2**31, metadata=None, **how
+    )
+    for part, directory in parts.items():
+        _append(made, part, directory)
+    file.write(made.getbuffer())
+
+
+def encoded_tile(pixels: Pixels, side: int, palette: bool) -> bytes:
+    """Pixels (h, w, C) as a compressed tile of side² pixels, for `write_tiles`; what is missing is filled with the edge."""
+    height, width, channels = pixels.shape
+    full = np.pad(pixels, ((0, side - height), (0, side - width), (0, 0)), "edge")
+    values = np.ascontiguousarray(full if channels > 1 else full[..., 0], full.dtype.newbyteorder("<"))
+    if _predicted(values.dtype, palette):
+        values = imagecodecs.delta_encode(values, axis=1)
+    return bytes(imagecodecs.zlib_encode(values.tobytes(), level=6))
+
+
+def write_tiles(
+    tiles: Iterator[bytes],
+    path: Path,
+    shape: tuple[int, int, int],
+    dtype: np.dtype[Any],
+    side: int,
+    metadata: Metadata,
+    has_alpha: bool,
+    palette: Sequence[tuple[int, int, int]],
+) -> None:
+    """Write a file of (H, W, C) from the results of `encoded_tile`, row by row; a BigTIFF where it may exceed 4 GiB.
+
+    Args:
+        side: of the tiles in pixels, a multiple of 16.
+    """
+    how, parts = _how(dtype, shape[2], metadata, has_alpha, palette)
+    size = int(np.prod(shape)) * dtype.itemsize
+    with path.open("w+b") as file:
+        tifffile.imwrite(
+            file,
+            tiles,
+            shape=shape if shape[2] > 1 else shape[:2],
+            dtype=dtype,
+            tile=(side, side),
+            bigtiff=size > 2**31,
+            metadata=None,
+            **how,
+        )
+        for part, directory in parts.items():
+            _append(file, part, directory)
+
+
+def _predicted(dtype: np.dtype[Any], palette: object) -> bool:
+    """Whether differences of neighbours are stored, which compress better."""
+    return dtype.kind != "f" and not palette
+
+
+def _how(
+    dtype: np.dtype[Any],
+    channels: int,
+    metadata: Metadata,
+    has_alpha: bool,
+    palette: Sequence[tuple[int, int, int]],
+) -> tuple[dict[str, Any], dict[ExifTags.IFD, TiffImagePlugin.ImageFileDirectory_v2]]:
+    """The options of tifffile, and the EXIF directories to append."""
     colours = channels - has_alpha
-    rgb = colours in (3, 4) and (pixels.dtype in (np.uint8, np.uint16) or has_alpha)
+    rgb = colours in (3, 4) and (dtype in (np.uint8, np.uint16) or has_alpha)
     extra = channels - (3 if rgb else 1)
     how: dict[str, Any] = {"photometric": "rgb" if rgb else "minisblack"}
     if palette:
@@ -44,23 +111,15 @@ def write(
     if metadata.dpi:
         how |= {"resolution": metadata.dpi, "resolutionunit": "inch"}
     tags, parts = _exif(metadata.exif)
-    made = BytesIO()
-    tifffile.imwrite(
-        made,
-        pixels if channels > 1 else pixels[..., 0],
-        byteorder="<",
-        bigtiff=pixels.nbytes > 2**31,
-        compression="adobe_deflate",
-        predictor=pixels.dtype.kind != "f" and not palette,
-        iccprofile=metadata.icc or None,
-        metadata=None,
-        software=False,
-        extratags=tags,
-        **how,
-    )
-    for part, directory in parts.items():
-        _append(made, part, directory)
-    file.write(made.getbuffer())
+    how |= {
+        "byteorder": "<",
+        "compression": "adobe_deflate",
+        "predictor": _predicted(dtype, palette),
+        "iccprofile": metadata.icc or None,
+        "software": False,
+        "extratags": tags,
+    }
+    return how, parts
 
 
 def _exif(
@@ -82,7 +141,7 @@ def _exif(
     return tags + [(_PLACES[part], "I", 1, 0, True) for part in parts], parts
 
 
-def _append(made: BytesIO, part: ExifTags.IFD, directory: TiffImagePlugin.ImageFileDirectory_v2) -> None:
+def _append(made: BinaryIO, part: ExifTags.IFD, directory: TiffImagePlugin.ImageFileDirectory_v2) -> None:
     """Write an EXIF directory to the end of the file, and where it is into the tag that keeps its place."""
     start = made.seek(0, 2)
     start += made.write(bytes(start % 2))

@@ -11,14 +11,15 @@ from twofold.cpu import scratch
 from twofold.errors import TwofoldError
 from twofold.formats import images
 from twofold.prefetch import prefetch
-from twofold.translation import inputs
+from twofold.translation import inputs, streaming, tiles
 from twofold.translation.sources import Job, check_quality, check_targets, plan, suffixes
+from twofold.translation.windows import is_tiff
 
 if TYPE_CHECKING:
     from twofold.translation.translator import At, Translator
 
-DECODERS = 2
-"""Threads that read images; one thread writes them."""
+DECODERS, ENCODERS = 2, 2
+"""Threads that read images, and that write them."""
 
 Notify = Callable[[str], None]
 
@@ -50,7 +51,10 @@ def translate_folder(
     track: Callable[[Iterator[Job], int], Iterable[Job]] | None,
 ) -> Results:
     """See `Translator.folder`."""
-    jobs = plan(given, out, suffixes(translator.target, format), format)
+    suffix = suffixes(translator.target, format)
+    if format is None:  # a large TIFF file can be written part by part as TIFF only
+        best, suffix = suffix, lambda source: ".tif" if streaming.large_size(source) else best(source)
+    jobs = plan(given, out, suffix, format)
     check_targets(jobs, translator.target)
     check_quality(jobs, quality)
     existing = [job.target for job in jobs if job.target.is_file()] if skip_existing else []
@@ -92,17 +96,13 @@ def translate_files(
     Raises:
         TwofoldError: a result cannot be written. Files written before are complete.
     """
-    source, target, layout = translator.source, translator.target, translator.header.layout
+    target, layout = translator.target, translator.header.layout
     palette = target.labels.palette if target.labels else ()
 
     def read(job: Job) -> Job:
-        try:
-            stored = inputs.read(job.source, source, layout)
-            pixels = images.fit(stored, source)
-        except TwofoldError as error:
-            return job._replace(problem=str(error).removeprefix(f"{job.source}: "))
-        alpha, metadata = inputs.alpha_of(stored, target), inputs.metadata_of(stored, source, target)
-        return job._replace(image=pixels, alpha=alpha, metadata=metadata)
+        size = streaming.large_size(job.source) if is_tiff(job.target) and not translator.header.lab else None
+        in_parts = size is not None and translator.working_size(*size, at) == size
+        return job._replace(large=size) if in_parts else read_job(translator, job)
 
     def write(job: Job) -> Job:
         if job.image is not None:
@@ -117,7 +117,7 @@ def translate_files(
         decoded = with_scale_note(translator, decoded, notify)
     translated = (job for batch in batches(decoded, most) for job in translate_batch(translator, batch, at))
     try:
-        yield from prefetch(write, translated, threads=1, depth=1 + most)
+        yield from prefetch(write, translated, threads=ENCODERS, depth=ENCODERS + most)
     finally:
         scratch.release()
 
@@ -141,13 +141,15 @@ def with_scale_note(translator: "Translator", jobs: Iterable[Job], notify: Notif
 
 def batches(jobs: Iterable[Job], most: int) -> Iterator[list[Job]]:
     """Group neighbours of equal size, at most `most` of them; files that were not read are groups of their own."""
-    for _, neighbours in groupby(jobs, lambda job: getattr(job.image, "shape", None)):
+    for _, neighbours in groupby(jobs, lambda job: (job.large, getattr(job.image, "shape", None))):
         while batch := list(islice(neighbours, most)):
             yield batch
 
 
 def translate_batch(translator: "Translator", batch: list[Job], at: "At") -> list[Job]:
     """Translate images of one size together, or one by one where together they do not fit into memory."""
+    if batch[0].large:
+        return [translate_large(translator, job, at) for job in batch]
     given = [job.image for job in batch if job.image is not None]
     if not given:
         return batch
@@ -158,3 +160,29 @@ def translate_batch(translator: "Translator", batch: list[Job], at: "At") -> lis
             return [batch[0]._replace(image=None, problem=str(error))]
         return [done for job in batch for done in translate_batch(translator, [job], at)]
     return [job._replace(image=image) for job, image in zip(batch, translated, strict=True)]
+
+
+def translate_large(translator: "Translator", job: Job, at: "At") -> Job:
+    """Translate a large TIFF file part by part; as a whole where it fits into the memory."""
+    height, width = job.large or (0, 0)
+    try:
+        tile = tiles.tile_for(translator, height, width, 1, held=width * tiles.LARGEST)
+        if tile is None:
+            (done,) = translate_batch(translator, [read_job(translator, job._replace(large=None))], at)
+            return done
+        streaming.translate(translator, job, tile)
+    except TwofoldError as error:
+        return job._replace(problem=str(error).removeprefix(f"{job.source}: "))
+    return job
+
+
+def read_job(translator: "Translator", job: Job) -> Job:
+    """The job with its image, alpha and metadata, or with the reason why the file cannot be read."""
+    source, target = translator.source, translator.target
+    try:
+        stored = inputs.read(job.source, source, translator.header.layout)
+        pixels = images.fit(stored, source)
+    except TwofoldError as error:
+        return job._replace(problem=str(error).removeprefix(f"{job.source}: "))
+    alpha, metadata = inputs.alpha_of(stored, target), inputs.metadata_of(stored, source, target)
+    return job._replace(image=pixels, alpha=alpha, metadata=metadata)

@@ -1,54 +1,149 @@
 """The memory that a translation needs, and the message when there is too little."""
 
-from collections.abc import Iterator
+import os
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from weakref import WeakKeyDictionary
 
 import torch
+from torch import Tensor
 
 from twofold import hardware
+from twofold.cpu import scratch
 from twofold.errors import TwofoldError, UsageError
 from twofold.networks.layers import Generator
 
+Forward = Callable[[Tensor], Tensor]
+
 BYTES_PER_PIXEL = 100
 BYTES_PER_PIXEL_AND_WIDTH = {"transposed": 20, "resize": 40, "resize-zero": 40, "blur": 40}
-"""Measured peak memory: the image in several forms, and some feature maps of the generator's width."""
+"""A rough count: the image in several forms, and some feature maps of the generator's width."""
 
-BYTES_PER_FURTHER_CHANNEL = 24
-"""Memory per pixel for each channel of the input and of the output beyond three, counted and not measured: the stored
-and the padded values, and their floats before and after a resize."""
+BYTES_PER_CHANNEL = 6
+"""For each channel of the input: its padded values of up to 2 bytes, and the floats that the network sees."""
+
+BYTES_PER_CHANNEL_AFTERWARDS = 12
+"""For each channel of the output: its floats, twice more while they become stored values."""
+
+CERTAIN = 0.5
+"""Share of the free memory below which the rough count decides, without a dry pass."""
 
 BATCH_SHARE = 0.5
 """Share of the free memory that a batch may take."""
 
+DRY_SIDE = 512
+"""Side in pixels of a dry pass, about. Memory grows with the pixels: from 512 to 1024 px, within 6 % a pixel."""
 
-def bytes_per_pixel(generator: Generator) -> int:
-    """Peak memory of a translation, in bytes per pixel that the network sees."""
+LARGE = 2**18
+"""Pixels of an image above which its memory goes back to the system when it is done."""
+
+_measured: WeakKeyDictionary[Generator, dict[str, float]] = WeakKeyDictionary()
+
+
+def rough_bytes_per_pixel(generator: Generator) -> int:
+    """Peak memory of a translation, in bytes per pixel that the network sees, within a factor of two."""
     arguments = generator.arguments
     further = sum(max(0, int(arguments[f"{end}_channels"]) - 3) for end in ("in", "out"))
-    image = BYTES_PER_PIXEL + BYTES_PER_FURTHER_CHANNEL * further
+    image = BYTES_PER_PIXEL + 4 * BYTES_PER_CHANNEL * further
     return image + BYTES_PER_PIXEL_AND_WIDTH[str(arguments["upsample"])] * int(arguments["width"])
+
+
+def bytes_per_pixel(generator: Generator, forward: Forward, precision: str) -> float:
+    """Peak memory of a translation, in bytes per pixel that the network sees, from a dry pass on a small image.
+
+    The pass is made once for each generator and precision.
+    """
+    known = _measured.setdefault(generator, {})
+    if precision not in known:
+        known[precision] = dry_pass(generator, forward)
+    before, after = (int(generator.arguments[f"{end}_channels"]) for end in ("in", "out"))
+    whole = known[precision] + BYTES_PER_CHANNEL * before
+    return max(whole, BYTES_PER_CHANNEL * before + BYTES_PER_CHANNEL_AFTERWARDS * after)
+
+
+@torch.inference_mode()
+def dry_pass(generator: Generator, forward: Forward) -> float:
+    """The largest sum of the allocator's blocks at a time, in bytes per pixel."""
+    side = max(-(-DRY_SIDE // generator.multiple_of) * generator.multiple_of, generator.minimum)
+    parameter = next(generator.parameters())
+    images = torch.zeros(1, int(generator.arguments["in_channels"]), side, side, device=parameter.device)
+    peak = peak_on_gpu if images.is_cuda else peak_on_cpu
+    return peak(lambda: forward(images)) / side**2
+
+
+def peak_on_gpu(run: Callable[[], object]) -> int:
+    torch.cuda.synchronize()
+    before = torch.cuda.memory_allocated()
+    torch.cuda.reset_peak_memory_stats()
+    run()
+    return torch.cuda.max_memory_allocated() - before
+
+
+def peak_on_cpu(run: Callable[[], object]) -> int:
+    os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # else the profiler writes lines to the terminal
+    scratch.release()
+    with torch.profiler.profile(
+        activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True
+    ) as profiler:
+        made = run()
+    scratch.release()
+    events = profiler.profiler.kineto_results.events()  # pyright: ignore[reportOptionalMemberAccess]
+    blocks = sorted((event.start_ns(), event.nbytes()) for event in events if event.name() == "[memory]")
+    del made
+    now = peak = 0
+    for _, block in blocks:
+        now += block
+        peak = max(peak, now)
+    return peak
 
 
 def batch_that_fits(generator: Generator, device: torch.device, side: int) -> int | None:
     """How many images of side² pixels fit into memory together; None where the free memory is not known."""
     free = hardware.free_memory(device)
-    return None if free is None else int(BATCH_SHARE * free / (side**2 * bytes_per_pixel(generator)))
+    return None if free is None else int(BATCH_SHARE * free / (side**2 * rough_bytes_per_pixel(generator)))
 
 
-def check_memory(generator: Generator, device: torch.device, height: int, width: int, count: int) -> None:
-    """Refuse a batch of `count` images that does not fit into the free memory.
-
-    Raises:
-        UsageError: names a size at which one image would fit.
-    """
+def room(device: torch.device, limit: int | None = None) -> int | None:
+    """Bytes that a translation may take: what is free, and no more than the limit; None where neither is known."""
     free = hardware.free_memory(device)
-    needed = count * height * width * bytes_per_pixel(generator)
-    if free is not None and needed > free:
-        fits = int((0.8 * free / bytes_per_pixel(generator)) ** 0.5)
-        raise UsageError(
-            f"{width}×{height} pixels need about {needed / 2**20:,.0f} MiB of memory, {free / 2**20:,.0f} are free;"
-            f" use --at {fits} (the result is enlarged to the image's size)"
-        )
+    return min((each for each in (free, limit) if each is not None), default=None)
+
+
+def needed(
+    generator: Generator, forward: Forward | None, precision: str, pixels: int, available: int
+) -> float:
+    """Peak memory in bytes of a translation of so many pixels; a rough count where it is far below what is available.
+
+    Args:
+        forward: runs the network in torch; None where another library does, whose memory is not measured.
+    """
+    rough = float(pixels * rough_bytes_per_pixel(generator))
+    if forward is None or rough < CERTAIN * available:
+        return rough
+    return pixels * bytes_per_pixel(generator, forward, precision)
+
+
+def refuse(generator_bytes: float, available: int, height: int, width: int, also: str = "") -> UsageError:
+    """The error for an image that does not fit; names a size at which one would."""
+    fits = int((0.8 * available / (generator_bytes / (height * width))) ** 0.5)
+    return UsageError(
+        f"{width}×{height} pixels need about {generator_bytes / 2**20:,.0f} MiB of memory, {available / 2**20:,.0f} are"
+        f" free; {also}use --at {fits} (the result is enlarged to the image's size)"
+    )
+
+
+@contextmanager
+def for_large_images(pixels: int) -> Iterator[None]:
+    """Inside, a large image takes the memory of its tensors and no more; afterwards it is free for the next one."""
+    if pixels <= LARGE:
+        yield
+        return
+    with hardware.large_blocks_returned():
+        try:
+            yield
+        finally:
+            scratch.release()
+    hardware.return_freed_memory()
 
 
 @contextmanager

@@ -1,6 +1,7 @@
 """The translator: a trained generator that takes an image of any size and returns its translation at that size."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
@@ -19,16 +20,20 @@ from twofold.formats.lab import from_lab, to_lab
 from twofold.formats.values import UINT8, from_network, to_network
 from twofold.networks.layers import Generator
 from twofold.runs import Run
-from twofold.translation import memory, model_file, sizes
+from twofold.translation import memory, model_file, sizes, tiles, windows
 from twofold.translation.backends import Backend, make_forward
 from twofold.translation.header import Header
 from twofold.translation.inputs import Values, accept, read
 from twofold.translation.noise import at_test_time
+from twofold.translation.regions import Graph
 from twofold.translation.sizes import At
+from twofold.translation.statistics import Statistics, context_of
+from twofold.translation.tiles import Tiling
 
 if TYPE_CHECKING:
     from twofold.translation.folder import Results
     from twofold.translation.sources import Job
+    from twofold.translation.windows import Source
 
 MAX_BATCH = {"cuda": 8, "cpu": 4}
 """Images of one size in a batch, at most."""
@@ -50,7 +55,12 @@ class Translator:
         generator: the network on `device`, in eval mode: float32 (N, C, H, W) in [-1, 1] at the network's scale, to the
             same; H and W as `generator.multiple_of` and `generator.minimum` say.
         source, target: what the pixels of the inputs and of the translations are: dtype, channels, range.
+        tiling: when an image is translated in tiles, and how; may be set at any time.
+        notify: gets a line about each kind of tiling that is used; may be set at any time.
     """
+
+    tiling = Tiling()
+    notify: Callable[[str], None] | None = None
 
     def __init__(
         self,
@@ -71,6 +81,7 @@ class Translator:
         self.source, self.target = header.source_contract, header.target_contract
         self.backend: Backend = backend
         self.noise, self.seed = header.noise if noise is None else noise, seed
+        self.precision = precision
         self.forward = make_forward(backend, self.generator, precision, self.noise)
         alone = (
             self.noise or self.target.is_deep
@@ -193,6 +204,16 @@ class Translator:
         parts = (given.batch[start : start + most] for start in range(0, len(given.batch), most))
         return given.give([output for part in parts for output in self.arrays(part, at)])
 
+    @cached_property
+    def graph(self) -> Graph:
+        """The steps of the network, to compute it in parts."""
+        return Graph(self.generator)
+
+    @cached_property
+    def context(self) -> tuple[int, ...]:
+        """The steps whose outputs for the whole image a tile needs."""
+        return context_of(self.graph)
+
     @property
     def channels(self) -> int:
         """Channels of an input image."""
@@ -280,6 +301,55 @@ class Translator:
             self, paths, Path(out), at, format, quality, skip_existing, notify=notify, track=track
         )
 
+    def statistics(self, source: "Source") -> Statistics:
+        """What `window` needs to know of a whole image; gather it once for each image.
+
+        How, `tiling` says: its statistics, memory, side of the tiles and folder. "exact" reads and computes the image
+        once, "fast" a sample of it.
+
+        Args:
+            source: a path, a PIL image or an array, as in `__call__`. A TIFF file is read part by part.
+
+        Raises:
+            UsageError: the model is one of Lab, or does not run in torch.
+            TwofoldError: the file cannot be read, or the disk has no room for temporary files.
+        """
+        return windows.statistics(self, source)
+
+    def window(
+        self,
+        source: "Source",
+        x: int,
+        y: int,
+        width: int,
+        height: int,
+        *,
+        statistics: Statistics | None = None,
+    ) -> Pixels:
+        """Translate a part of an image exactly as the whole would be at its own scale (`at="native"`).
+
+        >>> statistics = translator.statistics("slide.tif")
+        >>> part = translator.window("slide.tif", 40_000, 12_000, 512, 512, statistics=statistics)
+
+        Only the pixels that the part depends on are read (of TIFF files) and computed: it and, for a ResNet of nine
+        blocks, 85 pixels to each side.
+
+        Args:
+            source: as for `statistics`.
+            x, y: column and row of the part's upper left pixel.
+            width, height: of the part in pixels.
+            statistics: of the whole image; None gathers them for this call.
+
+        Returns:
+            an array (height, width, out_channels) in the dtype of `target`. With exact statistics it equals the crop of
+            the whole translation within one level of 255.
+
+        Raises:
+            UsageError: the part does not lie inside the image, or the statistics are of an image of another size.
+            TwofoldError: the file cannot be read, or the memory did not suffice.
+        """
+        return windows.window(self, source, x, y, width, height, statistics)
+
     def batch_size(self, at: At = "trained") -> int:
         """Images of one size that are best translated together when there are many."""
         if self.device.type != "cpu":
@@ -324,26 +394,41 @@ class Translator:
         """
         given = [(image.shape[0], image.shape[1]) for image in batch]
         rows, columns = self.working_size(*given[0], at)
-        memory.check_memory(self.generator, self.device, rows, columns, len(batch))
+        tile = tiles.tile_for(self, rows, columns, len(batch))
+        if tile and len(batch) > 1:
+            return [each for image in batch for each in self._translate([image], at, source, target)]
         contiguous = (np.require(image, requirements=["C", "W"]) for image in batch)  # torch warns otherwise
         resized = (images.resize(image, rows, columns, nearest=self.header.nearest) for image in contiguous)
-        padded = np.stack([self.pad(image) for image in resized])
-        inputs = torch.from_numpy(padded).permute(0, 3, 1, 2)  # (N, C, H, W)
-        with memory.explain_out_of_memory(rows, columns), at_test_time(self.generator, self.noise, self.seed):
-            outputs = self.forward(self._to_network(inputs, source))[:, :, :rows, :columns]
+        with (
+            memory.for_large_images(len(batch) * rows * columns),
+            memory.explain_out_of_memory(rows, columns),
+            at_test_time(self.generator, self.noise, self.seed),
+        ):
+            if tile:
+                outputs = tiles.translated(self, next(resized), tile, source)
+            else:
+                padded = np.stack([self.pad(image) for image in resized])
+                outputs = self.forward(self.to_network(padded, source))[:, :, :rows, :columns]
+                del padded
             if not target.is_deep:
-                on_device = target.dtype == "uint8"  # some devices lack wider types
-                stored = last_axis(from_network(outputs if on_device else outputs.cpu(), target))
                 nearest = target.labels is not None
-                pairs = zip(stored, given, strict=True)
+                pairs = zip(stored_pixels(outputs, target), given, strict=True)
                 return [images.resize(array, *size, nearest=nearest) for array, size in pairs]
             pairs = zip(last_axis(outputs), given, strict=True)
             sized = [images.resize(array, *size) for array, size in pairs]
         planes = (torch.from_numpy(array).permute(2, 0, 1) for array in sized)
         return [last_axis(from_network(each[None], target))[0] for each in planes]
 
-    def _to_network(self, inputs: Tensor, source: Contract) -> Tensor:
-        """Float32 on the device; only 8-bit values are converted there, since some devices lack wider types."""
+    def to_stored(self, outputs: Tensor) -> Pixels:
+        """The network's outputs (N, C, H, W) as stored pixels (N, H, W, C) of the target."""
+        return stored_pixels(outputs, self.target)
+
+    def to_network(self, batch: Pixels, source: Contract) -> Tensor:
+        """Stored pixels (N, H, W, C) as float32 (N, C, H, W) on the device.
+
+        Only 8-bit values are converted there, since some devices lack wider types.
+        """
+        inputs = torch.from_numpy(batch).permute(0, 3, 1, 2)
         if inputs.dtype == torch.uint8:
             return to_network(inputs.to(self.device), source)
         return to_network(inputs, source).to(self.device)
@@ -357,6 +442,12 @@ def unknown_in_words(unknown: Sequence[int], labels: Labels) -> str:
         f"its ids {listed}{more} are none of the {len(labels.values)} classes that the model was trained on ({first}, …);"
         " change them to ids of those classes"
     )
+
+
+def stored_pixels(outputs: Tensor, target: Contract) -> Pixels:
+    """The network's outputs (N, C, H, W) as stored pixels (N, H, W, C) of a contract."""
+    on_device = target.dtype == "uint8"  # some devices lack wider types
+    return last_axis(from_network(outputs if on_device else outputs.cpu(), target))
 
 
 def last_axis(planes: Tensor) -> NDArray[Any]:

@@ -1,0 +1,160 @@
+"""Tiles and windows equal the whole translation."""
+
+import numpy as np
+import pytest
+import torch
+
+from twofold import hardware
+from twofold.errors import TwofoldError, UsageError
+from twofold.formats.contract import Contract
+from twofold.translation.tiles import Tiling
+
+NETWORKS = {
+    "instance": lambda resnet, unet: resnet(width=6, blocks=2),
+    "antialias": lambda resnet, unet: resnet(width=4, blocks=2, antialias=True, upsample="blur"),
+    "resize": lambda resnet, unet: resnet(
+        width=4, blocks=2, upsample="resize", norm="instance-affine", halvings=3
+    ),
+    "no norm": lambda resnet, unet: resnet(
+        width=4, blocks=2, upsample="resize-zero", norm="none", halvings=1
+    ),
+    "skips": lambda resnet, unet: resnet(width=4, blocks=2, skips=True),
+    "skips to grey": lambda resnet, unet: resnet(width=4, blocks=1, skips=True, out_channels=1),
+    "unet": lambda resnet, unet: unet(),
+    "deep unet": lambda resnet, unet: unet(depth=7, norm="instance"),
+    "no norm unet": lambda resnet, unet: unet(depth=7, norm="none"),
+    "encoder-decoder": lambda resnet, unet: unet(skips=False, upsample="blur"),
+}
+
+
+@pytest.fixture(params=NETWORKS)
+def network(request, resnet, unet):
+    return NETWORKS[request.param](resnet, unet)
+
+
+def picture(height, width, channels=3, seed=0):
+    """Bright above, dark below, with noise: parts differ from the whole."""
+    noise = np.random.default_rng(seed).random((height, width, channels))
+    return ((noise + np.linspace(3, 0, height)[:, None, None]) * 63).astype(np.uint8)
+
+
+def difference(one, other):
+    assert one.shape == other.shape and one.dtype == other.dtype
+    return np.abs(one.astype(float) - other).max()
+
+
+def test_tiles_with_exact_statistics_equal_the_whole(translator, network):
+    made, image = translator(network), picture(210, 131)
+    whole = made.array(image)
+    for folder in (None, 1):
+        made.tiling = Tiling(32, memory=None if folder is None else 2**27, statistics="exact")
+        assert difference(made.array(image), whole) <= 1
+
+
+def test_windows_equal_the_crop_of_the_whole(translator, network):
+    made, image = translator(network), picture(150, 203)
+    made.tiling = Tiling(64, statistics="exact")
+    whole, statistics = made.array(image, "native"), made.statistics(image)
+    random = np.random.default_rng(1)
+    for _ in range(20):
+        (x, right), (y, bottom) = (sorted(random.choice(side + 1, 2, replace=False)) for side in (203, 150))
+        part = made.window(image, x, y, right - x, bottom - y, statistics=statistics)
+        assert difference(part, whole[y:bottom, x:right]) <= 1
+
+
+def test_a_sample_gives_nearly_the_whole(translator, resnet):
+    torch.manual_seed(0)
+    made, image = translator(resnet(width=4, blocks=1)), picture(700, 900)
+    whole = made.array(image)
+    made.tiling = Tiling(256, statistics="fast")
+    error = np.square(made.array(image).astype(float) - whole).mean() ** 0.5
+    assert 0 < error < 10
+
+
+def test_auto_takes_exact_statistics_where_a_sample_is_wrong(translator, resnet):
+    said = []
+    made, image = translator(resnet(blocks=3)), picture(256, 256)
+    image[:, 100:110] = 255  # most windows of a sample miss it
+    made.notify = said.append
+    made.tiling = Tiling(64)
+    made.array(image)
+    assert said == [s for s in said if s.startswith("translated in tiles of 64 px, ")] and len(said) == 1
+
+
+@pytest.mark.parametrize("at", ["native", 96])
+def test_an_image_over_the_memory_is_translated_in_tiles(translator, monkeypatch, at):
+    made, image = translator(), picture(300, 400)
+    whole = made.array(image, at)
+    monkeypatch.setattr(hardware, "free_memory", lambda device: 6 * 2**20 if at == "native" else 2**20)
+    made.notify = (said := []).append
+    assert difference(made.array(image, at), whole) <= (1 if "exact" in "".join(said) else 20)
+    assert len(said) == 1
+
+
+def test_images_that_do_not_fit_together_go_one_by_one(translator, monkeypatch):
+    made, batch = translator(), [picture(64, 64, seed=seed) for seed in range(4)]
+    whole = made.arrays(batch)
+    one = 64 * 64 * 120
+    monkeypatch.setattr("twofold.translation.memory.needed", lambda *a: a[3] * 120.0)
+    made.tiling = Tiling(memory=2 * one)
+    assert all(difference(*pair) <= 1 for pair in zip(made.arrays(batch), whole, strict=True))
+
+
+@pytest.mark.parametrize("precision", ["float32", "bf16"])
+def test_deep_values_and_bf16_in_tiles(by_contract, precision):
+    deep = Contract("uint16", 2, low=(0.0,), high=(4095.0,))
+    made = by_contract(deep, deep, identity=False)
+    made.forward, made.precision = made.forward, "float32"
+    image = picture(90, 70, 2).astype(np.uint16) * 16
+    whole = made.array(image)
+    made.tiling = Tiling(32, statistics="exact")
+    assert difference(made.array(image), whole) <= 2
+
+
+def test_noise_is_one_draw_over_all_tiles(unet):
+    from twofold.networks.registry import describe
+    from twofold.translation.header import Header
+    from twofold.translation.translator import Translator
+
+    network = unet(depth=6, dropout=True)
+    image = picture(192, 192)
+    drawn = []
+    for tile in (64, 128):
+        made = Translator(network, Header(describe(network), "ab", noise=True), seed=3)
+        made.tiling = Tiling(tile, statistics="exact")
+        drawn.append(made.array(image))
+    assert difference(*drawn) <= 1
+    made.seed = 4
+    assert difference(made.array(image), drawn[0]) > 1
+
+
+def test_what_cannot_be_tiled_is_one_line(translator, resnet, monkeypatch):
+    made, image = translator(), picture(64, 64)
+    made.tiling = Tiling(0)
+    with pytest.raises(UsageError, match="tiles must be"):
+        made.array(image)
+    monkeypatch.setattr(hardware, "free_memory", lambda device: 2**15)
+    made.tiling = Tiling(64)
+    with pytest.raises(UsageError, match=r"a tile of 64 px needs about .* MiB of memory .*--tiles auto"):
+        made.array(image)
+    made.tiling = Tiling("auto")
+    with pytest.raises(UsageError, match=r"its smallest tile, 4 px .* needs about"):
+        made.array(image)
+
+
+def test_what_has_no_window_is_one_line(translator):
+    made, image = translator(), picture(64, 64)
+    statistics = made.statistics(image)
+    with pytest.raises(UsageError, match=r"x = 60, y = 0 does not lie inside the image of 64×64"):
+        made.window(image, 60, 0, 5, 5, statistics=statistics)
+    with pytest.raises(UsageError, match="statistics are of an image of 64×64"):
+        made.window(picture(128, 64), 0, 0, 5, 5, statistics=statistics)
+
+
+def test_exact_statistics_that_no_disk_holds(translator, monkeypatch):
+    made, image = translator(), picture(256, 256)
+    made.tiling = Tiling(64, memory=2**23, statistics="exact")
+    monkeypatch.setattr("shutil.disk_usage", lambda path: type("Usage", (), {"free": 10})())
+    monkeypatch.setattr("twofold.translation.tiles.MAPS_SHARE", 0)
+    with pytest.raises(TwofoldError, match="use --tile-statistics fast"):
+        made.array(image)

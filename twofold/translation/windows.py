@@ -1,0 +1,159 @@
+"""Sources that are read by windows, and the part of a translation that a window shows."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+import torch
+from PIL import Image
+
+from twofold.errors import UsageError
+from twofold.formats import images
+from twofold.formats.contract import Pixels
+from twofold.formats.stored import Stored
+from twofold.translation import memory, tiles
+from twofold.translation.inputs import accept, read
+from twofold.translation.noise import at_test_time
+from twofold.translation.regions import Region
+from twofold.translation.statistics import Canvas, Statistics
+
+if TYPE_CHECKING:
+    from twofold.translation.translator import Translator
+
+Source = str | Path | Image.Image | Pixels
+
+
+class Opened(NamedTuple):
+    """A source whose regions can be read.
+
+    Attributes:
+        read: a region as stored pixels (h, w, C) of the source contract.
+        stored: the same as its file stores it; None where the source is not read by windows.
+    """
+
+    height: int
+    width: int
+    read: Callable[[Region], Pixels]
+    stored: Callable[[Region], Stored] | None = None
+
+
+@contextmanager
+def opened(translator: "Translator", source: Source) -> Iterator[Opened]:
+    """Open a source: a TIFF file by windows where its kind allows, anything else as a whole.
+
+    Raises:
+        UsageError: it has another type or number of channels.
+        ImageError: the file cannot be read.
+    """
+    if isinstance(source, str | Path):
+        with images.open_windows(source) if is_tiff(Path(source)) else _nothing() as windows:
+            if windows is not None:
+                yield by_windows(translator, Path(source), windows)
+                return
+    if isinstance(source, np.ndarray):
+        (pixels,) = accept(source, translator.source, translator.target).batch
+    else:
+        pixels = images.fit(read(source, translator.source, translator.header.layout), translator.source)
+    yield Opened(*pixels.shape[:2], lambda region: tiles.cut(pixels, region))
+
+
+def by_windows(translator: "Translator", path: Path, windows: Any) -> Opened:
+    def stored(region: Region) -> Stored:
+        with images.named_errors(path):
+            return windows.read(slice(*region.rows), slice(*region.columns))
+
+    def fitted(region: Region) -> Pixels:
+        part = stored(region)
+        with images.named_errors(path):
+            return images.fit(part, translator.source)
+
+    return Opened(windows.facts.height, windows.facts.width, fitted, stored)
+
+
+@contextmanager
+def _nothing() -> Iterator[None]:
+    yield None
+
+
+def is_tiff(path: Path) -> bool:
+    return path.suffix.lower() in (".tif", ".tiff")
+
+
+def canvas_of(translator: "Translator", source: Opened) -> Canvas:
+    """A source at its own scale as the network sees it: mirrored at its lower and right edge up to a size that it takes."""
+    generator = translator.generator
+    size = tuple(
+        max(-(-side // generator.multiple_of) * generator.multiple_of, generator.minimum)
+        for side in (source.height, source.width)
+    )
+
+    def mirrored(region: Region) -> Pixels:
+        rows, columns = (
+            _mirrored(ends, side) for ends, side in zip(region, (source.height, source.width), strict=True)
+        )
+        whole = Region((rows.min(), rows.max() + 1), (columns.min(), columns.max() + 1))
+        pixels = source.read(whole)
+        return pixels[rows - rows.min()][:, columns - columns.min()]
+
+    return tiles.canvas_of(translator, size, mirrored, translator.source)  # pyright: ignore[reportArgumentType]
+
+
+def _mirrored(ends: tuple[int, int], side: int) -> "np.ndarray[tuple[int], np.dtype[np.int64]]":
+    places = np.arange(*ends) % (2 * side)
+    return np.where(places < side, places, 2 * side - 1 - places)
+
+
+def check_torch(translator: "Translator") -> None:
+    if translator.header.lab:
+        raise UsageError("a model of lightness and colour (Lab) has no windows; translate the whole image")
+    if translator.backend != "torch":
+        raise UsageError(f"{translator.backend} has no windows; load the model with backend='torch'")
+
+
+def statistics(translator: "Translator", source: Source) -> Statistics:
+    """See `Translator.statistics`."""
+    check_torch(translator)
+    with opened(translator, source) as image, ready(translator):
+        available = memory.room(translator.device, translator.tiling.memory) or 2**32
+        given = translator.tiling.tiles
+        fits = tiles.checked_tile(translator, given) if isinstance(given, int) else None
+        tile = fits or tiles.tile_that_fits(translator, 0, available)
+        return tiles.statistics_for(translator, canvas_of(translator, image), tile)
+
+
+def window(
+    translator: "Translator",
+    source: Source,
+    x: int,
+    y: int,
+    width: int,
+    height: int,
+    given: Statistics | None,
+) -> Pixels:
+    """See `Translator.window`."""
+    check_torch(translator)
+    found = statistics(translator, source) if given is None else given
+    with opened(translator, source) as image, ready(translator):
+        canvas = canvas_of(translator, image)
+        inside = 0 <= x < x + width <= image.width and 0 <= y < y + height <= image.height
+        if not inside:
+            raise UsageError(
+                f"a window of {width}×{height} pixels at x = {x}, y = {y} does not lie inside the image of "
+                f"{image.width}×{image.height}"
+            )
+        if found.size != canvas.size:
+            raise UsageError(
+                f"the statistics are of an image of {found.size[1]}×{found.size[0]} pixels, not of "
+                f"{canvas.size[1]}×{canvas.size[0]}; make them with translator.statistics(source)"
+            )
+        region = Region((y, y + height), (x, x + width))
+        with torch.inference_mode(), memory.explain_out_of_memory(height, width):
+            return translator.to_stored(tiles.output(canvas, found, region))[0]
+
+
+@contextmanager
+def ready(translator: "Translator") -> Iterator[None]:
+    with at_test_time(translator.generator, translator.noise, translator.seed):
+        yield
