@@ -99,7 +99,7 @@ def test_help_all_shows_each_setting_once_under_its_short_name(call, monkeypatch
     page = call("train", "--help-all").out
     assert page == call("--help-all").out
     names = [name.replace("[no-]", "") for name in re.findall(r"│ (--\S+)", page)]
-    own = {"--config", "--out", "--resume", "--val", "--dry-run", "--json"}
+    own = {"--config", "--out", "--resume", "--val", "--dry-run", "--profile", "--json"}
     settings = {path for path, _ in config.flatten(config.schema())} - {
         "a",
         "b",

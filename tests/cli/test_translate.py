@@ -183,3 +183,32 @@ def test_names_that_no_encoding_holds(call, model):
     result = call("translate", model, "in", "-o", "out")
     assert result.code == 1 and not {"\x1b", "\udcff"} & {*result.out}
     assert result.line.startswith("skipped in/\N{REPLACEMENT CHARACTER}\N{REPLACEMENT CHARACTER}[2J.png")
+
+
+def test_tiles_from_the_command_line(noise, call, model):
+    noise(Path("x.png"), 150, 100)
+    exactly = ("--precision", "float32")
+    assert call("translate", model, "x.png", "-o", "whole.png", "--at", "native", *exactly).code == 0
+    result = call(
+        *("translate", model, "x.png", "-o", "tiled.png", "--at", "native"),
+        *("--tiles", "64", "--tile-statistics", "exact", "--memory", "1GiB", *exactly),
+    )
+    assert result.code == 0 and "translated in tiles of 64 px, exact statistics" in result.err
+    whole, tiled = (np.asarray(Image.open(f"{name}.png")).astype(int) for name in ("whole", "tiled"))
+    assert np.abs(whole - tiled).max() <= 1
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "message"),
+    [
+        ("--tiles", "0", "must be auto, off or a number of pixels"),
+        ("--tiles", "big", "must be auto, off or a number of pixels"),
+        ("--memory", "lots", "must be an amount of memory such as 2GiB"),
+        ("--memory", "0", "must be an amount of memory such as 2GiB"),
+        ("--tile-statistics", "good", "fast"),
+    ],
+)
+def test_wrong_tile_options_are_one_line(noise, call, model, option, value, message):
+    noise(Path("x.png"), 20, 20)
+    result = call("translate", model, "x.png", "-o", "out", option, value)
+    assert result.code == 2 and message in result.err and not Path("out").exists()

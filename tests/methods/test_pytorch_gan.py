@@ -175,7 +175,7 @@ def test_four_steps(replay: int) -> None:
 
 def test_the_learning_rate_at_the_start_of_each_epoch() -> None:
     config = of_preset()
-    plan = schedule(config.optim.lr, config.training.epochs, config.training.decay_epochs, 1000)
+    plan = schedule(config.optim.lr, config.training, 1000)
     for epoch in range(200):
         theirs = 0.0002 * (1.0 - max(0, epoch - 100) / (200 - 100))
         assert plan.rate(1000 * epoch) == pytest.approx(theirs, rel=1e-12)

@@ -19,13 +19,15 @@ from twofold.errors import INTERRUPTED, UsageError
 from twofold.presets import layer as preset_layer
 from twofold.runs import Run
 
-RUN, IMAGES, TRAINING = (Group.create_ordered(title) for title in ("Run", "Images", "Training"))
+RUN, IMAGES, TRAINING, REST = (
+    Group.create_ordered(title) for title in ("Run", "Images", "Training", f"{SETTINGS}the command")
+)
 
 COMMON = {
-    **dict.fromkeys(("method", "preset", "training.start_from", "training.freeze"), RUN),
+    **dict.fromkeys(("method", "preset", "training.start_from"), RUN),
     **dict.fromkeys(("data.size", "data.pairs", "data.direction"), IMAGES),
     **dict.fromkeys(("training.epochs", "training.decay_epochs", "training.batch", "optim.lr"), TRAINING),
-    **dict.fromkeys(("seed", "evaluation.every", "evaluation.patience", "training.log"), TRAINING),
+    **dict.fromkeys(("seed", "evaluation.patience", "training.log"), TRAINING),
     "machine.device": TRAINING,
 }
 """The settings that `--help` shows, and in which panel."""
@@ -77,7 +79,7 @@ def train(
     resume: Annotated[Path | None, Parameter(group=RUN)] = None,
     val: Annotated[list[str] | None, Parameter(consume_multiple=True, group=IMAGES)] = None,
     dry_run: Annotated[Flag, Parameter(group=RUN)] = False,
-    profile: Annotated[Flag, Parameter(group=RUN)] = False,
+    profile: Annotated[Flag, Parameter(group=REST)] = False,
     json: Annotated[Flag, Parameter(group=RUN)] = False,
 ) -> int:
     """Train a translator between two folders of images, on a dataset root, or on pairs; or resume a run.

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from itertools import accumulate
 from weakref import WeakKeyDictionary
 
 import torch
@@ -37,6 +38,9 @@ DRY_SIDE = 512
 LARGE = 2**18
 """Pixels of an image above which its memory goes back to the system when it is done."""
 
+SMALL_BLOCKS = 12 * 2**20
+"""Bytes of freed blocks that are too small to go back to the system, about."""
+
 _measured: WeakKeyDictionary[Generator, dict[str, float]] = WeakKeyDictionary()
 
 
@@ -61,14 +65,19 @@ def bytes_per_pixel(generator: Generator, forward: Forward, precision: str) -> f
     return max(whole, BYTES_PER_CHANNEL * before + BYTES_PER_CHANNEL_AFTERWARDS * after)
 
 
+def peak(generator: Generator, forward: Forward, precision: str, pixels: int) -> float:
+    """Peak memory in bytes of a translation of so many pixels, from a dry pass; for more than `LARGE` within 15 %."""
+    return SMALL_BLOCKS + pixels * bytes_per_pixel(generator, forward, precision)
+
+
 @torch.inference_mode()
 def dry_pass(generator: Generator, forward: Forward) -> float:
     """The largest sum of the allocator's blocks at a time, in bytes per pixel."""
     side = max(-(-DRY_SIDE // generator.multiple_of) * generator.multiple_of, generator.minimum)
     parameter = next(generator.parameters())
     images = torch.zeros(1, int(generator.arguments["in_channels"]), side, side, device=parameter.device)
-    peak = peak_on_gpu if images.is_cuda else peak_on_cpu
-    return peak(lambda: forward(images)) / side**2
+    measure = peak_on_gpu if images.is_cuda else peak_on_cpu
+    return measure(lambda: forward(images)) / side**2
 
 
 def peak_on_gpu(run: Callable[[], object]) -> int:
@@ -88,13 +97,9 @@ def peak_on_cpu(run: Callable[[], object]) -> int:
         made = run()
     scratch.release()
     events = profiler.profiler.kineto_results.events()  # pyright: ignore[reportOptionalMemberAccess]
-    blocks = sorted((event.start_ns(), event.nbytes()) for event in events if event.name() == "[memory]")
+    blocks = sorted((event.start_ns(), event.nbytes()) for event in events if event.name() == "[memory]")  # pyright: ignore[reportAttributeAccessIssue]
     del made
-    now = peak = 0
-    for _, block in blocks:
-        now += block
-        peak = max(peak, now)
-    return peak
+    return max(accumulate(block for _, block in blocks), default=0)
 
 
 def batch_that_fits(generator: Generator, device: torch.device, side: int) -> int | None:
@@ -120,7 +125,7 @@ def needed(
     rough = float(pixels * rough_bytes_per_pixel(generator))
     if forward is None or rough < CERTAIN * available:
         return rough
-    return pixels * bytes_per_pixel(generator, forward, precision)
+    return peak(generator, forward, precision, pixels)
 
 
 def refuse(generator_bytes: float, available: int, height: int, width: int, also: str = "") -> UsageError:

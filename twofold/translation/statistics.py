@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from math import isqrt, prod
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -44,7 +44,7 @@ class Canvas(NamedTuple):
     graph: Graph
     size: tuple[int, int]
     read: Callable[[Region], Tensor]
-    autocast: Callable[[], AbstractContextManager[None]]
+    autocast: Callable[[], AbstractContextManager[Any]]
     seed: int = 0
 
     def run(
@@ -348,14 +348,17 @@ def statistics_of(canvas: Canvas, sample: Sample) -> dict[int, Moments]:
         inner, *rims = values.float().split(counts)
         parts = [rim[cut].movedim(1, 0).flatten(1) for rim, cut in zip(rims, edges(edge), strict=True)]
         middle = inner[:, :, edge:-edge, edge:-edge].movedim(1, 0).flatten(1)
-        of_middle, of_rim = (
-            torch.var_mean(each, 1, correction=0)[::-1] for each in (middle, torch.cat(parts, 1))
-        )
-        found[step] = mixed(of_middle, of_rim, sample.share)
+        found[step] = mixed(moments_of(middle), moments_of(torch.cat(parts, 1)), sample.share)
         return frozen(canvas.graph.steps[step].call, values, *found[step])
 
     run_windows(canvas, torch.cat([sample.inner, *sample.rims]), collect)
     return found
+
+
+def moments_of(values: Tensor) -> Moments:
+    """Of (C, n)."""
+    variance, mean = torch.var_mean(values, 1, correction=0)
+    return mean, variance
 
 
 def edges(edge: int) -> list[tuple[slice, ...]]:

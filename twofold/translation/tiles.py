@@ -7,8 +7,9 @@ and the norms take the `statistics` of the whole image. So nothing is blended: w
 import shutil
 import tempfile
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor
@@ -128,8 +129,7 @@ def tile_bytes(translator: "Translator", tile: int) -> float:
     """Peak memory in bytes of a tile with the pixels around it."""
     graph = translator.graph
     side = tile + 2 * graph.reach(translator.context)
-    each = memory.bytes_per_pixel(translator.generator, translator.forward, translator.precision)
-    return side**2 * each
+    return memory.peak(translator.generator, translator.forward, translator.precision, side**2)
 
 
 def image_bytes(translator: "Translator", pixels: int) -> int:
@@ -168,7 +168,7 @@ def canvas_of(
 
     device, precision = translator.device.type, translator.precision
 
-    def autocast() -> torch.autocast:
+    def autocast() -> AbstractContextManager[Any]:
         return torch.autocast(device, torch.bfloat16, enabled=precision == "bf16")
 
     return Canvas(translator.graph, size, to_network, autocast, translator.seed)

@@ -56,7 +56,7 @@ def opened(translator: "Translator", source: Source) -> Iterator[Opened]:
         (pixels,) = accept(source, translator.source, translator.target).batch
     else:
         pixels = images.fit(read(source, translator.source, translator.header.layout), translator.source)
-    yield Opened(*pixels.shape[:2], lambda region: tiles.cut(pixels, region))
+    yield Opened(pixels.shape[0], pixels.shape[1], lambda region: tiles.cut(pixels, region))
 
 
 def by_windows(translator: "Translator", path: Path, windows: Any) -> Opened:
