@@ -67,7 +67,7 @@ def bytes_per_pixel(generator: Generator, forward: Forward, precision: str) -> f
 
 def peak(generator: Generator, forward: Forward, precision: str, pixels: int) -> float:
     """Peak memory in bytes of a translation of so many pixels, from a dry pass; for more than `LARGE` within 15 %."""
-    return SMALL_BLOCKS + pixels * bytes_per_pixel(generator, forward, precision)
+    return (pixels > LARGE) * SMALL_BLOCKS + pixels * bytes_per_pixel(generator, forward, precision)
 
 
 @torch.inference_mode()

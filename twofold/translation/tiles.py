@@ -18,7 +18,8 @@ from twofold.errors import TwofoldError, UsageError
 from twofold.formats.contract import Contract, Pixels
 from twofold.translation import memory
 from twofold.translation.regions import Region
-from twofold.translation.statistics import Canvas, Statistics, exact, grid, sampled, spilled_bytes
+from twofold.translation.sampling import sampled
+from twofold.translation.statistics import Canvas, Statistics, exact, grid, spilled_bytes
 
 if TYPE_CHECKING:
     from twofold.translation.translator import Translator

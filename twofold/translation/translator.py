@@ -20,20 +20,20 @@ from twofold.formats.lab import from_lab, to_lab
 from twofold.formats.values import UINT8, from_network, to_network
 from twofold.networks.layers import Generator
 from twofold.runs import Run
-from twofold.translation import memory, model_file, sizes, tiles, windows
+from twofold.translation import memory, model_file, sizes, tiles
 from twofold.translation.backends import Backend, make_forward
 from twofold.translation.header import Header
 from twofold.translation.inputs import Values, accept, read
 from twofold.translation.noise import at_test_time
 from twofold.translation.regions import Graph
 from twofold.translation.sizes import At
-from twofold.translation.statistics import Statistics, context_of
+from twofold.translation.statistics import context_of
 from twofold.translation.tiles import Tiling
+from twofold.translation.windows import Windowed
 
 if TYPE_CHECKING:
     from twofold.translation.folder import Results
     from twofold.translation.sources import Job
-    from twofold.translation.windows import Source
 
 MAX_BATCH = {"cuda": 8, "cpu": 4}
 """Images of one size in a batch, at most."""
@@ -45,7 +45,7 @@ LIGHTNESS, COLOUR = slice(0, 1), slice(1, 3)
 """Channels of a Lab image."""
 
 
-class Translator:
+class Translator(Windowed):
     """A trained generator that translates images of any size.
 
     >>> translator = Translator.load("runs/h2z")
@@ -300,55 +300,6 @@ class Translator:
         return translate_folder(
             self, paths, Path(out), at, format, quality, skip_existing, notify=notify, track=track
         )
-
-    def statistics(self, source: "Source") -> Statistics:
-        """What `window` needs to know of a whole image; gather it once for each image.
-
-        How, `tiling` says: its statistics, memory, side of the tiles and folder. "exact" reads and computes the image
-        once, "fast" a sample of it.
-
-        Args:
-            source: a path, a PIL image or an array, as in `__call__`. A TIFF file is read part by part.
-
-        Raises:
-            UsageError: the model is one of Lab, or does not run in torch.
-            TwofoldError: the file cannot be read, or the disk has no room for temporary files.
-        """
-        return windows.statistics(self, source)
-
-    def window(
-        self,
-        source: "Source",
-        x: int,
-        y: int,
-        width: int,
-        height: int,
-        *,
-        statistics: Statistics | None = None,
-    ) -> Pixels:
-        """Translate a part of an image exactly as the whole would be at its own scale (`at="native"`).
-
-        >>> statistics = translator.statistics("slide.tif")
-        >>> part = translator.window("slide.tif", 40_000, 12_000, 512, 512, statistics=statistics)
-
-        Only the pixels that the part depends on are read (of TIFF files) and computed: it and, for a ResNet of nine
-        blocks, 85 pixels to each side.
-
-        Args:
-            source: as for `statistics`.
-            x, y: column and row of the part's upper left pixel.
-            width, height: of the part in pixels.
-            statistics: of the whole image; None gathers them for this call.
-
-        Returns:
-            an array (height, width, out_channels) in the dtype of `target`. With exact statistics it equals the crop of
-            the whole translation within one level of 255.
-
-        Raises:
-            UsageError: the part does not lie inside the image, or the statistics are of an image of another size.
-            TwofoldError: the file cannot be read, or the memory did not suffice.
-        """
-        return windows.window(self, source, x, y, width, height, statistics)
 
     def batch_size(self, at: At = "trained") -> int:
         """Images of one size that are best translated together when there are many."""

@@ -39,6 +39,82 @@ class Opened(NamedTuple):
     stored: Callable[[Region], Stored] | None = None
 
 
+class Windowed:
+    """The part of a `Translator` that shows parts of large images."""
+
+    def statistics(self: "Translator", source: Source) -> Statistics:  # pyright: ignore[reportGeneralTypeIssues]
+        """What `window` needs to know of a whole image; gather it once for each image.
+
+        How, `tiling` says: its statistics, memory, side of the tiles and folder. "exact" reads and computes the image
+        once, "fast" a sample of it.
+
+        Args:
+            source: a path, a PIL image or an array, as in `__call__`. A TIFF file is read part by part.
+
+        Raises:
+            UsageError: the model is one of Lab, or does not run in torch.
+            TwofoldError: the file cannot be read, or the disk has no room for temporary files.
+        """
+        check_torch(self)
+        with opened(self, source) as image, ready(self):
+            available = memory.room(self.device, self.tiling.memory) or 2**32
+            given = self.tiling.tiles
+            fits = tiles.checked_tile(self, given) if isinstance(given, int) else None
+            tile = fits or tiles.tile_that_fits(self, 0, available)
+            return tiles.statistics_for(self, canvas_of(self, image), tile)
+
+    def window(
+        self: "Translator",  # pyright: ignore[reportGeneralTypeIssues]
+        source: Source,
+        x: int,
+        y: int,
+        width: int,
+        height: int,
+        *,
+        statistics: Statistics | None = None,
+    ) -> Pixels:
+        """Translate a part of an image exactly as the whole would be at its own scale (`at="native"`).
+
+        >>> statistics = translator.statistics("slide.tif")
+        >>> part = translator.window("slide.tif", 40_000, 12_000, 512, 512, statistics=statistics)
+
+        Only the pixels that the part depends on are read (of TIFF files) and computed: it and, for a ResNet of nine
+        blocks, 85 pixels to each side.
+
+        Args:
+            source: as for `statistics`.
+            x, y: column and row of the part's upper left pixel.
+            width, height: of the part in pixels.
+            statistics: of the whole image; None gathers them for this call.
+
+        Returns:
+            an array (height, width, out_channels) in the dtype of `target`. With exact statistics it equals the crop of
+            the whole translation within one level of 255.
+
+        Raises:
+            UsageError: the part does not lie inside the image, or the statistics are of an image of another size.
+            TwofoldError: the file cannot be read, or the memory did not suffice.
+        """
+        check_torch(self)
+        found = self.statistics(source) if statistics is None else statistics
+        with opened(self, source) as image, ready(self):
+            canvas = canvas_of(self, image)
+            inside = 0 <= x < x + width <= image.width and 0 <= y < y + height <= image.height
+            if not inside:
+                raise UsageError(
+                    f"a window of {width}×{height} pixels at x = {x}, y = {y} does not lie inside the image of "
+                    f"{image.width}×{image.height}"
+                )
+            if found.size != canvas.size:
+                raise UsageError(
+                    f"the statistics are of an image of {found.size[1]}×{found.size[0]} pixels, not of "
+                    f"{canvas.size[1]}×{canvas.size[0]}; make them with translator.statistics(source)"
+                )
+            region = Region((y, y + height), (x, x + width))
+            with torch.inference_mode(), memory.explain_out_of_memory(height, width):
+                return self.to_stored(tiles.output(canvas, found, region))[0]
+
+
 @contextmanager
 def opened(translator: "Translator", source: Source) -> Iterator[Opened]:
     """Open a source: a TIFF file by windows where its kind allows, anything else as a whole.
@@ -110,47 +186,6 @@ def check_torch(translator: "Translator") -> None:
         raise UsageError("a model of lightness and colour (Lab) has no windows; translate the whole image")
     if translator.backend != "torch":
         raise UsageError(f"{translator.backend} has no windows; load the model with backend='torch'")
-
-
-def statistics(translator: "Translator", source: Source) -> Statistics:
-    """See `Translator.statistics`."""
-    check_torch(translator)
-    with opened(translator, source) as image, ready(translator):
-        available = memory.room(translator.device, translator.tiling.memory) or 2**32
-        given = translator.tiling.tiles
-        fits = tiles.checked_tile(translator, given) if isinstance(given, int) else None
-        tile = fits or tiles.tile_that_fits(translator, 0, available)
-        return tiles.statistics_for(translator, canvas_of(translator, image), tile)
-
-
-def window(
-    translator: "Translator",
-    source: Source,
-    x: int,
-    y: int,
-    width: int,
-    height: int,
-    given: Statistics | None,
-) -> Pixels:
-    """See `Translator.window`."""
-    check_torch(translator)
-    found = statistics(translator, source) if given is None else given
-    with opened(translator, source) as image, ready(translator):
-        canvas = canvas_of(translator, image)
-        inside = 0 <= x < x + width <= image.width and 0 <= y < y + height <= image.height
-        if not inside:
-            raise UsageError(
-                f"a window of {width}×{height} pixels at x = {x}, y = {y} does not lie inside the image of "
-                f"{image.width}×{image.height}"
-            )
-        if found.size != canvas.size:
-            raise UsageError(
-                f"the statistics are of an image of {found.size[1]}×{found.size[0]} pixels, not of "
-                f"{canvas.size[1]}×{canvas.size[0]}; make them with translator.statistics(source)"
-            )
-        region = Region((y, y + height), (x, x + width))
-        with torch.inference_mode(), memory.explain_out_of_memory(height, width):
-            return translator.to_stored(tiles.output(canvas, found, region))[0]
 
 
 @contextmanager
