@@ -93,10 +93,13 @@ def check_fixed(generator: Generator, height: int, width: int) -> None:
                 f"--fixed {width}x{height}: this network takes multiples of {multiple} from {least} px up;"
                 f" instead of {side} use {nearest}"
             )
-    try:
-        memory.check_memory(generator, torch.device("cpu"), height, width, 1)
-    except UsageError as error:
-        raise UsageError(f"--fixed {width}x{height} is too large: {str(error).partition(';')[0]}") from error
+    available = memory.room(torch.device("cpu"))
+    needed = height * width * memory.rough_bytes_per_pixel(generator)
+    if available is not None and needed > available:
+        raise UsageError(
+            f"--fixed {width}x{height} is too large: it needs about {needed / 2**20:,.0f} MiB of memory,"
+            f" {available / 2**20:,.0f} are free"
+        )
 
 
 def example(

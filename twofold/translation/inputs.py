@@ -1,6 +1,6 @@
 """What a `Translator` takes and gives: paths, PIL images, arrays and tensors, to stored pixels and back."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -13,7 +13,7 @@ from torch import Tensor
 
 from twofold.errors import TwofoldError, UsageError
 from twofold.formats import images, pictures
-from twofold.formats.contract import DTYPES, Contract, Pixels
+from twofold.formats.contract import DTYPES, Contract, Labels, Pixels
 from twofold.formats.facts import Facts
 from twofold.formats.images import Stored
 from twofold.formats.metadata import Metadata
@@ -214,3 +214,13 @@ def to_pil(image: Pixels, target: Contract, alpha: Pixels | None = None) -> Imag
     if target.labels and target.labels.palette and picture.mode == "L":
         picture.putpalette([part for colour in target.labels.palette for part in colour])
     return picture
+
+
+def unknown_in_words(unknown: Sequence[int], labels: Labels) -> str:
+    """Why a label map cannot be translated."""
+    listed, first = ", ".join(map(str, unknown[:3])), ", ".join(map(str, (labels.ids or ())[:3]))
+    more = ", …" if len(unknown) > 3 else ""
+    return (
+        f"its ids {listed}{more} are none of the {len(labels.values)} classes that the model was trained on ({first}, …);"
+        " change them to ids of those classes"
+    )

@@ -15,7 +15,7 @@ from twofold import hardware
 from twofold.cpu.accelerate import accelerate
 from twofold.errors import UsageError
 from twofold.formats import images
-from twofold.formats.contract import Contract, Labels, Pixels
+from twofold.formats.contract import Contract, Pixels
 from twofold.formats.lab import from_lab, to_lab
 from twofold.formats.values import UINT8, from_network, to_network
 from twofold.networks.layers import Generator
@@ -23,7 +23,7 @@ from twofold.runs import Run
 from twofold.translation import memory, model_file, sizes, tiles
 from twofold.translation.backends import Backend, make_forward
 from twofold.translation.header import Header
-from twofold.translation.inputs import Values, accept, read
+from twofold.translation.inputs import Values, accept, read, unknown_in_words
 from twofold.translation.noise import at_test_time
 from twofold.translation.regions import Graph
 from twofold.translation.sizes import At
@@ -383,16 +383,6 @@ class Translator(Windowed):
         if inputs.dtype == torch.uint8:
             return to_network(inputs.to(self.device), source)
         return to_network(inputs, source).to(self.device)
-
-
-def unknown_in_words(unknown: Sequence[int], labels: Labels) -> str:
-    """Why a label map cannot be translated."""
-    listed, first = ", ".join(map(str, unknown[:3])), ", ".join(map(str, (labels.ids or ())[:3]))
-    more = ", …" if len(unknown) > 3 else ""
-    return (
-        f"its ids {listed}{more} are none of the {len(labels.values)} classes that the model was trained on ({first}, …);"
-        " change them to ids of those classes"
-    )
 
 
 def stored_pixels(outputs: Tensor, target: Contract) -> Pixels:
