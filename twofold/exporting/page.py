@@ -12,7 +12,7 @@ from twofold.formats.contract import Contract
 from twofold.networks.layers import Generator
 from twofold.pages.translate import offline_page, pack
 from twofold.translation.header import Header, contract_in_words
-from twofold.translation.memory import bytes_per_pixel
+from twofold.translation.memory import rough_bytes_per_pixel
 
 LARGE = 256
 """Numbers in the smallest weight that `fp16` halves; norms, biases and ranges of values stay as they are."""
@@ -100,7 +100,7 @@ def describe(generator: Generator, header: Header, name: str) -> dict[str, Any]:
         "side": header.size,
         "nearest": header.nearest,
         "multiple": generator.multiple_of,
-        "bytes_per_pixel": bytes_per_pixel(generator),
+        "bytes_per_pixel": rough_bytes_per_pixel(generator),
     }
 
 
