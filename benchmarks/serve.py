@@ -62,6 +62,7 @@ function response(status)
   for code, count in pairs(seen) do counts = counts .. code .. " " .. count .. ";" end
 end
 if {pause} > 0 then
+  wrk.headers["Connection"] = "close"  -- the server closes idle connections, which wrk would count as errors
   function delay() return math.floor(-math.log(1 - math.random()) * {pause}) end
 end
 function done(summary, latency)

@@ -124,3 +124,20 @@ def test_the_network_keeps_the_threads_of_its_maker(translator):
     batcher.close()
     torch.set_num_threads(before)
     assert seen == [2]
+
+
+def test_the_network_keeps_its_threads_when_others_take_one(translator):
+    """torch gives the number set last to each thread that has run nothing yet, and codecs' threads set one."""
+    before, found = torch.get_num_threads(), []
+    torch.set_num_threads(2)
+    made = Batcher(lambda size, seconds: found.append(torch.get_num_threads()))
+    try:
+        other = threading.Thread(target=torch.set_num_threads, args=(1,))
+        time.sleep(0.05)  # the batcher's thread has begun
+        other.start()
+        other.join()
+        made.submit(translator, picture(), "trained").result(20)
+    finally:
+        made.close()
+        torch.set_num_threads(before)
+    assert found == [2]

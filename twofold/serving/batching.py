@@ -90,6 +90,7 @@ class Batcher:
 
     def _run(self, threads: int) -> None:
         torch.set_num_threads(threads)
+        torch.get_num_threads()  # else the first operation takes the number that a codec's thread has set since
         while batch := self._next():
             self._translate(*batch)
             del batch  # frees the images while the thread waits
