@@ -104,7 +104,7 @@ def encode(
 
     Args:
         metadata, alpha, palette, quality: as of `write`.
-        png_level: 1 to 9: how much time the compression of PNG may take. 1 takes a fifth of 6 for an eighth more bytes.
+        png_level: 1 to 9: how much time the compression of PNG may take. 1 takes a sixth of 6 for a sixth more bytes.
 
     Raises:
         UsageError: as of `write`.
