@@ -234,6 +234,7 @@ def latency(served: Served, options: argparse.Namespace) -> dict[str, Any]:
     for share in (0.3, 0.5):  # each client waits long, so that arrivals hardly depend on answers
         loads[f"random_{share}"] = (clients, 1000 * clients / (share * images_per_s))
     for name, (count, pause) in loads.items():
+        time.sleep(3)  # the network ends the batches of clients that have left
         found = served.wrk(count, options.seconds, pause)
         assert set(found["statuses"]) == {"200"} and not found["errors"], found
         figures[name] = {key: found[key] for key in ("p50", "p99", "max")}
