@@ -168,9 +168,9 @@ BAD = [
     ("?at=1" + "0" * 400, None, 422, "at must be"),
     ("?at=5000", None, 422, "use a smaller at"),
     ("?format=exe", None, 422, "format must be one of png, "),
-    ("?snapshot=best", None, 404, "no run"),
+    ("?snapshot=best", None, 404, "is a model file"),
     ("?snapshot=newest", None, 422, "snapshot must be best or"),
-    ("?model=other", None, 404, "there is no model 'other'; there is h2z"),
+    ("?model=other", None, 404, "unknown model 'other'; the models are h2z"),
     ("?fromat=png", None, 422, "did you mean format?"),
     ("?at=native&at=trained", None, 422, "twice"),
 ]

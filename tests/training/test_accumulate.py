@@ -144,7 +144,7 @@ def test_a_step_may_not_be_longer_than_an_epoch(lab, tmp_path, command):
 def test_a_run_of_no_whole_number_of_steps(lab, tmp_path, command):
     ended = command(*lab.tokens(tmp_path / "run", epochs=3, decay_epochs=0, training__accumulate=2))
     assert ended.code == 0
-    assert "9 images are no whole number of steps of 2 images; the run ends at 10" in ended.output
+    assert "9 images are not a multiple of the 2 images of a step; the run ends at 10" in ended.output
     run = Run(tmp_path / "run")
     assert [images for images, _ in run.states()] == [6, 10]
     assert [row["images"] for row in read_lines(run.metrics)] == [4, 8, 10]

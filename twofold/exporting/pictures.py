@@ -31,7 +31,7 @@ class Picture(NamedTuple):
 
 
 def pictures(header: Header, run: Path | None) -> list[Picture]:
-    """Held-out images of a run folder; the built-in pictures where there is no run, or its images are gone."""
+    """Held-out images of a run folder; the built-in pictures if there is no run or its images are missing."""
     found = [*held_out(header, run / "data.json")] if run else []
     return found or [Picture(f"built-in {seed}", drawn(seed, header)) for seed in range(COUNT)]
 

@@ -101,7 +101,7 @@ class Model:
             raise UnknownError(f"{self.name} has no direction {direction}; it has {have}")
         if self.run is None:
             if chosen is not None:
-                raise UnknownError(f"{self.name} is no run and has no snapshots; leave out snapshot")
+                raise UnknownError(f"{self.name} is a model file, which has no snapshots; leave out snapshot")
             return Snapshot(self.path, direction if self.path.is_dir() else None, "")
         if chosen is None:
             newest = self._newest[direction]

@@ -212,7 +212,9 @@ class Service:
     async def _translator(self, wanted: uploads.Wanted) -> tuple[Model, Snapshot, Translator]:
         model = self.models.get(wanted.model) if wanted.model else next(iter(self.models.values()))
         if model is None:
-            raise UnknownError(f"there is no model {wanted.model!r:.100}; there is {', '.join(self.models)}")
+            raise UnknownError(
+                f"unknown model {wanted.model!r:.100}; the models are {', '.join(self.models)}"
+            )
         if not model.directions:
             raise RefusedError(503, f"{model.name} has no snapshot yet; wait for its training", 10)
         snapshot = model.snapshot(wanted.direction, wanted.snapshot)

@@ -190,7 +190,7 @@ def choose_from_data(config: Config, manifest: Manifest, notify: Notify) -> Conf
 
 
 def check_accumulation(config: Config, plan: Schedule, epoch: int, notify: Notify) -> None:
-    """Refuse steps that are longer than an epoch, and say where a run ends that is no whole number of steps."""
+    """Refuse steps that are longer than an epoch. Print where the run ends if its length is not a multiple of a step."""
     step = step_images(config)
     if config.training.accumulate > 1 and step > epoch:
         raise UsageError(
@@ -199,7 +199,7 @@ def check_accumulation(config: Config, plan: Schedule, epoch: int, notify: Notif
         )
     if config.training.accumulate > 1 and plan.total % step:
         notify(
-            f"{plan.total} images are no whole number of steps of {step} images; the run ends at"
+            f"{plan.total} images are not a multiple of the {step} images of a step; the run ends at"
             f" {math.ceil(plan.total / step) * step}"
         )
 
