@@ -81,6 +81,15 @@ def test_images_are_normed_one_after_the_other_on_a_cpu_alone(device, monkeypatc
     assert calls == ([1, 1, 1] if device == "cpu" else [])
 
 
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_a_large_image_is_normed_exactly(layout):
+    images = (torch.randn(1, 3, 1100, 900) + 3).to(memory_format=layout)
+    exact = F.instance_norm(images.double()).float()
+    normed = layers.InstanceNorm(3)(images)
+    torch.testing.assert_close(normed, exact, atol=2e-6, rtol=0)  # torch's batch norm: 1e-4
+    assert normed.is_contiguous(memory_format=layout)
+
+
 class Operations(TorchDispatchMode):
     """The names of the operations inside."""
 
