@@ -1,8 +1,9 @@
 """Time the translation of a folder, with reading and writing: by a plain float32 loop, and by `twofold translate`.
 
     python benchmarks/translate.py --count 16 --backends torch onnxruntime --record translate
+    python benchmarks/translate.py --size 4000x3000 --width 32 --count 2 --rounds 1 --backends torch onnxruntime openvino
 
-The folder holds smooth images as JPEGs of 256 pixels. The plain loop reads one with Pillow, runs the eager network in
+The folder holds smooth images as JPEGs, of 256 pixels by default, which are translated at their own size. The plain loop reads one with Pillow, runs the eager network in
 float32 on torch's own number of threads, and saves a PNG with Pillow. Ours is what `twofold translate` does after it has
 loaded the model; loading is timed separately. Both networks are a ResNet-9 with random weights. The sides run in
 alternation; quote the ratio of the minima. If other processes keep the cores busy, `--threads 1 --clock cpu` counts the
@@ -43,7 +44,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--count", type=int, default=16, help="images in the folder")
-    parser.add_argument("--size", type=int, default=256)
+    parser.add_argument("--size", type=sides, default=(256, 256), metavar="N|WxH", help="pixels")
     parser.add_argument("--width", type=int, default=64)
     parser.add_argument("--backends", nargs="+", default=["torch"])
     parser.add_argument("--precision", choices=["auto", "float32", "bf16"], default="auto")
@@ -66,13 +67,19 @@ def main() -> None:
             print(f"{name:<24} {value:.4g}")
 
 
+def sides(text: str) -> tuple[int, int]:
+    """Width and height of "256" or "4000x3000"."""
+    width, _, height = text.partition("x")
+    return int(width), int(height or width)
+
+
 def times(options: argparse.Namespace, folder: Path) -> dict[str, float]:
     """Seconds an image of each side, and seconds to load the model for each backend."""
     clock = CLOCKS[options.clock]
     make_images(folder / "in", options.count, options.size)
     network = ResnetGenerator(width=options.width)
     initialise(network)
-    save(network, Header(describe(network), "ab", options.size), folder / "model.safetensors")
+    save(network, Header(describe(network), "ab"), folder / "model.safetensors")
     sides: dict[str, Callable[[], None]] = {"plain": plain_side(folder, options.width)}
     found: dict[str, float] = {}
     for backend in options.backends:
@@ -97,13 +104,13 @@ def times(options: argparse.Namespace, folder: Path) -> dict[str, float]:
     return found
 
 
-def make_images(folder: Path, count: int, size: int) -> None:
+def make_images(folder: Path, count: int, size: tuple[int, int]) -> None:
     """JPEGs of smooth noise, which compress as well as photographs."""
     folder.mkdir()
     rng = np.random.default_rng(0)
     for i in range(count):
-        coarse = rng.integers(0, 256, (size // 8, size // 8, 3), dtype=np.uint8)
-        Image.fromarray(coarse).resize((size, size)).save(folder / f"{i}.jpg", quality=90)
+        coarse = rng.integers(0, 256, (size[1] // 8, size[0] // 8, 3), dtype=np.uint8)
+        Image.fromarray(coarse).resize(size).save(folder / f"{i}.jpg", quality=90)
 
 
 def plain_side(folder: Path, width: int) -> Callable[[], None]:
@@ -125,7 +132,7 @@ def our_side(folder: Path, backend: str, translator: Translator) -> Callable[[],
     jobs = plan([folder / "in"], folder / backend)
 
     def run() -> None:
-        for one in translate_files(translator, jobs):
+        for one in translate_files(translator, jobs, "native"):
             assert not one.problem, one.problem
 
     return run

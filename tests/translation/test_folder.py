@@ -42,6 +42,24 @@ def test_batches_change_no_picture_nor_its_name(translator, folder, tmp_path, mo
     assert all(np.abs(together[name].astype(int) - alone[name]).max() <= 1 for name in alone)
 
 
+def test_images_of_other_sizes_go_together_where_the_network_sees_one_size(
+    translator, tmp_path, monkeypatch
+):
+    made, sizes = translator(size=16), []
+    rng = np.random.default_rng(0)
+    for place, side in enumerate([16, 32, 40, 24]):
+        images.write(rng.integers(0, 256, (side, side, 3), dtype=np.uint8), tmp_path / "in" / f"{place}.png")
+    made.max_batch = 1
+    _, alone = translate(made, tmp_path / "in", tmp_path / "alone")
+    made.max_batch = 3
+    arrays = made.arrays
+    monkeypatch.setattr(made, "arrays", lambda batch, at: sizes.append(len(batch)) or arrays(batch, at))
+    _, together = translate(made, tmp_path / "in", tmp_path / "together")
+    assert sizes == [3, 1]
+    assert [each.shape[0] for each in together.values()] == [16, 32, 40, 24]
+    assert all(np.abs(together[name].astype(int) - alone[name]).max() <= 1 for name in alone)
+
+
 def test_what_does_not_fit_together_goes_alone(translator, folder, tmp_path, monkeypatch):
     made = translator(size=16)
     arrays = made.arrays
@@ -82,6 +100,7 @@ def test_how_many_go_together(translator, monkeypatch):
     made = translator(size=16)
     assert made.batch_size() == 4 and made.batch_size(512) == 4
     assert made.batch_size(513) == made.batch_size("native") == 1
+    assert made.batch_size("native", (256, 1024)) == 4 and made.batch_size("native", (256, 1040)) == 1
     one = made.header.size**2 * rough_bytes_per_pixel(made.generator)
     for room, together in ((0, 1), (3, 1), (4, 2), (40, 4)):
         monkeypatch.setattr("twofold.hardware.free_memory", lambda _, room=room: room * one)

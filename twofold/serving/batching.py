@@ -10,7 +10,9 @@ from typing import NamedTuple
 
 import torch
 
+from twofold.cpu import scratch
 from twofold.formats.contract import Pixels
+from twofold.hardware import return_freed_memory
 from twofold.translation.folder import translate_batch
 from twofold.translation.sizes import At
 from twofold.translation.sources import Job
@@ -91,7 +93,12 @@ class Batcher:
     def _run(self, threads: int) -> None:
         torch.set_num_threads(threads)
         torch.get_num_threads()  # else the first operation takes the number that a codec's thread has set since
+        last = None
         while batch := self._next():
+            if last not in (None, batch[0].size):  # else the heap grows: freed blocks rarely fit those of other sizes
+                scratch.release()
+                return_freed_memory()
+            last = batch[0].size
             self._translate(*batch)
             del batch  # frees the images while the thread waits
 
@@ -104,7 +111,8 @@ class Batcher:
                     self._changed.wait()
                     continue
                 key, queue = min(self._queues.items(), key=lambda each: each[1][0].since)
-                most, left = key.translator.batch_size(key.at), queue[0].since + WINDOW - time.monotonic()
+                most = key.translator.batch_size(key.at, key.size)
+                left = queue[0].since + WINDOW - time.monotonic()
                 if len(queue) < most and left > 0:
                     self._changed.wait(left)
                     continue

@@ -115,7 +115,8 @@ def translate_files(
     decoded = prefetch(read, jobs, threads=DECODERS, depth=DECODERS + most)
     if at == "trained" and notify:
         decoded = with_scale_note(translator, decoded, notify)
-    translated = (job for batch in batches(decoded, most) for job in translate_batch(translator, batch, at))
+    grouped = batches(translator, decoded, at)
+    translated = (job for batch in grouped for job in translate_batch(translator, batch, at))
     try:
         yield from prefetch(write, translated, threads=ENCODERS, depth=ENCODERS + most)
     finally:
@@ -139,15 +140,20 @@ def with_scale_note(translator: "Translator", jobs: Iterable[Job], notify: Notif
         yield job
 
 
-def batches(jobs: Iterable[Job], most: int) -> Iterator[list[Job]]:
-    """Group neighbours of equal size, at most `most` of them; files that were not read are groups of their own."""
-    for _, neighbours in groupby(jobs, lambda job: (job.large, getattr(job.image, "shape", None))):
+def batches(translator: "Translator", jobs: Iterable[Job], at: "At") -> Iterator[list[Job]]:
+    """Group neighbours of equal working size; files that are read in parts, or were not read, are alone."""
+
+    def working_size(job: Job) -> tuple[int, int] | None:
+        return None if job.image is None else translator.working_size(*job.image.shape[:2], at)
+
+    for size, neighbours in groupby(jobs, working_size):
+        most = translator.batch_size(at, size) if size else 1
         while batch := list(islice(neighbours, most)):
             yield batch
 
 
 def translate_batch(translator: "Translator", batch: list[Job], at: "At") -> list[Job]:
-    """Translate images of one size together, or one by one where together they do not fit into memory."""
+    """Translate images of one working size together, or one by one where together they do not fit into memory."""
     if batch[0].large:
         return [translate_large(translator, job, at) for job in batch]
     given = [job.image for job in batch if job.image is not None]

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cached_property
+from math import isqrt
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
@@ -301,11 +302,15 @@ class Translator(Windowed):
             self, paths, Path(out), at, format, quality, skip_existing, notify=notify, track=track
         )
 
-    def batch_size(self, at: At = "trained") -> int:
-        """Images of one size that are best translated together when there are many."""
+    def batch_size(self, at: At = "trained", size: tuple[int, int] | None = None) -> int:
+        """Images of one `working_size` that are best translated together when there are many.
+
+        Args:
+            size: that size; without it 1 where `at` leaves images at their own size.
+        """
         if self.device.type != "cpu":
             return self.max_batch
-        side = sizes.mean_side(self.header, at)
+        side = isqrt(size[0] * size[1]) if size else sizes.mean_side(self.header, at)
         if self.backend != "torch" or side is None or side > MAX_BATCHED_SIDE:
             return 1
         fitting = memory.batch_that_fits(self.generator, self.device, side)
