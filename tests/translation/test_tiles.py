@@ -54,6 +54,21 @@ def test_tiles_with_exact_statistics_equal_the_whole(translator, network):
         assert difference(made.array(image), whole) <= 1
 
 
+def test_progress_is_shown_by_passes_and_by_tiles(translator, resnet):
+    made, seen = translator(resnet(width=4, blocks=1)), []
+
+    def track(parts, total, what):
+        for number, part in enumerate(parts, 1):
+            yield part
+            seen.append((what, number, total))
+
+    made.track, made.tiling = track, Tiling(32, statistics="exact")
+    made.array(picture(64, 90), "native")
+    passes = seen[0][2]
+    expected = [("statistics", number, passes) for number in range(1, passes + 1)]
+    assert seen == expected + [("tiles", number, 6) for number in range(1, 7)]
+
+
 def test_windows_equal_the_crop_of_the_whole(translator, network):
     made, image = translator(network), picture(150, 203)
     made.tiling = Tiling(64, statistics="exact")

@@ -85,7 +85,7 @@ def translate(
     )
     folder = out if out.is_dir() else out.parent
     translator.tiling = Tiling(tiles, memory, tile_statistics, folder if folder.is_dir() else None)
-    translator.notify = complain
+    translator.notify, translator.track = complain, tracked
     results = translator.folder(
         inputs,
         out,

@@ -38,7 +38,7 @@ DRY_SIDE = 512
 LARGE = 2**18
 """Pixels of an image above which its memory goes back to the system when it is done."""
 
-SMALL_BLOCKS = 12 * 2**20
+SMALL_BLOCKS = 15 * 2**20
 """Bytes of freed blocks that are too small to go back to the system, about."""
 
 _measured: WeakKeyDictionary[Generator, dict[str, float]] = WeakKeyDictionary()

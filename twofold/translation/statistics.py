@@ -187,13 +187,20 @@ def spilled_bytes(graph: Graph, size: tuple[int, int]) -> int:
 
 
 @torch.inference_mode()
-def exact(canvas: Canvas, tile: int, folder: Path, memory: float) -> Statistics:
+def exact(
+    canvas: Canvas,
+    tile: int,
+    folder: Path,
+    memory: float,
+    track: Callable[[list[Pass]], Iterator[Pass]] = iter,
+) -> Statistics:
     """The statistics of the whole image.
 
     Args:
         tile: side in pixels of the parts, a multiple of what the network asks for.
         folder: for temporary files.
         memory: bytes of feature maps that need no files.
+        track: yields the passes again, to show progress.
 
     Raises:
         TwofoldError: no space is left for the temporary files.
@@ -203,7 +210,7 @@ def exact(canvas: Canvas, tile: int, folder: Path, memory: float) -> Statistics:
     norms: dict[int, Moments] = {}
     maps: dict[int, FeatureMap] = {}
     try:
-        for each in plan_passes(canvas.graph, context):
+        for each in track(plan_passes(canvas.graph, context)):
             moments = one_pass(canvas, each, tile, norms, maps, None if in_memory else folder)
             if each.norm is not None:
                 norms[each.norm] = moments

@@ -90,7 +90,7 @@ def translate(translator: "Translator", job: "Job", tile: int) -> None:
             statistics = kept_statistics(translator, canvas, journal)
             rows = range(journal.rows_done * work.tile, source.height, work.tile)
             with ThreadPoolExecutor(4, "twofold-encode") as pool:
-                for top in rows:
+                for top in tiles.tracked(translator, rows, f"{job.source.name}, rows of tiles"):
                     band = translated_band(translator, canvas, source, statistics, top, work)
                     journal.add_row(pool.map(lambda part: encoded(part, work, translator), cuts(band, work)))
             finish(translator, job, journal, source, found)

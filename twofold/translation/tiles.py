@@ -6,10 +6,10 @@ and the norms take the `statistics` of the whole image. So nothing is blended: w
 
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor
@@ -24,14 +24,16 @@ from twofold.translation.statistics import Canvas, Statistics, exact, grid, spil
 if TYPE_CHECKING:
     from twofold.translation.translator import Translator
 
+T = TypeVar("T")
+
 LARGEST = 1024
 """Side in pixels of the largest tile that is chosen; larger ones are not faster."""
 
 TILE_SHARE, MAPS_SHARE = 0.5, 0.25
 """Shares of the memory for a tile, or for the windows of a sample, and for feature maps of the whole image."""
 
-SAMPLE = 2**21
-"""Pixels of a sample, at most. The landscapes of benchmarks/tiles.py came within 45 dB with half of it."""
+SAMPLE = 2**22
+"""Pixels of a sample, at most. Half of it brought the landscapes of benchmarks/tiles.py within 44 to 49 dB."""
 
 ERROR = 2 / 255
 """Error of a sample's statistics, in values of -1 to 1, up to which `auto` takes them: one of 255 levels."""
@@ -147,7 +149,7 @@ def translated(translator: "Translator", image: Pixels, tile: int, source: Contr
     canvas = canvas_of(translator, padded.shape[:2], lambda region: cut(padded, region), source)  # pyright: ignore[reportArgumentType]
     statistics = statistics_for(translator, canvas, tile)
     made = torch.empty(1, int(translator.generator.arguments["out_channels"]), height, width)
-    for region in grid(height, width, tile):
+    for region in tracked(translator, [*grid(height, width, tile)], "tiles"):
         made[:, :, slice(*region.rows), slice(*region.columns)] = output(canvas, statistics, region)
     return made
 
@@ -203,7 +205,7 @@ def statistics_for(translator: "Translator", canvas: Canvas, tile: int) -> Stati
     check_disk(folder, spilled_bytes(graph, canvas.size), kept)
     reason = f" (a sample's are wrong by {error * 127.5:.1f} of 255 levels)" if error is not None else ""
     say(translator, tile, f"exact statistics{reason}")
-    return exact(canvas, tile, folder, kept)
+    return exact(canvas, tile, folder, kept, lambda passes: tracked(translator, passes, "statistics"))
 
 
 def check_disk(folder: Path, needed: int, in_memory: float) -> None:
@@ -218,3 +220,8 @@ def check_disk(folder: Path, needed: int, in_memory: float) -> None:
 def say(translator: "Translator", tile: int, statistics: str) -> None:
     if translator.notify:
         translator.notify(f"translated in tiles of {tile} px, {statistics}")
+
+
+def tracked(translator: "Translator", parts: Sequence[T], what: str) -> Iterator[T]:
+    """The same parts, their progress shown as `translator.track` does."""
+    return translator.track(iter(parts), len(parts), what) if translator.track else iter(parts)

@@ -58,10 +58,13 @@ class Translator(Windowed):
         source, target: what the pixels of the inputs and of the translations are: dtype, channels, range.
         tiling: when an image is translated in tiles, and how; may be set at any time.
         notify: gets a line about each kind of tiling that is used; may be set at any time.
+        track: gets the parts of an image in tiles, their number and what is done to them, and yields them again, to
+            show progress; may be set at any time.
     """
 
     tiling = Tiling()
     notify: Callable[[str], None] | None = None
+    track: Callable[[Iterator[Any], int, str], Iterator[Any]] | None = None
 
     def __init__(
         self,
