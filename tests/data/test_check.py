@@ -231,7 +231,7 @@ def test_other_files_are_counted_by_suffix(fill, small, build):
     kinds = {problem[:3]: problem.what for problem in checked.problems}
     assert kinds["advice", "ignored", "A"] == f"3 unused files below {a}: 2 .txt, 1 without a suffix"
     assert kinds["advice", "junk", "A"] == f"4 hidden or system files below {a}, not used"
-    heic = f"2 unused files below {b}: 2 .heic (convert with `magick mogrify -format jpg *.heic`)"
+    heic = f"2 unused files below {b}: 2 .heic (convert with `magick mogrify -format png *.heic`)"
     assert kinds["warning", "ignored", "B"] == heic
     assert checked.ready and f"B: {heic}" in build(a, b)[1]
 

@@ -13,6 +13,7 @@ from twofold.data.halves import Votes
 from twofold.data.layouts import is_split
 from twofold.data.manifest import File, Folder
 from twofold.errors import TwofoldError, UsageError
+from twofold.formats.find import CONVERT
 from twofold.formats.images import Facts, Found
 from twofold.formats.scale import Geometry
 
@@ -116,27 +117,12 @@ def check_jitter(label: str, rule: LoadRule, report: Report) -> None:
         report(Problem("error", "jitter", label, what, []))
 
 
-CONVERT = {
-    **dict.fromkeys((".heic", ".heif"), "convert with `magick mogrify -format jpg *.heic`"),
-    **dict.fromkeys(
-        (".dng", ".cr2", ".cr3", ".nef", ".arw", ".psd", ".exr", ".svg"), "convert to TIFF or PNG"
-    ),
-    **dict.fromkeys((".dcm", ".nii", ".mha", ".czi", ".lif", ".nd2", ".svs"), "convert to TIFF or .npy"),
-    **dict.fromkeys((".mp4", ".avi", ".mov", ".mkv"), "extract its frames with ffmpeg"),
-}
-"""What to do with images that are not read, by their suffixes."""
-
-
 def check_ignored(label: str, folder: Path, found: Found, report: Report) -> None:
     """Files that are no images, or images of a format that is not read."""
     if found.ignored:
-        hints = {suffix: f" ({how})" for suffix, how in CONVERT.items()}
-        kinds = [
-            f"{count:,} {suffix or 'without a suffix'}{hints.get(suffix, '')}"
-            for suffix, count in found.ignored.most_common()
-        ]
         count = found.ignored.total()
-        what = f"{count:,} unused file{'' if count == 1 else 's'} below {folder}: {some(kinds, 8)}"
+        kinds = some(found.ignored_kinds(), 8)
+        what = f"{count:,} unused file{'' if count == 1 else 's'} below {folder}: {kinds}"
         severity = "warning" if found.ignored.keys() & CONVERT.keys() else "advice"
         report(Problem(severity, "ignored", label, what, []))
     if found.junk:

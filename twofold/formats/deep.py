@@ -11,7 +11,6 @@ from PIL.ImageFile import ImageFile
 from twofold.formats.contract import Pixels
 from twofold.formats.facts import ImageError, check_size
 
-_HEIC = (b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"msf1")
 _PNG_CHANNELS = {"LA;16B": 2, "RGB;16B": 3, "RGBA;16B": 4}
 _PNM = re.compile(rb"P([2356])" + 3 * rb"(?:\s|#[^\n\r]*[\n\r])+([0-9]{1,9})" + rb"\s")
 _SIZ = b"\xff\x4f\xff\x51"
@@ -138,31 +137,31 @@ def _depth_of_avif(content: bytes, picture: ImageFile) -> Depth | None:
 
 # ---- what is not read
 
+_REFUSED = (
+    (
+        rb"....ftyp(?:hei[cxms]|hev[cx]|mif1|msf1)",
+        "HEIC, which is not read; convert it: magick FILE.heic FILE.png",
+    ),
+    (rb"\0\0\0\x0cJXL |\xff\x0a", "JPEG XL, which is not read; convert it: djxl FILE.jxl FILE.png"),
+    (
+        rb"\xff\xd8\xff",
+        "a JPEG that is damaged or has over 8 bits; replace it, or convert it to TIFF or 16-bit PNG",
+    ),
+    (
+        rb"\xff\x4f\xff\x51|\0\0\0\x0cjP  ",
+        "JPEG 2000 that is damaged or has over 4 channels; replace it, or convert it to TIFF",
+    ),
+    (
+        rb"\x76\x2f\x31\x01|#\?RADIANCE",
+        "a high dynamic range picture, which is not read; convert it to a float32 TIFF",
+    ),
+)
+"""How files begin that no decoder here takes, and what to do with them."""
+
 
 def refuse_by_name(file: BinaryIO) -> None:
     """Raise ImageError for a known format that is not read, with the way to convert it."""
-    content = _start(file, 2**16)
-    if content[4:8] == b"ftyp" and content[8:12] in _HEIC:
-        raise ImageError("it is HEIC, which is not read; convert it: magick FILE.heic FILE.png")
-    if content[:12] == b"\0\0\0\x0cJXL \r\n\x87\n" or content[:2] == b"\xff\x0a":
-        raise ImageError("it is JPEG XL, which is not read; convert it: djxl FILE.jxl FILE.png")
-    if content[:3] == b"\xff\xd8\xff" and (bits := _jpeg_bits(content)) > 8:
-        raise ImageError(f"it is a JPEG of {bits} bits, which is not read; convert it to TIFF or 16-bit PNG")
-    place = content.find(_SIZ)
-    if place >= 0 and (channels := int.from_bytes(content[place + 40 : place + 42], "big")) > 4:
-        raise ImageError(f"it is JPEG 2000 with {channels} channels, which is not read; convert it to TIFF")
-    if content[:4] == b"\x76\x2f\x31\x01" or content[:10] == b"#?RADIANCE":
-        raise ImageError(
-            "it is a high dynamic range picture, which is not read; convert it to a float32 TIFF"
-        )
-
-
-def _jpeg_bits(content: bytes) -> int:
-    """The precision in the frame header of a JPEG file; 0 if there is none."""
-    place = 2
-    while place + 5 <= len(content) and content[place] == 0xFF:
-        marker, length = content[place + 1], int.from_bytes(content[place + 2 : place + 4], "big")
-        if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
-            return content[place + 4]
-        place += 2 + length
-    return 0
+    content = _start(file, 16)
+    for beginning, what in _REFUSED:
+        if re.match(beginning, content, re.DOTALL):
+            raise ImageError(f"it is {what}")
