@@ -1,7 +1,8 @@
 """A first look at a folder: its image files, their headers, and the contract that follows from them."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -19,35 +20,39 @@ from twofold.formats.npy import Layout
 from twofold.prefetch import prefetch
 
 
-def scan(
-    path: Path, files: Iterable[File] | None = None, part: Part = "whole", suffix: str = "", source: str = ""
-) -> Folder:
-    """A folder with these of its files (None: all), and what their headers say. The sizes of a half are its own.
+def find_folder(path: Path, part: Part = "whole") -> Folder:
+    """A folder with every image file in it; the headers are not read yet.
 
     Raises:
         UsageError: the folder is missing, unreadable or holds no images.
     """
     root = path.expanduser().resolve()
-    listed = list_files(root) if files is None else list(files)
-    parts = 2 if part in ("left", "right") else 1
-    facts = {}
-    for i, found in enumerate(prefetch(_header, [root / file.name for file in listed], THREADS, depth=64)):
-        if found:
-            facts[listed[i].name] = found
-            listed[i] = listed[i]._replace(width=found.width // parts, height=found.height)
-    return Folder(root, tuple(listed), part, suffix, source, facts=facts)
+    return Folder(root, tuple(list_files(root)), part)
 
 
-def with_layout(folder: Folder, layout: Layout) -> Folder:
-    """A folder whose arrays have their axes in another order than `scan` assumed."""
+def with_headers(folder: Folder, layout: Layout) -> Folder:
+    """The folder with what the headers of its files say. The sizes of a half are its own.
+
+    Args:
+        layout: the order of the axes in arrays.
+    """
     parts = 2 if folder.part in ("left", "right") else 1
-    facts, files = dict(folder.facts), list(folder.files)
-    for place, file in enumerate(files):
-        path = folder.path / file.name
-        if layout != "hwc" and path.suffix.lower() in (".npy", ".npz") and (found := _header(path, layout)):
+    paths = [folder.path / file.name for file in folder.files]
+    headers = prefetch(partial(_header, layout=layout), paths, THREADS, depth=64)
+    facts, files = {}, []
+    for file, found in zip(folder.files, headers, strict=True):
+        if found:
             facts[file.name] = found
-            files[place] = file._replace(width=found.width // parts, height=found.height)
+            file = file._replace(width=found.width // parts, height=found.height)
+        files.append(file)
     return replace(folder, files=tuple(files), facts=facts)
+
+
+def _header(path: Path, layout: Layout) -> images.Facts | None:
+    try:
+        return images.inspect(path, layout)
+    except images.ImageError:
+        return None
 
 
 def list_files(root: Path, suffix: str = "") -> list[File]:
@@ -60,13 +65,6 @@ def stat_file(root: Path, name: str) -> File:
     """A file by its name relative to `root`, with size and time."""
     stat = (root / name).stat()
     return File(name, stat.st_size, stat.st_mtime_ns)
-
-
-def _header(path: Path, layout: Layout = "hwc") -> images.Facts | None:
-    try:
-        return images.inspect(path, layout)
-    except images.ImageError:
-        return None
 
 
 def choose_contract(label: str, folders: Sequence[Folder], settings: DataSettings) -> Contract:
