@@ -15,7 +15,6 @@ from twofold.data.manifest import File, Folder
 from twofold.errors import TwofoldError, UsageError
 from twofold.formats.find import CONVERT
 from twofold.formats.images import Facts, Found
-from twofold.formats.scale import Geometry
 
 ENOUGH = 0.95
 """The share of a folder's files, or of pairs, that must be readable."""
@@ -138,22 +137,22 @@ def check_aspect(label: str, folder: Folder, rule: LoadRule, report: Report) -> 
     long = [file for file in folder.good if max(file[4:6]) >= LONG * min(file[4:6])]
     if len(long) * 2 < len(folder.good) or not long or s.resize in ("none", "scale-width"):
         return
-    by_aspect = sorted((file[4:6] for file in long), key=lambda size: max(size) / min(size))
-    width, height = by_aspect[len(long) // 2]
-    high, wide = Geometry(s.resize, s.loaded, s.size).loaded(width, height)
+    width, height = sorted((file[4:6] for file in long), key=lambda size: max(size) / min(size))[
+        len(long) // 2
+    ]
+    high, wide = rule.geometry.loaded(width, height)
     share = min(1, s.size / high) * min(1, s.size / wide)
     loads = (
         f"loads it at {wide:,} × {high:,} px, and a crop of {s.size} × {s.size} px shows {share:.0%} of it"
     )
     if s.resize == "resize-and-crop":
         loads = f"squashes it to {wide:,} × {high:,} px"
-    other = "--data.resize scale-width for whole images"
-    if s.resize != "crop":
-        other += f", --data.resize crop --size {min(width, height, s.size)} for crops of the stored pixels"
     what = (
         f"{counted(long)} of aspect {max(width, height) / min(width, height):.2g}:1 ({width:,} × {height:,} px):"
-        f" {s.resize} {loads}; choose {other}"
+        f" {s.resize} {loads}; choose --data.resize scale-width for whole images"
     )
+    if s.resize != "crop":
+        what += f", --data.resize crop --size {min(width, height, s.size)} for crops of the stored pixels"
     report(Problem("advice", "aspect", label, what, [file.name for file in long]))
 
 

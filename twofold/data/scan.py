@@ -85,8 +85,6 @@ def choose_contract(label: str, folders: Sequence[Folder], settings: DataSetting
     }
     _refuse_kinds(label, "the type of their values", {name: each.dtype for name, each in facts.items()})
     dtype = next((each.dtype for each in facts.values()), "uint8")
-    if dtype not in DTYPES:
-        raise UsageError(f"{label}: {next(iter(facts))} holds {dtype}; save it as one of {', '.join(DTYPES)}")
     if first.part in ("lightness", "colour"):
         _refuse_lab(dtype, facts)
         return Contract(channels=1 if first.part == "lightness" else 2, icc=settings.icc)
@@ -97,12 +95,11 @@ def choose_contract(label: str, folders: Sequence[Folder], settings: DataSetting
                 f"{label}: {name} has {each.channels} channel{'s' * (each.channels > 1)}, not {channels}; "
                 + (f"leave out data.channels_{label.lower()}" if wanted else "give images of one kind")
             )
-    low, high = (0.0, 1.0) if dtype.startswith("f") else whole_range(dtype)
-    set_by_user = isinstance(given, tuple)
-    low, high = given if isinstance(given, tuple) else (low, high)
-    return Contract(
-        dtype, channels, (low,), (high,), "settings" if set_by_user else "dtype", icc=settings.icc
-    )
+    if isinstance(given, tuple):
+        (low, high), found = given, "settings"
+    else:
+        (low, high), found = (0.0, 1.0) if dtype.startswith("f") else whole_range(dtype), "dtype"
+    return Contract(dtype, channels, (low,), (high,), found, icc=settings.icc)
 
 
 def choose_label_contract(label: str, folders: Sequence[Folder], settings: DataSettings) -> Contract:
