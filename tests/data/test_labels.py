@@ -2,21 +2,24 @@
 
 import io
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from twofold.data.labels import (
-    common_palette,
     find_classes,
     from_json,
     held_out_only,
     look_at,
     look_like_labels,
 )
+from twofold.data.manifest import Folder
+from twofold.data.scan import palette_of
 from twofold.errors import UsageError
 from twofold.formats.contract import Labels
+from twofold.formats.images import Facts
 
 Y, X = np.mgrid[:96, :128]
 
@@ -136,9 +139,13 @@ def test_one_value_alone_is_refused():
 
 def test_a_palette_counts_if_all_files_have_it():
     voc = ((0, 0, 0), (128, 0, 0), (0, 128, 0))
-    assert common_palette([voc, voc[:2], voc]) == voc
-    assert common_palette([voc, ((0, 0, 0), (9, 9, 9))]) == ()
-    assert common_palette([voc, ()]) == common_palette([]) == ()
+
+    def found(*palettes):
+        facts = {f"{i}.png": Facts(8, 8, 3, False, palette=palette) for i, palette in enumerate(palettes)}
+        return palette_of([Folder(Path(), (), facts=facts)])
+
+    assert found(voc, voc[:2], voc) == voc
+    assert found(voc, ((0, 0, 0), (9, 9, 9))) == found(voc, ()) == found() == ()
 
 
 def test_ids_of_held_out_files_alone_are_named():

@@ -125,19 +125,6 @@ def _not_labels(domain: str, seen: Mapping[str, Seen]) -> UsageError:
     )
 
 
-Palette = tuple[tuple[int, int, int], ...]
-"""The colour of each index from 0."""
-
-
-def common_palette(palettes: Sequence[Palette]) -> Palette:
-    """The palette of label maps that are all indexed by one palette, else (): then their colours are the classes.
-
-    A shorter palette may be the beginning of a longer one.
-    """
-    longest = max(palettes, key=len, default=())
-    return longest if all(each and each == longest[: len(each)] for each in palettes) else ()
-
-
 def held_out_only(seen: Mapping[str, Seen], labels: Labels) -> dict[str, list[int]]:
     """The ids of held-out label maps that no class has, by file; they count as the nearest class."""
     known = set(labels.values)

@@ -1,8 +1,8 @@
 """The manifest of a run: which files it trains on and which it holds out, and how they are loaded; data.json."""
 
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -125,6 +125,11 @@ class Domain:
         assert self.masks is not None
         by_name = dict(zip((file.name for file in self.folder.files), self.masks.files, strict=True))
         return tuple(by_name[file.name] for file in self.train)
+
+    def with_folders(self, change: Callable[[Folder], Folder]) -> "Domain":
+        """The domain with each of its folders changed."""
+        val, masks = (own and change(own) for own in (self.val, self.masks))
+        return replace(self, folder=change(self.folder), val=val, masks=masks)
 
     def rule(self, folder: Folder, settings: DataSettings, multiple_of: int) -> LoadRule:
         """How the files of `folder`, one of this domain's, are loaded."""

@@ -9,7 +9,6 @@ import numpy as np
 
 from twofold.data.cache import THREADS
 from twofold.data.geometry import Part
-from twofold.data.labels import Palette, common_palette
 from twofold.data.manifest import File, Folder
 from twofold.data.rules import some
 from twofold.data.settings import DataSettings
@@ -130,9 +129,14 @@ LABEL_TYPES = tuple(name for name in DTYPES if "int" in name)
 """Types of ids."""
 
 
-def palette_of(folders: Sequence[Folder]) -> Palette:
-    """The palette that all files of a domain share, else ()."""
-    return common_palette([each.palette for folder in folders for each in folder.facts.values()])
+def palette_of(folders: Sequence[Folder]) -> tuple[tuple[int, int, int], ...]:
+    """The colour of each index from 0, if all files of a domain share one palette, else (): then colours are the classes.
+
+    A shorter palette may be the beginning of a longer one.
+    """
+    palettes = [each.palette for folder in folders for each in folder.facts.values()]
+    longest = max(palettes, key=len, default=())
+    return longest if all(each and each == longest[: len(each)] for each in palettes) else ()
 
 
 def _choose_channels(label: str, folder: Folder, dtype: str) -> int:

@@ -22,7 +22,6 @@ class Depth(NamedTuple):
     bits: int
     channels: int
     """As stored: 2 is grey with alpha."""
-    dtype: str = "uint16"
 
 
 def depth_of(picture: ImageFile, file: BinaryIO) -> Depth | None:
@@ -50,7 +49,7 @@ def depth_of(picture: ImageFile, file: BinaryIO) -> Depth | None:
 def read(picture: ImageFile, file: BinaryIO, depth: Depth) -> Pixels:
     """The pixels of a picture that has a `Depth`, not yet turned, (H, W, C); grey with alpha as 4 channels."""
     width, height = picture.size
-    check_size(width, height, depth.channels, np.dtype(depth.dtype).itemsize)
+    check_size(width, height, depth.channels, 2)
     content = _start(file)
     if picture.format == "PPM":
         pixels = _read_pnm(content, width, height, depth)
@@ -61,7 +60,7 @@ def read(picture: ImageFile, file: BinaryIO, depth: Depth) -> Pixels:
             "AVIF": lambda content: imagecodecs.avif_decode(content, index=0),
         }[str(picture.format)]
         pixels = np.atleast_3d(decode(content))
-    if pixels.shape != (height, width, depth.channels) or pixels.dtype != depth.dtype:
+    if pixels.shape != (height, width, depth.channels) or pixels.dtype != np.uint16:
         raise ImageError("damaged (its header does not agree with its pixels); remove it or replace it")
     if pixels.shape[2] == 2:
         pixels = np.concatenate([pixels[..., :1].repeat(3, axis=2), pixels[..., 1:]], axis=2)
@@ -111,11 +110,11 @@ def _depth_of_jpeg2000(content: bytes) -> Depth | None:
     bits = {(part[0] & 127) + 1 for part in parts}
     if max(bits) <= 8 and not any(part[0] & 128 for part in parts):
         return None
-    if len(set(parts)) > 1 or channels > 4 or parts[0][1:] != b"\1\1" or max(bits) > 16:
-        raise ImageError("its channels are of different or over 16 bits, or over 4; convert it to TIFF")
-    signed = bool(parts[0][0] & 128)
-    wide = "int" if signed else "uint"
-    return Depth(max(bits), channels, f"{wide}{8 if max(bits) <= 8 else 16}")
+    if len(set(parts)) > 1 or channels > 4 or parts[0][1:] != b"\1\1" or parts[0][0] > 15:
+        raise ImageError(
+            "its channels are signed, of different or over 16 bits, or over 4; convert it to TIFF"
+        )
+    return Depth(max(bits), channels)
 
 
 def codestream_size(content: bytes) -> tuple[int, int, int]:

@@ -113,8 +113,8 @@ def _facts(picture: Image.Image, depth: deep.Depth | None) -> Facts:
     if depth:
         grey, alpha = depth.channels <= 2, depth.channels in (2, 4)
         channels = 4 if alpha else depth.channels
-        check_size(width, height, channels, np.dtype(depth.dtype).itemsize)
-        return Facts(width, height, channels, grey, depth.dtype, depth.bits, alpha, frames)
+        check_size(width, height, channels, 2)
+        return Facts(width, height, channels, grey, "uint16", depth.bits, alpha, frames)
     wide = {"I": "int32", "F": "float32"}.get(picture.mode, "uint16" if picture.mode.startswith("I") else "")
     if wide:
         return Facts(width, height, 1, True, wide, bits_of(wide), False, frames)
