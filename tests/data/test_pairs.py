@@ -259,7 +259,7 @@ def test_a_pair_with_a_bad_file_is_skipped_whole(fill, pair_up, small):
     (b / "7.png").write_text("no image")
     manifest, lines = pair_up(a, b)
     assert len(lines) == 2 and lines[1].startswith(
-        f"2 of 50 pairs in {a} cannot be read and are skipped: 3.png (not"
+        f"2 of 50 pairs in {a} cannot be read and are skipped: 3.png, 7.png (not"
     )
     assert ", 7.png (not an image" in lines[1]
     assert names(manifest.a.train) == names(manifest.b.train)

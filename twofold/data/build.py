@@ -151,7 +151,11 @@ def _find_folders(a: Path, b: Path | None, settings: DataSettings, _: Report) ->
 
 
 def _find_pairs(a: Path, b: Path | None, settings: DataSettings, report: Report) -> dict[str, list[Folder]]:
-    """The same of pairs."""
+    """The same of pairs, whose problems are reported."""
+    if b is not None and settings.pairs:
+        raise UsageError(
+            f"--pairs {settings.pairs} is for pairs in one folder, not for {a} and {b}; leave it out"
+        )
     found = [pairs.find_pairs(a, b, settings)]
     _check_halves(a, found[0], settings, report)
     rules.check_pairs(a, found[0].broken, report)

@@ -187,7 +187,7 @@ def check_headers(label: str, folder: Folder, rule: LoadRule, report: Report) ->
 def check_readable(label: str, folder: Folder, rows: Sequence[Sequence[File]], report: Report) -> None:
     """Files that cannot be read are skipped, if they are few. `rows` are single files, or pairs."""
     bad = [next(file for file in row if file.error) for row in rows if any(file.error for file in row)]
-    names, reasons = [file.name for file in bad], some([f"{file.name} ({file.error})" for file in bad], 10)
+    names, reasons = [file.name for file in bad], by_error(bad)
     of_all = f"of {len(rows):,} {'files' if label else 'pairs'} in {folder.path}"
     if len(rows) - len(bad) < ENOUGH * len(rows):
         what = f"only {len(rows) - len(bad):,} {of_all} can be read, 95 % must; repair or remove {reasons}"
@@ -200,8 +200,7 @@ def check_readable(label: str, folder: Folder, rows: Sequence[Sequence[File]], r
 def check_masks(label: str, folder: Folder, report: Report) -> None:
     """Every mask must be readable."""
     if bad := folder.skipped:
-        reasons = some([f"{file.name} ({file.error})" for file in bad], 10)
-        what = f"{len(bad):,} files in {folder.path} cannot be read: {reasons}"
+        what = f"{len(bad):,} files in {folder.path} cannot be read: {by_error(bad)}"
         report(Problem("error", "masks", label, what, [file.name for file in bad]))
 
 
@@ -233,7 +232,7 @@ def check_content(label: str, folder: Folder, rule: LoadRule, report: Report) ->
     if tiny:
         what = f"{counted(tiny)} smaller than the crop ({some(tiny)}); a lower --size keeps them sharp"
         report(Problem("advice", "tiny", label, what, tiny))
-    if len(folder.good) < FEW:
+    if 0 < len(folder.good) < FEW:
         what = f"{len(folder.good):,} images are few; more images are the surest way to better results"
         report(Problem("advice", "few", label, what, []))
 
@@ -275,7 +274,7 @@ def check_channels(a: LoadRule, b: LoadRule, report: Report) -> None:
     """Domains that differ in channels."""
     in_a, in_b = a.contract.channels, b.contract.channels
     if in_a != in_b:
-        what = f"A has {in_a} channels and B {in_b}: cyclegan trains without the identity loss"
+        what = f"A has {in_a} and B {in_b} channels: cyclegan trains without the identity loss"
         report(Problem("advice", "channels", "", what, []))
 
 
@@ -285,6 +284,14 @@ def check_channels(a: LoadRule, b: LoadRule, report: Report) -> None:
 def listed(broken: Mapping[str, Sequence[str]]) -> str:
     """Each fault with the first few names that have it."""
     return "; ".join(f"{fault}: {some(names, 5)}" for fault, names in broken.items())
+
+
+def by_error(files: Sequence[File]) -> str:
+    """Files that cannot be used, with their errors: "a.png and b.png (the file is empty)"."""
+    names: dict[str, list[str]] = {}
+    for file in files:
+        names.setdefault(file.error, []).append(file.name)
+    return some([f"{some(each)} ({error})" for error, each in names.items()], 10)
 
 
 def counted(items: Sequence[object]) -> str:
