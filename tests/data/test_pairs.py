@@ -261,7 +261,6 @@ def test_a_pair_with_a_bad_file_is_skipped_whole(fill, pair_up, small):
     assert len(lines) == 2 and lines[1].startswith(
         f"2 of 50 pairs in {a} cannot be read and are skipped: 3.png, 7.png (not"
     )
-    assert ", 7.png (not an image" in lines[1]
     assert names(manifest.a.train) == names(manifest.b.train)
     assert names(manifest.a.held_out) == names(manifest.b.held_out)
     assert len(manifest.a.train) == 40 and len(manifest.a.held_out) == 8
@@ -269,7 +268,7 @@ def test_a_pair_with_a_bad_file_is_skipped_whole(fill, pair_up, small):
     assert Manifest.from_json(manifest.to_json()) == manifest
     (b / "9.png").write_text("no image")
     with pytest.raises(
-        TwofoldError, match=r"only 47 of 50 pairs .* 95 % must; repair or remove 3.png .*9.png"
+        TwofoldError, match=r"only 47 of 50 pairs .* 95 % must; repair or remove 3.png, 7.png, 9.png \(not"
     ):
         pair_up(a, b)
 
