@@ -3,6 +3,7 @@ import pytest
 from PIL import Image
 
 from twofold.data.check import check, sentence
+from twofold.data.settings import DataSettings
 from twofold.errors import UsageError
 from twofold.formats import images
 
@@ -93,7 +94,7 @@ def test_nothing_but_bad_files(fill, small, tmp_path):
 
 def test_different_channels(fill, small):
     checked = check(fill("A", 2, channels=1), fill("B", 2), small())
-    assert "A has 1 channels and B 3" in text(checked)
+    assert "A has 1 and B 3 channels" in text(checked)
 
 
 def test_pairs_and_what_is_wrong_with_them(fill, small):
@@ -231,7 +232,7 @@ def test_other_files_are_counted_by_suffix(fill, small, build):
     kinds = {problem[:3]: problem.what for problem in checked.problems}
     assert kinds["advice", "ignored", "A"] == f"3 unused files below {a}: 2 .txt, 1 without a suffix"
     assert kinds["advice", "junk", "A"] == f"4 hidden or system files below {a}, not used"
-    heic = f"2 unused files below {b}: 2 .heic (convert with `magick mogrify -format jpg *.heic`)"
+    heic = f"2 unused files below {b}: 2 .heic (convert with `magick mogrify -format png *.heic`)"
     assert kinds["warning", "ignored", "B"] == heic
     assert checked.ready and f"B: {heic}" in build(a, b)[1]
 
@@ -241,3 +242,20 @@ def test_a_folder_of_pairs_counts_its_other_files_once(fill, small):
     (folder / "notes.txt").write_text("words")
     checked = check(folder, None, small(paired=True))
     assert [problem.domain for problem in checked.problems if problem.kind == "ignored"] == ["A"]
+
+
+def test_equal_errors_are_named_once(tmp_path):
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+        for i in range(5):
+            np.save(tmp_path / folder / f"{i}.npy", np.zeros((3, 64, 64), np.float32))
+    checked = check(tmp_path / "a", tmp_path / "b", DataSettings())
+    errors = [problem.text for problem in checked.problems if problem.severity == "error"]
+    assert len(errors) == len(checked.problems) == 2  # no advice about folders without a good image
+    assert "0.npy, 1.npy, 2.npy and 2 more (its shape 3 x 64 x 64 has the channels first" in errors[0]
+    assert sentence(checked.folders["A"]) == "0 images (5 bad)"
+
+
+def test_kinds_of_pairs_are_for_one_folder(fill):
+    with pytest.raises(UsageError, match="--pairs png:jpg is for pairs in one folder, not for"):
+        check(fill("A", 2), fill("B", 2), DataSettings(paired=True, pairs="png:jpg"))

@@ -145,12 +145,10 @@ def left(site):
 # ---- fetching
 
 
-def test_a_set_arrives_whole_and_leaves_its_checksum(site):
+def test_a_set_arrives_whole(site):
     assert get(site) == site.folder / "tiny"
     assert content(site.folder / "tiny") == WANTED
-    assert left(site) == ["tiny", "tiny.zip.sha256"]
-    line = f"{hashlib.sha256(GOOD).hexdigest()}  tiny.zip\n"
-    assert (site.folder / "tiny.zip.sha256").read_text() == line
+    assert left(site) == ["tiny"]
 
 
 def test_a_broken_connection_is_resumed_where_it_broke(site):
@@ -275,7 +273,6 @@ def test_a_mirror_with_another_size_is_passed_over_before_a_byte_is_read(site):
 def test_a_known_checksum_is_held_against_the_file(site):
     site.publish(sha256=hashlib.sha256(GOOD).hexdigest())
     assert get(site).is_dir()
-    assert not (site.folder / "tiny.zip.sha256").exists()
 
 
 def test_a_file_that_is_not_the_known_one_is_kept_and_not_unpacked(site):
@@ -287,15 +284,6 @@ def test_a_file_that_is_not_the_known_one_is_kept_and_not_unpacked(site):
     get(site, site.folder / "tiny.zip")
     assert content(site.folder / "tiny") == WANTED and (site.folder / "tiny.zip").is_file()
     assert any(line.startswith("note: ") for line in site.lines)
-
-
-def test_what_was_recorded_is_held_against_the_next_download(site):
-    get(site)
-    shutil.rmtree(site.folder / "tiny")
-    site.server.plan = [answer(OTHER)]
-    with pytest.raises(TwofoldError, match="not the published file"):
-        get(site)
-    assert not (site.folder / "tiny").exists()
 
 
 def test_too_little_space_is_reported_before_the_download(site, monkeypatch):

@@ -2,21 +2,24 @@
 
 import io
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from twofold.data.labels import (
-    common_palette,
     find_classes,
     from_json,
     held_out_only,
     look_at,
     look_like_labels,
 )
+from twofold.data.manifest import Folder
+from twofold.data.scan import palette_of
 from twofold.errors import UsageError
 from twofold.formats.contract import Labels
+from twofold.formats.images import Facts
 
 Y, X = np.mgrid[:96, :128]
 
@@ -136,9 +139,13 @@ def test_one_value_alone_is_refused():
 
 def test_a_palette_counts_if_all_files_have_it():
     voc = ((0, 0, 0), (128, 0, 0), (0, 128, 0))
-    assert common_palette([voc, voc[:2], voc]) == voc
-    assert common_palette([voc, ((0, 0, 0), (9, 9, 9))]) == ()
-    assert common_palette([voc, ()]) == common_palette([]) == ()
+
+    def found(*palettes):
+        facts = {f"{i}.png": Facts(8, 8, 3, False, palette=palette) for i, palette in enumerate(palettes)}
+        return palette_of([Folder(Path(), (), facts=facts)])
+
+    assert found(voc, voc[:2], voc) == voc
+    assert found(voc, ((0, 0, 0), (9, 9, 9))) == found(voc, ()) == found() == ()
 
 
 def test_ids_of_held_out_files_alone_are_named():
@@ -191,17 +198,11 @@ def test_ids_that_follow_each_other_look_like_label_maps():
         ("one bit", lambda i: grey((np.sin(X / 5 + i) > 0) * 255)),
         ("dithered", lambda i: np.array(Image.fromarray(photo(i)).convert("1").convert("L"))[..., None]),
         ("16 grey levels", lambda i: photo(i)[..., :1] // 16 * 17),
-        ("16 smooth grey levels", lambda i: photo(i, noise=0)[..., :1] // 16 * 17),
-        ("16 dark grey levels", lambda i: photo(i, noise=0)[..., :1] // 16),
-        ("4 smooth grey levels", lambda i: photo(i, noise=0)[..., :1] // 64 * 85),
         ("palette of 256", lambda i: quantised(photo(i), 256)),
         ("palette of 16", lambda i: quantised(photo(i), 16)),
-        ("smooth palette of 64", lambda i: quantised(photo(i, noise=0), 64)),
-        ("smooth palette of 8", lambda i: quantised(photo(i, noise=0), 8)),
-        ("web palette", lambda i: np.array(Image.fromarray(photo(i, noise=0)).convert("P").convert("RGB"))),
         ("one colour", lambda i: np.full((8, 8, 3), i, np.uint8)),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
-def test_pictures_of_few_colours_do_not(what, make):
+def test_noisy_pictures_of_few_colours_do_not(what, make):
     assert not look_like_labels(sets(make)), what

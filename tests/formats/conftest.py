@@ -1,6 +1,8 @@
 import numpy as np
 import pytest
 
+from twofold.formats import images
+
 
 @pytest.fixture
 def values():
@@ -14,3 +16,14 @@ def values():
         return rng.integers(limits.min, limits.max, shape, dtype=kind, endpoint=True)
 
     return draw
+
+
+@pytest.fixture
+def window():
+    """`window(path, rows, columns)` reads a part of a TIFF file; None if the file is read only as a whole."""
+
+    def read(path, rows, columns):
+        with images.open_windows(path) as windows:
+            return windows and windows.read(rows, columns).pixels
+
+    return read

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from twofold.formats.contract import Contract, Labels
-from twofold.formats.display import View, shown_channels, to_display
+from twofold.formats.display import View, shown_channels
 
 
 @pytest.mark.parametrize(
@@ -20,7 +20,7 @@ from twofold.formats.display import View, shown_channels, to_display
 def test_the_range_becomes_0_to_255(dtype, low, high):
     contract = Contract(dtype, 1, (float(low),), (float(high),))
     values = np.linspace(low, high, 256).reshape(16, 16, 1).astype(dtype)
-    shown = to_display(values, contract)
+    shown = View(contract).show(values)
     twin = [round(255 * (float(value) - low) / (high - low)) for value in values.flat]
     assert shown.dtype == np.uint8 and np.abs(shown.ravel().astype(int) - twin).max() <= 1
     assert shown.flat[0] == 0 and shown.flat[-1] == 255
@@ -28,7 +28,7 @@ def test_the_range_becomes_0_to_255(dtype, low, high):
 
 def test_values_outside_are_clipped():
     contract = Contract("float32", 1, (0.0,), (1.0,))
-    assert to_display(np.array([[[-5.0], [0.5], [9.0]]], np.float32), contract).ravel().tolist() == [
+    assert View(contract).show(np.array([[[-5.0], [0.5], [9.0]]], np.float32)).ravel().tolist() == [
         0,
         128,
         255,
@@ -37,12 +37,12 @@ def test_values_outside_are_clipped():
 
 def test_each_channel_has_its_own_range():
     contract = Contract("uint16", 3, (0.0, 100.0, 0.0), (1000.0, 200.0, 10.0))
-    assert to_display(np.array([[[500, 150, 10]]], np.uint16), contract).tolist() == [[[128, 128, 255]]]
+    assert View(contract).show(np.array([[[500, 150, 10]]], np.uint16)).tolist() == [[[128, 128, 255]]]
 
 
 def test_pictures_stay_as_they_are():
     picture = np.random.default_rng(0).integers(0, 256, (9, 7, 3), dtype=np.uint8)
-    assert np.array_equal(to_display(picture, Contract()), picture)
+    assert np.array_equal(View(Contract()).show(picture), picture)
 
 
 @pytest.mark.parametrize(
@@ -62,18 +62,18 @@ def test_which_channels_are_shown(count, chosen, expected):
 def test_ids_get_their_palette_or_greys():
     ids = np.array([[[0], [2], [5], [9]]], np.uint8)
     values = ((0,), (2,), (5,))
-    greys = to_display(ids, Contract(labels=Labels(values), channels=1))
+    greys = View(Contract(labels=Labels(values), channels=1)).show(ids)
     assert greys.tolist() == [[[0], [128], [255], [255]]]  # an unknown id is shown as the nearest
     palette = tuple((i, 10 * i, 255 - i) for i in range(6))
-    coloured = to_display(ids, Contract(labels=Labels(values, palette=palette), channels=1))
+    coloured = View(Contract(labels=Labels(values, palette=palette), channels=1)).show(ids)
     assert coloured[0].tolist() == [[0, 0, 255], [2, 20, 253], [5, 50, 250], [5, 50, 250]]
-    short = to_display(ids, Contract(labels=Labels(values, palette=palette[:3]), channels=1))
+    short = View(Contract(labels=Labels(values, palette=palette[:3]), channels=1)).show(ids)
     assert short[0, 2].tolist() == [0, 0, 0]
-    sixteen = to_display(ids.astype(np.uint16), Contract("uint16", labels=Labels(values), channels=1))
+    sixteen = View(Contract("uint16", labels=Labels(values), channels=1)).show(ids.astype(np.uint16))
     assert np.array_equal(sixteen, greys)
 
 
 def test_colours_of_label_maps_stay():
     colours = np.array([[[255, 0, 0], [0, 9, 3]]], np.uint8)
     contract = Contract(labels=Labels(((0, 9, 3), (255, 0, 0))))
-    assert np.array_equal(to_display(colours, contract), colours)
+    assert np.array_equal(View(contract).show(colours), colours)

@@ -22,23 +22,15 @@ def test_every_file_is_an_image_ignored_or_junk(tmp_path):
     assert names == ["2.JPG", "10.jfif", "sub/1.ppm", "x.npz"]
     assert found.ignored == {".heic": 2, ".txt": 1, "": 1} and found.junk == 7
     assert images.find(tmp_path) == found.images
-    assert found.left_out() == (
-        "1 without a suffix, 2 .heic, 1 .txt, 7 hidden or system files"
-        " (convert .heic: magick FILE.heic FILE.png)"
-    )
-
-
-def test_nothing_is_left_out_of_a_folder_of_images(tmp_path):
-    touch(tmp_path, "1.png")
-    assert images.find_all(tmp_path).left_out() == ""
+    heic, *others = found.ignored_kinds()
+    assert heic == "2 .heic (convert with `magick mogrify -format png *.heic`)"
+    assert sorted(others) == ["1 .txt", "1 without a suffix"]
 
 
 def test_a_folder_without_images(tmp_path):
     touch(tmp_path, "1.heic")
     assert images.find_all(tmp_path).images == []
-    with pytest.raises(
-        UsageError, match=r"holds no images \(1 other file\).*; convert .heic: magick FILE.heic FILE.png"
-    ):
+    with pytest.raises(UsageError, match=r"holds no images \(1 .heic \(convert with .*\)\); known suffixes"):
         images.find(tmp_path)
 
 

@@ -25,8 +25,6 @@ def test_any_type_order_and_layout(tmp_path, values, dtype, order, endian):
             channels, bits = expected.shape[2], expected.itemsize * 8
             assert stored.facts == images.inspect(path, layout)
             assert stored.facts == (14, 9, channels, channels == 1, dtype, bits, False, 1, ())
-            window = images.read_window(path, 2, 3, 5, 7, layout=layout)
-            assert np.array_equal(window, expected[2:7, 3:10])
             assert np.array_equal(images.read_stored(path, path.read_bytes(), layout=layout).pixels, expected)
 
 
@@ -89,10 +87,3 @@ def test_a_header_of_more_than_the_file_holds_is_refused_before_memory_is_taken(
     (tmp_path / "x.npy").write_bytes(content.replace(b"(100, 100), ", b"(99999,9999)"))
     with pytest.raises(ImageError, match=r"x.npy: 9,999 x 99,999 pixels are over the limit"):
         images.inspect(tmp_path / "x.npy")
-
-
-def test_a_window_must_lie_inside(tmp_path):
-    np.save(tmp_path / "x.npy", np.zeros((5, 6), np.uint8))
-    for window in ((-1, 0, 2, 2), (0, 0, 6, 2), (0, 5, 2, 2), (0, 0, 0, 2)):
-        with pytest.raises(ImageError, match=r"x.npy: rows .* do not lie inside 6 x 5 pixels"):
-            images.read_window(tmp_path / "x.npy", *window)

@@ -40,24 +40,6 @@ def test_nearest_takes_the_same_pixels_for_every_type(values, dtype):
         assert np.array_equal(images.resize(pixels, *size, nearest=True), expected)
 
 
-@pytest.mark.parametrize("dtype", ["uint8", "uint16", "float32"])
-def test_what_is_transparent_does_not_bleed(dtype):
-    top = 1 if dtype == "float32" else np.iinfo(dtype).max
-    pixels = np.zeros((40, 40, 4), dtype)
-    pixels[:, :20] = (top, 0, 0, top)  # red and opaque beside green and transparent
-    pixels[:, 20:] = (0, top, 0, 0)
-    for size in ((10, 10), (17, 23), (80, 80)):
-        made = images.resize(pixels, *size, alpha=True)
-        seen = made[made[..., 3] > 0.02 * top].astype(float)
-        assert (seen[:, 0] >= 0.98 * top).all() and (seen[:, 1] <= 0.02 * top).all()
-        plain = images.resize(pixels, *size)
-        assert np.abs(made[..., 3].astype(float) - plain[..., 3]).max() <= 0.01 * top
-    opaque = smooth(dtype, 4, 0, top)
-    opaque[..., 3] = top
-    error = np.abs(images.resize(opaque, 17, 23, alpha=True).astype(float) - images.resize(opaque, 17, 23))
-    assert error.max() <= (1e-5 if dtype == "float32" else 2)
-
-
 @pytest.mark.parametrize("dtype", ["uint8", "uint16"])
 @pytest.mark.parametrize("nearest", [False, True])
 def test_arrays_in_any_order_and_read_only(values, dtype, nearest):

@@ -15,7 +15,7 @@ DTYPES = ("uint8", "uint16", "uint32", "int8", "int16", "int32", "float16", "flo
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("channels", [1, 2, 3, 4, 13])
-def test_every_layout_is_read_as_it_was_given(tmp_path, values, dtype, channels):
+def test_every_layout_is_read_as_it_was_given(tmp_path, values, window, dtype, channels):
     path, rng = tmp_path / "x.tif", np.random.default_rng(channels)
     compressions = [None, "lzw", "deflate", "zstd", "packbits", "lzma"]
     for number, compression in enumerate(compressions):
@@ -41,7 +41,7 @@ def test_every_layout_is_read_as_it_was_given(tmp_path, values, dtype, channels)
             == (50, 35, channels, channels == 1, dtype, stored.facts.bits, *[False, 1, ()])
         )
         assert stored.facts.bits == np.dtype(dtype).itemsize * 8
-        assert np.array_equal(images.read_window(path, 5, 20, 21, 17), pixels[5:26, 20:37])
+        assert np.array_equal(window(path, slice(5, 26), slice(20, 37)), pixels[5:26, 20:37])
 
 
 @pytest.mark.parametrize("bits", [10, 12, 14])
@@ -74,12 +74,12 @@ def test_few_bits_fill_the_range(tmp_path, bits):
 
 
 @pytest.mark.parametrize("dtype", ["uint8", "uint16", "int16", "uint32"])
-def test_min_is_white_is_inverted(tmp_path, values, dtype):
+def test_min_is_white_is_inverted(tmp_path, values, window, dtype):
     pixels, limits = values(dtype, (7, 9)), np.iinfo(dtype)
     tifffile.imwrite(tmp_path / "x.tif", pixels, photometric="miniswhite")
     expected = limits.max - (pixels.astype(np.int64) - limits.min)
     assert np.array_equal(images.read_stored(tmp_path / "x.tif").pixels[..., 0], expected)
-    assert np.array_equal(images.read_window(tmp_path / "x.tif", 1, 2, 3, 4)[..., 0], expected[1:4, 2:6])
+    assert np.array_equal(window(tmp_path / "x.tif", slice(1, 4), slice(2, 6))[..., 0], expected[1:4, 2:6])
 
 
 @pytest.mark.parametrize("dtype", ["uint8", "uint16", "float32"])
@@ -140,7 +140,7 @@ def test_pillows_pictures_are_as_pillow_reads_them(tmp_path, values, mode, compr
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_deep_files_are_turned(tmp_path, values, orientation):
+def test_deep_files_are_turned(tmp_path, values, window, orientation):
     pixels = values("uint16", (4, 7, 5))
     tifffile.imwrite(
         tmp_path / "x.tif",
@@ -159,7 +159,7 @@ def test_deep_files_are_turned(tmp_path, values, orientation):
     assert np.array_equal(stored.pixels, np.concatenate(bands, 2))
     assert (stored.facts.height, stored.facts.width) == stored.pixels.shape[:2]
     assert images.inspect(tmp_path / "x.tif") == stored.facts
-    assert np.array_equal(images.read_window(tmp_path / "x.tif", 1, 2, 2, 2), stored.pixels[1:3, 2:4])
+    assert (window(tmp_path / "x.tif", slice(1, 3), slice(2, 4)) is None) == (orientation != 1)
 
 
 def test_of_a_stack_the_first_page(tmp_path, values):
@@ -253,3 +253,15 @@ def test_a_truncated_file_is_named(tmp_path, values, compression, dtype):
         with pytest.raises(ImageError) as caught:
             images.read_stored(path)
         assert str(caught.value).startswith(f"{path}: ") and "\n" not in str(caught.value)
+
+
+def test_planes_without_strips_are_refused(tmp_path):
+    tifffile.imwrite(
+        tmp_path / "x.tif", np.ones((20, 24, 3), np.uint16), photometric="rgb", compression="lzw"
+    )
+    with tifffile.TiffFile(tmp_path / "x.tif", mode="r+") as file:
+        file.pages.first.tags["PlanarConfiguration"].overwrite(1, dtype="B")  # read as neither 1 nor 2
+    with pytest.raises(ImageError, match=r"x.tif: damaged \(the file is cut off\)"):
+        images.read_stored(
+            tmp_path / "x.tif"
+        )  # the values of two planes would be those that the memory had before

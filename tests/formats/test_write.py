@@ -9,7 +9,7 @@ from PIL import Image, ImageCms
 from twofold.errors import UsageError
 from twofold.formats import images
 from twofold.formats.contract import DTYPES
-from twofold.formats.metadata import Metadata, srgb_profile
+from twofold.formats.metadata import Metadata, is_srgb, srgb_profile
 from twofold.formats.write import HELD
 
 LOSSY = (".jpg", ".jpeg", ".jfif", ".webp", ".avif")
@@ -37,7 +37,6 @@ def test_a_format_holds_exactly_what_write_accepts_and_gives_it_back(tmp_path, v
             assert stored.facts[:5] == (17, 12, read, read == 1, dtype)
             assert stored.pixels.dtype == dtype and stored.pixels.shape == (12, 17, read)
             assert suffix in LOSSY or np.array_equal(stored.pixels, pixels)
-            assert np.array_equal(images.read_window(path, 2, 3, 5, 11), stored.pixels[2:7, 3:14])
             path.unlink()
     assert held == sum(len(set(counts) & set(COUNTS)) for counts in HELD[suffix].values()) > 0
 
@@ -194,3 +193,7 @@ def test_broken_metadata_does_not_keep_a_picture_from_being_written(tmp_path, va
             warnings.simplefilter("ignore")
             images.write(values("uint8", (5, 6, 3)), tmp_path / f"x{suffix}", Metadata(exif=exif))
             assert images.read_stored(tmp_path / f"x{suffix}").pixels.shape == (5, 6, 3)
+
+
+def test_the_profile_of_srgb_does_not_hold_the_time():
+    assert srgb_profile()[24:36] == bytes(12) and is_srgb(srgb_profile())

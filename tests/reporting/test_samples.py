@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from twofold.formats.contract import Contract, Labels
-from twofold.formats.display import View, to_display
+from twofold.formats.display import View
 from twofold.formats.values import from_network, to_network, to_uint8
 from twofold.reporting.samples import grid, write
 
@@ -86,11 +86,11 @@ def test_bands_and_ct_are_shown_side_by_side(chosen):
     assert picture.shape == (16, 24, 3)
     for row in range(2):
         source, translation, answer = (picture[8 * row : 8 * row + 8, 8 * i : 8 * i + 8] for i in range(3))
-        expected = to_display(bands[row].permute(1, 2, 0).numpy(), BANDS, chosen)
+        expected = View(BANDS, chosen).show(bands[row].permute(1, 2, 0).numpy())
         assert np.abs(source.astype(int) - expected).max() <= 1
         made = from_network(Mean(1)(to_network(bands[row : row + 1], BANDS)), CT)[0].permute(1, 2, 0).numpy()
-        assert np.abs(translation.astype(int) - to_display(made, CT)).max() <= 1
-        shown = to_display(answers[row].permute(1, 2, 0).numpy(), CT)
+        assert np.abs(translation.astype(int) - View(CT).show(made)).max() <= 1
+        shown = View(CT).show(answers[row].permute(1, 2, 0).numpy())
         assert np.abs(answer.astype(int) - shown).max() <= 1
     change = np.asarray(grid(to_network(bands, BANDS), Mean(1), None, views=views))
     assert change.shape == (16, 24, 3)

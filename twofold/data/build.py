@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 
 from twofold.data import cache, halves, labels, pairs, ranges, rules
 from twofold.data.cache import Job
@@ -10,7 +11,7 @@ from twofold.data.geometry import LoadRule, Part
 from twofold.data.manifest import Domain, File, Folder, FolderCache, Manifest, mask_rule, masks_of
 from twofold.data.rules import Report
 from twofold.data.sampler import DomainName
-from twofold.data.scan import choose_contract, choose_label_contract, palette_of, scan, with_layout
+from twofold.data.scan import choose_contract, choose_label_contract, find_folder, palette_of, with_headers
 from twofold.data.settings import DataSettings
 from twofold.errors import UsageError
 from twofold.formats import images
@@ -19,9 +20,17 @@ from twofold.formats.scale import Geometry
 from twofold.randomness import generator
 from twofold.runs import Track, untracked
 
-Folders = dict[str, list[Folder]]
-Found = dict[str, list[Job]]
-"""Folders and how they are loaded, by label: A, masks of A, B, masks of B. A second folder is held out."""
+
+class Loaded(NamedTuple):
+    """A folder whose files were read."""
+
+    folder: Folder
+    rule: LoadRule
+    read: FolderCache
+
+
+Found = dict[str, list[Loaded]]
+"""Folders by label: A, masks of A, B, masks of B. A second folder is held out."""
 
 
 def build_manifest(
@@ -51,27 +60,26 @@ def build_manifest(
     """
     paired = settings.paired or folder_b is None
     report = rules.raising(notify)
-    found, caches = read_folders(
-        folder_a, folder_b, settings, multiple_of, report, paired=paired, track=track
-    )
+    found = read_folders(folder_a, folder_b, settings, multiple_of, report, paired=paired, track=track)
     a = _make_domain("a", found, settings, seed)
     b = _make_domain("b", found, settings, seed)
     if paired:
         files = zip(a.folder.files, b.folder.files, strict=True)
         b = replace(b, drawn=frozenset(other.name for one, other in files if one.name in a.drawn))
     a, b = (
-        replace(domain, contract=find_range(label, found, caches, domain.drawn, settings, report))
+        replace(domain, contract=find_range(label, found[label], domain.drawn, report))
         for label, domain in (("A", a), ("B", b))
     )
     geometry = Geometry(settings.resize, settings.loaded, settings.size)
-    return Manifest(a, b, multiple_of, paired, geometry, tuple(caches))
+    caches = tuple(each.read for own in found.values() for each in own)
+    return Manifest(a, b, multiple_of, paired, geometry, caches)
 
 
 def _make_domain(name: DomainName, found: Found, settings: DataSettings, seed: int) -> Domain:
     label = name.upper()
-    (folder, rule), *held_out = found[label]
+    (folder, rule, _), *held_out = found[label]
     drawn = draw_held_out(folder.good, seed, name) if settings.hold_out and not held_out else frozenset()
-    val, masks = (own[0][0] if own else None for own in (held_out, found.get(masks_of(label))))
+    val, masks = (own[0].folder if own else None for own in (held_out, found.get(masks_of(label))))
     return Domain(folder, rule.contract, drawn, val, rule.labels, masks)
 
 
@@ -93,8 +101,8 @@ def read_folders(
     *,
     paired: bool,
     track: Track = untracked,
-) -> tuple[Found, list[FolderCache]]:
-    """Find every folder, report its problems, and read its files once; with the cache of each folder.
+) -> Found:
+    """Find every folder, report its problems, and read its files once.
 
     Args:
         folder_b: None for pairs in `folder_a`, or for one domain alone.
@@ -108,25 +116,27 @@ def read_folders(
     given = [folder_a, folder_b, settings.val_a, settings.val_b, *dict.fromkeys(masks.values())]
     rules.refuse_nesting([folder for folder in given if folder is not None])
     find = _find_pairs if paired else _find_folders
-    found: Found = {}  # in the order of `Manifest.folders`
-    for label, listed in find(folder_a, folder_b, settings, report).items():
-        own = [with_layout(folder, settings.layout) for folder in listed]
+    jobs: list[tuple[str, Job]] = []  # in the order of `Manifest.folders`
+    for label, own in find(folder_a, folder_b, settings, report).items():
         rule = _load_rule(label, own, settings, multiple_of)
-        found[label] = [(folder, rule) for folder in own]
         for folder in own:
             rules.check_headers(label, folder, rule, report)
-            if not folder.source and not (label == "B" and folder.path == found["A"][0][0].path):
+            if not folder.source and not (label == "B" and folder.path == jobs[0][1][0].path):
                 rules.check_ignored(label, folder.path, images.find_all(folder.path), report)
+            jobs.append((label, (folder, rule)))
         if paired:
             rules.check_jitter(label, rule, report)
         if path := masks[label]:
             masks_found = pairs.find_masks(masks_of(label), path, own[0], settings)
-            found[masks_of(label)] = [(masks_found, mask_rule(settings, multiple_of))]
-    jobs = [job for own in found.values() for job in own]
-    caches = cache.open_caches(jobs, settings, rules.note("cache", report), verify=True, track=track)
-    read = iter(caches)
-    found = {label: [_as_read(job, next(read)) for job in own] for label, own in found.items()}
-    return _check_read(found, paired, report), caches
+            jobs.append((masks_of(label), (masks_found, mask_rule(settings, multiple_of))))
+    notify = rules.note("cache", report)
+    caches = cache.open_caches([job for _, job in jobs], settings, notify, verify=True, track=track)
+    found: Found = {}
+    for (label, (folder, rule)), read in zip(jobs, caches, strict=True):
+        hashed = cache.hash_file(folder.path / folder.source) if folder.source else ""
+        folder = replace(folder, files=read.files, source_hash=hashed)
+        found.setdefault(label, []).append(Loaded(folder, rule, read))
+    return _check_read(found, paired, report)
 
 
 def _find_folders(a: Path, b: Path | None, settings: DataSettings, _: Report) -> dict[str, list[Folder]]:
@@ -134,14 +144,18 @@ def _find_folders(a: Path, b: Path | None, settings: DataSettings, _: Report) ->
     domains = [(a, settings.val_a), (b, settings.val_b)][:: 1 if settings.direction == "ab" else -1]
     parts: tuple[Part, Part] = ("lightness", "colour") if settings.lab else ("whole", "whole")
     return {
-        label: [scan(path, part=part) for path in paths if path is not None]
+        label: [with_headers(find_folder(path, part), settings.layout) for path in paths if path is not None]
         for label, paths, part in zip("AB", domains, parts, strict=True)
         if any(paths)
     }
 
 
 def _find_pairs(a: Path, b: Path | None, settings: DataSettings, report: Report) -> dict[str, list[Folder]]:
-    """The same of pairs."""
+    """The same of pairs, whose problems are reported."""
+    if b is not None and settings.pairs:
+        raise UsageError(
+            f"--pairs {settings.pairs} is for pairs in one folder, not for {a} and {b}; leave it out"
+        )
     found = [pairs.find_pairs(a, b, settings)]
     _check_halves(a, found[0], settings, report)
     rules.check_pairs(a, found[0].broken, report)
@@ -173,34 +187,20 @@ def _load_rule(label: str, folders: Sequence[Folder], settings: DataSettings, mu
     return LoadRule(settings, choose(label, folders, settings), multiple_of, folders[0].part, labels)
 
 
-def _as_read(job: Job, found: FolderCache) -> Job:
-    folder, rule = job
-    hashed = cache.hash_file(folder.path / folder.source) if folder.source else ""
-    return replace(folder, files=found.files, source_hash=hashed), rule
-
-
-def find_range(
-    label: str,
-    found: Found,
-    caches: Sequence[FolderCache],
-    drawn: frozenset[str],
-    settings: DataSettings,
-    report: Report,
-) -> Contract:
+def find_range(label: str, own: Sequence[Loaded], drawn: frozenset[str], report: Report) -> Contract:
     """The contract of a domain with its range, which is reported, as are images that it clips.
 
     Args:
         label: A or B.
+        own: the folders of the domain, to train on and held out.
         drawn: names of files that are held out, and so do not count.
     """
-    folders = [(each, folder) for each, own in found.items() for folder, _ in own]
-    own = [(folder, read) for (each, folder), read in zip(folders, caches, strict=True) if each == label]
-    (folder, read), rule = own[0], found[label][0][1]
+    folder, rule, read = own[0]
     if rule.contract.is_labels and folder.good:
-        return find_labels(label, rule, own, drawn, report)
+        return _find_labels(label, own, drawn, report)
     if read.stats is None or not folder.good:
         return rule.contract
-    wanted = settings.range_a if label == "A" else settings.range_b
+    wanted = rule.settings.range_a if label == "A" else rule.settings.range_b
     trained = ranges.of_files(folder, read.stats, [file for file in folder.good if file.name not in drawn])
     try:
         contract = ranges.find_range(rule.contract, wanted, trained)
@@ -208,7 +208,7 @@ def find_range(
         report(rules.Problem("error", "range", label, f"{error} (--data.range-{label.lower()} LOW HIGH)", []))
         return rule.contract
     rules.note("range", report)(f"{label}: {ranges.sentence(contract, trained)}")
-    for folder, read in own:
+    for folder, _, read in own:
         if read.stats is not None:
             shares = ranges.outside(ranges.of_files(folder, read.stats, folder.good), contract)
             names = [file.name for file in folder.good]
@@ -216,20 +216,10 @@ def find_range(
     return contract
 
 
-def find_labels(
-    label: str,
-    rule: LoadRule,
-    own: Sequence[tuple[Folder, FolderCache]],
-    drawn: frozenset[str],
-    report: Report,
-) -> Contract:
-    """The contract of a domain of label maps with their classes, which are reported.
-
-    Args:
-        own: the folders of the domain, to train on and held out, as they were read.
-        drawn: as in `find_range`.
-    """
-    (folder, read), contract = own[0], rule.contract
+def _find_labels(label: str, own: Sequence[Loaded], drawn: frozenset[str], report: Report) -> Contract:
+    """The contract of a domain of label maps with their classes, which are reported; arguments as of `find_range`."""
+    folder, rule, read = own[0]
+    contract = rule.contract
     assert read.seen is not None
     trained = {file.name: read.seen[file.name] for file in folder.good if file.name not in drawn}
     try:
@@ -238,10 +228,10 @@ def find_labels(
         what = str(error).removeprefix(f"{label}: ")
         report(rules.Problem("error", "labels", label, what, []))
         return contract
-    palette = palette_of([each for each, _ in own]) if contract.channels == 1 else ()
+    palette = palette_of([each.folder for each in own]) if contract.channels == 1 else ()
     chosen = Labels(values, (), palette, rule.settings.onehot)
     rules.note("labels", report)(f"{label}: {labels.sentence(contract, chosen)}")
-    for each, seen in own:
+    for each, _, seen in own:
         unseen = [file.name for file in each.good if each is not folder or file.name in drawn]
         held_out = {name: seen.seen[name] for name in unseen} if seen.seen else {}
         rules.check_labels(label, labels.held_out_only(held_out, chosen), report)
@@ -257,25 +247,26 @@ def _check_read(found: Found, paired: bool, report: Report) -> Found:
         both = [_check_pair(a, b, report) for a, b in zip(found["A"], found["B"], strict=True)]
         found |= {"A": [a for a, _ in both], "B": [b for _, b in both]}
     for label, own in found.items():
-        folder, rule = own[0]
         if label not in ("A", "B"):
-            rules.check_masks(label, folder, report)
+            rules.check_masks(label, own[0].folder, report)
             continue
-        for each, _ in [] if paired else own:
-            rules.check_readable(label, each, [[file] for file in each.files], report)
-        rules.check_content(label, folder, rule, report)
-        rules.check_aspect(label, folder, rule, report)
+        for each in [] if paired else own:
+            rules.check_readable(label, each.folder, [[file] for file in each.folder.files], report)
+        rules.check_content(label, own[0].folder, own[0].rule, report)
+        rules.check_aspect(label, own[0].folder, own[0].rule, report)
     if "B" in found:
-        (a, rule_a), (b, rule_b) = found["A"][0], found["B"][0]
-        rules.check_shared(a, b, report)
-        rules.check_channels(rule_a, rule_b, report)
+        a, b = found["A"][0], found["B"][0]
+        rules.check_shared(a.folder, b.folder, report)
+        rules.check_channels(a.rule, b.rule, report)
     return found
 
 
-def _check_pair(job_a: Job, job_b: Job, report: Report) -> tuple[Job, Job]:
-    (a, rule_a), (b, rule_b) = job_a, job_b
-    rows = list(zip(a.files, b.files, strict=True))
-    rules.check_readable("", a, rows, report)
+def _check_pair(a: Loaded, b: Loaded, report: Report) -> tuple[Loaded, Loaded]:
+    rows = list(zip(a.folder.files, b.folder.files, strict=True))
+    rules.check_readable("", a.folder, rows, report)
     only_a = frozenset(one.name for one, other in rows if other.error and not one.error)
     only_b = frozenset(other.name for one, other in rows if one.error and not other.error)
-    return (replace(a, without_partner=only_a), rule_a), (replace(b, without_partner=only_b), rule_b)
+    return (
+        a._replace(folder=replace(a.folder, without_partner=only_a)),
+        b._replace(folder=replace(b.folder, without_partner=only_b)),
+    )

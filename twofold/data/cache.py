@@ -13,7 +13,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import BinaryIO
 
@@ -66,7 +66,7 @@ def open_caches(
             case they were repaired without a change of size and time.
         track: shows the progress of reading each folder.
     """
-    notify = _once(notify)
+    notify = lru_cache(maxsize=None)(notify)  # each line once, whichever folder it is about
     paths = [home(settings) / f"{_key(job)}.pixels" for job in jobs]
     opened = [
         _open(path, job, verify) if settings.cache else None for path, job in zip(paths, jobs, strict=True)
@@ -82,18 +82,6 @@ def open_caches(
         found or _build(path, job, notify, verify, track)
         for path, job, found in zip(paths, jobs, opened, strict=True)
     ]
-
-
-def _once(notify: Notify) -> Notify:
-    """Pass on each line once, whichever folder it is about."""
-    lines: set[str] = set()
-
-    def notify_once(line: str) -> None:
-        if line not in lines:
-            lines.add(line)
-            notify(line)
-
-    return notify_once
 
 
 def _key(job: Job) -> str:

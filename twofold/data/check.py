@@ -73,21 +73,21 @@ def check(
     }
     uncached = settings.model_copy(update={"cache": False})
     problems: list[Problem] = []
-    found, caches = read_folders(
+    found = read_folders(
         layout.a, layout.b, uncached, 1, problems.append, paired=settings.paired, track=track
     )
-    for label in (label for label in "AB" if label in found):
-        contract = find_range(label, found, caches, frozenset(), settings, problems.append)
-        found[label] = [(folder, rule._replace(contract=contract)) for folder, rule in found[label]]
+    folders = {}
     for label, own in found.items():
-        if label in "AB" and look_like_labels(samples(*own[0])):
+        folder, rule, _ = own[0]
+        contract = find_range(label, own, frozenset(), problems.append)
+        folders[label] = figures(folder, rule._replace(contract=contract))
+        if look_like_labels(samples(folder, rule)):
             rules.suggest_labels(label, problems.append)
-        rules.check_tested(label, own[0][0], tested, problems.append)
-    folders = {label: figures(*own[0]) for label, own in found.items()}
+        rules.check_tested(label, folder, tested, problems.append)
     how = next((problem.text for problem in problems if problem[:2] == ("note", "pairs")), None)
     order = ("error", "warning", "advice")
     ranked = [each for rank in order for each in problems if each.severity == rank]
-    uses = count_uses({label: [folder for folder, _ in own] for label, own in found.items()}, settings.paired)
+    uses = count_uses({label: [each.folder for each in own] for label, own in found.items()}, settings.paired)
     if tested:
         names = listed([f"{folder.parent.name}/{folder.name}" for folder in test])
         uses["test"] = f"{counted([*tested])} in {names}, not trained on"
@@ -173,5 +173,7 @@ def sentence(found: dict[str, Any]) -> str:
     small, middle, large = (f"{w} × {h}" for w, h in (found["smallest"], found["median"], found["largest"]))
     sizes = f"all {small}" if small == large else f"{small} to {large}, median {middle}"
     kind, plural = "label maps" if found["labels"] else "images", "" if channels == 1 else "s"
+    if not found["good"]:
+        return f"0 {kind}{bad}"
     values = f", {found['dtype']} of {found['range']}" if found["range"] else ""
     return f"{found['good']:,} {kind}{bad}, {channels} channel{plural}{mixed}{values}, {sizes} px"

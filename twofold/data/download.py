@@ -37,11 +37,8 @@ def download(name: str, out: Path | None, archive: Path | None, notify: Notify, 
         advice = f"try again later, or get the file elsewhere and unpack it with `{by_hand}`"
         size = published.about if published.sha256 else None
         fetch(published.mirrors, file, advice=advice, size=size, space=2, notify=notify, track=track)
-    record = file.with_name(f"{file.name}.sha256")
-    found = hash_of(file)
-    recorded = record.read_text()[:64] if record.is_file() else ""  # by an earlier download
-    known = published.sha256 or recorded or found
-    if found != known:
+    found, known = hash_of(file), published.sha256
+    if known is not None and found != known:
         problem = f"{file} is not the published file: its SHA-256 is {found[:16]}…, not {known[:16]}…"
         if archive is None:
             raise TwofoldError(
@@ -51,7 +48,5 @@ def download(name: str, out: Path | None, archive: Path | None, notify: Notify, 
         notify(f"note: {problem}")
     unpack(file, out, track)
     if archive is None:
-        if published.sha256 is None:
-            record.write_text(f"{found}  {file.name}\n")  # as sha256sum writes it
         file.unlink()
     return out

@@ -5,11 +5,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from twofold.errors import UsageError
 from twofold.formats.contract import Contract, Labels, Pixels
-from twofold.formats.values import Uint8
 from twofold.metrics.labels import (
     MAX_CLASSES,
     clear_colours,
@@ -127,19 +125,6 @@ def _not_labels(domain: str, seen: Mapping[str, Seen]) -> UsageError:
     )
 
 
-Palette = tuple[tuple[int, int, int], ...]
-"""The colour of each index from 0."""
-
-
-def common_palette(palettes: Sequence[Palette]) -> Palette:
-    """The palette of label maps that are all indexed by one palette, else (): then their colours are the classes.
-
-    A shorter palette may be the beginning of a longer one.
-    """
-    longest = max(palettes, key=len, default=())
-    return longest if all(each and each == longest[: len(each)] for each in palettes) else ()
-
-
 def held_out_only(seen: Mapping[str, Seen], labels: Labels) -> dict[str, list[int]]:
     """The ids of held-out label maps that no class has, by file; they count as the nearest class."""
     known = set(labels.values)
@@ -164,14 +149,8 @@ def in_words(labels: Labels) -> str:
 
 # ---- a suggestion for `data check`
 
-MOST_COLOURS, FLAT_SHARE, JUMP = 64, 0.5, 0.7
-"""Label maps have 3 to this many colours, pixels like all four neighbours in more than this share, and colours beside
-each other that differ by at least this part of the difference between any two of their colours. Photographs of few
-colours change by the smallest steps that there are."""
-
-MOST_IDS, SKIPPING = 64, 0.02
-"""Grey values below this may be ids. Neighbouring ids may be alike, but in one image at least, this share of the
-borders is between ids that do not follow each other."""
+MOST_COLOURS, FLAT_SHARE = 64, 0.5
+"""Label maps have 3 to this many colours, and more than this share of their pixels is like all four neighbours."""
 
 
 def look_like_labels(samples: Iterable[Pixels]) -> bool:
@@ -180,7 +159,6 @@ def look_like_labels(samples: Iterable[Pixels]) -> bool:
     Images of one colour do not count. Black and white alone may be anything, and so say nothing.
     """
     every: set[int] = set()
-    jumps = False
     for sample in samples:
         if sample.dtype.kind not in "iu" or sample.shape[2] > 4 or sample.min() < 0 or sample.max() > 255:
             return False
@@ -189,29 +167,9 @@ def look_like_labels(samples: Iterable[Pixels]) -> bool:
         if len(np.unique(numbers[:1024])) > MOST_COLOURS:  # most photographs show it in their first pixels
             return False
         colours = np.unique(numbers)
-        every.update(colours.tolist())
         if len(colours) == 1:
             continue
+        every.update(colours.tolist())
         if len(every) > MOST_COLOURS or flat_parts(image, 0).mean() <= FLAT_SHARE:
             return False
-        borders, apart = _border_steps(image), _distances(unpacked(colours))
-        if (image == image[..., :1]).all() and image.max() < MOST_IDS:
-            jumps |= bool((borders > 1.5 * 3**0.5).mean() >= SKIPPING)
-        elif borders.mean() >= JUMP * apart.mean():
-            jumps = True
-        else:
-            return False
-    return jumps and len(every) >= 3
-
-
-def _border_steps(image: Uint8) -> NDArray[np.float64]:
-    """The distances of the colours of neighbouring pixels of (H, W, 3), where they differ."""
-    wide = image.astype(np.float64)
-    steps = np.concatenate([np.linalg.norm(np.diff(wide, axis=axis), axis=-1).ravel() for axis in (0, 1)])
-    return steps[steps > 0]
-
-
-def _distances(colours: Uint8) -> NDArray[np.float64]:
-    """The distance of any two of (K, 3)."""
-    wide = colours.astype(np.float64)
-    return np.linalg.norm(wide[:, None] - wide, axis=-1)[np.triu_indices(len(wide), 1)]
+    return len(every) >= 3

@@ -57,7 +57,7 @@ def find_layout(a: Path, b: Path | None, paired: bool, *, val: bool = True) -> L
     a, b = a.expanduser(), b and b.expanduser()
     root = _inner(a) if b is None else a.parent if a.parent == b.parent else Path()
     tops = [root] if b is None else [a, b]
-    roles = _roles(root) if b is None else _domain(a, "a") | _domain(b, "b")
+    roles = _roles(root) if b is None else _domain_roles(a, "a") | _domain_roles(b, "b")
     others = _others(tops, roles)
     if not any(split for split, _ in roles) and (b or others or set(roles) != {("", "a"), ("", "b")}):
         return Layout(a, b)  # A and B, without train, must be all that there is: such names may mean anything
@@ -86,35 +86,27 @@ def _roles(root: Path) -> Roles:
         if role is None:
             continue
         inner = {} if all(role) else _inner_roles(folder, role)
-        if inner and (count := _count_images(folder)):
-            raise UsageError(_beside(folder, count, inner))
         for each, paths in (inner or {role: [folder]}).items():
             roles.setdefault(each, []).extend(paths)
     return roles
+
+
+def _domain_roles(folder: Path, side: str) -> Roles:
+    """The folders of one domain; `folder` itself as the training set if it holds no train, val or test."""
+    return _inner_roles(folder, ("", side)) or {("", side): [folder]}
 
 
 def _inner_roles(folder: Path, role: Role) -> Roles:
     """The folders in `folder` that add the part that its own role lacks: train/A, A/train, A/trainA."""
     roles: Roles = {}
     for inner in _subfolders(folder):
-        own = _role(inner.name) or ("", "")
-        whole = (role[0] or own[0], role[1] or own[1])
-        agree = all(mine in ("", both) for mine, both in zip(own, whole, strict=True))
-        if all(whole) and agree:
+        split, side = _role(inner.name) or ("", "")
+        whole = (role[0] or split, role[1] or side)
+        if all(whole) and split in ("", whole[0]):
             roles.setdefault(whole, []).append(inner)
-    return roles
-
-
-def _domain(folder: Path, side: str) -> Roles:
-    """The same of the folder of one domain; the folder itself as the training set if it holds no train, val or test."""
-    roles: Roles = {}
-    for inner in _subfolders(folder):
-        split, _ = _role(inner.name) or ("", "")
-        if split:
-            roles.setdefault((split, side), []).append(inner)
     if roles and (count := _count_images(folder)):
         raise UsageError(_beside(folder, count, roles))
-    return roles or {("", side): [folder]}
+    return roles
 
 
 def _role(name: str) -> Role | None:

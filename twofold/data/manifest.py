@@ -1,8 +1,8 @@
 """The manifest of a run: which files it trains on and which it holds out, and how they are loaded; data.json."""
 
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -126,6 +126,11 @@ class Domain:
         by_name = dict(zip((file.name for file in self.folder.files), self.masks.files, strict=True))
         return tuple(by_name[file.name] for file in self.train)
 
+    def with_folders(self, change: Callable[[Folder], Folder]) -> "Domain":
+        """The domain with each of its folders changed."""
+        val, masks = (own and change(own) for own in (self.val, self.masks))
+        return replace(self, folder=change(self.folder), val=val, masks=masks)
+
     def rule(self, folder: Folder, settings: DataSettings, multiple_of: int) -> LoadRule:
         """How the files of `folder`, one of this domain's, are loaded."""
         if folder is self.masks:
@@ -207,16 +212,17 @@ def _domain_to_dict(domain: Domain) -> dict[str, Any]:
     return head | {"held_out": sorted(domain.drawn), "val": val} | masks
 
 
-_OF_PAIRS = {"part": "whole", "suffix": "", "source": "", "source_hash": "", "alone": [], "cached_as": ""}
-"""Keys of a folder that are left out of data.json where they have these values."""
-
-
 def _folder_to_dict(folder: Folder) -> dict[str, Any]:
-    own = {"part": folder.part, "suffix": folder.suffix, "source": folder.source}
-    own |= {"source_hash": folder.source_hash, "alone": sorted(folder.without_partner)}
-    own |= {"cached_as": folder.cached_as}
-    own = {key: value for key, value in own.items() if value != _OF_PAIRS[key]}
-    return {"folder": folder.path.as_posix(), **own, "files": [file._asdict() for file in folder.files]}
+    rare = {
+        "part": "" if folder.part == "whole" else folder.part,
+        "suffix": folder.suffix,
+        "source": folder.source,
+        "source_hash": folder.source_hash,
+        "alone": sorted(folder.without_partner),
+        "cached_as": folder.cached_as,
+    }
+    rare = {key: value for key, value in rare.items() if value}
+    return {"folder": folder.path.as_posix(), **rare, "files": [file._asdict() for file in folder.files]}
 
 
 def _domain_from_dict(document: dict[str, Any]) -> Domain:
@@ -229,8 +235,13 @@ def _domain_from_dict(document: dict[str, Any]) -> Domain:
 
 
 def _folder_from_dict(document: dict[str, Any]) -> Folder:
-    path, files = Path(document["folder"]), tuple(File(**file) for file in document["files"])
-    part, suffix, source, source_hash, alone, cached_as = (
-        document.get(key, value) for key, value in _OF_PAIRS.items()
+    return Folder(
+        Path(document["folder"]),
+        tuple(File(**file) for file in document["files"]),
+        document.get("part", "whole"),
+        document.get("suffix", ""),
+        document.get("source", ""),
+        document.get("source_hash", ""),
+        frozenset(document.get("alone", ())),
+        document.get("cached_as", ""),
     )
-    return Folder(path, files, part, suffix, source, source_hash, frozenset(alone), cached_as)

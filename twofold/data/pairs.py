@@ -4,7 +4,6 @@ import codecs
 import csv
 import io
 import json
-import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -13,7 +12,7 @@ from typing import NamedTuple
 
 from twofold.data.manifest import File, Folder
 from twofold.data.rules import listed
-from twofold.data.scan import list_files, scan, stat_file
+from twofold.data.scan import find_folder, list_files, stat_file, with_headers
 from twofold.data.settings import DataSettings, DirectionName
 from twofold.errors import UsageError
 
@@ -21,9 +20,6 @@ LISTS = (".csv", ".tsv", ".jsonl")
 
 Faults = dict[str, list[str]]
 """What is wrong, and the names of the files that it is wrong with."""
-
-LINE = re.compile("\r\n|[\n\r\v\f\x1c-\x1e\x85\u2028\u2029]")
-"""What ends a line of a list, outside of quotes."""
 
 
 class Pairs(NamedTuple):
@@ -46,20 +42,23 @@ def find_pairs(a: Path, b: Path | None, settings: DataSettings) -> Pairs:
     if b is not None:
         found = by_name(a, b.expanduser().resolve())
     elif settings.lab:
-        both = scan(a)
-        found = Pairs(both, both, "the lightness of each image and its colour", {})
+        both = find_folder(a)
+        parts = replace(both, part="lightness"), replace(both, part="colour")
+        found = Pairs(*parts, "the lightness of each image and its colour", {})
     elif a.suffix.lower() in LISTS and not a.is_dir():
         found = from_list(a)
     else:
         files = list_files(a)
         kind = settings.pairs or find_kind(a, files)
         found = halves(a, files) if kind == "halves" else by_suffix(a, files, kind)
-    found = found._replace(broken=present(found.broken | different_shapes(found.a, found.b, settings)))
-    if settings.lab:
-        found = found._replace(a=replace(found.a, part="lightness"), b=replace(found.b, part="colour"))
-    if settings.direction == "ba":
-        found = found._replace(a=found.b, b=found.a)
-    return found
+    first = with_headers(found.a, settings.layout)
+    if found.a.part == "whole":
+        second = with_headers(found.b, settings.layout)
+    else:  # another part of the same files
+        second = replace(first, part=found.b.part)
+    broken = found.broken | odd_widths(first) | different_shapes(first, second, settings)
+    sides = (first, second) if settings.direction == "ab" else (second, first)
+    return Pairs(*sides, found.how, present(broken))
 
 
 def describe(found: Pairs, direction: DirectionName) -> str:
@@ -86,7 +85,7 @@ def by_name(a: Path, b: Path) -> Pairs:
         )
     names = [folder.name if a.name != b.name else f"{folder.parent.name}/{folder.name}" for folder in (a, b)]
     how = f"files of one name in {names[0]} and {names[1]}"
-    return Pairs(scan(a, ones), scan(b, others), how, broken)
+    return Pairs(Folder(a, tuple(ones)), Folder(b, tuple(others)), how, broken)
 
 
 def match_names(
@@ -123,10 +122,8 @@ def find_kind(folder: Path, files: Sequence[File]) -> str:
 
 def halves(folder: Path, files: Sequence[File]) -> Pairs:
     """The left and the right half of each image."""
-    left = scan(folder, files, "left")
-    odd = [f"{name} ({each.width} x {each.height})" for name, each in left.facts.items() if each.width % 2]
-    broken = {"odd widths, which cannot be halved": odd}
-    return Pairs(left, replace(left, part="right"), "the left and the right half of each image", broken)
+    left, right = Folder(folder, tuple(files), "left"), Folder(folder, tuple(files), "right")
+    return Pairs(left, right, "the left and the right half of each image", {})
 
 
 def by_suffix(folder: Path, files: Sequence[File], kind: str) -> Pairs:
@@ -138,7 +135,7 @@ def by_suffix(folder: Path, files: Sequence[File], kind: str) -> Pairs:
     ones, others, broken = match_names(a, b, f"{one} file", f"{other} file")
     if not ones:
         raise UsageError(f"{folder} holds no X{one} with an X{other}; see --pairs")
-    folders = scan(folder, ones, suffix=one), scan(folder, others, suffix=other)
+    folders = Folder(folder, tuple(ones), suffix=one), Folder(folder, tuple(others), suffix=other)
     return Pairs(*folders, f"X{one} with X{other}", broken)
 
 
@@ -153,7 +150,7 @@ def from_list(path: Path) -> Pairs:
     broken = {"files that do not exist": missing, "files in several pairs": repeated}
     kept = [row for row in rows if not set(row) & set(missing)]
     a, b = (
-        scan(path.parent, [stat_file(path.parent, row[i]) for row in kept], source=path.name)
+        Folder(path.parent, tuple(stat_file(path.parent, row[i]) for row in kept), source=path.name)
         for i in range(2)
     )
     return Pairs(a, b, f"the lines of {path.name}", broken)
@@ -170,7 +167,7 @@ def find_masks(label: str, path: Path, folder: Folder, settings: DataSettings) -
     root, wanted = path.expanduser().resolve(), by_stem(folder.files)
     files = [file for stem, group in by_stem(list_files(root)).items() if stem in wanted for file in group]
     _, masks, broken = match_names(folder.files, files, "image", "mask")
-    found = scan(root, masks)
+    found = with_headers(Folder(root, tuple(masks)), settings.layout)
     if broken := present(broken) or present(different_shapes(folder, found, settings)):
         raise UsageError(f"{label} in {root}: {listed(broken)}")
     return found
@@ -201,13 +198,10 @@ def read_list(path: Path) -> Iterator[tuple[str, str]]:
 
 
 def csv_rows(text: str, path: Path) -> Iterator[tuple[int, Sequence[object]]]:
-    parts = text.split('"')
-    parts[::2] = [LINE.sub("\n", part) for part in parts[::2]]  # the others are quoted
-    first = parts[0].lstrip().partition("\n")[0]
-    delimiter = (
-        "\t" if path.suffix.lower() == ".tsv" else next((each for each in ",;\t" if each in first), ",")
-    )
-    reader = csv.reader(io.StringIO('"'.join(parts), newline=""), delimiter=delimiter)
+    first = text.lstrip().partition("\n")[0]
+    is_tsv = path.suffix.lower() == ".tsv"
+    delimiter = "\t" if is_tsv else next((each for each in ",;\t" if each in first), ",")
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
     try:
         for place, row in enumerate(reader):
             if row and not (place == 0 and [name.strip().lower() for name in row] == ["a", "b"]):
@@ -217,16 +211,11 @@ def csv_rows(text: str, path: Path) -> Iterator[tuple[int, Sequence[object]]]:
 
 
 def json_rows(text: str, path: Path) -> Iterator[tuple[int, Sequence[object]]]:
-    decoder, space = json.JSONDecoder(), re.compile(f"(?:[ \t]|{LINE.pattern})*")
-    end, line = 0, 1
-    while True:
-        found = space.match(text, end)
-        start = found.end() if found else end
-        line += len(LINE.findall(text, end, start))
-        if start == len(text):
-            return
+    for line, content in enumerate(io.StringIO(text, newline=None), 1):
+        if not content.strip():
+            continue
         try:
-            row, end = decoder.raw_decode(text, start)
+            row = json.loads(content)
             yield line, (row["a"], row["b"])
         except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise UsageError(f'{path}, line {line}: a pair reads {{"a": PATH, "b": PATH}}') from error
@@ -241,6 +230,12 @@ def is_file(path: Path) -> bool:
         return path.is_file()
     except OSError:
         return False
+
+
+def odd_widths(folder: Folder) -> Faults:
+    """The images that cannot be cut into halves."""
+    odd = [f"{name} ({each.width} x {each.height})" for name, each in folder.facts.items() if each.width % 2]
+    return {"odd widths, which cannot be halved": odd} if folder.part == "left" else {}
 
 
 def different_shapes(a: Folder, b: Folder, settings: DataSettings) -> Faults:

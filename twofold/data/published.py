@@ -1,7 +1,7 @@
 """The data sets of the papers: what they hold, where their authors publish them, and the known checksums.
 
 The sizes and checksums of the CycleGAN sets are those that TensorFlow Datasets records (url_checksums/cycle_gan.txt).
-Of the others only rough sizes are known: the checksum of the first download is recorded beside the archive.
+Of the others only rough sizes are known.
 """
 
 import difflib

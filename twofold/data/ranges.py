@@ -1,6 +1,7 @@
 """The value range of a domain: a summary of each file's values, and the range that follows from those of a training set."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from math import ceil, floor
 from typing import Literal, NamedTuple
 
@@ -78,8 +79,10 @@ def find_range(contract: Contract, wanted: Range, found: Summary) -> Contract:
         UsageError: all values are equal, or nearly all; the message does not name the domain.
     """
     if wanted == "per-channel" and contract.dtype != "uint8":
+        channels = np.split(found.values, contract.channels, axis=1)
         each = [
-            _limits(contract.dtype, channel_of(found, i), f"channel {i}") for i in range(contract.channels)
+            _limits(contract.dtype, Summary(values, found.pixels), f"channel {i}")
+            for i, values in enumerate(channels)
         ]
         low, high = (tuple(limits) for limits in zip(*each, strict=True))
     elif contract.dtype == "uint8" or contract.found == "settings":
@@ -87,11 +90,7 @@ def find_range(contract: Contract, wanted: Range, found: Summary) -> Contract:
     else:
         low, high = ((limit,) for limit in _limits(contract.dtype, found, "the training set"))
     how: Literal["bits", "percentiles"] = "bits" if contract.dtype.startswith("u") else "percentiles"
-    return Contract(contract.dtype, contract.channels, low, high, how, contract.labels, contract.icc)
-
-
-def channel_of(found: Summary, channel: int) -> Summary:
-    return found._replace(values=found.values[:, channel : channel + 1])
+    return replace(contract, low=low, high=high, found=how)
 
 
 def _limits(dtype: str, found: Summary, where: str) -> tuple[float, float]:

@@ -76,12 +76,9 @@ def _move(label: str, domain: Domain, before: Given, now: Given) -> Domain:
             folder = replace(folder, path=path, source=source, cached_as=cached_as)
         return _follow_list(folder, column=0 if first else 1)
 
-    folder = at(domain.folder)
-    val, masks = (own and at(own) for own in (domain.val, domain.masks))
-    names = {old.name: new.name for old, new in zip(domain.folder.files, folder.files, strict=True)}
-    return replace(
-        domain, folder=folder, val=val, masks=masks, drawn=frozenset(names[name] for name in domain.drawn)
-    )
+    moved = domain.with_folders(at)
+    names = {old.name: new.name for old, new in zip(domain.folder.files, moved.folder.files, strict=True)}
+    return replace(moved, drawn=frozenset(names[name] for name in domain.drawn))
 
 
 def _follow_list(folder: Folder, column: int) -> Folder:
@@ -207,8 +204,4 @@ def _with_times(manifest: Manifest, found: Listings) -> Manifest:
             return folder
         return replace(folder, files=files, cached_as=folder.cached_as or cache.listing_hash(folder))
 
-    def domain(own: Domain) -> Domain:
-        val, masks = (folder and timed(folder) for folder in (own.val, own.masks))
-        return replace(own, folder=timed(own.folder), val=val, masks=masks)
-
-    return replace(manifest, a=domain(manifest.a), b=domain(manifest.b))
+    return replace(manifest, a=manifest.a.with_folders(timed), b=manifest.b.with_folders(timed))

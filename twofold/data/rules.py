@@ -13,8 +13,8 @@ from twofold.data.halves import Votes
 from twofold.data.layouts import is_split
 from twofold.data.manifest import File, Folder
 from twofold.errors import TwofoldError, UsageError
+from twofold.formats.find import CONVERT
 from twofold.formats.images import Facts, Found
-from twofold.formats.scale import Geometry
 
 ENOUGH = 0.95
 """The share of a folder's files, or of pairs, that must be readable."""
@@ -116,27 +116,12 @@ def check_jitter(label: str, rule: LoadRule, report: Report) -> None:
         report(Problem("error", "jitter", label, what, []))
 
 
-CONVERT = {
-    **dict.fromkeys((".heic", ".heif"), "convert with `magick mogrify -format jpg *.heic`"),
-    **dict.fromkeys(
-        (".dng", ".cr2", ".cr3", ".nef", ".arw", ".psd", ".exr", ".svg"), "convert to TIFF or PNG"
-    ),
-    **dict.fromkeys((".dcm", ".nii", ".mha", ".czi", ".lif", ".nd2", ".svs"), "convert to TIFF or .npy"),
-    **dict.fromkeys((".mp4", ".avi", ".mov", ".mkv"), "extract its frames with ffmpeg"),
-}
-"""What to do with images that are not read, by their suffixes."""
-
-
 def check_ignored(label: str, folder: Path, found: Found, report: Report) -> None:
     """Files that are no images, or images of a format that is not read."""
     if found.ignored:
-        hints = {suffix: f" ({how})" for suffix, how in CONVERT.items()}
-        kinds = [
-            f"{count:,} {suffix or 'without a suffix'}{hints.get(suffix, '')}"
-            for suffix, count in found.ignored.most_common()
-        ]
         count = found.ignored.total()
-        what = f"{count:,} unused file{'' if count == 1 else 's'} below {folder}: {some(kinds, 8)}"
+        kinds = some(found.ignored_kinds(), 8)
+        what = f"{count:,} unused file{'' if count == 1 else 's'} below {folder}: {kinds}"
         severity = "warning" if found.ignored.keys() & CONVERT.keys() else "advice"
         report(Problem(severity, "ignored", label, what, []))
     if found.junk:
@@ -152,22 +137,22 @@ def check_aspect(label: str, folder: Folder, rule: LoadRule, report: Report) -> 
     long = [file for file in folder.good if max(file[4:6]) >= LONG * min(file[4:6])]
     if len(long) * 2 < len(folder.good) or not long or s.resize in ("none", "scale-width"):
         return
-    by_aspect = sorted((file[4:6] for file in long), key=lambda size: max(size) / min(size))
-    width, height = by_aspect[len(long) // 2]
-    high, wide = Geometry(s.resize, s.loaded, s.size).loaded(width, height)
+    width, height = sorted((file[4:6] for file in long), key=lambda size: max(size) / min(size))[
+        len(long) // 2
+    ]
+    high, wide = rule.geometry.loaded(width, height)
     share = min(1, s.size / high) * min(1, s.size / wide)
     loads = (
         f"loads it at {wide:,} × {high:,} px, and a crop of {s.size} × {s.size} px shows {share:.0%} of it"
     )
     if s.resize == "resize-and-crop":
         loads = f"squashes it to {wide:,} × {high:,} px"
-    other = "--data.resize scale-width for whole images"
-    if s.resize != "crop":
-        other += f", --data.resize crop --size {min(width, height, s.size)} for crops of the stored pixels"
     what = (
         f"{counted(long)} of aspect {max(width, height) / min(width, height):.2g}:1 ({width:,} × {height:,} px):"
-        f" {s.resize} {loads}; choose {other}"
+        f" {s.resize} {loads}; choose --data.resize scale-width for whole images"
     )
+    if s.resize != "crop":
+        what += f", --data.resize crop --size {min(width, height, s.size)} for crops of the stored pixels"
     report(Problem("advice", "aspect", label, what, [file.name for file in long]))
 
 
@@ -202,7 +187,7 @@ def check_headers(label: str, folder: Folder, rule: LoadRule, report: Report) ->
 def check_readable(label: str, folder: Folder, rows: Sequence[Sequence[File]], report: Report) -> None:
     """Files that cannot be read are skipped, if they are few. `rows` are single files, or pairs."""
     bad = [next(file for file in row if file.error) for row in rows if any(file.error for file in row)]
-    names, reasons = [file.name for file in bad], some([f"{file.name} ({file.error})" for file in bad], 10)
+    names, reasons = [file.name for file in bad], by_error(bad)
     of_all = f"of {len(rows):,} {'files' if label else 'pairs'} in {folder.path}"
     if len(rows) - len(bad) < ENOUGH * len(rows):
         what = f"only {len(rows) - len(bad):,} {of_all} can be read, 95 % must; repair or remove {reasons}"
@@ -215,8 +200,7 @@ def check_readable(label: str, folder: Folder, rows: Sequence[Sequence[File]], r
 def check_masks(label: str, folder: Folder, report: Report) -> None:
     """Every mask must be readable."""
     if bad := folder.skipped:
-        reasons = some([f"{file.name} ({file.error})" for file in bad], 10)
-        what = f"{len(bad):,} files in {folder.path} cannot be read: {reasons}"
+        what = f"{len(bad):,} files in {folder.path} cannot be read: {by_error(bad)}"
         report(Problem("error", "masks", label, what, [file.name for file in bad]))
 
 
@@ -248,7 +232,7 @@ def check_content(label: str, folder: Folder, rule: LoadRule, report: Report) ->
     if tiny:
         what = f"{counted(tiny)} smaller than the crop ({some(tiny)}); a lower --size keeps them sharp"
         report(Problem("advice", "tiny", label, what, tiny))
-    if len(folder.good) < FEW:
+    if 0 < len(folder.good) < FEW:
         what = f"{len(folder.good):,} images are few; more images are the surest way to better results"
         report(Problem("advice", "few", label, what, []))
 
@@ -290,7 +274,7 @@ def check_channels(a: LoadRule, b: LoadRule, report: Report) -> None:
     """Domains that differ in channels."""
     in_a, in_b = a.contract.channels, b.contract.channels
     if in_a != in_b:
-        what = f"A has {in_a} channels and B {in_b}: cyclegan trains without the identity loss"
+        what = f"A has {in_a} and B {in_b} channels: cyclegan trains without the identity loss"
         report(Problem("advice", "channels", "", what, []))
 
 
@@ -300,6 +284,14 @@ def check_channels(a: LoadRule, b: LoadRule, report: Report) -> None:
 def listed(broken: Mapping[str, Sequence[str]]) -> str:
     """Each fault with the first few names that have it."""
     return "; ".join(f"{fault}: {some(names, 5)}" for fault, names in broken.items())
+
+
+def by_error(files: Sequence[File]) -> str:
+    """Files that cannot be used, with their errors: "a.png and b.png (the file is empty)"."""
+    names: dict[str, list[str]] = {}
+    for file in files:
+        names.setdefault(file.error, []).append(file.name)
+    return some([f"{some(each)} ({error})" for error, each in names.items()], 10)
 
 
 def counted(items: Sequence[object]) -> str:

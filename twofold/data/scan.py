@@ -1,14 +1,14 @@
 """A first look at a folder: its image files, their headers, and the contract that follows from them."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from twofold.data.cache import THREADS
 from twofold.data.geometry import Part
-from twofold.data.labels import Palette, common_palette
 from twofold.data.manifest import File, Folder
 from twofold.data.rules import some
 from twofold.data.settings import DataSettings
@@ -19,35 +19,39 @@ from twofold.formats.npy import Layout
 from twofold.prefetch import prefetch
 
 
-def scan(
-    path: Path, files: Iterable[File] | None = None, part: Part = "whole", suffix: str = "", source: str = ""
-) -> Folder:
-    """A folder with these of its files (None: all), and what their headers say. The sizes of a half are its own.
+def find_folder(path: Path, part: Part = "whole") -> Folder:
+    """A folder with every image file in it; the headers are not read yet.
 
     Raises:
         UsageError: the folder is missing, unreadable or holds no images.
     """
     root = path.expanduser().resolve()
-    listed = list_files(root) if files is None else list(files)
-    parts = 2 if part in ("left", "right") else 1
-    facts = {}
-    for i, found in enumerate(prefetch(_header, [root / file.name for file in listed], THREADS, depth=64)):
-        if found:
-            facts[listed[i].name] = found
-            listed[i] = listed[i]._replace(width=found.width // parts, height=found.height)
-    return Folder(root, tuple(listed), part, suffix, source, facts=facts)
+    return Folder(root, tuple(list_files(root)), part)
 
 
-def with_layout(folder: Folder, layout: Layout) -> Folder:
-    """A folder whose arrays have their axes in another order than `scan` assumed."""
+def with_headers(folder: Folder, layout: Layout) -> Folder:
+    """The folder with what the headers of its files say. The sizes of a half are its own.
+
+    Args:
+        layout: the order of the axes in arrays.
+    """
     parts = 2 if folder.part in ("left", "right") else 1
-    facts, files = dict(folder.facts), list(folder.files)
-    for place, file in enumerate(files):
-        path = folder.path / file.name
-        if layout != "hwc" and path.suffix.lower() in (".npy", ".npz") and (found := _header(path, layout)):
+    paths = [folder.path / file.name for file in folder.files]
+    headers = prefetch(partial(_header, layout=layout), paths, THREADS, depth=64)
+    facts, files = {}, []
+    for file, found in zip(folder.files, headers, strict=True):
+        if found:
             facts[file.name] = found
-            files[place] = file._replace(width=found.width // parts, height=found.height)
+            file = file._replace(width=found.width // parts, height=found.height)
+        files.append(file)
     return replace(folder, files=tuple(files), facts=facts)
+
+
+def _header(path: Path, layout: Layout) -> images.Facts | None:
+    try:
+        return images.inspect(path, layout)
+    except images.ImageError:
+        return None
 
 
 def list_files(root: Path, suffix: str = "") -> list[File]:
@@ -60,13 +64,6 @@ def stat_file(root: Path, name: str) -> File:
     """A file by its name relative to `root`, with size and time."""
     stat = (root / name).stat()
     return File(name, stat.st_size, stat.st_mtime_ns)
-
-
-def _header(path: Path, layout: Layout = "hwc") -> images.Facts | None:
-    try:
-        return images.inspect(path, layout)
-    except images.ImageError:
-        return None
 
 
 def choose_contract(label: str, folders: Sequence[Folder], settings: DataSettings) -> Contract:
@@ -87,8 +84,6 @@ def choose_contract(label: str, folders: Sequence[Folder], settings: DataSetting
     }
     _refuse_kinds(label, "the type of their values", {name: each.dtype for name, each in facts.items()})
     dtype = next((each.dtype for each in facts.values()), "uint8")
-    if dtype not in DTYPES:
-        raise UsageError(f"{label}: {next(iter(facts))} holds {dtype}; save it as one of {', '.join(DTYPES)}")
     if first.part in ("lightness", "colour"):
         _refuse_lab(dtype, facts)
         return Contract(channels=1 if first.part == "lightness" else 2, icc=settings.icc)
@@ -99,12 +94,11 @@ def choose_contract(label: str, folders: Sequence[Folder], settings: DataSetting
                 f"{label}: {name} has {each.channels} channel{'s' * (each.channels > 1)}, not {channels}; "
                 + (f"leave out data.channels_{label.lower()}" if wanted else "give images of one kind")
             )
-    low, high = (0.0, 1.0) if dtype.startswith("f") else whole_range(dtype)
-    set_by_user = isinstance(given, tuple)
-    low, high = given if isinstance(given, tuple) else (low, high)
-    return Contract(
-        dtype, channels, (low,), (high,), "settings" if set_by_user else "dtype", icc=settings.icc
-    )
+    if isinstance(given, tuple):
+        (low, high), found = given, "settings"
+    else:
+        (low, high), found = (0.0, 1.0) if dtype.startswith("f") else whole_range(dtype), "dtype"
+    return Contract(dtype, channels, (low,), (high,), found, icc=settings.icc)
 
 
 def choose_label_contract(label: str, folders: Sequence[Folder], settings: DataSettings) -> Contract:
@@ -135,9 +129,14 @@ LABEL_TYPES = tuple(name for name in DTYPES if "int" in name)
 """Types of ids."""
 
 
-def palette_of(folders: Sequence[Folder]) -> Palette:
-    """The palette that all files of a domain share, else ()."""
-    return common_palette([each.palette for folder in folders for each in folder.facts.values()])
+def palette_of(folders: Sequence[Folder]) -> tuple[tuple[int, int, int], ...]:
+    """The colour of each index from 0, if all files of a domain share one palette, else (): then colours are the classes.
+
+    A shorter palette may be the beginning of a longer one.
+    """
+    palettes = [each.palette for folder in folders for each in folder.facts.values()]
+    longest = max(palettes, key=len, default=())
+    return longest if all(each and each == longest[: len(each)] for each in palettes) else ()
 
 
 def _choose_channels(label: str, folder: Folder, dtype: str) -> int:

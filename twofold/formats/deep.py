@@ -11,7 +11,6 @@ from PIL.ImageFile import ImageFile
 from twofold.formats.contract import Pixels
 from twofold.formats.facts import ImageError, check_size
 
-_HEIC = (b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"msf1")
 _PNG_CHANNELS = {"LA;16B": 2, "RGB;16B": 3, "RGBA;16B": 4}
 _PNM = re.compile(rb"P([2356])" + 3 * rb"(?:\s|#[^\n\r]*[\n\r])+([0-9]{1,9})" + rb"\s")
 _SIZ = b"\xff\x4f\xff\x51"
@@ -23,7 +22,6 @@ class Depth(NamedTuple):
     bits: int
     channels: int
     """As stored: 2 is grey with alpha."""
-    dtype: str = "uint16"
 
 
 def depth_of(picture: ImageFile, file: BinaryIO) -> Depth | None:
@@ -51,7 +49,7 @@ def depth_of(picture: ImageFile, file: BinaryIO) -> Depth | None:
 def read(picture: ImageFile, file: BinaryIO, depth: Depth) -> Pixels:
     """The pixels of a picture that has a `Depth`, not yet turned, (H, W, C); grey with alpha as 4 channels."""
     width, height = picture.size
-    check_size(width, height, depth.channels, np.dtype(depth.dtype).itemsize)
+    check_size(width, height, depth.channels, 2)
     content = _start(file)
     if picture.format == "PPM":
         pixels = _read_pnm(content, width, height, depth)
@@ -62,7 +60,7 @@ def read(picture: ImageFile, file: BinaryIO, depth: Depth) -> Pixels:
             "AVIF": lambda content: imagecodecs.avif_decode(content, index=0),
         }[str(picture.format)]
         pixels = np.atleast_3d(decode(content))
-    if pixels.shape != (height, width, depth.channels) or pixels.dtype != depth.dtype:
+    if pixels.shape != (height, width, depth.channels) or pixels.dtype != np.uint16:
         raise ImageError("damaged (its header does not agree with its pixels); remove it or replace it")
     if pixels.shape[2] == 2:
         pixels = np.concatenate([pixels[..., :1].repeat(3, axis=2), pixels[..., 1:]], axis=2)
@@ -112,11 +110,11 @@ def _depth_of_jpeg2000(content: bytes) -> Depth | None:
     bits = {(part[0] & 127) + 1 for part in parts}
     if max(bits) <= 8 and not any(part[0] & 128 for part in parts):
         return None
-    if len(set(parts)) > 1 or channels > 4 or parts[0][1:] != b"\1\1" or max(bits) > 16:
-        raise ImageError("its channels are of different or over 16 bits, or over 4; convert it to TIFF")
-    signed = bool(parts[0][0] & 128)
-    wide = "int" if signed else "uint"
-    return Depth(max(bits), channels, f"{wide}{8 if max(bits) <= 8 else 16}")
+    if len(set(parts)) > 1 or channels > 4 or parts[0][1:] != b"\1\1" or parts[0][0] > 15:
+        raise ImageError(
+            "its channels are signed, of different or over 16 bits, or over 4; convert it to TIFF"
+        )
+    return Depth(max(bits), channels)
 
 
 def codestream_size(content: bytes) -> tuple[int, int, int]:
@@ -138,31 +136,31 @@ def _depth_of_avif(content: bytes, picture: ImageFile) -> Depth | None:
 
 # ---- what is not read
 
+_REFUSED = (
+    (
+        rb"....ftyp(?:hei[cxms]|hev[cx]|mif1|msf1)",
+        "HEIC, which is not read; convert it: magick FILE.heic FILE.png",
+    ),
+    (rb"\0\0\0\x0cJXL |\xff\x0a", "JPEG XL, which is not read; convert it: djxl FILE.jxl FILE.png"),
+    (
+        rb"\xff\xd8\xff",
+        "a JPEG that is damaged or has over 8 bits; replace it, or convert it to TIFF or 16-bit PNG",
+    ),
+    (
+        rb"\xff\x4f\xff\x51|\0\0\0\x0cjP  ",
+        "JPEG 2000 that is damaged or has over 4 channels; replace it, or convert it to TIFF",
+    ),
+    (
+        rb"\x76\x2f\x31\x01|#\?RADIANCE",
+        "a high dynamic range picture, which is not read; convert it to a float32 TIFF",
+    ),
+)
+"""How files begin that no decoder here takes, and what to do with them."""
+
 
 def refuse_by_name(file: BinaryIO) -> None:
     """Raise ImageError for a known format that is not read, with the way to convert it."""
-    content = _start(file, 2**16)
-    if content[4:8] == b"ftyp" and content[8:12] in _HEIC:
-        raise ImageError("it is HEIC, which is not read; convert it: magick FILE.heic FILE.png")
-    if content[:12] == b"\0\0\0\x0cJXL \r\n\x87\n" or content[:2] == b"\xff\x0a":
-        raise ImageError("it is JPEG XL, which is not read; convert it: djxl FILE.jxl FILE.png")
-    if content[:3] == b"\xff\xd8\xff" and (bits := _jpeg_bits(content)) > 8:
-        raise ImageError(f"it is a JPEG of {bits} bits, which is not read; convert it to TIFF or 16-bit PNG")
-    place = content.find(_SIZ)
-    if place >= 0 and (channels := int.from_bytes(content[place + 40 : place + 42], "big")) > 4:
-        raise ImageError(f"it is JPEG 2000 with {channels} channels, which is not read; convert it to TIFF")
-    if content[:4] == b"\x76\x2f\x31\x01" or content[:10] == b"#?RADIANCE":
-        raise ImageError(
-            "it is a high dynamic range picture, which is not read; convert it to a float32 TIFF"
-        )
-
-
-def _jpeg_bits(content: bytes) -> int:
-    """The precision in the frame header of a JPEG file; 0 if there is none."""
-    place = 2
-    while place + 5 <= len(content) and content[place] == 0xFF:
-        marker, length = content[place + 1], int.from_bytes(content[place + 2 : place + 4], "big")
-        if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
-            return content[place + 4]
-        place += 2 + length
-    return 0
+    content = _start(file, 16)
+    for beginning, what in _REFUSED:
+        if re.match(beginning, content, re.DOTALL):
+            raise ImageError(f"it is {what}")

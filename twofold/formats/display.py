@@ -19,24 +19,17 @@ class View(NamedTuple):
     """The channels that the user chose; by default as `shown_channels`."""
 
     def show(self, pixels: Pixels) -> Uint8:
-        """Stored pixels (H, W, C) as a picture (H, W, 1 or 3)."""
-        return to_display(pixels, self.contract, self.channels)
+        """Pixels (H, W, C) in the contract's type as an 8-bit picture, (H, W, 1 or 3).
 
-
-def to_display(pixels: Pixels, contract: Contract, channels: Sequence[int] = ()) -> Uint8:
-    """Pixels (H, W, C) in the contract's type as an 8-bit picture, (H, W, 1 or 3).
-
-    The contract's range is mapped to 0..255, and values outside are clipped. Ids of label maps get the colours of
-    their palette; without a palette they get greys that are spread over 0..255.
-
-    Args:
-        channels: those to show, one or three; by default as `shown_channels`.
-    """
-    if contract.labels and contract.labels.ids:
-        classes = class_of(torch.from_numpy(np.array(pixels.transpose(2, 0, 1))), contract.labels)
-        return colours(contract.labels)[classes.numpy()]
-    chosen = shown_channels(pixels.shape[2], channels)
-    return scaled(pixels, contract)[..., chosen].round().clip(0, 255).astype(np.uint8)
+        The contract's range is mapped to 0..255, and values outside are clipped. Ids of label maps get the colours of
+        their palette; without a palette they get greys that are spread over 0..255.
+        """
+        labels = self.contract.labels
+        if labels and labels.ids:
+            classes = class_of(torch.from_numpy(np.array(pixels.transpose(2, 0, 1))), labels)
+            return colours(labels)[classes.numpy()]
+        chosen = shown_channels(pixels.shape[2], self.channels)
+        return scaled(pixels, self.contract)[..., chosen].round().clip(0, 255).astype(np.uint8)
 
 
 def shown_channels(count: int, chosen: Sequence[int] = ()) -> list[int]:

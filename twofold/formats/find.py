@@ -9,34 +9,22 @@ from typing import NamedTuple
 
 from twofold.errors import UsageError
 
-SUFFIXES = frozenset(
-    [
-        *(
-            ".jpg",
-            ".jpeg",
-            ".jfif",
-            ".png",
-            ".webp",
-            ".bmp",
-            ".tif",
-            ".tiff",
-            ".avif",
-            ".jp2",
-            ".j2k",
-            ".gif",
-        ),
-        *(".ppm", ".pgm", ".pbm", ".pnm", ".tga", ".npy", ".npz"),
-    ]
-)
+SUFFIXES = {
+    *(".jpg", ".jpeg", ".jfif", ".png", ".webp", ".avif", ".bmp", ".gif", ".tga", ".jp2", ".j2k"),
+    *(".ppm", ".pgm", ".pbm", ".pnm", ".tif", ".tiff", ".npy", ".npz"),
+}
 """The suffixes of image files in a folder, in lower case; other files are ignored."""
 
 CONVERT = {
-    ".heic": "magick FILE.heic FILE.png",
-    ".heif": "magick FILE.heif FILE.png",
-    ".jxl": "djxl FILE.jxl FILE.png",
-    ".exr": "oiiotool FILE.exr -o FILE.tif",
+    **dict.fromkeys((".heic", ".heif"), "convert with `magick mogrify -format png *.heic`"),
+    ".jxl": "convert with `djxl FILE.jxl FILE.png`",
+    **dict.fromkeys(
+        (".dng", ".cr2", ".cr3", ".nef", ".arw", ".psd", ".exr", ".svg"), "convert to TIFF or PNG"
+    ),
+    **dict.fromkeys((".dcm", ".nii", ".mha", ".czi", ".lif", ".nd2", ".svs"), "convert to TIFF or .npy"),
+    **dict.fromkeys((".mp4", ".avi", ".mov", ".mkv"), "extract its frames with ffmpeg"),
 }
-"""How to convert pictures of kinds that are not read, by suffix."""
+"""What to do with images of kinds that are not read, by their suffixes."""
 
 _JUNK = frozenset(["__macosx", "@eadir", "thumbs.db", "desktop.ini"])
 """Names, in lower case, of what operating systems and network disks leave beside images."""
@@ -52,18 +40,13 @@ class Found(NamedTuple):
     junk: int
     """Hidden files and folders, and what operating systems leave; a folder counts once."""
 
-    def left_out(self) -> str:
-        """What is not read, in words: "3 .heic, 1 .txt (convert .heic: ...)"; empty if every file is read."""
-        counts = [
-            f"{count:,} {suffix or 'without a suffix'}" for suffix, count in sorted(self.ignored.items())
+    def ignored_kinds(self) -> list[str]:
+        """The other files in words: ["3 .heic (convert with …)", "1 .txt"]; the most frequent first."""
+        return [
+            f"{count:,} {suffix or 'without a suffix'}"
+            + (f" ({CONVERT[suffix]})" if suffix in CONVERT else "")
+            for suffix, count in self.ignored.most_common()
         ]
-        counts += [f"{self.junk:,} hidden or system files"] * bool(self.junk)
-        hints = "; ".join(_hints(self))
-        return ", ".join(counts) + f" ({hints})" * bool(hints)
-
-
-def _hints(found: Found) -> list[str]:
-    return [f"convert {suffix}: {how}" for suffix, how in CONVERT.items() if found.ignored[suffix]]
 
 
 def find(folder: Path | str) -> list[Path]:
@@ -76,13 +59,9 @@ def find(folder: Path | str) -> list[Path]:
     """
     found = find_all(folder)
     if not found.images:
-        count = found.ignored.total()
-        seen = f"{count:,} other file{'' if count == 1 else 's'}"
+        others = ", ".join(found.ignored_kinds()[:8]) or "no files"
         known = " ".join(sorted(SUFFIXES))
-        raise UsageError(
-            f"{Path(folder)} holds no images ({seen}); known suffixes: {known}"
-            + "".join(f"; {hint}" for hint in _hints(found))
-        )
+        raise UsageError(f"{Path(folder)} holds no images ({others}); known suffixes: {known}")
     return found.images
 
 

@@ -10,10 +10,10 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from PIL import Image, UnidentifiedImageError
+from PIL import UnidentifiedImageError
 
 from twofold.formats import npy, pictures
-from twofold.formats.contract import Contract, Pixels
+from twofold.formats.contract import Contract
 from twofold.formats.facts import Facts, ImageError
 from twofold.formats.find import SUFFIXES, Found, find, find_all  # noqa: F401 - other rooms take them from here
 from twofold.formats.metadata import Metadata  # noqa: F401
@@ -44,9 +44,7 @@ def read_stored(
         ImageError: not an image, damaged, over `facts.MAX_PIXELS` or `facts.MAX_BYTES`, with values that are not
             finite, or of a kind that cannot be read without loss.
     """
-    path = Path(path)
-    suffix = path.suffix.lower()
-    with named_errors(path), path.open("rb") if content is None else BytesIO(content) as file:
+    with _opened(Path(path), content) as (file, suffix):
         if suffix in _ARRAYS:
             return npy.read(file, layout)
         return _module(file).read(file, suffix, indices)
@@ -58,9 +56,7 @@ def inspect(path: Path | str, layout: Layout = "hwc", content: bytes | None = No
     Raises:
         ImageError: the header cannot be read. A file that passes may still turn out damaged in `read_stored`.
     """
-    path = Path(path)
-    suffix = path.suffix.lower()
-    with named_errors(path), path.open("rb") if content is None else BytesIO(content) as file:
+    with _opened(Path(path), content) as (file, suffix):
         if suffix in _ARRAYS:
             return npy.inspect(file, layout)
         return _module(file).inspect(file, suffix)
@@ -88,55 +84,7 @@ def read(path: Path | str, channels: int | None = None, content: bytes | None = 
     """
     stored = read_stored(path, content)
     with named_errors(Path(path)):
-        return _as_uint8(stored, channels)
-
-
-def from_picture(picture: Image.Image, channels: int | None = None) -> Uint8:
-    """The pixels of a Pillow picture, as `read` gives those of a file."""
-    return _as_uint8(pictures.of_picture(picture), channels)
-
-
-def stored_picture(picture: Image.Image) -> Stored:
-    """A Pillow picture, as `read_stored` gives a file."""
-    return pictures.of_picture(picture)
-
-
-def _as_uint8(stored: Stored, channels: int | None) -> Uint8:
-    return fit(stored, Contract(channels=channels or stored.pixels.shape[2]))
-
-
-def read_window(
-    path: Path | str, top: int, left: int, height: int, width: int, *, layout: Layout = "hwc"
-) -> Pixels:
-    """The part of an image that begins at row `top` and column `left`, (height, width, C), as it is stored.
-
-    Arrays and most TIFF files are read in that part alone; other files are read whole.
-
-    Raises:
-        ImageError: as `read_stored`, or the part does not lie inside the image.
-    """
-    path = Path(path)
-    facts = inspect(path, layout)
-    rows, columns = slice(top, top + height), slice(left, left + width)
-    with named_errors(path), path.open("rb") as file:
-        if (
-            top < 0
-            or left < 0
-            or height < 1
-            or width < 1
-            or rows.stop > facts.height
-            or columns.stop > facts.width
-        ):
-            raise ImageError(
-                f"rows {top} to {rows.stop} and columns {left} to {columns.stop} do not lie inside "
-                f"{facts.width} x {facts.height} pixels"
-            )
-        part = None
-        if path.suffix.lower() == ".npy":
-            part = npy.read_window(file, rows, columns, layout)
-        elif (module := _module(file)) is not pictures:
-            part = module.read_window(file, rows, columns)
-    return read_stored(path, layout=layout).pixels[rows, columns] if part is None else part
+        return fit(stored, Contract(channels=channels or stored.facts.channels))
 
 
 @contextmanager
@@ -153,6 +101,13 @@ def open_windows(path: Path | str) -> Iterator[Any]:
             module = _module(file)
             windows = None if module is pictures else stack.enter_context(module.open_windows(file))
         yield windows
+
+
+@contextmanager
+def _opened(path: Path, content: bytes | None) -> Iterator[tuple[BinaryIO, str]]:
+    """A file, or its bytes, to read, with its suffix in lower case."""
+    with named_errors(path), path.open("rb") if content is None else BytesIO(content) as file:
+        yield file, path.suffix.lower()
 
 
 def _module(file: BinaryIO) -> Any:

@@ -4,7 +4,7 @@ import math
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, BinaryIO, Literal, NamedTuple
+from typing import Any, BinaryIO, Literal
 
 import numpy as np
 from numpy.lib import format as npy_format
@@ -21,14 +21,6 @@ _READ_AS = {"int64": "int32", "uint64": "uint32", "longdouble": "float64", "bool
 """How types that no domain has are read: integers only if every value fits, booleans as 0 and 255."""
 
 
-class Header(NamedTuple):
-    """What a file says of its array."""
-
-    shape: tuple[int, ...]
-    fortran: bool
-    dtype: np.dtype[Any]
-
-
 def read(file: BinaryIO, layout: Layout) -> Stored:
     """The array as (H, W, C).
 
@@ -36,9 +28,9 @@ def read(file: BinaryIO, layout: Layout) -> Stored:
         layout: the order of the axes in the file.
     """
     with _array_file(file) as (member, size):
-        header = _header(member)
-        facts = _facts(header, layout)
-        if size - member.tell() < math.prod(header.shape) * header.dtype.itemsize:
+        shape, dtype = _header(member)
+        facts = _facts(shape, dtype, layout)
+        if size - member.tell() < math.prod(shape) * dtype.itemsize:
             raise ImageError("damaged (the file is cut off); remove it or replace it")
         member.seek(0)
         array = npy_format.read_array(member, allow_pickle=False)
@@ -48,18 +40,7 @@ def read(file: BinaryIO, layout: Layout) -> Stored:
 def inspect(file: BinaryIO, layout: Layout) -> Facts:
     """The shape and the type, without reading the values."""
     with _array_file(file) as (member, _):
-        return _facts(_header(member), layout)
-
-
-def read_window(file: BinaryIO, rows: slice, columns: slice, layout: Layout) -> Pixels:
-    """A part of the array of an `.npy` file as (H, W, C); only that part is read from the disk."""
-    header = _header(file)
-    facts = _facts(header, layout)
-    order = "F" if header.fortran else "C"
-    if header.dtype.hasobject or not hasattr(file, "fileno"):
-        raise ImageError("damaged (no plain array); remove it or replace it")
-    array = np.memmap(file, header.dtype, "r", file.tell(), header.shape, order)
-    return to_pixels(np.array(_upright(array, layout)[rows, columns]), facts.dtype)
+        return _facts(*_header(member), layout)
 
 
 def to_pixels(array: NDArray[Any], dtype: str) -> Pixels:
@@ -98,11 +79,11 @@ def read_as(dtype: np.dtype[Any]) -> str:
     return found
 
 
-def _facts(header: Header, layout: Layout) -> Facts:
-    dtype, shape = read_as(header.dtype), header.shape
+def _facts(shape: tuple[int, ...], stored: np.dtype[Any], layout: Layout) -> Facts:
+    dtype = read_as(stored)
     if len(shape) not in (2, 3):
         words = " x ".join(map(str, shape)) or "none"
-        raise ImageError(f"it holds {header.dtype} of shape {words}; save an array (H, W, C) or (H, W)")
+        raise ImageError(f"it holds {stored} of shape {words}; save an array (H, W, C) or (H, W)")
     if len(shape) == 3 and layout == "hwc" and _channels_first(shape):
         raise ImageError(
             f"its shape {' x '.join(map(str, shape))} has the channels first; "
@@ -113,7 +94,7 @@ def _facts(header: Header, layout: Layout) -> Facts:
     )
     if channels == 0:
         raise ImageError("it has no channels; remove it")
-    check_size(width, height, channels, header.dtype.itemsize)
+    check_size(width, height, channels, stored.itemsize)
     return Facts(width, height, channels, channels == 1, dtype, bits_of(dtype))
 
 
@@ -132,12 +113,14 @@ def _upright(array: NDArray[Any], layout: Layout) -> NDArray[Any]:
 # ---- the file
 
 
-def _header(file: Any) -> Header:
+def _header(file: Any) -> tuple[tuple[int, ...], np.dtype[Any]]:
+    """The shape and the type of the array."""
     version = npy_format.read_magic(file)
     read_header = {(1, 0): npy_format.read_array_header_1_0, (2, 0): npy_format.read_array_header_2_0}
     if version not in read_header:
         raise ImageError(f"its version {version} of the .npy format is not read; save it again with np.save")
-    return Header(*read_header[version](file))
+    shape, _, dtype = read_header[version](file)
+    return shape, dtype
 
 
 @contextmanager

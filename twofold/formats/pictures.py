@@ -2,7 +2,7 @@
 
 import struct
 from contextlib import suppress
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 import numpy as np
 from PIL import Image, TiffImagePlugin, UnidentifiedImageError
@@ -113,12 +113,11 @@ def _facts(picture: Image.Image, depth: deep.Depth | None) -> Facts:
     if depth:
         grey, alpha = depth.channels <= 2, depth.channels in (2, 4)
         channels = 4 if alpha else depth.channels
-        check_size(width, height, channels, np.dtype(depth.dtype).itemsize)
-        return Facts(width, height, channels, grey, depth.dtype, depth.bits, alpha, frames)
+        check_size(width, height, channels, 2)
+        return Facts(width, height, channels, grey, "uint16", depth.bits, alpha, frames)
     wide = {"I": "int32", "F": "float32"}.get(picture.mode, "uint16" if picture.mode.startswith("I") else "")
     if wide:
-        bits = 12 if raw_modes(picture) == "I;12" else bits_of(wide)
-        return Facts(width, height, 1, True, wide, bits, False, frames)
+        return Facts(width, height, 1, True, wide, bits_of(wide), False, frames)
     grey = picture.mode in ("1", "L", "LA", "La")
     alpha = picture.has_transparency_data
     channels = 4 if alpha else 1 if grey else 3
@@ -146,9 +145,3 @@ def _palette(picture: Image.Image) -> tuple[tuple[int, int, int], ...]:
         return ()
     values = picture.getpalette("RGB") or []
     return tuple((values[i], values[i + 1], values[i + 2]) for i in range(0, len(values) - 2, 3))
-
-
-def raw_modes(picture: Any) -> str:
-    """How the file stores its values, such as `I;16`; known only until the pixels are loaded."""
-    args = [tile[3] for tile in getattr(picture, "tile", [])]
-    return " ".join(str(arg[0] if isinstance(arg, tuple) else arg) for arg in args[:4])

@@ -4,24 +4,17 @@ import numpy as np
 import torch
 
 from twofold.formats.contract import Pixels
-from twofold.formats.stored import highest
 
 
-def resize(pixels: Pixels, height: int, width: int, nearest: bool = False, alpha: bool = False) -> Pixels:
+def resize(pixels: Pixels, height: int, width: int, nearest: bool = False) -> Pixels:
     """Bicubic with antialias to (height, width, C), for any C and type; or, with `nearest`, without new values.
 
     Bicubic goes over the width, then the height; for uint8 each of the two passes equals Pillow's within one level.
     Other types are computed in float32 (float64 for 32-bit integers and float64), rounded if they are integers, and
     stay between the lowest and the highest value of each channel.
-
-    Args:
-        alpha: whether the last channel is alpha: colours are weighted by it, so that what is transparent does not
-            bleed into what is not.
     """
     if pixels.shape[:2] == (height, width):
         return pixels
-    if alpha and not nearest:
-        return _resize_with_alpha(pixels, height, width)
     if pixels.dtype == np.uint8:
         return _interpolated(
             torch.from_numpy(np.require(pixels, requirements=["C", "W"])), height, width, nearest
@@ -45,14 +38,3 @@ def _inside(resized: Pixels, pixels: Pixels) -> Pixels:
     rounded = resized if pixels.dtype.kind == "f" else np.rint(resized)
     low, high = (limit((0, 1)).astype(resized.dtype) for limit in (pixels.min, pixels.max))
     return np.clip(rounded, low, high).astype(pixels.dtype)
-
-
-def _resize_with_alpha(pixels: Pixels, height: int, width: int) -> Pixels:
-    top = highest(pixels.dtype, pixels.dtype.itemsize * 8)
-    wide = pixels.astype(np.float64 if pixels.dtype.itemsize > 2 else np.float32)
-    share = np.clip(wide[..., -1:] / top, 0, 1)
-    weighted = np.concatenate([wide[..., :-1] * share, wide[..., -1:]], axis=2)
-    resized = _interpolated(torch.from_numpy(weighted), height, width, False)
-    share = np.clip(resized[..., -1:] / top, 0, 1)
-    colours = np.divide(resized[..., :-1], share, out=np.zeros_like(resized[..., :-1]), where=share > 0)
-    return _inside(np.concatenate([colours, resized[..., -1:]], axis=2), pixels)

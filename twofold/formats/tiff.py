@@ -4,7 +4,6 @@ Kinds that only Pillow converts to RGB (palettes, CMYK, YCbCr, Lab, JPEG, under 
 """
 
 import logging
-import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, BinaryIO, NamedTuple
@@ -65,33 +64,14 @@ def inspect(file: BinaryIO, suffix: str) -> Facts:
         return pictures.inspect(file, suffix)._replace(frames=frames)
 
 
-def read_window(file: BinaryIO, rows: slice, columns: slice) -> Pixels | None:
-    """A part of the first page, decoding only the strips or tiles that it touches; None if the page must be read whole."""
-    with _first_page(file) as (page, frames):
-        kind = _kind(page)
-        if kind.by_pillow or _orientation(page) != 1:
-            return None
-        facts = _facts(page, kind, frames)
-        _check_segments(page)
-        return _finished(_decode_window(page, rows, columns), page, kind, facts)
+class Windows(NamedTuple):
+    """The first page of an open TIFF file, whose windows are decoded one by one; it may be larger than memory."""
 
-
-class Windows:
-    """The first page of an open TIFF file, whose windows are decoded one by one; it may be larger than memory.
-
-    Attributes:
-        facts: of the whole page.
-        metadata: of the page.
-    """
-
+    page: Any
+    kind: _Kind
     facts: Facts
+    """Of the whole page."""
     metadata: Metadata
-
-    def __init__(self, page: Any, kind: _Kind, frames: int, file: BinaryIO) -> None:
-        self._page, self._kind = page, kind
-        self.facts = _facts(page, kind, frames, whole=False)
-        self.metadata = _metadata(page, file)
-        _check_segments(page)
 
     def read(self, rows: slice, columns: slice) -> Stored:
         """The window as `read` would give it.
@@ -99,7 +79,7 @@ class Windows:
         Raises:
             ImageError: a strip or tile in it is damaged.
         """
-        pixels = _finished(_decode_window(self._page, rows, columns), self._page, self._kind, self.facts)
+        pixels = _finished(_decode_window(self.page, rows, columns), self.page, self.kind, self.facts)
         return Stored(pixels, self.facts, self.metadata)
 
 
@@ -108,8 +88,11 @@ def open_windows(file: BinaryIO) -> Iterator[Windows | None]:
     """The first page for reading by windows; None if it can be read only as a whole."""
     with _first_page(file) as (page, frames):
         kind = _kind(page)
-        can = not kind.by_pillow and _orientation(page) == 1
-        yield Windows(page, kind, frames, file) if can else None
+        if kind.by_pillow or _orientation(page) != 1:
+            yield None
+            return
+        _check_segments(page)
+        yield Windows(page, kind, _facts(page, kind, frames, whole=False), _metadata(page, file))
 
 
 @contextmanager
@@ -217,11 +200,10 @@ def _check_segments(page: Any) -> None:
     inside = all(
         at >= 0 and count >= 0 and at + count <= size for at, count in zip(offsets, counts, strict=False)
     )
-    wanted = math.prod(page.chunked)
     if page.compression == 1 and page.is_contiguous:
         values = page.imagewidth * page.imagelength * page.samplesperpixel
         inside = inside and bool(offsets) and offsets[0] + values * page.dtype.itemsize <= size
-    elif min(len(offsets), len(counts)) < wanted:
+    elif min(len(offsets), len(counts)) < _layout(page).total:
         inside = False
     if not inside:
         raise ImageError("damaged (the file is cut off); remove it or replace it")
@@ -233,14 +215,11 @@ def _check_segments(page: Any) -> None:
 
 def _check_codestreams(page: Any) -> None:
     """Refuse JPEG 2000 strips or tiles that claim more pixels than they have room for: their decoder would allocate them."""
-    source = page.parent.filehandle
-    height, width = (
-        (page.tilelength, page.tilewidth) if page.is_tiled else (page.rowsperstrip, page.imagewidth)
-    )
+    source, layout = page.parent.filehandle, _layout(page)
     for offset in page.dataoffsets:
         source.seek(offset)
-        found = codestream_size(source.read(64))
-        if found[0] > width or found[1] > height:
+        width, height, _ = codestream_size(source.read(64))
+        if width > layout.width or height > layout.height:
             raise ImageError("damaged (a part is larger than its place); remove it or replace it")
 
 
@@ -271,15 +250,36 @@ def _decode_window(page: Any, rows: slice, columns: slice) -> Pixels:
     return window
 
 
-def _segments(page: Any, rows: slice, columns: slice) -> Iterator[int]:
-    """The numbers of the strips or tiles that a window touches: row by row, plane by plane."""
+class _Layout(NamedTuple):
+    """How a page is cut into strips or tiles."""
+
+    height: int
+    """Of a strip or tile, in pixels."""
+    width: int
+    down: int
+    """How many there are below each other."""
+    right: int
+    planes: int
+
+    @property
+    def total(self) -> int:
+        return self.planes * self.down * self.right
+
+
+def _layout(page: Any) -> _Layout:
     height, width = (
         (page.tilelength, page.tilewidth)
         if page.is_tiled
         else (min(page.rowsperstrip, page.imagelength), page.imagewidth)
     )
     down, right = -(-page.imagelength // height), -(-page.imagewidth // width)
-    for plane in range(math.prod(page.chunked) // (down * right)):
+    return _Layout(height, width, down, right, planes=page.shaped[0])  # as tifffile allocates the pixels
+
+
+def _segments(page: Any, rows: slice, columns: slice) -> Iterator[int]:
+    """The numbers of the strips or tiles that a window touches: row by row, plane by plane."""
+    height, width, down, right, planes = _layout(page)
+    for plane in range(planes):
         for y in range(rows.start // height, -(-rows.stop // height)):
             for x in range(columns.start // width, -(-columns.stop // width)):
                 yield (plane * down + y) * right + x

@@ -83,7 +83,7 @@ def write(
     path = Path(path)
     _check_format(pixels, path)
     try:
-        with replacing(path) as aside, aside.open("wb") as file:
+        with replacing(path) as aside, aside.open("w+b") as file:
             encode(pixels, file, path, metadata, alpha=alpha, palette=palette, quality=quality)
     except (OSError, ValueError, RuntimeError) as error:
         raise ImageError(f"cannot write {path}: {getattr(error, 'strerror', None) or error}") from error
@@ -100,7 +100,7 @@ def encode(
     quality: int | None = None,
     png_level: int = 6,
 ) -> None:
-    """Write (H, W, C) to an open file in the format that the suffix of `path` names.
+    """Write (H, W, C) to a file, open for reading and writing, in the format that the suffix of `path` names.
 
     Args:
         metadata, alpha, palette, quality: as of `write`.
@@ -112,12 +112,37 @@ def encode(
     """
     _check_format(pixels, path)
     suffix = path.suffix.lower()
-    palette = palette if pixels.dtype == np.uint8 and pixels.shape[2] == 1 else ()
     pixels = np.ascontiguousarray(pixels, pixels.dtype.newbyteorder("="))
     pixels, has_alpha = with_alpha(pixels, alpha, suffix)
+    palette = palette if pixels.dtype == np.uint8 and pixels.shape[2] == 1 else ()
     icc = metadata.icc if _fits(metadata.icc, suffix, pixels.shape[2] - has_alpha) else b""
     metadata = metadata._replace(exif=checked_exif(metadata.exif), icc=icc)
-    _encode(pixels, file, suffix, metadata, has_alpha, palette, quality, png_level)
+    match suffix:
+        case ".npy":
+            np.save(file, pixels, allow_pickle=False)
+        case ".npz":
+            np.savez_compressed(file, pixels)
+        case ".tif" | ".tiff":
+            from twofold.formats import write_tiff  # its packages take a tenth of a second to import
+
+            write_tiff.write(pixels, file, metadata, has_alpha, palette)
+        case ".ppm" | ".pgm" | ".pnm":
+            _write_pnm(pixels, file)
+        case ".jp2" | ".j2k":
+            file.write(
+                imagecodecs.jpeg2k_encode(_flat(pixels), level=0, reversible=True, codecformat=suffix[1:])
+            )
+        case ".png" if pixels.dtype == np.uint16 and pixels.shape[2] > 1:
+            file.write(_with_chunks(bytes(imagecodecs.png_encode(pixels, png_level)), metadata))
+        case _:
+            options = {**_PILLOW[suffix], "compress_level": png_level}
+            _write_picture(
+                pixels,
+                file,
+                metadata,
+                palette,
+                options | ({"quality": quality} if quality is not None else {}),
+            )
 
 
 def _check_format(pixels: Pixels, path: Path) -> None:
@@ -155,37 +180,6 @@ def with_alpha(pixels: Pixels, alpha: Pixels | None, suffix: str) -> tuple[Pixel
     return np.concatenate([colours, alpha], axis=2), True
 
 
-def _encode(
-    pixels: Pixels,
-    file: BinaryIO,
-    suffix: str,
-    metadata: Metadata,
-    has_alpha: bool,
-    palette: Sequence[tuple[int, int, int]],
-    quality: int | None,
-    png_level: int,
-) -> None:
-    match suffix:
-        case ".npy":
-            np.save(file, pixels, allow_pickle=False)
-        case ".npz":
-            np.savez_compressed(file, pixels)
-        case ".tif" | ".tiff":
-            from twofold.formats import write_tiff  # its packages take a tenth of a second to import
-
-            write_tiff.write(pixels, file, metadata, has_alpha, palette)
-        case ".ppm" | ".pgm" | ".pnm":
-            _write_pnm(pixels, file)
-        case ".jp2" | ".j2k":
-            file.write(
-                imagecodecs.jpeg2k_encode(_flat(pixels), level=0, reversible=True, codecformat=suffix[1:])
-            )
-        case ".png" if pixels.dtype == np.uint16 and pixels.shape[2] > 1:
-            file.write(_with_chunks(bytes(imagecodecs.png_encode(pixels, png_level)), metadata))
-        case _:
-            _write_picture(pixels, file, suffix, metadata, palette, quality, png_level)
-
-
 def _flat(pixels: Pixels) -> Pixels:
     """One channel as (H, W)."""
     return pixels[..., 0] if pixels.shape[2] == 1 else pixels
@@ -201,19 +195,12 @@ def _write_pnm(pixels: Pixels, file: BinaryIO) -> None:
 def _write_picture(
     pixels: Pixels,
     file: BinaryIO,
-    suffix: str,
     metadata: Metadata,
     palette: Sequence[tuple[int, int, int]],
-    quality: int | None,
-    png_level: int,
+    options: dict[str, Any],
 ) -> None:
-    options = dict(_PILLOW[suffix])
-    if suffix == ".png":
-        options["compress_level"] = png_level
-    if quality is not None and "quality" in options:
-        options["quality"] = quality
     picture = Image.fromarray(_flat(pixels))
-    if palette and suffix in (".png", ".bmp"):
+    if palette and options["format"] in ("PNG", "BMP"):
         picture.putpalette([part for colour in palette for part in colour])
     if metadata.dpi:
         options["dpi"] = metadata.dpi

@@ -1,8 +1,8 @@
 """Pixels of any type to TIFF files: Deflate, with resolution, colour profile and EXIF."""
 
+import math
 import struct
 from collections.abc import Iterator, Sequence
-from io import BytesIO
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -28,17 +28,11 @@ def write(
     """Save (H, W, C), whose last channel may be alpha.
 
     Args:
+        file: open for reading and writing.
         palette: the colour of each value of a uint8 image of one channel; empty for values that are no indices.
     """
-    channels = pixels.shape[2]
-    how, parts = _how(pixels.dtype, channels, metadata, has_alpha, palette)
-    made = BytesIO()
-    tifffile.imwrite(
-        made, pixels if channels > 1 else pixels[..., 0], bigtiff=pixels.nbytes > 2**31, metadata=None, **how
-    )
-    for part, directory in parts.items():
-        _append(made, part, directory)
-    file.write(made.getbuffer())
+    data = pixels if pixels.shape[2] > 1 else pixels[..., 0]
+    _write(file, data, pixels.shape, pixels.dtype, metadata, has_alpha, palette)
 
 
 def encoded_tile(pixels: Pixels, side: int, palette: bool) -> bytes:
@@ -66,21 +60,41 @@ def write_tiles(
     Args:
         side: of the tiles in pixels, a multiple of 16.
     """
-    how, parts = _how(dtype, shape[2], metadata, has_alpha, palette)
-    size = int(np.prod(shape)) * dtype.itemsize
     with path.open("w+b") as file:
-        tifffile.imwrite(
-            file,
-            tiles,
-            shape=shape if shape[2] > 1 else shape[:2],
-            dtype=dtype,
-            tile=(side, side),
-            bigtiff=size > 2**31,
-            metadata=None,
-            **how,
-        )
-        for part, directory in parts.items():
-            _append(file, part, directory)
+        _write(file, tiles, shape, dtype, metadata, has_alpha, palette, tile=(side, side))
+
+
+def _write(
+    file: BinaryIO,
+    data: Any,
+    shape: Sequence[int],
+    dtype: np.dtype[Any],
+    metadata: Metadata,
+    has_alpha: bool,
+    palette: Sequence[tuple[int, int, int]],
+    **how: Any,
+) -> None:
+    how |= _layout(dtype, shape[2], has_alpha, palette)
+    tags, directories = _exif(metadata.exif)
+    tifffile.imwrite(
+        file,
+        data,
+        shape=tuple(shape if shape[2] > 1 else shape[:2]),
+        dtype=dtype,
+        bigtiff=math.prod(shape) * dtype.itemsize > 2**31,
+        byteorder="<",
+        compression="adobe_deflate",
+        predictor=_predicted(dtype, palette),
+        resolution=metadata.dpi,
+        resolutionunit="inch" if metadata.dpi else None,
+        iccprofile=metadata.icc or None,
+        software=False,
+        metadata=None,
+        extratags=tags,
+        **how,
+    )
+    for part, directory in directories.items():
+        _append(file, part, directory)
 
 
 def _predicted(dtype: np.dtype[Any], palette: object) -> bool:
@@ -88,38 +102,22 @@ def _predicted(dtype: np.dtype[Any], palette: object) -> bool:
     return dtype.kind != "f" and not palette
 
 
-def _how(
-    dtype: np.dtype[Any],
-    channels: int,
-    metadata: Metadata,
-    has_alpha: bool,
-    palette: Sequence[tuple[int, int, int]],
-) -> tuple[dict[str, Any], dict[ExifTags.IFD, TiffImagePlugin.ImageFileDirectory_v2]]:
-    """The options of tifffile, and the EXIF directories to append."""
-    colours = channels - has_alpha
-    rgb = colours in (3, 4) and (dtype in (np.uint8, np.uint16) or has_alpha)
-    extra = channels - (3 if rgb else 1)
-    how: dict[str, Any] = {"photometric": "rgb" if rgb else "minisblack"}
+def _layout(
+    dtype: np.dtype[Any], channels: int, has_alpha: bool, palette: Sequence[tuple[int, int, int]]
+) -> dict[str, Any]:
+    """The options of tifffile that say what the channels are."""
     if palette:
         table = np.zeros((3, 256), np.uint16)
         table[:, : len(palette)] = np.array(palette[:256], np.uint16).T * 257
-        how = {"photometric": "palette", "colormap": table}
-    elif channels > 1:
+        return {"photometric": "palette", "colormap": table}
+    colours = channels - has_alpha
+    rgb = colours in (3, 4) and (dtype in (np.uint8, np.uint16) or has_alpha)
+    how: dict[str, Any] = {"photometric": "rgb" if rgb else "minisblack"}
+    if channels > 1:
         how["planarconfig"] = "contig"
-    if extra:
+    if extra := channels - (3 if rgb else 1):
         how["extrasamples"] = ["unspecified"] * (extra - has_alpha) + ["unassalpha"] * has_alpha
-    if metadata.dpi:
-        how |= {"resolution": metadata.dpi, "resolutionunit": "inch"}
-    tags, parts = _exif(metadata.exif)
-    how |= {
-        "byteorder": "<",
-        "compression": "adobe_deflate",
-        "predictor": _predicted(dtype, palette),
-        "iccprofile": metadata.icc or None,
-        "software": False,
-        "extratags": tags,
-    }
-    return how, parts
+    return how
 
 
 def _exif(
