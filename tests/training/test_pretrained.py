@@ -308,6 +308,7 @@ def test_from_python(finished, lab, tmp_path):
         ),
         (["--freeze", "encoder"], "give --from"),
         (["--from", "BA", "--method", "cut"], "translates ba, and cut trains ab"),
+        (["--from", "RUN", "--method", "cut"], "--cut.layers: the generator has the layers 0 to 11, not 0,4,8,12,16"),
         (["--from", "TORN"], "incomplete or damaged"),
         (["--from", "TEXT"], "not a checkpoint"),
         (["--from", "DISC"], "discriminator"),

@@ -37,27 +37,24 @@ class Source(NamedTuple):
 
     Attributes:
         generators: by direction.
-        origins: where they are from.
-        others: state dicts of discriminators, and of CUT's heads, by name.
-        discriminator: the settings of the discriminators.
+        settings: of these networks, nested as in a config.
+        origins: where the generators are from.
         words: what was read, for a message.
-        dropout_known: whether the generators' dropout is known, which the keys of a foreign U-Net do not tell.
+        others: state dicts of discriminators, and of CUT's heads, by name.
     """
 
     generators: dict[str, Generator]
+    settings: dict[str, dict[str, Any]]
     origins: Origins
-    others: dict[str, State]
-    discriminator: dict[str, Any]
     words: list[str]
-    dropout_known: bool = True
+    others: Mapping[str, State] = {}
 
-    @property
-    def settings(self) -> dict[str, Any]:
-        """The settings of its networks, nested."""
-        generator = generator_settings(next(iter(self.generators.values())))
-        if not self.dropout_known:
-            del generator["dropout"]
-        return {"generator": generator} | ({"discriminator": self.discriminator} if self.others else {})
+    def also(self, others: dict[str, State], discriminator: dict[str, Any], words: list[str]) -> "Source":
+        """With discriminators of these settings."""
+        if not others:
+            return self
+        settings = self.settings | {"discriminator": discriminator}
+        return self._replace(others=others, settings=settings, words=self.words + words)
 
 
 # ---- read
@@ -127,11 +124,11 @@ def plain(generators: dict[str, Generator], files: dict[str, Path]) -> Source:
     """A source of generators alone."""
     origins = {way: {"file": file.name, "blake2b": digest(file)} for way, file in files.items()}
     words = [f"gen_{way} from {file.name}" for way, file in files.items()]
-    open_dropout = (
-        isinstance(each, UnetGenerator) and not each.arguments["dropout"] and not is_model(files[way])
-        for way, each in generators.items()
-    )
-    return Source(generators, origins, {}, {}, words, dropout_known=not any(open_dropout))
+    first = next(iter(generators))
+    settings = generator_settings(generators[first])
+    if isinstance(generators[first], UnetGenerator) and not settings["dropout"] and not is_model(files[first]):
+        del settings["dropout"]  # the keys of another project's U-Net do not tell
+    return Source(generators, {"generator": settings}, origins, words)
 
 
 def with_newest_state(run: Run, source: Source) -> Source:
@@ -146,8 +143,8 @@ def with_newest_state(run: Run, source: Source) -> Source:
             if key.startswith("method/") and not network.startswith("gen_"):
                 others.setdefault(network, {})[name] = file.get_tensor(key)
     stored = configs.compose(configs.from_file(run.config)).discriminator
-    words = [*source.words, f"{', '.join(others)} from the state at {states[-1][0]} images"]
-    return source._replace(others=others, discriminator=stored.model_dump(exclude={"init"}), words=words)
+    words = [f"{', '.join(others)} from the state at {states[-1][0]} images"]
+    return source.also(others, stored.model_dump(exclude={"init"}), words)
 
 
 def with_discriminators(source: Source, files: Mapping[str, Path]) -> Source:
@@ -155,7 +152,7 @@ def with_discriminators(source: Source, files: Mapping[str, Path]) -> Source:
 
     Of a generator from A to B, in our words, the discriminator judges images of B.
     """
-    settings, words = DiscriminatorSettings().model_dump(exclude={"init"}), [*source.words]
+    settings, words = DiscriminatorSettings().model_dump(exclude={"init"}), []
     others: dict[str, State] = {}
     for way, file in files.items():
         beside = file.with_name(file.name.replace("net_G", "net_D"))
@@ -166,7 +163,7 @@ def with_discriminators(source: Source, files: Mapping[str, Path]) -> Source:
         settings |= {name: value for name, value in network.arguments.items() if name in settings}
         settings["network"] = "pixel" if isinstance(network, PixelDiscriminator) else "patch"
         words.append(f"disc_{way[1]} from {beside.name}")
-    return source._replace(others=others, discriminator=settings, words=words)
+    return source.also(others, settings, words)
 
 
 # ---- take over its networks
@@ -228,8 +225,8 @@ def check(source: Source, config: Config, method: Method) -> None:
     mine = config.discriminator.model_dump()
     of_discriminators = [
         f"discriminator.{name} = {value}, not {mine[name]}"
-        for name, value in source.discriminator.items()
-        if source.others and value != mine[name]
+        for name, value in source.settings.get("discriminator", {}).items()
+        if value != mine[name]
     ]
     if not different and not of_discriminators:
         return
