@@ -337,7 +337,9 @@ class Failing(TapeRecorder):
 
 
 def test_a_failed_capture_ends_the_run_with_its_first_reason(monkeypatch):
-    with pytest.raises(CaptureFailed, match=r"CUDA graph: operation not permitted when stream is capturing; resume"):
+    with pytest.raises(
+        CaptureFailed, match=r"CUDA graph: operation not permitted when stream is capturing; resume"
+    ):
         trained("cyclegan", Failing(), monkeypatch)
 
 
@@ -350,7 +352,11 @@ def test_a_run_whose_capture_failed_goes_on_without(lab, tmp_path, command, monk
         ended = command(*lab.tokens(out), "--machine.capture")
     assert ended.code == 1 and "Traceback" not in ended.output
     assert "when stream is capturing; resume the run with --machine.no-capture" in ended.output
-    assert command("train", "--resume", out, "--machine.no-capture").code == command(*lab.tokens(tmp_path / "plain")).code == 0
+    assert (
+        command("train", "--resume", out, "--machine.no-capture").code
+        == command(*lab.tokens(tmp_path / "plain")).code
+        == 0
+    )
     last = [Run(each).state(12) / "state.safetensors" for each in (out, tmp_path / "plain")]
     assert last[0].read_bytes() == last[1].read_bytes()
 

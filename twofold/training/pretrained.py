@@ -11,7 +11,8 @@ from twofold import config as configs
 from twofold.config import Config, Layer
 from twofold.errors import TwofoldError, UsageError
 from twofold.exchange.checkpoint import digest
-from twofold.exchange.folder import find_generators, generators_in, import_file
+from twofold.exchange.folder import find_generators, generators_in
+from twofold.exchange.load import open_generator
 from twofold.exchange.mapping import candidates
 from twofold.exchange.original import discriminator_from_original
 from twofold.exchange.untrusted import read_tree
@@ -23,7 +24,6 @@ from twofold.networks.registry import describe
 from twofold.networks.settings import DiscriminatorSettings
 from twofold.networks.unet import UnetGenerator
 from twofold.runs import DIRECTIONS, Notify, Run
-from twofold.translation import model_file
 from twofold.translation.header import is_model
 
 Origins = dict[str, dict[str, str]]
@@ -85,48 +85,40 @@ def read(path: Path) -> Source:
     run = Run(path)
     if run.exists or any(run.snapshots(way) for way in DIRECTIONS):
         ways = [way for way in DIRECTIONS if run.snapshots(way)] or ["ab"]
-        files = {way: run.newest_snapshot(way) for way in ways}
-        return with_newest_state(run, of_files(files))
+        return with_newest_state(run, of_files({way: run.newest_snapshot(way) for way in ways}))
     if path.is_dir():
-        found = find_generators(path)
-        return with_discriminators(of_files(found.files), found.files)
-    if is_model(path):
-        generator, header = model_file.load(path)
-        return plain({header.direction: generator}, {header.direction: path})
-    return of_checkpoint(path)
-
-
-def of_files(files: dict[str, Path]) -> Source:
-    """The generators in these files, each a model or a checkpoint, by direction."""
-    found = {
-        way: model_file.load(file)[0] if is_model(file) else import_file(file, direction=way).generator
-        for way, file in files.items()
-    }
-    return plain(found, files)
-
-
-def of_checkpoint(path: Path) -> Source:
-    """The generators of another project's file: one, or one for each direction that the names in it tell."""
-    keys = generators_in(path)
+        files = find_generators(path).files
+        return with_discriminators(of_files(files), files)
+    keys = {} if is_model(path) else generators_in(path)
     if len(keys) < 2:
-        imported = import_file(path)
-        return plain({imported.header.direction: imported.generator}, {imported.header.direction: path})
+        generator, header, _ = open_generator(path)
+        return of_generators({header.direction: generator}, {header.direction: path})
     if len({*keys.values()} - {None}) < len(keys):
         raise UsageError(
             f"it holds {len(keys)} generators: {', '.join(list(keys)[:6])}; make a model of one: `twofold import"
             f" {path} --key NAME -o model.safetensors`"
         )
-    found = {str(way): import_file(path, key=key, direction=way).generator for key, way in keys.items()}
-    return plain(found, dict.fromkeys(found, path))
+    found = {str(way): open_generator(path, key=key, direction=way).generator for key, way in keys.items()}
+    return of_generators(found, dict.fromkeys(found, path))
 
 
-def plain(generators: dict[str, Generator], files: dict[str, Path]) -> Source:
+def of_files(files: dict[str, Path]) -> Source:
+    """The generators in these files, each a model or a checkpoint, by direction."""
+    found = {way: open_generator(file, direction=way).generator for way, file in files.items()}
+    return of_generators(found, files)
+
+
+def of_generators(generators: dict[str, Generator], files: dict[str, Path]) -> Source:
     """A source of generators alone."""
     origins = {way: {"file": file.name, "blake2b": digest(file)} for way, file in files.items()}
     words = [f"gen_{way} from {file.name}" for way, file in files.items()]
     first = next(iter(generators))
     settings = generator_settings(generators[first])
-    if isinstance(generators[first], UnetGenerator) and not settings["dropout"] and not is_model(files[first]):
+    if (
+        isinstance(generators[first], UnetGenerator)
+        and not settings["dropout"]
+        and not is_model(files[first])
+    ):
         del settings["dropout"]  # the keys of another project's U-Net do not tell
     return Source(generators, {"generator": settings}, origins, words)
 
@@ -176,7 +168,7 @@ def with_networks(overrides: Layer, source: Source, given: Config) -> dict[str, 
         given: the same settings with the defaults.
 
     Raises:
-        UsageError: no generator has a direction that the method trains.
+        UsageError: no generator has a direction that the method trains, or the user wants another kind of network.
     """
     trained = DIRECTIONS if ROOMS[given.method] == "cyclegan" else ("ab",)
     if not set(trained) & source.generators.keys():
@@ -185,7 +177,18 @@ def with_networks(overrides: Layer, source: Source, given: Config) -> dict[str, 
             f" {', '.join(trained)}; give the folders in the other order, or another model"
         )
     decided = {path: value for path, value in configs.flatten(overrides) if value not in ("auto", None)}
+    theirs = source.settings["generator"]["network"]
+    wanted = str(decided.get("generator.network", theirs))
+    if is_resnet(wanted) != is_resnet(theirs):
+        raise UsageError(
+            f"--from {given.training.start_from} has generator.network = {theirs}, not {wanted}; leave this setting out"
+            " to take over its networks"
+        )
     return configs.merge(source.settings, configs.nest(decided))
+
+
+def is_resnet(network: str) -> bool:
+    return not network.startswith(("unet", "encoder"))
 
 
 def generator_settings(generator: Generator) -> dict[str, Any]:
@@ -218,9 +221,9 @@ def check(source: Source, config: Config, method: Method) -> None:
         network_of(each) for each in (generator_of(method, direction), source.generators[direction])
     )
     different = [
-        f"generator.{name} = {theirs.get(name)}, not {ours.get(name)}"
-        for name in dict.fromkeys([*theirs, *ours])
-        if name != "dropout" and theirs.get(name) != ours.get(name)
+        f"generator.{name} = {theirs[name]}, not {ours[name]}"
+        for name in theirs
+        if name != "dropout" and theirs[name] != ours[name]
     ]
     mine = config.discriminator.model_dump()
     of_discriminators = [
@@ -232,7 +235,7 @@ def check(source: Source, config: Config, method: Method) -> None:
         return
     advice = "leave these settings out to take over its networks"
     if theirs.get("depth") != ours.get("depth"):
-        advice = f"its U-Net takes --size {2 ** theirs.get('depth', 5)}"
+        advice = f"its U-Net takes --size {2 ** theirs['depth']}"
     elif of_discriminators and not different:
         advice += ", or give one of its models (.safetensors, .pth) to start with new discriminators"
     raise UsageError(f"--from {path} has {', '.join([*different, *of_discriminators])}; {advice}")

@@ -90,8 +90,11 @@ def resume(run: Run, overrides: Layer, notify: Notify, track: Track) -> Start:
     then, now = (Given(each.a, each.b, each.data) for each in (before, config))
     manifest, differences = reopen(stored_manifest(run), then, now, notify, track)
     if differences:
-        moved = bool(configs.moved(before.model_dump(), config.model_dump()))
-        raise UsageError(other_images(run, differences, moved, config.b is not None))
+        folders = "NEW_A NEW_B" if config.b else "NEW_A"
+        raise UsageError(
+            f"these are not the images that {run.path} was started with: {some(differences, 5)}; restore them, or name"
+            f" where they are now: `twofold train {folders} --resume {run.path}`, or start a new run with another --out"
+        )
     refuse_shown(config, manifest.a.channels, manifest.b.channels)
     config, plan = with_schedule(config, manifest)
     about_schedule(run, schedule(before.optim.lr, before.training, manifest.epoch), plan, notify)
@@ -107,21 +110,6 @@ def about_schedule(run: Run, before: Schedule, now: Schedule, notify: Notify) ->
     notify(
         f"new schedule: {now}; the learning rate at {images:,} images was {before.rate(images):.3g} and is now"
         f" {now.rate(images):.3g}"
-    )
-
-
-def other_images(run: Run, differences: list[str], moved: bool, two_folders: bool) -> str:
-    """The line for images that are not those of the first start."""
-    named = some(differences, 5)
-    if moved:
-        return (
-            f"these are not the images that {run.path} was started with: {named}; name the folders that hold the same"
-            " images, or start a new run with another --out"
-        )
-    folders = "NEW_A NEW_B" if two_folders else "NEW_A"
-    return (
-        f"the images have changed since {run.path} was started: {named}; restore them, or start a new run with"
-        f" another --out; if they were moved, type `twofold train {folders} --resume {run.path}`"
     )
 
 

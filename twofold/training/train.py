@@ -207,9 +207,7 @@ def follow(
                 world=distributed.world(),
                 start=trainer.images,
             ) as batches,
-            profiled(run, device, lambda: trainer.images, notify)
-            if profile
-            else nullcontext() as traced,
+            profiled(run, device, lambda: trainer.images, notify) if profile else nullcontext() as traced,
         ):
             records.start_clock(batches)
             if origins:  # so that no later start needs the source
@@ -294,7 +292,7 @@ def step_size(config: Config) -> str:
         return ""
     factors = [f"{processes} processes"] * (processes > 1) + [f"batch {batch}"]
     factors += [f"{batches} accumulated"] * (batches > 1)
-    return f" {' × '.join(factors)} = {processes * batch * batches} images a step;"
+    return f" {' × '.join(factors)} = {start.step_images(config)} images a step;"
 
 
 def hold_lock(run: Run, session: ExitStack) -> None:
