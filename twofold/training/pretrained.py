@@ -112,13 +112,9 @@ def of_generators(generators: dict[str, Generator], files: dict[str, Path]) -> S
     """A source of generators alone."""
     origins = {way: {"file": file.name, "blake2b": digest(file)} for way, file in files.items()}
     words = [f"gen_{way} from {file.name}" for way, file in files.items()]
-    first = next(iter(generators))
-    settings = generator_settings(generators[first])
-    if (
-        isinstance(generators[first], UnetGenerator)
-        and not settings["dropout"]
-        and not is_model(files[first])
-    ):
+    way, first = next(iter(generators.items()))
+    settings = generator_settings(first)
+    if isinstance(first, UnetGenerator) and not settings["dropout"] and not is_model(files[way]):
         del settings["dropout"]  # the keys of another project's U-Net do not tell
     return Source(generators, {"generator": settings}, origins, words)
 

@@ -260,8 +260,7 @@ def write(run: Run, start: Start, is_new: bool) -> None:
         raise TwofoldError(f"another process has just started {run.path}; choose another --out")
     if is_new or start.manifest != stored_manifest(run):
         write_atomically(run.data, start.manifest.to_json(), durable=True)
-    if is_new or start.config != stored(run):
-        write_atomically(run.config, configs.to_yaml(start.config), durable=True)
+    write_atomically(run.config, configs.to_yaml(start.config), durable=True)
 
 
 def record_environment(run: Run, images: int, device: torch.device, origins: Origins) -> None:
