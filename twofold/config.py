@@ -123,11 +123,10 @@ FREE = {
     *("training.snapshot_every", "training.state_every", "data.workers", "data.cache", "data.cache_dir"),
     *("data.cache_limit_gb", "data.show_a", "data.show_b", "training.log", "evaluation.patience"),
     *("machine.device", "machine.compile", "machine.capture", "machine.native", "machine.threads"),
-    *("machine.channels_last", "machine.fused", "machine.checkpoint"),
-    "data.verify",
+    *("machine.channels_last", "machine.fused", "machine.checkpoint", "data.verify"),
 }
-"""Settings that may differ on resume: the length of the run, what it writes and shows, how images are read, and what only affects speed or
-memory."""
+"""Settings that may differ on resume: the length of the run, what it writes and shows, how images are read, and what
+only affects speed or memory."""
 
 FOLDERS = ("a", "b", "data.val_a", "data.val_b", "data.masks_a", "data.masks_b")
 """Settings that may name another folder on resume, if it holds the same images."""
@@ -333,8 +332,8 @@ def explain(error: ValidationError, name: Callable[[str], str] = str) -> str:
 
 def unknown_setting(path: str) -> str:
     known = [name for name, _ in flatten(schema())]
-    near = [name for name in known if name.endswith("." + path.split(".")[-1])]
-    near = near or difflib.get_close_matches(path, known, 1, 0.5)
+    same = [name for name in known if name.endswith("." + path.split(".")[-1])]
+    near = same or difflib.get_close_matches(path, known, 1, 0.5)
     return f"there is no setting {path}" + (f"; did you mean {near[0]}?" if near else "")
 
 

@@ -5,7 +5,7 @@ With one process, the common case, every function here does nothing.
 
 import os
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any
@@ -23,7 +23,7 @@ STEP_TIMEOUT = timedelta(minutes=10)
 """How long a process waits in a step for the others before it ends with an error."""
 
 PATIENCE = timedelta(hours=3)
-"""How long processes wait outside steps: the first decodes two large folders, and evaluates."""
+"""How long processes wait between steps: the first decodes two large folders, and evaluates."""
 
 _patient: Any = None
 """A group of all processes for what may take long. It is gloo's: its waiting ends in time on a GPU's machine too."""
@@ -88,7 +88,7 @@ def launcher() -> str:
     return " ".join([*words, "-m twofold"])
 
 
-# ---- waiting for each other, outside steps
+# ---- waiting for each other, between steps
 
 
 def barrier() -> None:
@@ -158,43 +158,11 @@ def minimum(tensor: Tensor) -> Tensor:
     return tensor
 
 
-class StopVote:
-    """Whether any rank was asked to stop. The votes are averaged with the gradients, in no collective of their own.
+def sync_gradients(params: Sequence[Tensor]) -> None:
+    """Average the gradients over all ranks, in buckets, and give each its parameter's strides.
 
-    Args:
-        requested: whether this rank was asked to.
-    """
-
-    def __init__(self, requested: Callable[[], bool] = lambda: False) -> None:
-        self.requested = requested
-        self.result: Tensor | None = None
-        self._before: tuple[Tensor, torch.cuda.Event] | None = None
-
-    def decided(self) -> bool:
-        """Whether to stop after this step, the same on all ranks, which must call it after each step.
-
-        On CUDA this is the vote of the step before: to read that of the present step, the program would have to wait
-        for the GPU.
-        """
-        if world() == 1:
-            return self.requested()
-        if self.result is None or self.result.device.type != "cuda":
-            return self.result is not None and bool(self.result.item())
-        host = torch.empty(1, dtype=self.result.dtype, pin_memory=True).copy_(self.result, non_blocking=True)
-        copied = torch.cuda.Event()
-        copied.record()
-        before, self._before = self._before, (host, copied)
-        if before is None:
-            return False
-        before[1].synchronize()
-        return bool(before[0].item())
-
-
-def sync_gradients(params: Sequence[Tensor], vote: StopVote) -> None:
-    """Average the gradients over all ranks, and give each its parameter's strides.
-
-    Gradients are concatenated in buckets of about 25 MiB; the last one carries the vote. The strides matter on one
-    process too: fused Adam on a CPU is silently wrong when a channels-last parameter meets a contiguous gradient.
+    The strides matter on one process too: fused Adam on a CPU is silently wrong when a channels-last parameter meets a
+    contiguous gradient.
     """
     for param in params:
         if param.grad is not None and param.grad.stride() != param.stride():
@@ -207,8 +175,8 @@ def sync_gradients(params: Sequence[Tensor], vote: StopVote) -> None:
         if sum(g.numel() * g.element_size() for g in bucket) >= BUCKET:
             _average_bucket(bucket)
             bucket = []
-    vote.result = params[0].new_full((1,), float(vote.requested()))
-    _average_bucket([*bucket, vote.result])
+    if bucket:
+        _average_bucket(bucket)
 
 
 def _average_bucket(tensors: list[Tensor]) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-from twofold.errors import UsageError
+from twofold.errors import TwofoldError, UsageError
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
 """Of malloc.h."""
@@ -94,9 +94,19 @@ def cgroup_rooms(root: Path = Path("/sys/fs/cgroup"), own: Path = Path("/proc/se
                 continue
 
 
-def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an error says that a device, or torch on a CPU, found no memory."""
-    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
+@contextmanager
+def explained_out_of_memory(message: str) -> Iterator[None]:
+    """Turn the error of a device, or of torch on a CPU, that finds no memory into `message`.
+
+    Raises:
+        TwofoldError: there was no memory.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        if isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error):
+            raise TwofoldError(message) from error
+        raise
 
 
 def proc(name: str) -> dict[str, str]:

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from itertools import chain, count
 from pathlib import Path
-from typing import Any, BinaryIO, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from twofold.errors import UsageError
 
@@ -167,64 +167,40 @@ def _numbered(folder: Path, pattern: str) -> list[tuple[int, Path]]:
     return sorted((int(match[1]), entry) for match, entry in matches if match)
 
 
-def read_lines(path: Path, newest: int | None = None) -> list[dict[str, Any]]:
-    """Every whole JSON line of a log, or of its newest lines, in order.
+def read_lines(path: Path, newest: int = 0) -> list[dict[str, Any]]:
+    """Every whole JSON line of a log, in order; with `newest`, of so many last lines.
 
     A torn last line (a run killed while writing) is left out; a missing file is an empty log.
     """
-    try:
-        lines = path.read_bytes().splitlines() if newest is None else _newest(path, newest)
-    except OSError:
-        return []
-    return [row for row in map(_row, lines) if row is not None]
-
-
-def _newest(path: Path, count: int) -> list[bytes]:
-    """The last lines of a file; not much more of it is read."""
-    with path.open("rb") as file:
-        size, block = file.seek(0, 2), 1 << 16
-        while True:
-            file.seek(max(0, size - block))
-            lines = file.read().splitlines()
-            if block >= size or len(lines) > count:  # the first may be the end of a longer one
-                return lines[-count:]
-            block *= 4
+    return _rows(_lines(path)[-newest:])
 
 
 def read_evenly(path: Path, most: int = 600) -> list[dict[str, Any]]:
-    """At most `most` rows of a log, evenly spaced by bytes, in order; the last whole one is among them.
+    """At most `most` rows of a log, evenly spaced, in order; the last whole one is among them.
 
-    They are the first lines after every 2^k bytes: the time it takes does not grow with the log, and a log that
-    grows keeps the rows it showed. Torn lines are left out; a missing file is an empty log.
+    Of every 2^k lines one is parsed, so that a log that grows keeps the rows it showed.
     """
-    try:
-        with path.open("rb") as file:
-            rows = [row for line in _spaced(file, most - 1) if (row := _row(line)) is not None]
-    except OSError:
-        return []
-    last = last_row(path)
-    return rows if last is None or rows[-1:] == [last] else [*rows, last]
+    lines, stride = _lines(path), 1
+    while stride * (most - 1) < len(lines):
+        stride *= 2
+    rows, last = _rows(lines[::stride]), _rows(lines[-2:])[-1:]  # the last line may be torn
+    return rows if rows[-1:] == last else [*rows, *last]
 
 
 def last_row(path: Path) -> dict[str, Any] | None:
-    """The last whole row of a log, if it has one; only the log's end is read."""
-    return next(reversed(read_lines(path, 2)), None)  # the last line may be torn
+    """The last whole row of a log, if it has one."""
+    return next(reversed(read_lines(path, 2)), None)
 
 
-_LONGEST = 1 << 16  # bytes of a line; what is longer is no line of ours
+def _lines(path: Path) -> list[bytes]:
+    try:
+        return path.read_bytes().splitlines()
+    except OSError:
+        return []
 
 
-def _spaced(file: BinaryIO, most: int) -> Iterator[bytes]:
-    size, stride, place = file.seek(0, 2), 1, 0
-    while stride * most < size:
-        stride *= 2
-    while place < size:
-        file.seek(max(0, place - 1))
-        if place:
-            file.readline(_LONGEST)  # the end of a line that starts before
-        start = file.tell()
-        yield file.readline(_LONGEST)
-        place = (start // stride + 1) * stride
+def _rows(lines: list[bytes]) -> list[dict[str, Any]]:
+    return [row for row in map(_row, lines) if row is not None]
 
 
 def _row(line: bytes) -> dict[str, Any] | None:

@@ -70,9 +70,9 @@ CONTRADICTIONS = {
     "A B --adversarial.loss wgan --discriminator.norm batch": "the gradient penalty of wgan is computed for"
     " each image alone, which batch norm does not allow: set discriminator.norm to instance or none",
     "pairs --method pix2pix --adversarial.loss wgan": "set discriminator.norm to instance or none",
-    "A B --method cut --cut.layers 0,99": "The generator has the layers 0 to 17, not 0 99; name some of these in rising",
-    "A B --method cut --cut.layers 4,0": "not 4 0; name some of these in rising order",
-    "A B --method fastcut --cut.layers 4,4": "not 4 4; name some of these in rising order",
+    "A B --method cut --cut.layers 0,99": "--cut.layers: the generator has the layers 0 to 17, not 0,99; name some of these in rising",
+    "A B --method cut --cut.layers 4,0": "not 4,0; name some of these in rising order, such as 0,4,8,12,16",
+    "A B --method fastcut --cut.layers 4,4": "not 4,4; name some of these in rising order",
     "A B --method cut --cut.layers -1": "not -1; name some",
     "A B --method cut --generator.network unet": "cut contrasts a ResNet's layers: set generator.network to",
     "A B --method fastcut --generator.network encoder-decoder": "fastcut contrasts a ResNet's layers",

@@ -218,7 +218,7 @@ def test_averaged_generators_have_the_layer_too():
         },
         changes,
     )
-    trainer = trainer_for(config, build(config, DEEP))
+    trainer = trainer_for(config, build(config, DEEP), torch.device("cpu"))
     layer = last_layer(trainer.generator("ab"))
     assert type(layer).__name__ == "Float32Conv2d" and layer is not last_layer(trainer.method.gen_ab)
 

@@ -16,7 +16,7 @@ from twofold import distributed
 from twofold.errors import TwofoldError, UsageError
 from twofold.runs import Run, read_lines
 from twofold.training import machine
-from twofold.training.redeal import deal_out, stored
+from twofold.training.stored_images import content, deal_out
 
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
 
@@ -70,11 +70,9 @@ def test_both_stop_together(lab, tmp_path):
     out, tokens = tmp_path / "run", lab.tokens(tmp_path / "run", epochs=20)
     ended = lab.run(tokens, ("SIGTERM", 3), ranks=2)
     assert ended.code == [130, 130]
-    assert (
-        ended.output.count("stopped at 8 of 66 images") == 1
-    )  # asked after the third step, told with the fourth
+    assert ended.output.count("stopped at 6 of 66 images") == 1, ended.output
     assert ended.output.count("torchrun --nproc-per-node=2 -m twofold train --resume") == 1
-    assert Run(out).states()[-1][0] == 8
+    assert Run(out).states()[-1][0] == 6
 
 
 def test_a_damaged_part_of_one_rank_makes_all_fall_back(lab, by_two, tmp_path):
@@ -119,7 +117,7 @@ def test_a_launcher_passes_the_same_signal_on_twice(lab, tmp_path, name):
     """As on a cluster, where every process gets the signal, and again from torchrun."""
     tokens = lab.tokens(tmp_path / "run", epochs=20)
     ended = lab.run(tokens, (f"{name} twice", 3), ranks=2)
-    assert ended.code == [130, 130] and Run(tmp_path / "run").states()[-1][0] == 8
+    assert ended.code == [130, 130] and Run(tmp_path / "run").states()[-1][0] == 6
 
 
 def test_a_refusal_ends_all_processes(lab, tmp_path):
@@ -187,7 +185,7 @@ def state(*values, rows):
 
 
 def values(dealt, capacity):
-    return [int(image) for image in stored(dealt, capacity)]
+    return [int(image) for image in content(dealt, capacity)]
 
 
 @pytest.mark.parametrize(
@@ -293,36 +291,3 @@ def test_an_error_of_a_collective_is_one_line():
         raise torch.distributed.DistBackendError("Connection closed by peer\nstack")
     with pytest.raises(torch.OutOfMemoryError), distributed.explained_loss():
         raise torch.OutOfMemoryError("x")
-
-
-def test_on_a_gpu_the_vote_of_the_step_before_is_read(monkeypatch):
-    """So that nothing waits for the present step. A stand-in: a tensor that says it is on a GPU, and events."""
-    waited = []
-
-    class Event:
-        def record(self):
-            pass
-
-        def synchronize(self):
-            waited.append(self)
-
-    class OnGpu:
-        device, dtype = torch.device("cuda"), torch.float32
-
-        def __init__(self, value):
-            self.value = value
-
-    class Pinned:
-        def copy_(self, source, non_blocking):
-            assert non_blocking
-            return torch.tensor([source.value])
-
-    monkeypatch.setattr(distributed, "world", lambda: 2)
-    monkeypatch.setattr(torch.cuda, "Event", Event)
-    monkeypatch.setattr(torch, "empty", lambda *_, dtype, pin_memory: Pinned())
-    vote = distributed.StopVote()
-    decided = []
-    for value in (0.0, 0.5, 0.0):
-        vote.result = OnGpu(value)
-        decided.append(vote.decided())
-    assert decided == [False, False, True] and len(waited) == 2

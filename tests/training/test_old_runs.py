@@ -10,6 +10,7 @@ from safetensors.torch import load_file
 
 from twofold.runs import Run, read_lines
 from twofold.training import start, state
+from twofold.training.build import build
 from twofold.training.train import trainer_for
 
 OLD = Path(__file__).parents[1] / "old_runs"
@@ -31,7 +32,7 @@ def old(request, tmp_path):
 
 def test_everything_in_its_state_is_restored_exactly(old):
     config = start.stored(old)
-    trainer = trainer_for(config)
+    trainer = trainer_for(config, build(config), torch.device("cpu"))
     progress = state.load(old, trainer, pytest.fail)
     saved = load_file(old.state(STOPPED) / "state.safetensors")
     now = state.content(trainer)

@@ -297,6 +297,10 @@ def test_from_python(finished, lab, tmp_path):
         (["--from", "RUN", "--generator.norm", "batch"], "generator.norm = instance, not batch"),
         (["--from", "RUN", "--generator.network", "resnet-9"], "generator.blocks = 6, not 9"),
         (
+            ["--from", "RUN", "--generator.network", "unet"],
+            "has generator.network = resnet-6, not unet; leave this setting out to take over its networks",
+        ),
+        (
             ["--from", "RUN", "--generator.width", "3", "--discriminator.layers", "2"],
             "width = 2, not 3, disc",
         ),
@@ -308,6 +312,10 @@ def test_from_python(finished, lab, tmp_path):
         ),
         (["--freeze", "encoder"], "give --from"),
         (["--from", "BA", "--method", "cut"], "translates ba, and cut trains ab"),
+        (
+            ["--from", "RUN", "--method", "cut"],
+            "--cut.layers: the generator has the layers 0 to 15, not 0,4,8,12,16",
+        ),
         (["--from", "TORN"], "incomplete or damaged"),
         (["--from", "TEXT"], "not a checkpoint"),
         (["--from", "DISC"], "discriminator"),

@@ -13,7 +13,7 @@ from torch import nn
 from torch.backends import cudnn
 
 from twofold import train as train_from_python
-from twofold.distributed import StopVote, sync_gradients
+from twofold.distributed import sync_gradients
 from twofold.evaluation.doctor.examine import examine
 from twofold.methods.base import Batch, Method, Update
 from twofold.reporting.samples import grid
@@ -184,7 +184,7 @@ def test_synchronised_gradients_have_their_parameters_strides(layout):
     grad = torch.randn(4, 3, 3, 3)
     param.grad = grad.contiguous(memory_format=OTHER[layout])
     assert param.grad.stride() != param.stride()
-    sync_gradients([param, without], StopVote())
+    sync_gradients([param, without])
     assert param.grad.stride() == param.stride()
     assert torch.equal(param.grad, grad)
     assert without.grad is None

@@ -107,9 +107,10 @@ class ResnetGenerator(Generator):
             channels.append(layer.out_channels if isinstance(layer, nn.Conv2d) else channels[-1])
         last = len(channels) - 1
         if list(layers) != sorted(set(layers)) or layers[0] < 0 or layers[-1] > last:
-            given = " ".join(map(str, layers))
+            given = ",".join(map(str, layers))
             raise UsageError(
-                f"The generator has the layers 0 to {last}, not {given}; name some of these in rising order."
+                f"the generator has the layers 0 to {last}, not {given}; name some of these in rising order, such as"
+                f" {','.join(map(str, range(0, last + 1, max(1, last // 4))))}"
             )
         return [channels[number] for number in layers]
 

@@ -6,6 +6,7 @@ from typing import Any
 import torch
 
 from twofold.config import Config
+from twofold.errors import UsageError
 from twofold.evaluation.features import torchscript
 from twofold.formats.contract import Contract
 from twofold.losses.perceptual import Perceptual
@@ -67,7 +68,10 @@ def cut(config: Config, contracts: Contracts) -> CUT:
     network = generator(config, *contracts)
     assert isinstance(network, ResnetGenerator)  # see Config
     discriminator_b = discriminator(config, contracts[1].network_channels)
-    method = CUT(network, discriminator_b, adversarial=adversarial(config), **config.cut.model_dump())
+    try:
+        method = CUT(network, discriminator_b, adversarial=adversarial(config), **config.cut.model_dump())
+    except UsageError as error:  # of the layers, which another network has not
+        raise UsageError(f"--cut.layers: {error}") from error
     fill(method.heads, config.generator.init)
     return method
 

@@ -23,22 +23,16 @@ class Callbacks:
         on_sample: OnFile | None = None,
         on_snapshot: OnFile | None = None,
     ) -> None:
-        self.on_report, self.on_sample, self.on_snapshot = on_report, on_sample, on_snapshot
         self.error: Exception | None = None
+        self.report, self.sample, self.snapshot = map(self._caught, (on_report, on_sample, on_snapshot))
 
-    def report(self, values: dict[str, Any]) -> None:
-        self._call(self.on_report, values)
+    def _caught(self, function: Callable[..., None] | None) -> Callable[..., None]:
+        def call(*arguments: object) -> None:
+            if function is None or self.error is not None:
+                return
+            try:
+                function(*arguments)
+            except Exception as error:
+                self.error = error
 
-    def sample(self, images: int, direction: str, file: Path) -> None:
-        self._call(self.on_sample, images, direction, file)
-
-    def snapshot(self, images: int, direction: str, file: Path) -> None:
-        self._call(self.on_snapshot, images, direction, file)
-
-    def _call(self, function: Callable[..., None] | None, *arguments: object) -> None:
-        if function is None or self.error is not None:
-            return
-        try:
-            function(*arguments)
-        except Exception as error:
-            self.error = error
+        return call

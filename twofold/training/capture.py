@@ -99,7 +99,9 @@ class Capture:
             return inputs, self.recorder.record(lambda: self.learn(inputs))
         except RuntimeError as error:
             reason = str(first_cause(error)).partition("\n")[0]
-            raise CaptureFailed(f"cannot record a step as a CUDA graph: {reason}") from error
+            raise CaptureFailed(
+                f"cannot record a step as a CUDA graph: {reason}; resume the run with --machine.no-capture"
+            ) from error
 
 
 def first_cause(error: BaseException) -> BaseException:

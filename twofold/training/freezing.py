@@ -47,11 +47,11 @@ def fitting(names: Iterable[str], pattern: str) -> list[str]:
     ]
 
 
-def frozen(method: Method, patterns: Sequence[str]) -> str:
-    """How much of which networks the patterns freeze, in words."""
+def frozen(method: Method) -> str:
+    """How many parameters are frozen, and in which networks, in words."""
     named = named_parameters(method)
-    still = dict.fromkeys(name for pattern in patterns for name in fitting(named, pattern))
-    count, total = (sum(named[name].numel() for name in names) for names in (still, named))
+    still = {name: parameter for name, parameter in named.items() if not parameter.requires_grad}
+    count, total = (sum(parameter.numel() for parameter in each.values()) for each in (still, named))
     return f"{count:,} of {total:,} parameters, in {', '.join({name.split('.')[0]: 0 for name in still})}"
 
 

@@ -106,7 +106,7 @@ def choose_checkpoint(config: Config, device: torch.device, notify: Notify) -> b
     gib = [f"{size / 2**30:.1f}" for size in (need, free, less)]
     notify(
         f"checkpointing residual blocks: a step needs about {gib[0]} GiB of {gib[1]} free, {gib[2]} with"
-        " checkpointing; --machine.checkpoint false turns it off"
+        " checkpointing; --machine.no-checkpoint turns it off"
     )
     return True
 

@@ -1,7 +1,6 @@
 """The memory that a training step needs, estimated by running it without data."""
 
 import math
-from functools import lru_cache
 from typing import NamedTuple
 
 import torch
@@ -42,16 +41,7 @@ class Need(NamedTuple):
 
 
 def estimate_step(config: Config) -> Need:
-    """Peak memory of a run's training step, for a config whose machine settings are chosen.
-
-    Kept for the next call with these settings: the meta device takes a second.
-    """
-    used = config.machine.model_copy(update={"capture": None})  # has no effect here, and is chosen later
-    return _estimate_step(config.model_copy(update={"machine": used}))  # pyright: ignore[reportArgumentType], frozen
-
-
-@lru_cache(maxsize=4)
-def _estimate_step(config: Config) -> Need:
+    """Peak memory of a run's training step, for a config whose machine settings are chosen."""
     size, batch = config.data.size, config.training.batch
     with torch.device("meta"):
         method = build(config)

@@ -11,7 +11,8 @@ from twofold import config as configs
 from twofold.config import Config, Layer
 from twofold.errors import TwofoldError, UsageError
 from twofold.exchange.checkpoint import digest
-from twofold.exchange.folder import find_generators, generators_in, import_file
+from twofold.exchange.folder import find_generators, generators_in
+from twofold.exchange.load import open_generator
 from twofold.exchange.mapping import candidates
 from twofold.exchange.original import discriminator_from_original
 from twofold.exchange.untrusted import read_tree
@@ -23,7 +24,6 @@ from twofold.networks.registry import describe
 from twofold.networks.settings import DiscriminatorSettings
 from twofold.networks.unet import UnetGenerator
 from twofold.runs import DIRECTIONS, Notify, Run
-from twofold.translation import model_file
 from twofold.translation.header import is_model
 
 Origins = dict[str, dict[str, str]]
@@ -37,27 +37,24 @@ class Source(NamedTuple):
 
     Attributes:
         generators: by direction.
-        origins: where they are from.
-        others: state dicts of discriminators, and of CUT's heads, by name.
-        discriminator: the settings of the discriminators.
+        settings: of these networks, nested as in a config.
+        origins: where the generators are from.
         words: what was read, for a message.
-        dropout_known: whether the generators' dropout is known, which the keys of a foreign U-Net do not tell.
+        others: state dicts of discriminators, and of CUT's heads, by name.
     """
 
     generators: dict[str, Generator]
+    settings: dict[str, dict[str, Any]]
     origins: Origins
-    others: dict[str, State]
-    discriminator: dict[str, Any]
     words: list[str]
-    dropout_known: bool = True
+    others: Mapping[str, State] = {}
 
-    @property
-    def settings(self) -> dict[str, Any]:
-        """The settings of its networks, nested."""
-        generator = generator_settings(next(iter(self.generators.values())))
-        if not self.dropout_known:
-            del generator["dropout"]
-        return {"generator": generator} | ({"discriminator": self.discriminator} if self.others else {})
+    def also(self, others: dict[str, State], discriminator: dict[str, Any], words: list[str]) -> "Source":
+        """With discriminators of these settings."""
+        if not others:
+            return self
+        settings = self.settings | {"discriminator": discriminator}
+        return self._replace(others=others, settings=settings, words=self.words + words)
 
 
 # ---- read
@@ -88,50 +85,38 @@ def read(path: Path) -> Source:
     run = Run(path)
     if run.exists or any(run.snapshots(way) for way in DIRECTIONS):
         ways = [way for way in DIRECTIONS if run.snapshots(way)] or ["ab"]
-        files = {way: run.newest_snapshot(way) for way in ways}
-        return with_newest_state(run, of_files(files))
+        return with_newest_state(run, of_files({way: run.newest_snapshot(way) for way in ways}))
     if path.is_dir():
-        found = find_generators(path)
-        return with_discriminators(of_files(found.files), found.files)
-    if is_model(path):
-        generator, header = model_file.load(path)
-        return plain({header.direction: generator}, {header.direction: path})
-    return of_checkpoint(path)
-
-
-def of_files(files: dict[str, Path]) -> Source:
-    """The generators in these files, each a model or a checkpoint, by direction."""
-    found = {
-        way: model_file.load(file)[0] if is_model(file) else import_file(file, direction=way).generator
-        for way, file in files.items()
-    }
-    return plain(found, files)
-
-
-def of_checkpoint(path: Path) -> Source:
-    """The generators of another project's file: one, or one for each direction that the names in it tell."""
-    keys = generators_in(path)
+        files = find_generators(path).files
+        return with_discriminators(of_files(files), files)
+    keys = {} if is_model(path) else generators_in(path)
     if len(keys) < 2:
-        imported = import_file(path)
-        return plain({imported.header.direction: imported.generator}, {imported.header.direction: path})
+        generator, header, _ = open_generator(path)
+        return of_generators({header.direction: generator}, {header.direction: path})
     if len({*keys.values()} - {None}) < len(keys):
         raise UsageError(
             f"it holds {len(keys)} generators: {', '.join(list(keys)[:6])}; make a model of one: `twofold import"
             f" {path} --key NAME -o model.safetensors`"
         )
-    found = {str(way): import_file(path, key=key, direction=way).generator for key, way in keys.items()}
-    return plain(found, dict.fromkeys(found, path))
+    found = {str(way): open_generator(path, key=key, direction=way).generator for key, way in keys.items()}
+    return of_generators(found, dict.fromkeys(found, path))
 
 
-def plain(generators: dict[str, Generator], files: dict[str, Path]) -> Source:
+def of_files(files: dict[str, Path]) -> Source:
+    """The generators in these files, each a model or a checkpoint, by direction."""
+    found = {way: open_generator(file, direction=way).generator for way, file in files.items()}
+    return of_generators(found, files)
+
+
+def of_generators(generators: dict[str, Generator], files: dict[str, Path]) -> Source:
     """A source of generators alone."""
     origins = {way: {"file": file.name, "blake2b": digest(file)} for way, file in files.items()}
     words = [f"gen_{way} from {file.name}" for way, file in files.items()]
-    open_dropout = (
-        isinstance(each, UnetGenerator) and not each.arguments["dropout"] and not is_model(files[way])
-        for way, each in generators.items()
-    )
-    return Source(generators, origins, {}, {}, words, dropout_known=not any(open_dropout))
+    way, first = next(iter(generators.items()))
+    settings = generator_settings(first)
+    if isinstance(first, UnetGenerator) and not settings["dropout"] and not is_model(files[way]):
+        del settings["dropout"]  # the keys of another project's U-Net do not tell
+    return Source(generators, {"generator": settings}, origins, words)
 
 
 def with_newest_state(run: Run, source: Source) -> Source:
@@ -146,8 +131,8 @@ def with_newest_state(run: Run, source: Source) -> Source:
             if key.startswith("method/") and not network.startswith("gen_"):
                 others.setdefault(network, {})[name] = file.get_tensor(key)
     stored = configs.compose(configs.from_file(run.config)).discriminator
-    words = [*source.words, f"{', '.join(others)} from the state at {states[-1][0]} images"]
-    return source._replace(others=others, discriminator=stored.model_dump(exclude={"init"}), words=words)
+    words = [f"{', '.join(others)} from the state at {states[-1][0]} images"]
+    return source.also(others, stored.model_dump(exclude={"init"}), words)
 
 
 def with_discriminators(source: Source, files: Mapping[str, Path]) -> Source:
@@ -155,7 +140,7 @@ def with_discriminators(source: Source, files: Mapping[str, Path]) -> Source:
 
     Of a generator from A to B, in our words, the discriminator judges images of B.
     """
-    settings, words = DiscriminatorSettings().model_dump(exclude={"init"}), [*source.words]
+    settings, words = DiscriminatorSettings().model_dump(exclude={"init"}), []
     others: dict[str, State] = {}
     for way, file in files.items():
         beside = file.with_name(file.name.replace("net_G", "net_D"))
@@ -166,7 +151,7 @@ def with_discriminators(source: Source, files: Mapping[str, Path]) -> Source:
         settings |= {name: value for name, value in network.arguments.items() if name in settings}
         settings["network"] = "pixel" if isinstance(network, PixelDiscriminator) else "patch"
         words.append(f"disc_{way[1]} from {beside.name}")
-    return source._replace(others=others, discriminator=settings, words=words)
+    return source.also(others, settings, words)
 
 
 # ---- take over its networks
@@ -179,7 +164,7 @@ def with_networks(overrides: Layer, source: Source, given: Config) -> dict[str, 
         given: the same settings with the defaults.
 
     Raises:
-        UsageError: no generator has a direction that the method trains.
+        UsageError: no generator has a direction that the method trains, or the user wants another kind of network.
     """
     trained = DIRECTIONS if ROOMS[given.method] == "cyclegan" else ("ab",)
     if not set(trained) & source.generators.keys():
@@ -188,7 +173,18 @@ def with_networks(overrides: Layer, source: Source, given: Config) -> dict[str, 
             f" {', '.join(trained)}; give the folders in the other order, or another model"
         )
     decided = {path: value for path, value in configs.flatten(overrides) if value not in ("auto", None)}
+    theirs = source.settings["generator"]["network"]
+    wanted = str(decided.get("generator.network", theirs))
+    if is_resnet(wanted) != is_resnet(theirs):
+        raise UsageError(
+            f"--from {given.training.start_from} has generator.network = {theirs}, not {wanted}; leave this setting out"
+            " to take over its networks"
+        )
     return configs.merge(source.settings, configs.nest(decided))
+
+
+def is_resnet(network: str) -> bool:
+    return not network.startswith(("unet", "encoder"))
 
 
 def generator_settings(generator: Generator) -> dict[str, Any]:
@@ -221,21 +217,21 @@ def check(source: Source, config: Config, method: Method) -> None:
         network_of(each) for each in (generator_of(method, direction), source.generators[direction])
     )
     different = [
-        f"generator.{name} = {theirs.get(name)}, not {ours.get(name)}"
-        for name in dict.fromkeys([*theirs, *ours])
-        if name != "dropout" and theirs.get(name) != ours.get(name)
+        f"generator.{name} = {theirs[name]}, not {ours[name]}"
+        for name in theirs
+        if name != "dropout" and theirs[name] != ours[name]
     ]
     mine = config.discriminator.model_dump()
     of_discriminators = [
         f"discriminator.{name} = {value}, not {mine[name]}"
-        for name, value in source.discriminator.items()
-        if source.others and value != mine[name]
+        for name, value in source.settings.get("discriminator", {}).items()
+        if value != mine[name]
     ]
     if not different and not of_discriminators:
         return
     advice = "leave these settings out to take over its networks"
     if theirs.get("depth") != ours.get("depth"):
-        advice = f"its U-Net takes --size {2 ** theirs.get('depth', 5)}"
+        advice = f"its U-Net takes --size {2 ** theirs['depth']}"
     elif of_discriminators and not different:
         advice += ", or give one of its models (.safetensors, .pth) to start with new discriminators"
     raise UsageError(f"--from {path} has {', '.join([*different, *of_discriminators])}; {advice}")

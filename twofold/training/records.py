@@ -262,24 +262,14 @@ class Records:
         origin: dict[str, Any] = {"method": self.config.method, "images": self.trainer.images}
         if direction in self.origins:
             origin["start_from"] = self.origins[direction]
-        network, noise, lab = describe(generator), self.trainer.method.noise, data.lab
+        network = describe(generator)
+        facts: dict[str, Any] = {"origin": origin, "noise": self.trainer.method.noise, "lab": data.lab}
         if manifest.geometry is None:
             size = None if data.resize in ("crop", "none") else data.size
-            return Header(network, direction, size, origin, noise=noise, lab=lab, labels=source.labels)
-        a, b = (Contract(icc=each.contract.icc) if lab else each.contract for each in (source, target))
-        unknown = source.labels and source.contract.labels is None
-        return Header.of(
-            network,
-            direction,
-            a,
-            b,
-            manifest.geometry,
-            origin,
-            noise=noise,
-            lab=lab,
-            labels=unknown,
-            layout=data.layout,
-        )
+            return Header(network, direction, size, labels=source.labels, **facts)
+        a, b = (Contract(icc=each.contract.icc) if data.lab else each.contract for each in (source, target))
+        facts |= {"labels": source.labels and source.contract.labels is None, "layout": data.layout}
+        return Header.of(network, direction, a, b, manifest.geometry, **facts)
 
     def save_state(self) -> None:
         self.check_finite()

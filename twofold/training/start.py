@@ -90,11 +90,14 @@ def resume(run: Run, overrides: Layer, notify: Notify, track: Track) -> Start:
     then, now = (Given(each.a, each.b, each.data) for each in (before, config))
     manifest, differences = reopen(stored_manifest(run), then, now, notify, track)
     if differences:
-        moved = bool(configs.moved(before.model_dump(), config.model_dump()))
-        raise UsageError(other_images(run, differences, moved, config.b is not None))
+        folders = "NEW_A NEW_B" if config.b else "NEW_A"
+        raise UsageError(
+            f"these are not the images that {run.path} was started with: {some(differences, 5)}; restore them, or name"
+            f" where they are now: `twofold train {folders} --resume {run.path}`, or start a new run with another --out"
+        )
     refuse_shown(config, manifest.a.channels, manifest.b.channels)
     config, plan = with_schedule(config, manifest)
-    about_schedule(run, with_schedule(before, manifest)[1], plan, notify)
+    about_schedule(run, schedule(before.optim.lr, before.training, manifest.epoch), plan, notify)
     return Start(machine.choose_again(before, config, overrides, plan.total, notify), manifest, plan)
 
 
@@ -107,21 +110,6 @@ def about_schedule(run: Run, before: Schedule, now: Schedule, notify: Notify) ->
     notify(
         f"new schedule: {now}; the learning rate at {images:,} images was {before.rate(images):.3g} and is now"
         f" {now.rate(images):.3g}"
-    )
-
-
-def other_images(run: Run, differences: list[str], moved: bool, two_folders: bool) -> str:
-    """The line for images that are not those of the first start."""
-    named = some(differences, 5)
-    if moved:
-        return (
-            f"these are not the images that {run.path} was started with: {named}; name the folders that hold the same"
-            " images, or start a new run with another --out"
-        )
-    folders = "NEW_A NEW_B" if two_folders else "NEW_A"
-    return (
-        f"the images have changed since {run.path} was started: {named}; restore them, or start a new run with"
-        f" another --out; if they were moved, type `twofold train {folders} --resume {run.path}`"
     )
 
 
@@ -174,12 +162,11 @@ def choose_from_data(config: Config, manifest: Manifest, notify: Notify) -> Conf
         notify(f"A has {a} channels and B has {b}: no identity loss")
     chosen = {
         "data": {
-            **{
-                "channels_a": manifest.a.channels,
-                "channels_b": manifest.b.channels,
-                "paired": manifest.paired,
-            },
-            **{"labels_a": manifest.a.labels, "labels_b": manifest.b.labels},
+            "channels_a": manifest.a.channels,
+            "channels_b": manifest.b.channels,
+            "labels_a": manifest.a.labels,
+            "labels_b": manifest.b.labels,
+            "paired": manifest.paired,
         },
         "evaluation": {"metric": metric_for(config, manifest, notify)},
         "cyclegan": {"identity": (0.5 if a == b else 0.0) if identity is None else identity},
@@ -191,13 +178,12 @@ def choose_from_data(config: Config, manifest: Manifest, notify: Notify) -> Conf
 
 def check_accumulation(config: Config, plan: Schedule, epoch: int, notify: Notify) -> None:
     """Refuse steps that are longer than an epoch. Print where the run ends if its length is not a multiple of a step."""
-    step = step_images(config)
-    if config.training.accumulate > 1 and step > epoch:
+    step, accumulate = step_images(config), config.training.accumulate
+    if accumulate > 1 and step > epoch:
         raise UsageError(
-            f"--training.accumulate {config.training.accumulate} makes steps of {step} images, more than the {epoch} of"
-            " an epoch; lower it"
+            f"--training.accumulate {accumulate} makes steps of {step} images, more than the {epoch} of an epoch; lower it"
         )
-    if config.training.accumulate > 1 and plan.total % step:
+    if accumulate > 1 and plan.total % step:
         notify(
             f"{plan.total} images are not a multiple of the {step} images of a step; the run ends at"
             f" {math.ceil(plan.total / step) * step}"
@@ -262,26 +248,19 @@ def step_images(config: Config) -> int:
     return config.training.batch * config.training.accumulate * world()
 
 
-def write(run: Run, start: Start) -> None:
-    """Create the run folder; config.yaml comes last, so that a folder that has one is complete.
+def write(run: Run, start: Start, is_new: bool) -> None:
+    """Create the run folder, or record what a resumed run changes.
+
+    config.yaml comes last, so that a folder that has one is complete.
 
     Raises:
-        TwofoldError: another process has done so in the meantime.
+        TwofoldError: another process has created it in the meantime.
     """
-    if run.exists:
+    if is_new and run.exists:
         raise TwofoldError(f"another process has just started {run.path}; choose another --out")
-    write_atomically(run.data, start.manifest.to_json(), durable=True)
-    write_atomically(run.config, configs.to_yaml(start.config), durable=True)
-
-
-def write_folders(run: Run, start: Start) -> None:
-    """Record where the images of a resumed run are now, if they were moved."""
-    before, now = stored(run), dict(configs.flatten(start.config.model_dump()))
-    after = configs.compose(before.model_dump(), configs.nest({path: now[path] for path in configs.FOLDERS}))
-    if after != before:
-        write_atomically(run.config, configs.to_yaml(after), durable=True)
-    if start.manifest != stored_manifest(run):
+    if is_new or start.manifest != stored_manifest(run):
         write_atomically(run.data, start.manifest.to_json(), durable=True)
+    write_atomically(run.config, configs.to_yaml(start.config), durable=True)
 
 
 def record_environment(run: Run, images: int, device: torch.device, origins: Origins) -> None:

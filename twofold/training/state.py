@@ -24,7 +24,7 @@ from twofold.files import sync, write_atomically
 from twofold.methods.base import Method
 from twofold.runs import Notify, Run
 from twofold.training.adam import Adam
-from twofold.training.redeal import deal_out
+from twofold.training.stored_images import as_state, deal_out
 from twofold.training.trainer import Trainer
 
 FORMAT = 2
@@ -154,31 +154,27 @@ def for_other_ranks(parts: list[Tensors], method: Method) -> Tensors:
     means = [name for name in parts[0] if name.startswith("sums/")]
     dealt = {name: torch.stack([part[name] for part in parts]).mean(0) for name in means}
     for name, storage in method.image_storages().items():
-        states = [under(f"memory/{name}/", part) for part in parts]
-        own = deal_out(states, storage.capacity, distributed.rank(), distributed.world())
-        dealt |= prefixed(f"memory/{name}/", own)
+        prefix = f"memory/{name}/"
+        states = [under(prefix, part) for part in parts]
+        dealt |= prefixed(prefix, deal_out(states, storage.capacity, distributed.rank(), distributed.world()))
     return dealt
 
 
 def with_new_names(tensors: Tensors, method: Method) -> Tensors:
-    """The tensors of a state of 0.1, with the stored images under today's names.
+    """The tensors of a state of 0.1, with the stored images under the present names.
 
-    0.1 kept each image of a replay buffer under its place (memory/replay_a/000000; memory/000000 of CUT), and recent
-    images as memory/real_a/rows and memory/real_a/count.
+    0.1 has memory/replay_a/000000 (memory/000000 of CUT) and so on, and memory/real_a/rows for recent.real_a.
     """
     converted = {name: tensor for name, tensor in tensors.items() if not name.startswith("memory/")}
     for name, storage in method.image_storages().items():
         saved = under(f"memory/{name.removeprefix('recent.')}/", tensors)
         if not saved and name == "replay_b":
             saved = {k: t for k, t in under("memory/", tensors).items() if k.isdigit()}
-        state = {f"image_{place}": image for place, image in saved.items() if place.isdigit()}
-        count = torch.tensor([len(state)])
-        if len({image.shape for image in state.values()}) == 1:  # of one size: rows, the last not in use
-            images = torch.cat([state[place] for place in sorted(state)])
-            empty = images.new_zeros(storage.capacity + 1 - len(images), *images.shape[1:])
-            state = {"rows": torch.cat((images, empty))}
-        state = {"count": count} | state | {k: t for k, t in saved.items() if not k.isdigit()}
-        converted |= prefixed(f"memory/{name}/", state)
+        if "rows" not in saved:
+            images = [saved[place] for place in sorted(saved)]
+            one_size = len({image.shape for image in images}) == 1
+            saved = as_state(images, storage.capacity + 1 if one_size else 0)  # the last row is not in use
+        converted |= prefixed(f"memory/{name}/", saved)
     return converted
 
 

@@ -1,8 +1,7 @@
 """A run, from two folders to the last snapshot. Read it from top to bottom."""
 
-import shlex
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, closing, contextmanager, nullcontext
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack, closing, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +12,9 @@ from twofold import distributed, hardware
 from twofold.config import Config, Layer
 from twofold.data.dataset import open_images
 from twofold.data.loader import Loader
-from twofold.errors import TwofoldError, UsageError
+from twofold.errors import UsageError
 from twofold.evaluation.heldout import judging_network
-from twofold.files import lock, write_atomically
+from twofold.files import lock
 from twofold.methods.base import Batch, Method
 from twofold.presets import layer
 from twofold.reporting import exporters
@@ -23,7 +22,6 @@ from twofold.runs import Notify, Run, Track, untracked
 from twofold.training import machine, memory, start, state
 from twofold.training.build import build, perceptual
 from twofold.training.callbacks import Callbacks, OnFile, OnReport
-from twofold.training.capture import CaptureFailed
 from twofold.training.freezing import frozen
 from twofold.training.pretrained import load, open_source
 from twofold.training.profiling import profiled
@@ -158,8 +156,7 @@ def start_or_resume(
                 check(started)
             if first:
                 hold_lock(run, session)
-            if first:
-                (start.write if is_new else start.write_folders)(run, started)
+                start.write(run, started, is_new)
         callbacks = callbacks if callbacks and first else Callbacks()
         return follow(run, started, notify, progress, callbacks, profile=profile and first)
 
@@ -169,14 +166,14 @@ def follow(
 ) -> bool:
     """Train from the newest state, or from nothing, to the end of the schedule or until a stop is requested."""
     config, manifest, schedule = started
-    one_size, device = (
-        config.data.crops,
-        hardware.pick_device(config.machine.device, distributed.local_rank()),
-    )
+    device = hardware.pick_device(config.machine.device, distributed.local_rank())
     with (
         interruptible() as stop,
-        own_torch_state(device, config.machine.threads or 1, config.machine.deterministic, one_size),
-        explained_device_errors(run, config),
+        own_torch_state(device, config.machine.threads or 1, config.machine.deterministic, config.data.crops),
+        hardware.explained_out_of_memory(
+            f"{config.machine.device} ran out of memory at --size {config.data.size} --batch {config.training.batch};"
+            " resume with --machine.checkpoint, or start a new run with a smaller --size or --batch"
+        ),
     ):
         with distributed.rank_zero_first():
             images = open_images(manifest, config.data, notify)
@@ -185,20 +182,16 @@ def follow(
         if config.training.start_from and not run.states():
             origins = load(open_source(config.training.start_from), method, notify)
         if config.training.freeze:
-            notify(f"frozen: {frozen(method, config.training.freeze)}")
-        trainer = trainer_for(config, method)
-        trainer.vote.requested = lambda: stop.is_set() or callbacks.error is not None
-        if trainer.device.type == "cuda":
-            room = RESIDENT_SHARE * (hardware.free_memory(trainer.device) or 0)
-            images = images.resident(trainer.device, int(room))
+            notify(f"frozen: {frozen(method)}")
+        trainer = trainer_for(config, method, device)
+        if device.type == "cuda":
+            images = images.resident(device, int(RESIDENT_SHARE * (hardware.free_memory(device) or 0)))
         saved = state.load(run, trainer, notify) or {"start_from": origins}
-        if distributed.rank() == 0:  # of a finished run too: `evaluate` reads which channels to show
-            write_atomically(run.config, configs.to_yaml(config), durable=True)
         if is_over(run, started, trainer, saved, notify):
             return True
         notify(first_line(started, trainer))
         if distributed.rank() == 0:
-            start.record_environment(run, trainer.images, trainer.device, origins)
+            start.record_environment(run, trainer.images, device, origins)
         records = Records(run, started, trainer, images, saved, notify, callbacks)
         with (
             closing(records.exporters),
@@ -208,15 +201,13 @@ def follow(
                 config.data,
                 config.seed,
                 batch=config.training.batch,
-                device=trainer.device,
+                device=device,
                 paired=manifest.paired,
                 rank=distributed.rank(),
                 world=distributed.world(),
                 start=trainer.images,
             ) as batches,
-            profiled(run, trainer.device, lambda: trainer.images, notify)
-            if profile
-            else nullcontext() as traced,
+            profiled(run, device, lambda: trainer.images, notify) if profile else nullcontext() as traced,
         ):
             records.start_clock(batches)
             if origins:  # so that no later start needs the source
@@ -236,19 +227,18 @@ def follow(
                     if trainer.images < schedule.total:
                         notify(stopped_early(run, trainer.images))
                     break
-                if trainer.vote.decided():
+                if distributed.any_rank(stop.is_set() or callbacks.error is not None):
                     records.save_state()
                     notify(f"stopped at {trainer.images} of {schedule.total} images; everything is saved")
                     return False
     return True
 
 
-def trainer_for(config: Config, method: Method | None = None) -> Trainer:
-    """The trainer of a run; None is the method that the config describes, for pictures."""
+def trainer_for(config: Config, method: Method, device: torch.device) -> Trainer:
     used = config.machine
     return Trainer(
-        method or build(config),
-        device=hardware.pick_device(used.device, distributed.local_rank()),
+        method,
+        device=device,
         ema=config.training.ema,
         accumulate=config.training.accumulate,
         compiled=used.compile == "on",
@@ -302,7 +292,7 @@ def step_size(config: Config) -> str:
         return ""
     factors = [f"{processes} processes"] * (processes > 1) + [f"batch {batch}"]
     factors += [f"{batches} accumulated"] * (batches > 1)
-    return f" {' × '.join(factors)} = {processes * batch * batches} images a step;"
+    return f" {' × '.join(factors)} = {start.step_images(config)} images a step;"
 
 
 def hold_lock(run: Run, session: ExitStack) -> None:
@@ -312,24 +302,6 @@ def hold_lock(run: Run, session: ExitStack) -> None:
         session.enter_context(lock(run.lock, message))
     except OSError as error:
         raise UsageError(f"cannot write to {run.path} ({error.strerror}); choose another --out") from error
-
-
-@contextmanager
-def explained_device_errors(run: Run, config: Config) -> Iterator[None]:
-    """Turn a failed capture, and a device's out-of-memory error, into one line that names the settings to change."""
-    try:
-        yield
-    except CaptureFailed as error:
-        command = shlex.join(["twofold", "train", "--resume", str(run.path), "--machine.no-capture"])
-        raise TwofoldError(f"{error}; to go on without: `{command}`") from error
-    except RuntimeError as error:
-        if not hardware.is_out_of_memory(error):
-            raise
-        raise TwofoldError(
-            f"{config.machine.device} ran out of memory at --size {config.data.size} --batch"
-            f" {config.training.batch}; resume with --machine.checkpoint true, or start a new run with a smaller"
-            " --size or --batch"
-        ) from error
 
 
 def check(started: Start) -> None:

@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager, nullcontext
 import torch
 
 from twofold.cpu.accelerate import accelerate
-from twofold.distributed import StopVote, rank, sync_gradients, world
+from twofold.distributed import rank, sync_gradients, world
 from twofold.methods.base import Batch, Method, Update
 from twofold.networks.layers import Generator
 from twofold.randomness import seed32
@@ -99,7 +99,6 @@ class Trainer:
             phase: torch.amp.GradScaler(self.device.type, enabled=precision == "fp16")
             for phase in method.phases
         }
-        self.vote = StopVote()
         self.averages = {
             name: copy.deepcopy(method.get_submodule(name)).requires_grad_(False)
             for name in method.translators.values()
@@ -171,7 +170,7 @@ class Trainer:
     def _update(self, phase: str) -> None:
         """Step one phase's optimizer; the scaler leaves out a step whose gradients are not finite."""
         params, optimizer, scaler = self.params[phase], self.optimizers[phase], self.scalers[phase]
-        sync_gradients(params, self.vote)
+        sync_gradients(params)
         scaler.unscale_(optimizer)
         if self.clip is not None:
             torch.nn.utils.clip_grad_norm_(params, self.clip)

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from itertools import accumulate
 from weakref import WeakKeyDictionary
 
@@ -11,7 +11,7 @@ from torch import Tensor
 
 from twofold import hardware
 from twofold.cpu import scratch
-from twofold.errors import TwofoldError, UsageError
+from twofold.errors import UsageError
 from twofold.networks.layers import Generator
 
 Forward = Callable[[Tensor], Tensor]
@@ -151,14 +151,8 @@ def for_large_images(pixels: int) -> Iterator[None]:
     hardware.return_freed_memory()
 
 
-@contextmanager
-def explain_out_of_memory(height: int, width: int) -> Iterator[None]:
+def explain_out_of_memory(height: int, width: int) -> AbstractContextManager[None]:
     """Turn an allocator's error into one line that names a smaller size."""
-    try:
-        yield
-    except RuntimeError as error:
-        if not hardware.is_out_of_memory(error):
-            raise
-        raise TwofoldError(
-            f"{width}×{height} pixels do not fit into memory; use --at {max(height, width) // 2} or less"
-        ) from error
+    return hardware.explained_out_of_memory(
+        f"{width}×{height} pixels do not fit into memory; use --at {max(height, width) // 2} or less"
+    )
