@@ -36,7 +36,8 @@ def import_(
         size: The crop size it was trained at, in pixels, so that images are translated at that scale.
         dropout: Whether the U-Net was trained with dropout, as pix2pix is by default; its keys do not show it.
     """
-    from twofold.exchange.folder import find_generators, import_file
+    from twofold.exchange.checkpoint import Choices, import_file
+    from twofold.exchange.folder import find_generators
     from twofold.translation.header import MAX_SIZE, is_model, read_header
     from twofold.translation.model_file import save
 
@@ -55,9 +56,8 @@ def import_(
         raise UsageError(f"--epoch is for folders of checkpoints; {checkpoint} is a file")
     else:
         files, notes, targets = {direction: checkpoint}, [], [model_name(out)]
-    imported = [
-        import_file(file, key=key, direction=way, size=size, dropout=dropout) for way, file in files.items()
-    ]
+    choices = Choices(key, epoch, size, dropout)
+    imported = [import_file(file, way, choices) for way, file in files.items()]
     for model, target in zip(imported, targets, strict=True):
         save(model.generator, model.header, target)
         emit(paragraph(f"{target}: {model.header.direction}, {in_words(model.header.network)}"))

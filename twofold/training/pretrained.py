@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from twofold import config as configs
 from twofold.config import Config, Layer
 from twofold.errors import TwofoldError, UsageError
-from twofold.exchange.checkpoint import digest
-from twofold.exchange.folder import find_generators, generators_in, import_file
+from twofold.exchange.checkpoint import Choices, digest, generators_in, import_file
+from twofold.exchange.folder import find_generators
 from twofold.exchange.mapping import candidates
 from twofold.exchange.original import discriminator_from_original
 from twofold.exchange.untrusted import read_tree
@@ -102,7 +102,7 @@ def read(path: Path) -> Source:
 def of_files(files: dict[str, Path]) -> Source:
     """The generators in these files, each a model or a checkpoint, by direction."""
     found = {
-        way: model_file.load(file)[0] if is_model(file) else import_file(file, direction=way).generator
+        way: model_file.load(file)[0] if is_model(file) else import_file(file, way).generator
         for way, file in files.items()
     }
     return plain(found, files)
@@ -119,7 +119,7 @@ def of_checkpoint(path: Path) -> Source:
             f"it holds {len(keys)} generators: {', '.join(list(keys)[:6])}; make a model of one: `twofold import"
             f" {path} --key NAME -o model.safetensors`"
         )
-    found = {str(way): import_file(path, key=key, direction=way).generator for key, way in keys.items()}
+    found = {str(way): import_file(path, way, Choices(key)).generator for key, way in keys.items()}
     return plain(found, dict.fromkeys(found, path))
 
 
