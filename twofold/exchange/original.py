@@ -29,7 +29,7 @@ def generator_of(state: Mapping[str, Tensor], dropout: bool = False) -> Generato
     """Build the generator of a foreign state dict, float32 on the CPU, in train mode.
 
     These are the original's ResNets and U-Nets, CUT's ResNets, the global generator of pix2pixHD and the ResNet of
-    PyTorch-GAN, with spectral or weight norm, and with InstanceNorm that has scale and bias.
+    PyTorch-GAN, with spectral norm, and with InstanceNorm that has scale and bias.
 
     Args:
         dropout: whether a U-Net has dropout, which its keys do not tell (pix2pix has, unless trained with
