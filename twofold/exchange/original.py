@@ -65,13 +65,9 @@ def discriminator_from_original(state: Mapping[str, Tensor]) -> Discriminator:
 
 def check_memory(state: Mapping[str, Tensor]) -> None:
     """Refuse tensors that are the same numbers many times: a network, which copies them, would be larger than the file."""
-    storages = {
-        tensor.untyped_storage().data_ptr(): tensor.untyped_storage().nbytes() for tensor in state.values()
-    }
-    if (
-        sum(tensor.numel() * tensor.element_size() for tensor in state.values())
-        > sum(storages.values()) + 2**20
-    ):
+    storages = (tensor.untyped_storage() for tensor in state.values())
+    held = {each.data_ptr(): each.nbytes() for each in storages}
+    if sum(tensor.nbytes for tensor in state.values()) > sum(held.values()) + 2**20:
         raise TwofoldError(
             "several weights are the same tensor, which is no trained generator; copy the file again"
         )
