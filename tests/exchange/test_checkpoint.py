@@ -98,6 +98,15 @@ def test_whole_modules_objects_and_safetensors(tmp_path, base):
         assert torch.equal(each.generator.enter.conv.weight, base["model.1.weight"])
 
 
+def test_weights_of_a_diverged_training_are_refused(tmp_path, base):
+    for wrong in (float("nan"), float("inf")):
+        broken = base | {"model.1.bias": torch.full_like(base["model.1.bias"], wrong)}
+        with pytest.raises(
+            TwofoldError, match=r"net\.pth: model\.1\.bias is not finite, so the training had diverged"
+        ):
+            imports(tmp_path, broken)
+
+
 def test_refusals_name_the_file(tmp_path):
     head = {"mlp_0.0.weight": torch.zeros(256, 3), "mlp_0.0.bias": torch.zeros(256)}
     with pytest.raises(

@@ -57,6 +57,9 @@ def import_(
     else:
         files, notes, targets = {direction: checkpoint}, [], [model_name(out)]
     choices = Choices(key, epoch, size, dropout)
+    for file, target in zip(files.values(), targets, strict=True):
+        if target.exists() and target.samefile(file):
+            raise UsageError(f"{target} is the checkpoint itself; name another file to write")
     imported = [import_file(file, way, choices) for way, file in files.items()]
     for model, target in zip(imported, targets, strict=True):
         save(model.generator, model.header, target)

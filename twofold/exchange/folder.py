@@ -49,9 +49,6 @@ def direction_of_file(name: FileName | None, options: Options | None) -> str | N
     return None if options is None else "ba" if swapped else "ab"
 
 
-# ---- a folder
-
-
 class Found(NamedTuple):
     """The generators of one epoch in a checkpoint folder.
 
@@ -84,9 +81,9 @@ def find_generators(folder: Path, epoch: str | None = None, direction: str | Non
         raise UsageError(no_generator(folder))
     if epoch is not None and epoch not in by_epoch:
         raise UsageError(f"{folder} has no generator of epoch {epoch:.20}; it has {', '.join(by_epoch)}")
-    chosen = epoch or ("latest" if "latest" in by_epoch else list(by_epoch)[-1])
+    chosen = epoch or list(by_epoch)[-1]
     files, notes = by_direction(by_epoch[chosen], direction)
-    if chosen != epoch and len(by_epoch) > 1:
+    if epoch is None and len(by_epoch) > 1:
         notes.append(f"Epoch {chosen} of {', '.join(by_epoch)}; --epoch chooses another.")
     if direction is not None and direction not in files:
         raise UsageError(f"{folder} has no generator of direction {direction}, only of {', '.join(files)}")

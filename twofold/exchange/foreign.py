@@ -14,19 +14,20 @@ Kind = Literal["resnet", "unet"]
 BLOCK = re.compile(r"(model\.\d{1,6})\.[A-Za-z]\w*\.(?=\d+\.)")
 """The start of a key in a residual block; the original calls its layers `conv_block`, PyTorch-GAN `block`."""
 
+ABSENT = ", which twofold does not have; import a ResNet or U-Net generator"
+
 OTHERS = {
     r"mlp_\d+\.\d": "the projection head of CUT (net_F); import the generator beside it, *_net_G.pth",
     r"model\d+_1\.\d": "the local enhancer of pix2pixHD, which twofold does not have; import one trained with --netG global",
-    r"model\.\d+\.conv_block\.\d+\.conv\.": "a generator with the separable blocks of GAN compression, which twofold"
-    " does not have; import the full generator that it was made from",
-    r"(mapping|synthesis|style)\.|((de|en)coder\.)?convs\.\d+\.(\d+|conv)\.": "a StyleGAN2 network, which twofold does"
-    " not have; import a ResNet or U-Net generator",
-    r"(.+\.)?(down_blocks|mid_block|up_blocks|time_embed(ding)?|diffusion_model|input_blocks)\.|.*lora_": "a diffusion"
-    " model or a part of one, which twofold does not have; import a ResNet or U-Net generator",
+    r"model\.\d+\.conv_block\.\d+\.conv\.": "a generator with the separable blocks of GAN compression;"
+    " import the full generator that it was made from",
+    r"(mapping|synthesis|style)\.|((de|en)coder\.)?convs\.\d+\.(\d+|conv)\.": f"a StyleGAN2 network{ABSENT}",
+    r"(.+\.)?(down_blocks|mid_block|up_blocks|time_embed(ding)?|diffusion_model|input_blocks)\.|.*lora_": "a"
+    f" diffusion model or a part of one{ABSENT}",
     r"down1\.model\.0\.": "the U-Net of PyTorch-GAN's pix2pix, which twofold does not have; import a U-Net of the original",
-    r"up_0\.norm_0|head_0\.": "the generator of SPADE, which twofold does not have; import a ResNet or U-Net generator",
-    r"enc_content\.|enc_style\.": "the generator of MUNIT, which twofold does not have; import a ResNet or U-Net generator",
-    r"DownBlock\.|UpBlock\d?": "the generator of U-GAT-IT, which twofold does not have; import a ResNet or U-Net generator",
+    r"up_0\.norm_0|head_0\.": f"the generator of SPADE{ABSENT}",
+    r"enc_content\.|enc_style\.": f"the generator of MUNIT{ABSENT}",
+    r"DownBlock\.|UpBlock\d?": f"the generator of U-GAT-IT{ABSENT}",
     r"layer1\.0\.conv1\.|features\.0\.": "a classifier; import a generator, named *_net_G*.pth",
     r"exp_avg|momentum_buffer|square_avg": "the state of an optimizer; import the generator, named *_net_G*.pth",
     r"(model|net|(scale\d_)?layer\d)\.0\.|scale\d_layer": "a discriminator (net_D); import the generator, named *_net_G*.pth",

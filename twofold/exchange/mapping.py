@@ -139,9 +139,9 @@ def one_direction(
     chosen = {name: state for name, state in fitting.items() if direction and ways[name] == direction}
     if len(chosen) == 1:
         return chosen
-    advice = "choose with --key NAME"
+    advice = "import one with --key NAME"
     if not direction and set(ways.values()) == {"ab", "ba"} and len(ways) == 2:
-        advice = "choose with --direction ab or --direction ba, or --key NAME"
+        advice = "choose with --direction ab or --direction ba, or import one with --key NAME"
     raise UsageError(
         f"the file holds {len(chosen or fitting)} generators: {listed(chosen or fitting)}; {advice}"
     )

@@ -197,6 +197,10 @@ def load_weights(network: Network, state: Mapping[str, Tensor]) -> Network:
         shape, fits = tuple(state[name].shape), tuple(expected[ours].shape)
         if shape != fits:
             raise TwofoldError(f"{kind}, but {name} has the shape {shape} instead of {fits}")
+        if not state[name].isfinite().all():
+            raise TwofoldError(
+                f"{name} is not finite, so the training had diverged; import an earlier checkpoint"
+            )
     network.to_empty(device="cpu")
     network.load_state_dict({ours: state[name] for name, ours in names.items()})
     return network
@@ -221,12 +225,11 @@ def check_exportable(network: nn.Module) -> None:
     """Raise TwofoldError, which names the reason, if the original has no such network."""
     if not isinstance(network, ResnetGenerator | UnetGenerator):
         return  # `original_layers` knows the discriminators
-    arguments = network.arguments
-    resnet = isinstance(network, ResnetGenerator)
+    arguments, resnet = network.arguments, isinstance(network, ResnetGenerator)
+    upsamples = ("transposed", "blur") if resnet else ("transposed",)
     reasons = {
         "with scale and bias in InstanceNorm": arguments["norm"] == "instance-affine",
-        f"with upsample {arguments['upsample']}": arguments["upsample"]
-        not in ("transposed", *["blur"] * resnet),
+        f"with upsample {arguments['upsample']}": arguments["upsample"] not in upsamples,
         "with skips" if resnet else "without skips": arguments["skips"] is resnet,
         f"with {arguments.get('halvings', 2)} halvings": arguments.get("halvings", 2) != 2,
         f"of {arguments.get('depth', 8)} levels": int(arguments.get("depth", 8)) < 5,

@@ -101,6 +101,8 @@ def export(
     kind = kind_of(path, to)
     if path.is_dir():
         raise UsageError(f"{path} is a folder; name the file to write, such as {path / 'model.onnx'}")
+    if not isinstance(model, Translator):
+        check_another(path, Path(model))
     form = OnnxForm(io, fp16, (fixed, fixed) if isinstance(fixed, int) else fixed)
     if kind != "onnx" and form != OnnxForm():
         raise UsageError(f"--fixed, --io and --fp16 are for .onnx files, not for {path.name}; leave them out")
@@ -134,6 +136,12 @@ def kind_of(path: Path, to: str | None) -> Kind:
     raise UsageError(
         f"{path} has no suffix that tells what to write; use .onnx, .html, .pt2 or .pth, or --to onnx"
     )
+
+
+def check_another(path: Path, model: Path) -> None:
+    """Raise UsageError if the file to write is the model."""
+    if path.exists() and model.exists() and path.samefile(model):
+        raise UsageError(f"{path} is the model itself; name another file to write")
 
 
 class OnnxForm(NamedTuple):

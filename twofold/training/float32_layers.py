@@ -3,8 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from twofold.losses.penalties import full_precision
-from twofold.networks.layers import Generator
+from twofold.networks.layers import Generator, full_precision
 
 
 class InFloat32(nn.Module):
