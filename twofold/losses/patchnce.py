@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from twofold.networks.layers import full_precision
+from twofold.losses.penalties import full_precision
 
 
 class PatchHeads(nn.Module):

@@ -3,8 +3,6 @@
 import torch
 from torch import Tensor, nn
 
-from twofold.networks.layers import full_precision
-
 
 def gradient_penalty(disc: nn.Module, real: Tensor, fake: Tensor) -> Tensor:
     """WGAN-GP's: the mean of (‖∇D(x̂)‖₂ − 1)², x̂ at a random place between a real and a translated image.
@@ -23,6 +21,11 @@ def gradient_penalty(disc: nn.Module, real: Tensor, fake: Tensor) -> Tensor:
 def r1_penalty(disc: nn.Module, real: Tensor) -> Tensor:
     """Half the mean of ‖∇D(x)‖² over real images (Mescheder et al. 2018, arXiv 1801.04406, equation 9, γ apart)."""
     return 0.5 * image_gradients(disc, real.detach()).square().flatten(1).sum(1).mean()
+
+
+def full_precision(device: torch.device) -> torch.autocast:
+    """No autocast inside the block. The meta device has none to turn off."""
+    return torch.autocast("cpu" if device.type == "meta" else device.type, enabled=False)
 
 
 def image_gradients(disc: nn.Module, images: Tensor) -> Tensor:

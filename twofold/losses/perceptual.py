@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from twofold.networks.layers import full_precision
+from twofold.losses.penalties import full_precision
 
 
 class Perceptual(nn.Module):

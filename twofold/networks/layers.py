@@ -210,13 +210,8 @@ class Upsample(nn.Upsample):
     def forward(self, input: Tensor) -> Tensor:
         if input.dtype not in (torch.bfloat16, torch.float16):
             return super().forward(input)
-        with full_precision(input.device):
+        with torch.autocast(input.device.type, enabled=False):
             return super().forward(input)
-
-
-def full_precision(device: torch.device) -> torch.autocast:
-    """No autocast inside the block. The meta device has none to turn off."""
-    return torch.autocast("cpu" if device.type == "meta" else device.type, enabled=False)
 
 
 FILL: dict[InitName, Callable[[Tensor, float], Tensor]] = {
@@ -261,5 +256,5 @@ class Float32SpectralNorm(_SpectralNorm):
     """torch's spectral norm in the weight's own precision: autocast would do the power iteration in bf16 on CUDA."""
 
     def forward(self, weight: Tensor) -> Tensor:
-        with full_precision(weight.device):
+        with torch.autocast("cpu" if weight.is_meta else weight.device.type, enabled=False):
             return super().forward(weight)

@@ -3,7 +3,8 @@
 import torch
 from torch import Tensor, nn
 
-from twofold.networks.layers import Generator, full_precision
+from twofold.losses.penalties import full_precision
+from twofold.networks.layers import Generator
 
 
 class InFloat32(nn.Module):
