@@ -38,7 +38,7 @@ def import_(
     """
     from twofold.exchange.checkpoint import Choices, import_file
     from twofold.exchange.folder import find_generators
-    from twofold.translation.header import MAX_SIZE, is_model, read_header
+    from twofold.translation.header import is_model, read_header
     from twofold.translation.model_file import save
 
     if not checkpoint.exists():
@@ -47,8 +47,6 @@ def import_(
         raise UsageError(f"{checkpoint} is a twofold model already; `twofold translate` takes it as it is")
     if Run(checkpoint).exists:
         raise UsageError(f"{checkpoint} is a run of twofold; `twofold translate` takes it as it is")
-    if size is not None and not 1 <= size <= MAX_SIZE:
-        raise UsageError(f"--size must be 1 to {MAX_SIZE} pixels, not {size}")
     if checkpoint.is_dir():
         files, notes = find_generators(checkpoint, epoch, direction)
         targets = targets_in(out, list(files))

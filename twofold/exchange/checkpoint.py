@@ -37,7 +37,7 @@ class Choices(NamedTuple):
     dropout: bool | None = None
 
 
-ALL_OPEN = Choices()
+NO_CHOICES = Choices()
 
 
 class Imported(NamedTuple):
@@ -54,7 +54,7 @@ class Imported(NamedTuple):
     notes: list[str]
 
 
-def import_file(path: Path, direction: str | None = None, choices: Choices = ALL_OPEN) -> Imported:
+def import_file(path: Path, direction: str | None = None, choices: Choices = NO_CHOICES) -> Imported:
     """Read the generator of a checkpoint; no code in the file is run.
 
     Args:

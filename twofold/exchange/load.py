@@ -4,7 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from twofold.errors import UsageError
-from twofold.exchange.checkpoint import ALL_OPEN, Choices, Imported, import_file
+from twofold.exchange.checkpoint import NO_CHOICES, Choices, Imported, import_file
 from twofold.exchange.folder import find_generators, holds_generators
 from twofold.exchange.options import options_file
 from twofold.runs import Run
@@ -66,7 +66,7 @@ def load(
 
 
 def open_generator(
-    path: Path, direction: str | None = None, best: bool = False, choices: Choices = ALL_OPEN
+    path: Path, direction: str | None = None, best: bool = False, choices: Choices = NO_CHOICES
 ) -> Imported:
     """The generator and the header of what `load` takes, with the notes of an import; see `load`."""
     check_arguments(path, best, choices)

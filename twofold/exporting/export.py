@@ -112,7 +112,7 @@ def export(
     if kind == "pth":
         save_original(generator, path)
         return Report(path, kind, path.stat().st_size, header, notes=tuple(notes))
-    content, runs = made(generator, header, kind, form)
+    content, runs = build(generator, header, kind, form)
     proof = Proof(Translator.of(generator, header, device="cpu", noise=False), runs, stored=io == "uint8")
     run = Path(model) if not isinstance(model, Translator) and Path(model, "data.json").is_file() else None
     rows = tuple(track(proof.rows(pictures(header, run), form.fixed), None, "comparing with PyTorch"))
@@ -166,7 +166,7 @@ def opened(
     return copy.deepcopy(model.generator).cpu(), model.header, ()
 
 
-def made(
+def build(
     generator: Generator, header: Header, kind: Kind, form: OnnxForm
 ) -> tuple[bytes, Callable[[Pixels], Pixels]]:
     """The content of the file, and a function that runs it."""
