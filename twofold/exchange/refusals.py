@@ -4,13 +4,14 @@ import io
 import re
 from pathlib import Path
 from typing import NamedTuple
-from zipfile import ZipFile, is_zipfile
+from zipfile import ZipFile
 
 LEGACY_MAGIC = (bytes.fromhex("6cfc9c46f9206aa85019"), b"119547037146038801333356")
 """The number at the start of what `torch.save` wrote before PyTorch 1.6, as a pickle of protocol 2 and of 0."""
 
-TENSORFLOW_END = bytes.fromhex("57fb808b247547db")
-"""The end of the index of a TensorFlow checkpoint, a LevelDB table."""
+ZIP_END = b"PK\x05\x06"
+TAIL = 2**16 + 22
+"""Longest end of a zip file in bytes: its record and a comment."""
 
 DIRECTORY = 2**20
 """Largest directory of a zip file in bytes, enough for more than 10,000 tensors."""
@@ -67,7 +68,7 @@ def describe(path: Path) -> str | None:
     size = path.stat().st_size
     with path.open("rb") as file:
         head = file.read(4096)
-        file.seek(max(0, size - len(TENSORFLOW_END)))
+        file.seek(max(0, size - TAIL))
         tail = file.read()
     if not head.strip(b"\0"):
         return f"empty ({size:,} bytes{' of zeros' if size else ''}); {AGAIN}"
@@ -78,7 +79,7 @@ def describe(path: Path) -> str | None:
     if head.lstrip().startswith(b"<"):
         return _web_page(head)
     if head.startswith(b"PK\x03\x04"):
-        return _describe_zip(path) if is_zipfile(path) else incomplete(size)
+        return _describe_zip(path) if ZIP_END in tail else incomplete(size)
     for kind in KINDS:
         if head.startswith(kind.magic, kind.offset):
             return f"{kind.what}; {kind.advice}"
@@ -181,7 +182,7 @@ def _describe_other(path: Path, head: bytes, tail: bytes) -> str:
     if (
         path.suffix in (".pb", ".index", ".meta")
         or ".data-0" in path.name
-        or tail == TENSORFLOW_END
+        or tail.endswith(b"\x57\xfb\x80\x8b\x24\x75\x47\xdb")
         or head.startswith(b"model_checkpoint_path:")
     ):
         return f"part of a TensorFlow model; {PYTORCH_ONLY}"
