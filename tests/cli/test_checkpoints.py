@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from twofold.exchange.original import to_original
 from twofold.formats import images
@@ -119,6 +120,13 @@ def test_what_cannot_be_imported_from_a_folder(maps, refuses):
     assert "holds checkpoint folders; give one of them: maps_cyclegan" in refuses("import", ".", *to)
     assert "holds no generator" in refuses("import", "photos", *to)
     assert "photos/a.png is" in refuses("import", "photos/a.png", "-o", "x.safetensors", code=1)
+
+
+def test_a_checkpoint_is_not_overwritten(maps, refuses):
+    save_file(torch.load(maps / "latest_net_G_A.pth"), "net.safetensors")
+    before = Path("net.safetensors").read_bytes()
+    assert "is the checkpoint itself" in refuses("import", "net.safetensors", "-o", "net.safetensors")
+    assert Path("net.safetensors").read_bytes() == before
 
 
 def test_one_direction_of_a_folder_becomes_a_file(maps, call):

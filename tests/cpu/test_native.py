@@ -11,10 +11,10 @@ from torch import nn
 from twofold.cpu import accelerate as acceleration
 from twofold.cpu import native
 from twofold.cpu.accelerate import accelerate
-from twofold.cpu.bf16 import NativeNorm, norm_as_formula
+from twofold.cpu.bf16 import NativeNorm
 from twofold.cpu.winograd_matrices import TILES, transforms
 from twofold.cpu.winograd_tiles import Grid, from_tiles, to_tiles
-from twofold.networks.layers import InstanceNorm
+from twofold.networks.layers import InstanceNorm, norm_in_layout
 
 needs_compiler = pytest.mark.skipif(not native.available(), reason="no C compiler, or not Linux")
 
@@ -284,7 +284,7 @@ def test_a_norm_of_bf16_images(shape, called):
 def test_second_gradients_of_a_norm():
     x = torch.randn(2, 8, 3, 3).bfloat16().contiguous(memory_format=torch.channels_last).requires_grad_()
     seconds = []
-    for normed in (NativeNorm.apply(x, 1e-5, native.kernels()), norm_as_formula(x, 1e-5)):
+    for normed in (NativeNorm.apply(x, 1e-5, native.kernels()), norm_in_layout(x, None, None, 1e-5)):
         (first,) = torch.autograd.grad(normed.sin().sum(), x, create_graph=True)
         seconds.append(torch.autograd.grad((first**2).sum(), x)[0])
     torch.testing.assert_close(*seconds, rtol=0.05, atol=0.05 * float(seconds[1].abs().max()))

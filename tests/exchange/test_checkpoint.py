@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import save_file
 
 from twofold.errors import TwofoldError, UsageError
-from twofold.exchange.checkpoint import load_checkpoint
+from twofold.exchange.checkpoint import Choices, import_file
 from twofold.networks.registry import describe
 
 from .twins import Resnet, Unet
@@ -20,10 +20,10 @@ def base():
     return Resnet(width=8, blocks=9).state_dict()
 
 
-def imports(tmp_path, content, name="net.pth", **options):
+def imports(tmp_path, content, name="net.pth", direction=None, **choices):
     path = tmp_path / name
     torch.save(content, path)
-    return load_checkpoint(path, **options)
+    return import_file(path, direction, Choices(**choices))
 
 
 def names(base, prefix):
@@ -92,10 +92,19 @@ def test_whole_modules_objects_and_safetensors(tmp_path, base):
     found = [
         imports(tmp_path, twin, "whole.pth"),
         imports(tmp_path, {"args": pickle.PickleBuffer, "netG": torch.nn.DataParallel(twin)}, "parallel.pth"),
-        load_checkpoint(tmp_path / "net.safetensors"),
+        import_file(tmp_path / "net.safetensors"),
     ]
     for each in found:
         assert torch.equal(each.generator.enter.conv.weight, base["model.1.weight"])
+
+
+def test_weights_of_a_diverged_training_are_refused(tmp_path, base):
+    for wrong in (float("nan"), float("inf")):
+        broken = base | {"model.1.bias": torch.full_like(base["model.1.bias"], wrong)}
+        with pytest.raises(
+            TwofoldError, match=r"net\.pth: model\.1\.bias is not finite, so the training had diverged"
+        ):
+            imports(tmp_path, broken)
 
 
 def test_refusals_name_the_file(tmp_path):
@@ -107,4 +116,4 @@ def test_refusals_name_the_file(tmp_path):
     with pytest.raises(UsageError, match=r"net\.pth: the file holds 2 generators: netG_A2B"):
         imports(tmp_path, {f"netG_{way}": Resnet().state_dict() for way in ("A2B", "B2A")})
     with pytest.raises(UsageError, match="no file"):
-        load_checkpoint(tmp_path / "none.pth")
+        import_file(tmp_path / "none.pth")

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from twofold.exchange.checkpoint import load_checkpoint
+from twofold.exchange.checkpoint import Choices, import_file
 from twofold.exchange.export import how_to_use, save_original
 from twofold.formats.contract import Contract
 from twofold.formats.scale import Geometry
@@ -26,7 +26,7 @@ from twofold.translation.model_file import save
 def test_export_then_import_gives_the_same_bytes(tmp_path, network):
     paths = [tmp_path / name for name in ("latest_net_G_A.pth", "again.pth")]
     save_original(network, paths[0])
-    found = load_checkpoint(paths[0], dropout=True).generator
+    found = import_file(paths[0], choices=Choices(dropout=True)).generator
     save_original(found, paths[1])
     assert paths[0].read_bytes() == paths[1].read_bytes()
     header = Header(describe(network), "ab")

@@ -7,7 +7,8 @@ import torch
 
 import twofold
 from twofold.errors import TwofoldError, UsageError
-from twofold.exchange.folder import find_generators, import_file, parse_name
+from twofold.exchange.checkpoint import Choices, import_file
+from twofold.exchange.folder import find_generators, parse_name
 from twofold.exchange.load import is_foreign, load, open_generator
 from twofold.exchange.original import to_original
 from twofold.formats.scale import Geometry
@@ -108,7 +109,7 @@ def test_one_generator_has_the_direction_of_the_options(tmp_path):
     assert imported.header.direction == "ba" and imported.header.noise
     assert imported.generator.arguments["dropout"] is True
     assert not any("dropout" in note and "not" in note for note in imported.notes[:-1])
-    assert import_file(tmp_path / "latest_net_G.pth", dropout=False).header.noise is False
+    assert import_file(tmp_path / "latest_net_G.pth", choices=Choices(dropout=False)).header.noise is False
     assert list(find_generators(tmp_path, direction="ab").files) == ["ab"]
 
 
@@ -121,7 +122,7 @@ def test_a_header_of_format_2_has_the_geometry_of_the_options(maps):
     assert any(
         "train_opt.txt says: direction AtoB, preprocess resize_and_crop" in note for note in imported.notes
     )
-    given = import_file(maps / "latest_net_G_A.pth", size=32).header
+    given = import_file(maps / "latest_net_G_A.pth", choices=Choices(size=32)).header
     assert (given.format, given.size) == (1, 32)
 
 
@@ -179,12 +180,21 @@ def test_arguments_of_checkpoints_are_refused_for_models(maps, tmp_path):
     network = ResnetGenerator(width=2, blocks=1)
     save(network, Header(describe(network), "ab"), tmp_path / "x.safetensors")
     with pytest.raises(UsageError, match="--key is for checkpoints"):
-        open_generator(tmp_path / "x.safetensors", key="netG")
+        open_generator(tmp_path / "x.safetensors", choices=Choices(key="netG"))
     with pytest.raises(UsageError, match="translates ab, not ba"):
         open_generator(tmp_path / "x.safetensors", direction="ba")
-    with pytest.raises(UsageError, match="--best is for runs"):
-        open_generator(maps, best=True)
+    for path in (maps, maps / "latest_net_G_A.pth", tmp_path / "x.safetensors"):
+        with pytest.raises(UsageError, match="--best is for runs"):
+            open_generator(path, best=True)
     with pytest.raises(UsageError, match="--epoch is for checkpoint folders"):
-        open_generator(maps / "latest_net_G_A.pth", epoch="5")
+        open_generator(maps / "latest_net_G_A.pth", choices=Choices(epoch="5"))
     with pytest.raises(TwofoldError, match="does not exist"):
         open_generator(tmp_path / "nowhere.pth")
+
+
+def test_noise_is_for_models_too(tmp_path):
+    network = UnetGenerator(width=1, depth=5, dropout=True)
+    save(network, Header(describe(network), "ab"), tmp_path / "x.safetensors")
+    torch.save(to_original(network), tmp_path / "latest_net_G.pth")
+    for name in ("x.safetensors", "latest_net_G.pth"):
+        assert load(tmp_path / name, noise=True, device="cpu").generator.arguments["dropout"]

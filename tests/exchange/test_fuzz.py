@@ -16,7 +16,7 @@ from safetensors.torch import save as to_bytes
 from torch import nn
 
 from twofold.errors import TwofoldError
-from twofold.exchange.checkpoint import load_checkpoint
+from twofold.exchange.checkpoint import import_file
 from twofold.exchange.original import to_original
 from twofold.exchange.stand_ins import Inert
 from twofold.exchange.untrusted import read_tree
@@ -141,7 +141,7 @@ def check(content, path, whole_import=False):
     LISTENING[0] = True
     try:
         if whole_import:
-            load_checkpoint(path)
+            import_file(path)
         else:
             assert_plain(read_tree(path))
     except TwofoldError as caught:

@@ -89,15 +89,17 @@ def test_a_state_dict_with_both_directions_is_split():
 
 def test_averages_beside_the_weights_are_chosen_by_key():
     found = candidates({"netG": RESNET, "netG_ema": OTHER, "epoch": torch.tensor(3)})
-    with pytest.raises(UsageError, match="2 generators: netG, netG_ema; choose with --key NAME"):
+    with pytest.raises(UsageError, match="2 generators: netG, netG_ema; import one with --key NAME"):
         choose(found)
-    with pytest.raises(UsageError, match="choose with --key NAME"):
+    with pytest.raises(UsageError, match="import one with --key NAME"):
         choose(found, direction="ab")
     assert choose(found, "netG_ema")[1]["model.1.bias"].shape == (2,)
     assert choose(found, "netG")[1]["model.1.bias"].shape == (1,)
     both = candidates({"raw": {"G_A": RESNET, "G_B": RESNET}, "ema": {"G_A": OTHER, "G_B": OTHER}})
     assert choose(both, "ema", "ba")[0] == "ema/G_B"
-    with pytest.raises(UsageError, match=r"2 generators: raw/G_B \(ba\), ema/G_B \(ba\); choose with --key"):
+    with pytest.raises(
+        UsageError, match=r"2 generators: raw/G_B \(ba\), ema/G_B \(ba\); import one with --key"
+    ):
         choose(both, None, "ba")
 
 

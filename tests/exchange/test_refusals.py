@@ -100,9 +100,9 @@ def leveldb():
             "a model of Torch7",
             "a PyTorch version",
         ),
-        ("net.gguf", b"GGUF\3\0\0\0", "a GGUF file", "image translation"),
-        ("net.pth.gz", lambda: gzip.compress(b"x"), "compressed with gzip", "unpack it with"),
-        ("net.tar", tar, "a tar archive", "unpack it with `tar xf`"),
+        ("net.gguf", b"GGUF\3\0\0\0", "a GGUF file", "image translators"),
+        ("net.pth.gz", lambda: gzip.compress(b"x"), "compressed with gzip", "unpack it"),
+        ("net.tar", tar, "a tar archive", "unpack it"),
         ("net.rar", b"Rar!\x1a\7\1\0", "a RAR archive", "unpack it"),
         ("photo.png", b"\x89PNG\r\n\x1a\n" + bytes(9), "a PNG image", "give it to `twofold translate`"),
         ("photo.pth", b"\xff\xd8\xff\xe0" + bytes(9), "a JPEG image", "give it to `twofold translate`"),
@@ -149,12 +149,10 @@ def test_incomplete_safetensors_say_how_much_is_missing(tmp_path):
     assert describe(path).startswith("not a checkpoint")
 
 
-def test_a_zip_that_lacks_its_end_says_how_much_is_missing(tmp_path):
+def test_a_zip_that_lacks_its_end(tmp_path):
     path = tmp_path / "net.pth"
-    torch.save({"a": torch.ones(20_000), "b": torch.ones(20_000)}, path)
-    whole = path.read_bytes()
-    path.write_bytes(whole[:100_000])
-    least = int(describe(path).split("at least ")[1].split(";")[0].replace(",", ""))
-    assert 160_000 < least <= len(whole)
-    path.write_bytes(named("a.txt")[:-30])
-    assert describe(path).endswith("and its end is missing; download or copy it again")
+    torch.save({"a": torch.ones(20_000)}, path)
+    path.write_bytes(path.read_bytes()[:50_000])
+    assert (
+        describe(path) == "incomplete: it has 50,000 bytes, and its end is missing; download or copy it again"
+    )

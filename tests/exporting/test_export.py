@@ -181,6 +181,14 @@ def test_wrong_arguments(run, name, given, message):
     assert not Path(run.parent, name).exists()
 
 
+def test_the_model_is_not_overwritten(run):
+    model = run / "snapshots/000000001-ab.safetensors"
+    before = model.read_bytes()
+    with pytest.raises(UsageError, match="is the model itself; name another file"):
+        twofold.export(model, model, to="pth")
+    assert model.read_bytes() == before
+
+
 def test_an_exported_file_is_not_exported_again(run, tmp_path):
     twofold.export(run, tmp_path / "x.onnx")
     for model in (tmp_path / "x.onnx", twofold.load(tmp_path / "x.onnx")):

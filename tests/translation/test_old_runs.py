@@ -1,12 +1,12 @@
 """Runs of version 0.1 still translate to the same bytes."""
 
+import pickle
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from twofold.cpu.accelerate import plain
 from twofold.translation.translator import Translator
 
 RUNS = Path(__file__).parents[1] / "old_runs"
@@ -27,7 +27,7 @@ def source(expected: Path) -> Image.Image:
 def test_translations_are_the_same_bytes(expected: Path) -> None:
     run, direction = expected.parents[1], expected.stem[:2]
     translator = Translator.load(run, direction=direction, device="cpu")
-    plain(translator.generator)
+    translator.generator = pickle.loads(pickle.dumps(translator.generator))  # with torch's own layers
     made = translator(source(expected))
     assert np.array_equal(np.asarray(made), np.asarray(Image.open(expected).convert("RGB")))
 

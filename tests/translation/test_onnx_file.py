@@ -99,8 +99,8 @@ def file(by_contract, tmp_path, monkeypatch):
         ({"backend": "openvino"}, "for OpenVINO give the run"),
         ({"noise": True}, "no dropout noise"),
         ({"direction": "ba"}, "translates ab, not ba"),
-        ({"best": True}, "--best is not for an .onnx file"),
-        ({"key": "netG"}, "--key is not for an .onnx file"),
+        ({"best": True}, "--best is for runs; x.onnx is not one"),
+        ({"key": "netG"}, "--key is for checkpoints of other projects; x.onnx is not one"),
     ],
 )
 def test_what_a_file_cannot_do(file, given, message):

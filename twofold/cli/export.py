@@ -170,10 +170,12 @@ def write_page(
     if any(each is not None for each in others):
         raise UsageError("--fixed, --io and --tolerance are for .onnx files; leave them out for a web page")
     from twofold.exchange.load import open_generator
+    from twofold.exporting.export import check_another
     from twofold.exporting.page import find_runtime
     from twofold.exporting.page import write_page as write
     from twofold.runs import DIRECTIONS, Run
 
+    check_another(out, model)
     ways = [direction] if direction else [way for way in DIRECTIONS if Run(model).snapshots(way)] or [None]
     opened = [open_generator(model, direction=way, best=best) for way in ways]
     generators = {each.header.direction: (each.generator, each.header) for each in opened}

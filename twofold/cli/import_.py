@@ -36,8 +36,9 @@ def import_(
         size: The crop size it was trained at, in pixels, so that images are translated at that scale.
         dropout: Whether the U-Net was trained with dropout, as pix2pix is by default; its keys do not show it.
     """
-    from twofold.exchange.folder import find_generators, import_file
-    from twofold.translation.header import MAX_SIZE, is_model, read_header
+    from twofold.exchange.checkpoint import Choices, import_file
+    from twofold.exchange.folder import find_generators
+    from twofold.translation.header import is_model, read_header
     from twofold.translation.model_file import save
 
     if not checkpoint.exists():
@@ -46,8 +47,6 @@ def import_(
         raise UsageError(f"{checkpoint} is a twofold model already; `twofold translate` takes it as it is")
     if Run(checkpoint).exists:
         raise UsageError(f"{checkpoint} is a run of twofold; `twofold translate` takes it as it is")
-    if size is not None and not 1 <= size <= MAX_SIZE:
-        raise UsageError(f"--size must be 1 to {MAX_SIZE} pixels, not {size}")
     if checkpoint.is_dir():
         files, notes = find_generators(checkpoint, epoch, direction)
         targets = targets_in(out, list(files))
@@ -55,9 +54,11 @@ def import_(
         raise UsageError(f"--epoch is for folders of checkpoints; {checkpoint} is a file")
     else:
         files, notes, targets = {direction: checkpoint}, [], [model_name(out)]
-    imported = [
-        import_file(file, key=key, direction=way, size=size, dropout=dropout) for way, file in files.items()
-    ]
+    choices = Choices(key, epoch, size, dropout)
+    for file, target in zip(files.values(), targets, strict=True):
+        if target.exists() and target.samefile(file):
+            raise UsageError(f"{target} is the checkpoint itself; name another file to write")
+    imported = [import_file(file, way, choices) for way, file in files.items()]
     for model, target in zip(imported, targets, strict=True):
         save(model.generator, model.header, target)
         emit(paragraph(f"{target}: {model.header.direction}, {in_words(model.header.network)}"))

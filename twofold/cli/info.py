@@ -92,11 +92,11 @@ def checkpoint_facts(
     path: Path, direction: str | None, key: str | None, epoch: str | None, in_short: bool
 ) -> dict[str, Any]:
     """The header that an import would write, and its notes."""
-    from twofold.exchange.folder import generators_in
+    from twofold.exchange.checkpoint import Choices, generators_in
     from twofold.exchange.load import open_generator
 
     try:
-        imported = open_generator(path, direction=direction, key=key, epoch=epoch)
+        imported = open_generator(path, direction, choices=Choices(key, epoch))
     except UsageError:
         names = generators_in(path) if path.is_file() and key is None else {}
         if len(names) < 2:

@@ -30,7 +30,7 @@ def accelerate(network: Network, kernels: bool = True) -> Network:
     Suitable are `nn.Conv2d` and `nn.ConvTranspose2d` with square kernels and without groups or dilation,
     `nn.ReflectionPad2d`, `InstanceNorm` and `BlurDown`; subclasses and parametrized layers (spectral norm) are left as
     they are. Any network may be given. Weights, state dict keys, hooks, deepcopy, `.to()` and gradients stay as they
-    are, and outputs are equal within rounding. A pickle holds torch's own layers. `plain` undoes it.
+    are, and outputs are equal within rounding. A pickle holds torch's own layers.
 
     A layer computes as torch does, by its own class's `forward`, for everything but float32, float64 and bf16 autocast
     on a CPU, and where something else must see torch's operations: a trace, an export, a compiler, function transforms
@@ -45,15 +45,6 @@ def accelerate(network: Network, kernels: bool = True) -> Network:
         if fast is not None and fast.suits(module):
             module.__class__ = fast
             module.__dict__["kernels"] = kernels
-    return network
-
-
-def plain(network: Network) -> Network:
-    """Give the layers of an accelerated network, in place, torch's own classes again; returns the network."""
-    for module in network.modules():
-        if isinstance(module, Accelerated):
-            del module.__dict__["kernels"]
-            module.__class__ = module.plain_class  # pyright: ignore[reportAttributeAccessIssue]
     return network
 
 

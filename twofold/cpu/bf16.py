@@ -25,6 +25,7 @@ from twofold.cpu.filter_gradients import (
 from twofold.cpu.gradients import Grads, pixels
 from twofold.cpu.native import Kernels
 from twofold.cpu.scratch import empty
+from twofold.networks.layers import norm_in_layout
 
 PRODUCT_FROM = 2**20
 """Weights of a filter from which a product may be faster."""
@@ -103,7 +104,7 @@ class NativeNorm(torch.autograd.Function):
         images, mean, scale = ctx.saved_tensors
         eps, kernels = ctx.how
         if torch.is_grad_enabled():
-            normed = norm_as_formula(images, eps)
+            normed = norm_in_layout(images, None, None, eps)
             return torch.autograd.grad(normed, images, gradient, create_graph=True)[0], None, None
         made = torch.empty_like(images)
         kernels.normed_back(pixels(gradient).contiguous(), pixels(images), mean, scale, pixels(made))
@@ -129,13 +130,6 @@ class HalvedByBlur(torch.autograd.Function):
         spread = empty(ctx.size, gradient.dtype).zero_()
         spread[:, :, 1:-1:2, 1:-1:2] = gradient
         return F.conv2d(spread, filters, padding=1, groups=len(filters)), None
-
-
-def norm_as_formula(images: Tensor, eps: float) -> Tensor:
-    """Instance norm, computed in float32."""
-    x = images.float()
-    variance, mean = torch.var_mean(x, (2, 3), correction=0, keepdim=True)
-    return ((x - mean) * torch.rsqrt(variance + eps)).to(images.dtype)
 
 
 def is_product(small_pixels: int, weight: Tensor) -> bool:

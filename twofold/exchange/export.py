@@ -37,7 +37,7 @@ def how_to_use(header: Header) -> Iterator[str]:
     network = header.network
     size = int(network.get("blocks", 9) if network["network"] == "resnet" else network.get("depth", 8))
     name = NET_G.get((str(network["network"]), size))
-    is_cut = "blur" in (network.get("upsample"), network.get("antialias") and "blur")
+    is_cut = network.get("upsample") == "blur" or bool(network.get("antialias"))
     if name is None:
         argument = "n_blocks" if network["network"] == "resnet" else "num_downs"
         yield f"The original's --netG has no such network: call its class with {argument}={size} in models/networks.py."

@@ -1,18 +1,11 @@
-"""Import checkpoints with what stands around them: the file's name, its folder, and the options file beside it."""
+"""Checkpoints by their names: which epoch and direction a file is of, and which files a folder holds."""
 
 import re
-from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
 from twofold.errors import UsageError
-from twofold.exchange import mapping
-from twofold.exchange.checkpoint import Imported, load_checkpoint
-from twofold.exchange.mapping import candidates, is_generator
 from twofold.exchange.options import Options, options_beside
-from twofold.exchange.untrusted import read_tree
-from twofold.formats.contract import Contract
-from twofold.translation.header import Header
 
 GENERATOR_NAMES = [
     re.compile(rf"{name}\.(pth|pt|ckpt|safetensors)")
@@ -45,52 +38,7 @@ def parse_name(name: str) -> FileName | None:
     return None
 
 
-# ---- one file
-
-
-def import_file(
-    path: Path,
-    *,
-    key: str | None = None,
-    direction: str | None = None,
-    size: int | None = None,
-    dropout: bool | None = None,
-) -> Imported:
-    """Import one checkpoint; its name and an options file beside it fill in what the arguments leave open.
-
-    Args:
-        key: which mapping of names to tensors in the file; see `load_checkpoint`.
-        direction: "ab" or "ba".
-        size: side in pixels of the squares that it was trained on.
-        dropout: whether a U-Net has dropout.
-
-    Returns:
-        The generator, its header, and a line for each value that was not given. The header has format 2 where the
-        options tell the geometry, else format 1.
-
-    Raises:
-        UsageError: the file holds several generators and the arguments do not choose one.
-        TwofoldError: the file or the options cannot be read, or hold no generator that twofold has.
-    """
-    options, name = options_beside(path), parse_name(path.name)
-    told = direction or direction_of(name, options)
-    if dropout is None and options is not None:
-        dropout = options.dropout
-    imported = load_checkpoint(path, key=key, direction=told, size=size, dropout=dropout)
-    header = imported.header
-    if size is None and options is not None and options.geometry is not None:
-        header = with_geometry(header, options)
-    notes = [*imported.notes, *what_was_open(header, options)]
-    return imported._replace(header=header, notes=notes)
-
-
-def generators_in(path: Path) -> dict[str, str | None]:
-    """The generators in one file by their keys, each with the direction that its key tells."""
-    found = candidates(read_tree(path))
-    return {key: mapping.direction_of(key) for key, state in found.items() if is_generator(state)}
-
-
-def direction_of(name: FileName | None, options: Options | None) -> str | None:
+def direction_of_file(name: FileName | None, options: Options | None) -> str | None:
     """The direction that the name and the options tell; None if neither does.
 
     With direction BtoA the original calls our domain B its domain A.
@@ -99,29 +47,6 @@ def direction_of(name: FileName | None, options: Options | None) -> str | None:
     if name is not None and name.domain:
         return "ba" if (name.domain == "B") != swapped else "ab"
     return None if options is None else "ba" if swapped else "ab"
-
-
-def with_geometry(header: Header, options: Options) -> Header:
-    """The header in format 2, with the geometry of the options and the contracts of 8-bit images."""
-    assert options.geometry is not None
-    source, target = (Contract(channels=int(header.network[f"{end}_channels"])) for end in ("in", "out"))
-    return Header.of(
-        header.network, header.direction, source, target, options.geometry, header.origin, noise=header.noise
-    )
-
-
-def what_was_open(header: Header, options: Options | None) -> Iterable[str]:
-    """A line for what the options told, and one for each value that nobody told."""
-    if options is not None:
-        yield f"{options.file} says: {options.words or 'nothing that matters here'}."
-    if header.scale is None and header.size is None:
-        yield (
-            "The size of its training is not known, so images are translated at their own scale; "
-            "--size N sets it, and --at N in `twofold translate`."
-        )
-
-
-# ---- a folder
 
 
 class Found(NamedTuple):
@@ -156,9 +81,9 @@ def find_generators(folder: Path, epoch: str | None = None, direction: str | Non
         raise UsageError(no_generator(folder))
     if epoch is not None and epoch not in by_epoch:
         raise UsageError(f"{folder} has no generator of epoch {epoch:.20}; it has {', '.join(by_epoch)}")
-    chosen = epoch or ("latest" if "latest" in by_epoch else list(by_epoch)[-1])
+    chosen = epoch or list(by_epoch)[-1]
     files, notes = by_direction(by_epoch[chosen], direction)
-    if chosen != epoch and len(by_epoch) > 1:
+    if epoch is None and len(by_epoch) > 1:
         notes.append(f"Epoch {chosen} of {', '.join(by_epoch)}; --epoch chooses another.")
     if direction is not None and direction not in files:
         raise UsageError(f"{folder} has no generator of direction {direction}, only of {', '.join(files)}")
@@ -187,7 +112,7 @@ def by_direction(
     named = [each for each in found if each[0].domain]
     files: dict[str, Path] = {}
     for name, path in named or found:
-        way = direction_of(name, options) or "ab"
+        way = direction_of_file(name, options) or "ab"
         files.setdefault(way if name.domain else direction or way, path)
     left = [path.name for _, path in found if path not in files.values()]
     return files, [f"Left out: {', '.join(left)}."] if left else []

@@ -14,19 +14,20 @@ Kind = Literal["resnet", "unet"]
 BLOCK = re.compile(r"(model\.\d{1,6})\.[A-Za-z]\w*\.(?=\d+\.)")
 """The start of a key in a residual block; the original calls its layers `conv_block`, PyTorch-GAN `block`."""
 
+ABSENT = ", which twofold does not have; import a ResNet or U-Net generator"
+
 OTHERS = {
     r"mlp_\d+\.\d": "the projection head of CUT (net_F); import the generator beside it, *_net_G.pth",
     r"model\d+_1\.\d": "the local enhancer of pix2pixHD, which twofold does not have; import one trained with --netG global",
-    r"model\.\d+\.conv_block\.\d+\.conv\.": "a generator with the separable blocks of GAN compression, which twofold"
-    " does not have; import the full generator that it was made from",
-    r"(mapping|synthesis|style)\.|((de|en)coder\.)?convs\.\d+\.(\d+|conv)\.": "a StyleGAN2 network, which twofold does"
-    " not have; import a ResNet or U-Net generator",
-    r"(.+\.)?(down_blocks|mid_block|up_blocks|time_embed(ding)?|diffusion_model|input_blocks)\.|.*lora_": "a diffusion"
-    " model or a part of one, which twofold does not have; import a ResNet or U-Net generator",
+    r"model\.\d+\.conv_block\.\d+\.conv\.": "a generator with the separable blocks of GAN compression;"
+    " import the full generator that it was made from",
+    r"(mapping|synthesis|style)\.|((de|en)coder\.)?convs\.\d+\.(\d+|conv)\.": f"a StyleGAN2 network{ABSENT}",
+    r"(.+\.)?(down_blocks|mid_block|up_blocks|time_embed(ding)?|diffusion_model|input_blocks)\.|.*lora_": "a"
+    f" diffusion model or a part of one{ABSENT}",
     r"down1\.model\.0\.": "the U-Net of PyTorch-GAN's pix2pix, which twofold does not have; import a U-Net of the original",
-    r"up_0\.norm_0|head_0\.": "the generator of SPADE, which twofold does not have; import a ResNet or U-Net generator",
-    r"enc_content\.|enc_style\.": "the generator of MUNIT, which twofold does not have; import a ResNet or U-Net generator",
-    r"DownBlock\.|UpBlock\d?": "the generator of U-GAT-IT, which twofold does not have; import a ResNet or U-Net generator",
+    r"up_0\.norm_0|head_0\.": f"the generator of SPADE{ABSENT}",
+    r"enc_content\.|enc_style\.": f"the generator of MUNIT{ABSENT}",
+    r"DownBlock\.|UpBlock\d?": f"the generator of U-GAT-IT{ABSENT}",
     r"layer1\.0\.conv1\.|features\.0\.": "a classifier; import a generator, named *_net_G*.pth",
     r"exp_avg|momentum_buffer|square_avg": "the state of an optimizer; import the generator, named *_net_G*.pth",
     r"(model|net|(scale\d_)?layer\d)\.0\.|scale\d_layer": "a discriminator (net_D); import the generator, named *_net_G*.pth",
@@ -37,15 +38,13 @@ PARAMETRIZED = {
     ".parametrizations.weight.original": ".weight_orig",
     ".parametrizations.weight.0._u": ".weight_u",
     ".parametrizations.weight.0._v": ".weight_v",
-    ".parametrizations.weight.original0": ".weight_g",
-    ".parametrizations.weight.original1": ".weight_v",
 }
-"""The ends of the keys of spectral and weight norm as torch names them now, each with its older name."""
+"""The ends of the keys of spectral norm as torch names them now, each with its older name."""
 
 
 def kind_of(names: Iterable[str]) -> Kind | None:
     """Which of twofold's generators these keys belong to; None if they belong to none."""
-    keys = {plain_name(name) for name in names}
+    keys = {older_name(name).removesuffix("_orig") for name in names}
     if other_of(keys, discriminators=False):
         return None
     if "model.model.0.weight" in keys and any(key.startswith("model.model.1.model.") for key in keys):
@@ -69,7 +68,7 @@ def canonical(state: Mapping[str, Tensor]) -> dict[str, Tensor] | None:
     """The state dict of a generator under the original's keys, with plain weights; None if it is no generator.
 
     Raises:
-        TwofoldError: spectral or weight norm has vectors that do not fit the weight.
+        TwofoldError: spectral norm has vectors that do not fit the weight.
     """
     for prefix in ("", "model."):
         named = {prefix + name: tensor for name, tensor in state.items()}
@@ -91,24 +90,14 @@ def without_old_statistics(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     }
 
 
-# ---- spectral norm and weight norm
-
-
-def plain_name(name: str) -> str:
-    """The key of the weight that a norm of weights keeps under this key; other keys as they are."""
-    return re.sub(r"\.weight_(orig|g)$", ".weight", older_name(name))
-
-
-def older_name(name: str) -> str:
-    start, mark, _ = name.partition(".parametrizations.")
-    return start + PARAMETRIZED.get(name.removeprefix(start), name.removeprefix(start)) if mark else name
+# ---- spectral norm
 
 
 def plain_weights(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The state dict with spectral norm and weight norm computed into the weights, as in eval mode.
+    """The state dict with spectral norm computed into the weights, as in eval mode.
 
     Raises:
-        TwofoldError: their vectors do not fit the weight.
+        TwofoldError: its vectors do not fit the weight.
     """
     state = {older_name(name): tensor for name, tensor in state.items()}
     weights: dict[str, Tensor] = {}
@@ -118,8 +107,6 @@ def plain_weights(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
         try:
             if entry == "weight_orig" and u is not None:
                 weights[f"{layer}.weight"] = spectrally_normed(tensor, u, v, is_transposed(layer))
-            elif entry == "weight_g" and v is not None:
-                weights[f"{layer}.weight"] = scaled_to(tensor.float(), v.float())
             elif entry not in ("weight_u", "weight_v"):
                 weights[name] = tensor
         except (RuntimeError, ValueError, IndexError) as error:  # a shape is wrong
@@ -127,6 +114,11 @@ def plain_weights(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
                 f"the norm of the weight {layer:.60} does not fit it; copy the file again"
             ) from error
     return weights
+
+
+def older_name(name: str) -> str:
+    start, mark, _ = name.partition(".parametrizations.")
+    return start + PARAMETRIZED.get(name.removeprefix(start), name.removeprefix(start)) if mark else name
 
 
 def spectrally_normed(weight: Tensor, u: Tensor, v: Tensor | None, transposed: bool) -> Tensor:
@@ -146,12 +138,6 @@ def spectrally_normed(weight: Tensor, u: Tensor, v: Tensor | None, transposed: b
     return weight.float() / sigma
 
 
-def scaled_to(length: Tensor, weight: Tensor) -> Tensor:
-    """Weight norm: `weight` with these lengths, whose sizes are 1 in the dimensions that a length spans."""
-    spanned = [i for i, size in enumerate(length.shape) if size == 1]
-    return weight * (length / torch.linalg.vector_norm(weight, dim=spanned, keepdim=True))
-
-
 def is_transposed(layer: str) -> bool:
     """Whether this is the key of a transposed convolution with as many inputs as outputs: in the original's U-Net."""
     return layer.startswith("model.model.") and layer.endswith((".3", ".5"))
@@ -161,9 +147,8 @@ def remarks(state: Mapping[str, Tensor]) -> list[str]:
     """What the import changes in the weights, each a sentence."""
     found = []
     names = {older_name(name).rpartition(".")[2] for name in state}
-    if names & {"weight_orig", "weight_g"}:
-        norm = "spectral" if "weight_orig" in names else "weight"
-        found.append(f"The {norm} norm is computed into the weights.")
+    if "weight_orig" in names:
+        found.append("The spectral norm is computed into the weights.")
     halves = {str(each.dtype).removeprefix("torch.") for each in state.values() if each.is_floating_point()}
     if others := sorted(halves - {"float32"}):
         found.append(f"The weights are {' and '.join(others)} in the file and become float32.")

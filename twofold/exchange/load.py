@@ -4,9 +4,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 from twofold.errors import UsageError
-from twofold.exchange.checkpoint import Imported
-from twofold.exchange.folder import find_generators, holds_generators, import_file
-from twofold.exchange.options import has_options
+from twofold.exchange.checkpoint import NO_CHOICES, Choices, Imported, import_file
+from twofold.exchange.folder import find_generators, holds_generators
+from twofold.exchange.options import options_file
 from twofold.runs import Run
 from twofold.translation import model_file
 from twofold.translation.backends import Backend
@@ -51,62 +51,48 @@ def load(
             backend is missing.
         TwofoldError: the file is damaged, or holds no generator that twofold has. No code in a file is run.
     """
-    if Path(path).suffix == ".onnx":
-        given = {"--key": key, "--epoch": epoch, "--best": best or None}
-        if unused := [name for name, value in given.items() if value is not None]:
-            raise UsageError(f"{unused[0]} is not for an .onnx file, which holds one model; leave it out")
+    path, choices = Path(path), Choices(key, epoch, size, dropout)
+    if path.suffix == ".onnx":
+        check_arguments(path, best, choices)
         return Translator.load(path, direction=direction, device=device, noise=noise, backend=backend)
-    imported = open_generator(
-        Path(path),
-        direction=direction,
-        key=key,
-        epoch=epoch,
-        size=size,
-        dropout=dropout if dropout is not None or not noise else True,
-        best=best,
-    )
-    for note in imported.notes if notify else ():
+    if noise and dropout is None and is_foreign(path):
+        choices = choices._replace(dropout=True)
+    generator, header, notes = open_generator(path, direction, best, choices)
+    for note in notes if notify else ():
         notify(note)  # pyright: ignore[reportOptionalCall]
     return Translator.of(
-        imported.generator,
-        imported.header,
-        device=device,
-        noise=noise,
-        seed=seed,
-        precision=precision,
-        backend=backend,
+        generator, header, device=device, noise=noise, seed=seed, precision=precision, backend=backend
     )
 
 
 def open_generator(
-    path: Path,
-    *,
-    direction: str | None = None,
-    key: str | None = None,
-    epoch: str | None = None,
-    size: int | None = None,
-    dropout: bool | None = None,
-    best: bool = False,
+    path: Path, direction: str | None = None, best: bool = False, choices: Choices = NO_CHOICES
 ) -> Imported:
     """The generator and the header of what `load` takes, with the notes of an import; see `load`."""
-    given = {"key": key, "epoch": epoch, "size": size, "dropout": dropout}
+    check_arguments(path, best, choices)
     if not is_foreign(path):
-        if unused := [name for name, value in given.items() if value is not None]:
-            raise UsageError(f"--{unused[0]} is for checkpoints of other projects; {path} is not one")
         generator, header = model_file.load(model_in(path, direction, best))
         if direction not in (None, header.direction):
             raise UsageError(f"{path} translates {header.direction}, not {direction}; load the other model")
         return Imported(generator, header, [])
-    if best:
-        raise UsageError(f"--best is for runs; {path} is not one")
-    if not path.is_dir():
-        if epoch is not None:
-            raise UsageError(f"--epoch is for checkpoint folders; {path} is a file")
-        return import_file(path, key=key, direction=direction, size=size, dropout=dropout)
-    found = find_generators(path, epoch, direction)
+    if path.is_file():
+        return import_file(path, direction, choices)
+    found = find_generators(path, choices.epoch, direction)
     way, file = next(iter(found.files.items()))
-    imported = import_file(file, key=key, direction=way, size=size, dropout=dropout)
+    imported = import_file(file, way, choices)
     return imported._replace(notes=[*found.notes, *imported.notes])
+
+
+def check_arguments(path: Path, best: bool, choices: Choices) -> None:
+    """Raise UsageError if an argument is given that such a path does not take."""
+    foreign = is_foreign(path)
+    if best and (foreign or path.is_file()):
+        raise UsageError(f"--best is for runs; {path} is not one")
+    for name, value in choices._asdict().items():
+        if value is not None and not foreign:
+            raise UsageError(f"--{name} is for checkpoints of other projects; {path} is not one")
+    if choices.epoch is not None and path.is_file():
+        raise UsageError(f"--epoch is for checkpoint folders; {path} is a file")
 
 
 def model_in(path: Path, direction: str | None, best: bool) -> Path:
@@ -122,5 +108,5 @@ def is_foreign(path: Path) -> bool:
     if path.is_dir():
         run = Run(path)
         ours = run.exists or any(run.snapshots(way) for way in ("ab", "ba"))
-        return not ours and (holds_generators(path) or has_options(path))
+        return not ours and (holds_generators(path) or options_file(path) is not None)
     return path.is_file() and path.suffix != ".onnx" and not is_model(path)

@@ -139,9 +139,9 @@ def one_direction(
     chosen = {name: state for name, state in fitting.items() if direction and ways[name] == direction}
     if len(chosen) == 1:
         return chosen
-    advice = "choose with --key NAME"
+    advice = "import one with --key NAME"
     if not direction and set(ways.values()) == {"ab", "ba"} and len(ways) == 2:
-        advice = "choose with --direction ab or --direction ba, or --key NAME"
+        advice = "choose with --direction ab or --direction ba, or import one with --key NAME"
     raise UsageError(
         f"the file holds {len(chosen or fitting)} generators: {listed(chosen or fitting)}; {advice}"
     )
@@ -162,18 +162,15 @@ def what_there_is(found: Mapping[str, dict[str, Tensor]]) -> str:
     if not found:
         return "the file holds no named weights; import a file named *_net_G*.pth"
     if not known:
+        first = next(key for state in found.values() for key in state)
         return (
-            "the keys are not those of a generator that twofold has (such as"
-            f" {first_key(next(iter(found.values())))}); import a file named *_net_G*.pth"
+            f"the keys are not those of a generator that twofold has (such as {first!a:.80}); import a file named"
+            " *_net_G*.pth"
         )
     if len(set(known.values())) == 1:
         return f"the file holds {next(iter(known.values()))}"
     parts = [f"{name:.60} ({kind.partition(';')[0].partition(',')[0]})" for name, kind in known.items()]
     return f"the file holds no generator, but {ascii(', '.join(parts[:6]))[1:-1]}; import the generator, named *_net_G*.pth"
-
-
-def first_key(state: Mapping[str, object]) -> str:
-    return f"{next(iter(state))!a:.80}"
 
 
 PREFIX = re.compile(r"^(networks?|net|generators?|gen|model|g)+")

@@ -62,17 +62,13 @@ def options_beside(checkpoint: Path) -> Options | None:
     Raises:
         TwofoldError: the file cannot be read, or has a direction that is neither AtoB nor BtoA.
     """
-    files = options_files(checkpoint.parent)
-    return read_options(files[0]) if files else None
+    file = options_file(checkpoint.parent)
+    return read_options(file) if file else None
 
 
-def has_options(folder: Path) -> bool:
-    """Whether an options file stands in a folder."""
-    return bool(options_files(folder))
-
-
-def options_files(folder: Path) -> list[Path]:
-    return [folder / name for name in NAMES if (folder / name).is_file()]
+def options_file(folder: Path) -> Path | None:
+    """The options file in a folder that counts; None if there is none."""
+    return next((folder / name for name in NAMES if (folder / name).is_file()), None)
 
 
 def read_options(file: Path) -> Options:

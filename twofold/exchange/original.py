@@ -29,7 +29,7 @@ def generator_of(state: Mapping[str, Tensor], dropout: bool = False) -> Generato
     """Build the generator of a foreign state dict, float32 on the CPU, in train mode.
 
     These are the original's ResNets and U-Nets, CUT's ResNets, the global generator of pix2pixHD and the ResNet of
-    PyTorch-GAN, with spectral or weight norm, and with InstanceNorm that has scale and bias.
+    PyTorch-GAN, with spectral norm, and with InstanceNorm that has scale and bias.
 
     Args:
         dropout: whether a U-Net has dropout, which its keys do not tell (pix2pix has, unless trained with
@@ -65,13 +65,9 @@ def discriminator_from_original(state: Mapping[str, Tensor]) -> Discriminator:
 
 def check_memory(state: Mapping[str, Tensor]) -> None:
     """Refuse tensors that are the same numbers many times: a network, which copies them, would be larger than the file."""
-    storages = {
-        tensor.untyped_storage().data_ptr(): tensor.untyped_storage().nbytes() for tensor in state.values()
-    }
-    if (
-        sum(tensor.numel() * tensor.element_size() for tensor in state.values())
-        > sum(storages.values()) + 2**20
-    ):
+    storages = (tensor.untyped_storage() for tensor in state.values())
+    held = {each.data_ptr(): each.nbytes() for each in storages}
+    if sum(tensor.nbytes for tensor in state.values()) > sum(held.values()) + 2**20:
         raise TwofoldError(
             "several weights are the same tensor, which is no trained generator; copy the file again"
         )
@@ -201,6 +197,10 @@ def load_weights(network: Network, state: Mapping[str, Tensor]) -> Network:
         shape, fits = tuple(state[name].shape), tuple(expected[ours].shape)
         if shape != fits:
             raise TwofoldError(f"{kind}, but {name} has the shape {shape} instead of {fits}")
+        if not state[name].isfinite().all():
+            raise TwofoldError(
+                f"{name} is not finite, so the training had diverged; import an earlier checkpoint"
+            )
     network.to_empty(device="cpu")
     network.load_state_dict({ours: state[name] for name, ours in names.items()})
     return network
@@ -225,12 +225,11 @@ def check_exportable(network: nn.Module) -> None:
     """Raise TwofoldError, which names the reason, if the original has no such network."""
     if not isinstance(network, ResnetGenerator | UnetGenerator):
         return  # `original_layers` knows the discriminators
-    arguments = network.arguments
-    resnet = isinstance(network, ResnetGenerator)
+    arguments, resnet = network.arguments, isinstance(network, ResnetGenerator)
+    upsamples = ("transposed", "blur") if resnet else ("transposed",)
     reasons = {
         "with scale and bias in InstanceNorm": arguments["norm"] == "instance-affine",
-        f"with upsample {arguments['upsample']}": arguments["upsample"]
-        not in ("transposed", *["blur"] * resnet),
+        f"with upsample {arguments['upsample']}": arguments["upsample"] not in upsamples,
         "with skips" if resnet else "without skips": arguments["skips"] is resnet,
         f"with {arguments.get('halvings', 2)} halvings": arguments.get("halvings", 2) != 2,
         f"of {arguments.get('depth', 8)} levels": int(arguments.get("depth", 8)) < 5,

@@ -112,12 +112,6 @@ def _run(stream: Stream, budget: Budget, storages: dict[str, Storage]) -> Any:
             case "STACK_GLOBAL":
                 name, module = stack.pop(), stack.pop()
                 stack.append(Inert(_string(module), _string(name)))
-            case "INST":
-                items, stack = stack, outer.pop()
-                stack.append(call(Inert(*value.split(" ", 1)), tuple(items), budget))
-            case "OBJ":
-                items, stack = stack, outer.pop()
-                stack.append(call(items[0], tuple(items[1:]), budget))
             case "REDUCE" | "NEWOBJ":
                 arguments, function = stack.pop(), stack.pop()
                 stack.append(call(function, arguments, budget))

@@ -2,13 +2,9 @@
 
 import io
 import re
-from mmap import ACCESS_READ, mmap
 from pathlib import Path
 from typing import NamedTuple
 from zipfile import ZipFile
-
-from twofold.exchange.pickles import interpret
-from twofold.exchange.stand_ins import Budget
 
 LEGACY_MAGIC = (bytes.fromhex("6cfc9c46f9206aa85019"), b"119547037146038801333356")
 """The number at the start of what `torch.save` wrote before PyTorch 1.6, as a pickle of protocol 2 and of 0."""
@@ -22,8 +18,9 @@ DIRECTORY = 2**20
 
 AGAIN = "download or copy it again"
 ORIGINAL = "get the PyTorch checkpoint (.pth, .pt, .ckpt or .safetensors) it was made from"
-NO_TENSORFLOW = "twofold imports PyTorch checkpoints only; look for a PyTorch version of the model"
+PYTORCH_ONLY = "twofold imports PyTorch checkpoints only; look for a PyTorch version of the model"
 AN_IMAGE = "to translate it, give it to `twofold translate` after the model"
+UNPACK = "unpack it, then import the checkpoint in it"
 
 
 class Kind(NamedTuple):
@@ -36,42 +33,18 @@ class Kind(NamedTuple):
 
 
 KINDS = (
-    Kind(b"\x89HDF\r\n\x1a\n", "an HDF5 file, as Keras and TensorFlow write (.h5)", NO_TENSORFLOW),
-    Kind(b"TFL3", "a TensorFlow Lite model", NO_TENSORFLOW, 4),
-    Kind(
-        b"GGUF",
-        "a GGUF file of a language or diffusion model",
-        "twofold imports image translation generators only",
-    ),
-    Kind(
-        b"\x04\0\0\0\x01\0\0\0\x03\0\0\0V 1",
-        "a model of Torch7 for Lua (.t7)",
-        "look for a PyTorch version of it",
-    ),
+    Kind(b"\x89HDF\r\n\x1a\n", "an HDF5 file, as Keras and TensorFlow write (.h5)", PYTORCH_ONLY),
+    Kind(b"TFL3", "a TensorFlow Lite model", PYTORCH_ONLY, 4),
+    Kind(b"GGUF", "a GGUF file of a language or diffusion model", "twofold imports image translators only"),
+    Kind(b"\x04\0\0\0\x01\0\0\0\x03\0\0\0V 1", "a model of Torch7 for Lua (.t7)", PYTORCH_ONLY),
     Kind(b"\x93NUMPY", "a NumPy array (.npy)", ORIGINAL),
-    Kind(
-        b"\x1f\x8b",
-        "compressed with gzip",
-        "unpack it with `tar xzf` or `gunzip`, then import the checkpoint in it",
-    ),
-    Kind(
-        b"BZh",
-        "compressed with bzip2",
-        "unpack it with `tar xjf` or `bunzip2`, then import the checkpoint in it",
-    ),
-    Kind(
-        b"\xfd7zXZ\0",
-        "compressed with xz",
-        "unpack it with `tar xJf` or `unxz`, then import the checkpoint in it",
-    ),
-    Kind(
-        b"\x28\xb5\x2f\xfd",
-        "compressed with zstd",
-        "unpack it with `unzstd`, then import the checkpoint in it",
-    ),
-    Kind(b"ustar", "a tar archive", "unpack it with `tar xf`, then import the checkpoint in it", 257),
-    Kind(b"Rar!", "a RAR archive", "unpack it, then import the checkpoint in it"),
-    Kind(b"7z\xbc\xaf\x27\x1c", "a 7z archive", "unpack it, then import the checkpoint in it"),
+    Kind(b"\x1f\x8b", "compressed with gzip", UNPACK),
+    Kind(b"BZh", "compressed with bzip2", UNPACK),
+    Kind(b"\xfd7zXZ\0", "compressed with xz", UNPACK),
+    Kind(b"\x28\xb5\x2f\xfd", "compressed with zstd", UNPACK),
+    Kind(b"ustar", "a tar archive", UNPACK, 257),
+    Kind(b"Rar!", "a RAR archive", UNPACK),
+    Kind(b"7z\xbc\xaf\x27\x1c", "a 7z archive", UNPACK),
     Kind(b"\x89PNG", "a PNG image", AN_IMAGE),
     Kind(b"\xff\xd8\xff", "a JPEG image", AN_IMAGE),
     Kind(b"GIF8", "a GIF image", AN_IMAGE),
@@ -106,7 +79,7 @@ def describe(path: Path) -> str | None:
     if head.lstrip().startswith(b"<"):
         return _web_page(head)
     if head.startswith(b"PK\x03\x04"):
-        return _describe_zip(path) if ZIP_END in tail else incomplete(size, _zip_size(path))
+        return _describe_zip(path) if ZIP_END in tail else incomplete(size)
     for kind in KINDS:
         if head.startswith(kind.magic, kind.offset):
             return f"{kind.what}; {kind.advice}"
@@ -115,19 +88,16 @@ def describe(path: Path) -> str | None:
     if any(magic in head[:40] for magic in LEGACY_MAGIC):
         return None
     if head.startswith(b"\x80"):
-        return _A_PICKLE
+        return (
+            "a Python pickle that torch.save did not write; load it where it was made, "
+            "then write the generator with torch.save(network.state_dict(), FILE)"
+        )
     return _describe_other(path, head, tail)
 
 
-_A_PICKLE = (
-    "a Python pickle that torch.save did not write; load it where it was made, "
-    "then write the generator with torch.save(network.state_dict(), FILE)"
-)
-
-
-def incomplete(size: int, whole: int | None) -> str:
-    """That a file of `size` bytes lacks its end; `whole` is how many bytes it has at least, if that is known."""
-    of = f" of at least {whole:,}" if whole and whole > size else ", and its end is missing"
+def incomplete(size: int, whole: int = 0) -> str:
+    """That a file of `size` bytes lacks its end; `whole` is how many it needs at least, 0 if that is not known."""
+    of = f" of at least {whole:,}" if whole else ", and its end is missing"
     return f"incomplete: it has {size:,} bytes{of}; {AGAIN}"
 
 
@@ -180,26 +150,14 @@ def _describe_zip(path: Path) -> str | None:
             )
         return None
     if "model.weights.h5" in names or "metadata.json" in names:
-        return f"a Keras model (.keras); {NO_TENSORFLOW}"
+        return f"a Keras model (.keras); {PYTORCH_ONLY}"
     if any("archive_format" in name or "exported_program" in name for name in names):
         return f"a program of torch.export (.pt2); {ORIGINAL}"
     if names and all(name.endswith(".npy") for name in names):
         return f"NumPy arrays (.npz); {ORIGINAL}"
     inside = next((name for name in names if name.endswith((".pth", ".pt", ".ckpt", ".safetensors"))), None)
     shown = f" that holds {inside[-80:]!a}" if inside else ""
-    return f"a zip archive{shown}; unpack it, then import the checkpoint in it"
-
-
-def _zip_size(path: Path) -> int | None:
-    """Least size of a checkpoint that lacks its end: up to its last tensor, which the pickle at its start tells."""
-    try:
-        with path.open("rb") as file, mmap(file.fileno(), 0, access=ACCESS_READ) as stream:
-            name, extra = (int.from_bytes(stream[at : at + 2], "little") for at in (26, 28))
-            stream.seek(30 + name + extra)
-            storages = interpret(stream, Budget(3 * len(stream) + 2**23)).storages
-            return stream.tell() + sum(each.numel * each.dtype.itemsize for each in storages.values())
-    except Exception:  # the pickle is damaged or missing
-        return None
+    return f"a zip archive{shown}; {UNPACK}"
 
 
 # ---- others
@@ -227,7 +185,7 @@ def _describe_other(path: Path, head: bytes, tail: bytes) -> str:
         or tail.endswith(b"\x57\xfb\x80\x8b\x24\x75\x47\xdb")
         or head.startswith(b"model_checkpoint_path:")
     ):
-        return f"part of a TensorFlow model; {NO_TENSORFLOW}"
+        return f"part of a TensorFlow model; {PYTORCH_ONLY}"
     text = head[:40].decode("ascii", "replace").strip()
     if text.isprintable() and text.isascii():
         return f"a text file that starts with {text!a}, not a checkpoint; download the file itself"

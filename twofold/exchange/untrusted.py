@@ -30,6 +30,8 @@ SMALL = 2**23
 MEMBER, SLOT = 800, 16
 """Bytes of memory that `zipfile` takes for one file of its directory, and that a list takes for an item."""
 
+BIG_ENDIAN = "has big-endian numbers; load it and save it again with PyTorch 2.1 or later"
+
 DEPTH = 100
 """Most levels of containers; what lies deeper is replaced by an inert object."""
 
@@ -88,13 +90,10 @@ def _read_zip(path: Path, budget: Budget) -> Any:
         name = min((each for each in names if each.endswith("data.pkl")), key=len)
         root = name.removesuffix("data.pkl")
         if f"{root}byteorder" in names and _record(archive, f"{root}byteorder", budget) == b"big":
-            raise TwofoldError(
-                f"{path} has big-endian numbers; load it and save it again with PyTorch 2.1 or later"
-            )
+            raise TwofoldError(f"{path} {BIG_ENDIAN}")
         content = interpret(io.BytesIO(_record(archive, name, budget)), budget).content
-        return _Tree(lambda storage: _record(archive, f"{root}data/{storage.key}", budget), budget).build(
-            content
-        )
+        tree = _Tree(lambda storage: _record(archive, f"{root}data/{storage.key}", budget), budget)
+        return tree.build(content)
 
 
 def _record(archive: ZipFile, name: str, budget: Budget) -> bytearray:
@@ -118,9 +117,7 @@ def _read_legacy(path: Path, budget: Budget) -> Any:
     with path.open("rb") as file, mmap(file.fileno(), 0, access=ACCESS_READ) as stream:
         _magic, _version, system = (interpret(stream, budget).content for _ in range(3))
         if not system["little_endian"]:
-            raise TwofoldError(
-                f"{path} has big-endian numbers; load it and save it again with PyTorch 2.1 or later"
-            )
+            raise TwofoldError(f"{path} {BIG_ENDIAN}")
         content, storages = interpret(stream, budget)
         keys = interpret(stream, budget).content
         position, starts = stream.tell(), {}

@@ -3,14 +3,16 @@
 import copy
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, get_args
+
+import torch
 
 from twofold.errors import UsageError
 from twofold.exchange.export import save_original
 from twofold.exchange.load import open_generator
-from twofold.exporting.onnx import export_bytes, packages
+from twofold.exporting.onnx import export_bytes
 from twofold.exporting.pictures import pictures
 from twofold.exporting.program import open_program, program_bytes
 from twofold.exporting.proof import Proof, Row, check, default_tolerance
@@ -99,6 +101,8 @@ def export(
     kind = kind_of(path, to)
     if path.is_dir():
         raise UsageError(f"{path} is a folder; name the file to write, such as {path / 'model.onnx'}")
+    if not isinstance(model, Translator):
+        check_another(path, Path(model))
     form = OnnxForm(io, fp16, (fixed, fixed) if isinstance(fixed, int) else fixed)
     if kind != "onnx" and form != OnnxForm():
         raise UsageError(f"--fixed, --io and --fp16 are for .onnx files, not for {path.name}; leave them out")
@@ -108,9 +112,14 @@ def export(
     if kind == "pth":
         save_original(generator, path)
         return Report(path, kind, path.stat().st_size, header, notes=tuple(notes))
+    content, runs = build(generator, header, kind, form)
+    proof = Proof(Translator.of(generator, header, device="cpu", noise=False), runs, stored=io == "uint8")
     run = Path(model) if not isinstance(model, Translator) and Path(model, "data.json").is_file() else None
-    report, content = proven(generator, header, kind, form, run, tolerance, track)
-    write(report := replace(report, file=path, notes=tuple(notes)), content)
+    rows = tuple(track(proof.rows(pictures(header, run), form.fixed), None, "comparing with PyTorch"))
+    allowed = default_tolerance(proof.target, fp16) if tolerance is None else tolerance
+    check(rows, allowed, fp16)
+    report = Report(path, kind, len(content), header, allowed, rows, tuple(notes))
+    write(report, content)
     return report
 
 
@@ -127,6 +136,12 @@ def kind_of(path: Path, to: str | None) -> Kind:
     raise UsageError(
         f"{path} has no suffix that tells what to write; use .onnx, .html, .pt2 or .pth, or --to onnx"
     )
+
+
+def check_another(path: Path, model: Path) -> None:
+    """Raise UsageError if the file to write is the model."""
+    if path.exists() and model.exists() and path.samefile(model):
+        raise UsageError(f"{path} is the model itself; name another file to write")
 
 
 class OnnxForm(NamedTuple):
@@ -151,37 +166,17 @@ def opened(
     return copy.deepcopy(model.generator).cpu(), model.header, ()
 
 
-def proven(
-    generator: Generator,
-    header: Header,
-    kind: Kind,
-    form: OnnxForm,
-    run: Path | None,
-    tolerance: float | None,
-    track: Track,
-) -> tuple[Report, bytes]:
-    """The content of the file, after it was compared with PyTorch."""
+def build(
+    generator: Generator, header: Header, kind: Kind, form: OnnxForm
+) -> tuple[bytes, Callable[[Pixels], Pixels]]:
+    """The content of the file, and a function that runs it."""
     if kind == "onnx":
-        packages()
         content = export_bytes(generator, header, **form._asdict())
         session = open_session(content)
-        runs: Callable[[Pixels], Pixels] = lambda images: session.run(None, {"images": images})[0]  # noqa: E731
-    else:
-        content = program_bytes(generator, header)
-        runs = program_runner(content)
-    translator = Translator.of(generator, header, device="cpu", noise=False)
-    proof = Proof(translator, runs, stored=form.io == "uint8")
-    rows = tuple(track(proof.rows(pictures(header, run), form.fixed), None, "comparing with PyTorch"))
-    allowed = default_tolerance(proof.target, form.fp16) if tolerance is None else tolerance
-    check(rows, allowed, form.fp16)
-    return Report(Path(), kind, len(content), header, allowed, rows), content
-
-
-def program_runner(content: bytes) -> Callable[[Pixels], Pixels]:
-    import torch
-
+        return content, lambda images: session.run(None, {"images": images})[0]
+    content = program_bytes(generator, header)
     program = open_program(content)
-    return lambda images: program(torch.from_numpy(images)).numpy()
+    return content, lambda images: program(torch.from_numpy(images)).numpy()
 
 
 def write(report: Report, content: bytes) -> None:

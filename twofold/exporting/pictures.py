@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -32,13 +33,12 @@ class Picture(NamedTuple):
 
 def pictures(header: Header, run: Path | None) -> list[Picture]:
     """Held-out images of a run folder; the built-in pictures if there is no run or its images are missing."""
-    found = [*held_out(header, run / "data.json")] if run else []
+    found = [*islice(held_out(header, run / "data.json"), COUNT)] if run else []
     return found or [Picture(f"built-in {seed}", drawn(seed, header)) for seed in range(COUNT)]
 
 
 def held_out(header: Header, data: Path) -> Iterator[Picture]:
-    """The first held-out images of the source domain that can be read."""
-    left = COUNT
+    """The held-out images of the source domain that can be read."""
     for path, part in held_out_files(data, header.direction[0]):
         try:
             stored = inputs.read(path, header.source_contract, header.layout)
@@ -47,9 +47,6 @@ def held_out(header: Header, data: Path) -> Iterator[Picture]:
         except TwofoldError:
             continue
         yield Picture(path.name, for_network(pixels, header))
-        left -= 1
-        if not left:
-            return
 
 
 def held_out_files(data: Path, domain: str) -> Iterator[tuple[Path, str]]:

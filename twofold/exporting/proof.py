@@ -60,26 +60,30 @@ class Proof:
         self.translator, self.run, self.stored = translator, run, stored
         lab = translator.header.lab
         self.source, self.target = (UINT8, UINT8) if lab else (translator.source, translator.target)
-        self.compared = 0
 
     def rows(self, pictures: Sequence[Picture], fixed: tuple[int, int] | None) -> Iterator[Row]:
         """One row for each picture at its scale, and for odd sizes; or for each picture at the fixed size."""
-        header = self.translator.header
-        for picture in pictures:
-            size = fixed or self.translator.working_size(*picture.pixels.shape[:2])
-            pixels = resize(picture.pixels, *size, nearest=header.nearest)
-            yield self.compare(picture.name, [pixels if fixed else middle(pixels)])
+        inputs = [*self.inputs(pictures, fixed)]
+        for run in (self.of_torch, self.of_file):
+            run(inputs[0][1])  # the first time takes longer
+        for name, batch in inputs:
+            yield self.compare(name, batch)
+
+    def inputs(
+        self, pictures: Sequence[Picture], fixed: tuple[int, int] | None
+    ) -> Iterator[tuple[str, list[Pixels]]]:
+        """Names and batches."""
+        nearest = self.translator.header.nearest
+        for name, pixels in pictures:
+            size = fixed or self.translator.working_size(*pixels.shape[:2])
+            scaled = resize(pixels, *size, nearest=nearest)
+            yield name, [scaled if fixed else middle(scaled)]
         for size in () if fixed else ODD_SIZES:
-            yield self.compare(pictures[0].name, [resize(pictures[0].pixels, *size, nearest=header.nearest)])
+            yield pictures[0].name, [resize(pictures[0].pixels, *size, nearest=nearest)]
         if not fixed:
-            batch = [resize(each.pixels, *ODD_SIZES[0], nearest=header.nearest) for each in pictures[:2]]
-            yield self.compare("a batch", batch)
+            yield "a batch", [resize(each.pixels, *ODD_SIZES[0], nearest=nearest) for each in pictures[:2]]
 
     def compare(self, name: str, batch: Sequence[Pixels]) -> Row:
-        if not self.compared:  # the first time is longer
-            self.of_torch(batch)
-            self.of_file(batch)
-        self.compared += len(batch)
         expected, torch_ms = timed(self.of_torch, batch)
         found, file_ms = timed(self.of_file, batch)
         difference = np.nan_to_num(np.abs(found - expected), nan=math.inf, posinf=math.inf)

@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from twofold.methods.adversarial import LSGAN, AdversarialObjective
 from twofold.methods.replay import ImageStorage
 from twofold.networks.layers import Generator
 
@@ -44,21 +45,26 @@ class Method(nn.Module):
         phases: the networks that each optimizer trains. Phase "D" holds the discriminators.
         translators: the generator that is saved for each direction.
         noise: the generators' dropout is noise, and stays on at test time.
-        penalises_gradients: a loss contains the gradient of a discriminator.
+        adversarial: how generators and discriminators train against each other.
     """
 
     phases: dict[str, tuple[str, ...]]
     translators: dict[str, str]
     noise: bool = False
-    penalises_gradients: bool = False
+    adversarial: AdversarialObjective = LSGAN
 
     @abstractmethod
     def step(self, batch: Batch) -> Iterator[Update]:
         """Yield the updates of one training step on one batch."""
 
-    def generators_learn(self, number: int) -> bool:  # noqa: ARG002
+    def generators_learn(self, number: int) -> bool:
         """Whether the generators learn from batch `number`. Steps with one answer do the same work."""
-        return True
+        return self.adversarial.updates_generators(number)
+
+    @property
+    def penalises_gradients(self) -> bool:
+        """Whether a loss contains the gradient of a discriminator."""
+        return self.adversarial.penalises_gradients
 
     def networks(self) -> dict[str, nn.Module]:
         """Every trained network by name, in the order of the phases."""

@@ -58,7 +58,6 @@ class CUT(Method):
         self.gen_ab, self.disc_b = gen_ab, disc_b
         self.heads = PatchHeads(gen_ab.feature_channels(layers), head_width)
         self.layers, self.adversarial = tuple(layers), adversarial
-        self.penalises_gradients = adversarial.penalises_gradients
         self.gan, self.nce, self.nce_identity, self.mask = gan, nce, nce_identity, mask
         self.temperature, self.patches, self.flip = temperature, patches, flip
         self.replay_b = ReplayBuffer(replay)
@@ -93,9 +92,6 @@ class CUT(Method):
         for name, queries, own in zip(("nce_a", "nce_b"), self.features(translated), keys, strict=False):
             losses[name] = weight * self.patch_nce([flip_if(x, flipped) for x in queries], own)
         yield Update("G", losses)
-
-    def generators_learn(self, number: int) -> bool:
-        return self.adversarial.updates_generators(number)
 
     def translate(self, images: tuple[Tensor, ...]) -> tuple[tuple[Tensor, ...], list[list[Tensor]] | None]:
         """The translations, and the images' features where the same pass may give them, else None.

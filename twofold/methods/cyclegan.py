@@ -74,7 +74,6 @@ class CycleGAN(Method):
         self.translators = {"ab": "gen_ab", "ba": "gen_ba"}
         self.phases = {"G": ("gen_ab", "gen_ba"), "D": ("disc_a", "disc_b", *of_cycles)}
         self.adversarial = adversarial
-        self.penalises_gradients = adversarial.penalises_gradients
         self.gan_ab, self.gan_ba, self.cycle_a, self.cycle_b = gan_ab, gan_ba, cycle_a, cycle_b
         self.identity, self.mask, self.perceptual = identity, mask, perceptual
         self.replay_a, self.replay_b = ReplayBuffer(replay), ReplayBuffer(replay)
@@ -111,9 +110,6 @@ class CycleGAN(Method):
             yield Update("D", losses)
         if self.recent_updates:
             yield from self.update_on_recent({"real_a": a, "fake_a": fake_a, "real_b": b, "fake_b": fake_b})
-
-    def generators_learn(self, number: int) -> bool:
-        return self.adversarial.updates_generators(number)
 
     @property
     def a_to_b(self) -> Direction:

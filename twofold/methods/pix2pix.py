@@ -47,7 +47,6 @@ class Pix2Pix(Method):
         self.phases, self.translators = {"D": ("disc_b",), "G": ("gen_ab",)}, {"ab": "gen_ab"}
         self.gen_ab, self.disc_b = gen_ab, disc_b
         self.adversarial, self.conditional = adversarial, conditional
-        self.penalises_gradients = adversarial.penalises_gradients
         self.gan, self.distance = gan, distance
         self.norm: Literal["l1", "l2"] = norm
         self.perceptual = perceptual
@@ -72,9 +71,6 @@ class Pix2Pix(Method):
         if self.perceptual:
             losses["perceptual"] = self.perceptual(fake_b, b)
         yield Update("G", losses)
-
-    def generators_learn(self, number: int) -> bool:
-        return self.adversarial.updates_generators(number)
 
     def disc_input(self, a: Tensor, b: Tensor) -> Tensor:
         """The pair that the discriminator judges, or b alone."""

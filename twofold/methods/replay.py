@@ -5,6 +5,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from twofold.networks.layers import is_channels_last
+
 KEPT_REAL, KEPT_TRANSLATED = 64, 12
 """Recent images kept of each kind: few translations, so that today's generators could nearly have made them."""
 
@@ -127,5 +129,5 @@ class RecentImages(ImageStorage):
 
 def in_layout_of(images: Tensor, others: Tensor) -> Tensor:
     """`others` in the memory layout of `images`."""
-    last = not images.is_contiguous() and images.is_contiguous(memory_format=torch.channels_last)
-    return others.contiguous(memory_format=torch.channels_last if last else torch.contiguous_format)
+    layout = torch.channels_last if is_channels_last(images) else torch.contiguous_format
+    return others.contiguous(memory_format=layout)

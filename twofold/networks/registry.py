@@ -84,15 +84,14 @@ def build_generator(
     Raises:
         UsageError: the network cannot take the size, or has no such option.
     """
-    resnet = name in ("resnet-9", "resnet-6", "pytorch-gan")
-    if antialias and not resnet:
+    if name in ("resnet-9", "resnet-6", "pytorch-gan"):
+        others |= {"skips": skips, "antialias": antialias, "halvings": halvings}
+    elif antialias:
         raise UsageError(f"generator.antialias is for ResNets, not for {name}; leave it out.")
-    if not resnet and (blocks is not None or halvings != 2):
+    elif blocks is not None or halvings != 2:
         raise UsageError(
             f"generator.blocks and generator.halvings are for ResNets, not for {name}; leave them out."
         )
-    if resnet:
-        others |= {"skips": skips, "antialias": antialias, "halvings": halvings}
     if blocks is not None:
         others["blocks"] = blocks
     if name == "pytorch-gan":

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from twofold import config as configs
 from twofold.config import Config, Layer
 from twofold.errors import TwofoldError, UsageError
-from twofold.exchange.checkpoint import digest
-from twofold.exchange.folder import find_generators, generators_in
+from twofold.exchange.checkpoint import Choices, digest, generators_in
+from twofold.exchange.folder import find_generators
 from twofold.exchange.load import open_generator
 from twofold.exchange.mapping import candidates
 from twofold.exchange.original import discriminator_from_original
@@ -98,13 +98,13 @@ def read(path: Path) -> Source:
             f"it holds {len(keys)} generators: {', '.join(list(keys)[:6])}; make a model of one: `twofold import"
             f" {path} --key NAME -o model.safetensors`"
         )
-    found = {str(way): open_generator(path, key=key, direction=way).generator for key, way in keys.items()}
+    found = {str(way): open_generator(path, way, choices=Choices(key)).generator for key, way in keys.items()}
     return of_generators(found, dict.fromkeys(found, path))
 
 
 def of_files(files: dict[str, Path]) -> Source:
     """The generators in these files, each a model or a checkpoint, by direction."""
-    found = {way: open_generator(file, direction=way).generator for way, file in files.items()}
+    found = {way: open_generator(file, way).generator for way, file in files.items()}
     return of_generators(found, files)
 
 
