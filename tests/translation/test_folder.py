@@ -42,9 +42,7 @@ def test_batches_change_no_picture_nor_its_name(translator, folder, tmp_path, mo
     assert all(np.abs(together[name].astype(int) - alone[name]).max() <= 1 for name in alone)
 
 
-def test_images_of_other_sizes_go_together_where_the_network_sees_one_size(
-    translator, tmp_path, monkeypatch
-):
+def test_images_of_other_sizes_go_together_where_the_network_sees_one_size(translator, tmp_path, monkeypatch):
     made, sizes = translator(size=16), []
     rng = np.random.default_rng(0)
     for place, side in enumerate([16, 32, 40, 24]):

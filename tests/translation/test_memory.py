@@ -32,7 +32,7 @@ network = networks[sys.argv[1]]()
 initialise(network)
 translator = Translator.of(network, Header(describe(network), "ab"), device="cpu", precision=sys.argv[2])
 translator.array(np.zeros((128, 128, 3), np.uint8))
-for size in (768, 1024):
+for size in (1024, 1280):
     picture = np.random.default_rng(0).integers(0, 256, (size, size, 3), np.uint8)
     estimate = memory.peak(network, translator.forward, sys.argv[2], size**2)
     hardware.return_freed_memory()

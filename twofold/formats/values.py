@@ -2,6 +2,7 @@
 
 from functools import lru_cache
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import torch
@@ -53,6 +54,17 @@ def from_network(values: Tensor, contract: Contract) -> Tensor:
     if labels:
         return _labels_from_network(values, labels, contract.dtype)
     return to_levels(values, contract).to(getattr(torch, contract.dtype))
+
+
+def stored_pixels(outputs: Tensor, target: Contract) -> NDArray[Any]:
+    """The network's outputs (N, C, H, W) as stored pixels (N, H, W, C) of a contract."""
+    on_device = target.dtype == "uint8"  # some devices lack wider types
+    return last_axis(from_network(outputs if on_device else outputs.cpu(), target))
+
+
+def last_axis(planes: Tensor) -> NDArray[Any]:
+    """(N, C, H, W) on any device to an array (N, H, W, C)."""
+    return np.ascontiguousarray(planes.permute(0, 2, 3, 1).cpu().numpy())
 
 
 def to_levels(values: Tensor, contract: Contract) -> Tensor:

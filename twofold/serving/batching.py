@@ -95,7 +95,7 @@ class Batcher:
         torch.get_num_threads()  # else the first operation takes the number that a codec's thread has set since
         last = None
         while batch := self._next():
-            if last not in (None, batch[0].size):  # else the heap grows: freed blocks rarely fit those of other sizes
+            if last not in (None, batch[0].size):  # freed blocks rarely fit other sizes: the heap would grow
                 scratch.release()
                 return_freed_memory()
             last = batch[0].size

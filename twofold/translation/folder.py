@@ -144,7 +144,10 @@ def batches(translator: "Translator", jobs: Iterable[Job], at: "At") -> Iterator
     """Group neighbours of equal working size; files that are read in parts, or were not read, are alone."""
 
     def working_size(job: Job) -> tuple[int, int] | None:
-        return None if job.image is None else translator.working_size(*job.image.shape[:2], at)
+        if job.image is None:
+            return None
+        height, width = job.image.shape[:2]
+        return translator.working_size(height, width, at)
 
     for size, neighbours in groupby(jobs, working_size):
         most = translator.batch_size(at, size) if size else 1

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
@@ -18,7 +17,7 @@ from twofold.errors import UsageError
 from twofold.formats import images
 from twofold.formats.contract import Contract, Pixels
 from twofold.formats.lab import from_lab, to_lab
-from twofold.formats.values import UINT8, from_network, to_network
+from twofold.formats.values import UINT8, from_network, last_axis, stored_pixels, to_network
 from twofold.networks.layers import Generator
 from twofold.runs import Run
 from twofold.translation import memory, model_file, sizes, tiles
@@ -391,14 +390,3 @@ class Translator(Windowed):
         if inputs.dtype == torch.uint8:
             return to_network(inputs.to(self.device), source)
         return to_network(inputs, source).to(self.device)
-
-
-def stored_pixels(outputs: Tensor, target: Contract) -> Pixels:
-    """The network's outputs (N, C, H, W) as stored pixels (N, H, W, C) of a contract."""
-    on_device = target.dtype == "uint8"  # some devices lack wider types
-    return last_axis(from_network(outputs if on_device else outputs.cpu(), target))
-
-
-def last_axis(planes: Tensor) -> NDArray[Any]:
-    """(N, C, H, W) on any device to an array (N, H, W, C)."""
-    return np.ascontiguousarray(planes.permute(0, 2, 3, 1).cpu().numpy())
