@@ -111,7 +111,7 @@ class AffineInstanceNorm(InstanceNorm):
 
 
 LARGE = 2**18
-"""Pixels of a channels-last image above which torch's batch norm is too inexact on a CPU."""
+"""Pixels of a channels-last float32 image above which torch's batch norm is too inexact on a CPU."""
 
 
 def per_image_norm(images: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float) -> Tensor:
@@ -127,7 +127,8 @@ def per_image_norm(images: Tensor, weight: Tensor | None, bias: Tensor | None, e
     """
     if not torch.jit.is_tracing() and not torch.compiler.is_compiling():  # pyright: ignore[reportPrivateImportUsage]
         layout_kept = is_channels_last(images)
-        if images.is_cpu and not (layout_kept and images.shape[2] * images.shape[3] > LARGE):
+        is_large = images.dtype == torch.float32 and images.shape[2] * images.shape[3] > LARGE
+        if images.is_cpu and not (layout_kept and is_large):
             normed = [
                 F.batch_norm(image, None, None, weight, bias, True, 0.0, eps) for image in images.split(1)
             ]
