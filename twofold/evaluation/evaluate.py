@@ -54,8 +54,8 @@ def evaluate(
         a, b: folders of test images. Without `b`, `a` holds pairs: a folder of X.jpg with X.png, or a list of pairs.
         paired: whether images of equal names are answers to each other; if None, where a marker of
             the data set says so.
-        metrics: of psnr, ssim, ms-ssim, mae, lpips, labels, fid, clean-fid, kid, structure, alignment, cycle; all that
-            apply if None.
+        metrics: of psnr, ssim, ms-ssim, mae, lpips, labels, fid, clean-fid, kid, swd, structure, alignment, cycle;
+            all that apply if None, but swd only where no answers are known.
         direction: "ab" or "ba"; a run's "ab" if None. A model file has its own.
         at: the scale to translate at, as of `Translator`.
         best: of a run, the best snapshot on held-out images in place of the newest.

@@ -68,7 +68,12 @@ class Inputs:
     @property
     def answered(self) -> bool:
         """Whether every test image has a known answer."""
-        return all(item.answer is not None for item in self.items)
+        return len(self.answers) == len(self.items)
+
+    @property
+    def answers(self) -> list[Path]:
+        """The known answers."""
+        return [item.answer for item in self.items if item.answer is not None]
 
     @property
     def sources(self) -> list[Path]:
@@ -81,6 +86,11 @@ class Inputs:
         values, and one range."""
         a, b = (replace(view.contract, found="dtype", icc="keep") for view in (self.source, self.target))
         return a == b and len(self.sources) == len(self.items)
+
+    def size(self, path: Path) -> tuple[int, int]:
+        """Width and height in pixels of a file."""
+        facts = images.inspect(path, layout=self.layout)
+        return facts.width, facts.height
 
 
 def find_inputs(
