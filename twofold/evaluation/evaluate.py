@@ -80,7 +80,8 @@ def evaluate(
     paths = {name: Path(file) for name, file in files.items() if file is not None}
     measures, notes = choose(inputs := replace(inputs, metrics=tuple(metrics or ()), **paths))
 
-    floors = [measure.for_sources() for measure in measures if inputs.comparable and measure.for_sources]
+    pairs = [(each, each.for_sources()) for each in measures if inputs.comparable and each.for_sources]
+    floors = [floor for _, floor in pairs]
     shown: list[list[Uint8]] = []
     for sample in track(translations(inputs, at), len(inputs.items), "evaluating"):
         for measure in measures:
@@ -95,7 +96,7 @@ def evaluate(
     columns = [column for measure in measures for column in measure.columns]
     table = Table(f"{source} to {target}, on {len(inputs.items):,} test images", columns, rows, notes=notes)
     if floors:
-        found = differences(measures, floors, table)
+        found = differences(pairs, table)
         table.summary = verdict(columns, found, len(inputs.items))
         table.details["differences"] = {
             name: [six_digits(part) for part in each] for name, each in found.items()

@@ -55,11 +55,11 @@ class SlicedWasserstein:
             for level, pixels in enumerate(pyramid(image, self.halvings))
         ]
 
-    def distance(self, images: Sequence[Patches], *key: int | str) -> Estimate:
+    def distance(self, images: Sequence[Patches]) -> Estimate:
         """The distance of images, given as their `patches`, with a bootstrap interval over images of both sets.
 
         The sets of a bootstrap sample are farther apart than the sets themselves; so only the spread of the samples is
-        used, around the distance of all images. `key` names the random draws. There is no interval for one image.
+        used, around the distance of all images. There is no interval for one image.
         """
         projected = self._project(stacked(images))
         merged = [merge(x, y) for x, y in zip(projected, self.projected, strict=True)]
@@ -73,7 +73,7 @@ class SlicedWasserstein:
         value = mean(*map(torch.ones, sizes))
         if min(sizes) < 2:
             return Estimate(value)
-        rng = generator("bootstrap swd", *sizes, *key)
+        rng = generator("bootstrap swd", *sizes)
         draws = [
             mean(*(torch.from_numpy(rng.multinomial(n, np.full(n, 1 / n))).float() for n in sizes))
             for _ in range(DRAWS)
