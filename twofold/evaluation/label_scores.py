@@ -55,7 +55,7 @@ def colours_of_answers(inputs: Inputs) -> Labels:
     """
     channels = inputs.target.contract.channels
     seen = {
-        path.name: look_at(labels.to_rgb(images.read(path, channels)), path.name) for path in inputs.answers
+        str(path): look_at(labels.to_rgb(images.read(path, channels)), path.name) for path in inputs.answers
     }
     try:
         return Labels(find_classes("B", seen))
