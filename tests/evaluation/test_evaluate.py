@@ -193,7 +193,7 @@ def test_label_maps_are_found_and_scored(call, home, tmp_path):
         image[:5] = COLOURS[0] // 2
         images.write(image, made / path.name)
     code, said, _ = call(made, home / "A", home / "labels", "-o", tmp_path / "e.json")
-    assert code == 0 and "The answers have 3 classes: a pixel's class is the nearest" in said
+    assert code == 0 and "The answers have 3 classes: each pixel has the class" in said
     truth = [images.read(p, 3) for p in images.find(home / "labels")]
     right = np.mean(
         [np.where(np.arange(20)[:, None, None] < 5, t == COLOURS[0], True).all(-1).mean() for t in truth]

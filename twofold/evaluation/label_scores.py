@@ -40,9 +40,8 @@ def label_measure(inputs: Inputs) -> Measure:
         ]
 
     owner = "The model has" if inputs.target.contract.labels else "The answers have"
-    how = (
-        "pixels with other ids in the answers do not count" if known.ids else "a pixel's class is the nearest"
-    )
+    nearest = "each pixel has the class of the nearest colour"
+    how = "pixels of the answers with other ids do not count" if known.ids else nearest
     note = f"{owner} {len(classes)} classes: {how}; one label: the commonest everywhere."
     return Measure(columns, value, label_estimates, complete=complete, notes=[note])
 
