@@ -351,9 +351,11 @@ def judged(out: Path, root: Path) -> Figures:
         [pictures.read(path) for path in pictures.find(root / name)][:60] for name in ("testA", "testB")
     )
     outputs = [translator(source) for source in sources]
-    measure = SlicedWasserstein([values(image, translator) for image in targets])
+    side = min(min(image.shape[:2]) for image in (*targets, *outputs))
+    measure = SlicedWasserstein((values(image, translator) for image in targets), len(targets), side)
     for name, each in (("swd", outputs), ("swd_untouched", sources)):
-        figures[name] = f"{measure.distance([values(x, translator) for x in each]).value:.3f}"
+        patches = [measure.patches(values(x, translator), i, len(each)) for i, x in enumerate(each)]
+        figures[name] = f"{measure.distance(patches).value:.3f}"
     if inception_home().is_file():
         found = twofold("evaluate", out, root / "testA", root / "testB", "--metrics", "kid", "--json")
         figures["kid"] = found.stdout[-300:]

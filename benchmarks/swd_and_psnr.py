@@ -59,9 +59,11 @@ def measure(
         [to_network(torch.from_numpy(np.array(image.transpose(2, 0, 1))), target) for image in of]
         for of in (answers, outputs)
     )
+    side = min(min(image.shape[1:]) for image in (*reference, *made))
+    distances = SlicedWasserstein(reference, len(reference), side)
     return (
         float(np.mean([psnr(*pair) for pair in zip(outputs, answers, strict=True)])),
-        SlicedWasserstein(reference).distance(made).value,
+        distances.distance([distances.patches(x, i, len(made)) for i, x in enumerate(made)]).value,
         float(np.mean([structure_kept(*pair)[1] for pair in zip(sources, outputs, strict=True)])),
     )
 

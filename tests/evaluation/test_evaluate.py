@@ -106,7 +106,13 @@ def test_other_names_leave_the_distribution(call, home, tmp_path, scripted, smal
     tokens = [home / "model.safetensors", home / "A", tmp_path / "B", "--features", scripted(small, "toy")]
     code, said, _ = call(*tokens, "-o", tmp_path / "e.json")
     assert code == 0 and "have an answer of the same name" not in said
-    assert list(figures(tmp_path / "e.json")) == ["FID (toy)", "KID (toy)", "luminance kept", "edges kept"]
+    assert list(figures(tmp_path / "e.json")) == [
+        "FID (toy)",
+        "KID (toy)",
+        "SWD",
+        "luminance kept",
+        "edges kept",
+    ]
     assert "alignment needs 32 pixels a side, 0.png has 18×20" in said
     assert "FIDs of 10 images are biased upwards" in json.loads((tmp_path / "e.json").read_text())["note"]
     assert call(*tokens, "--paired")[0] == 2
@@ -187,7 +193,7 @@ def test_label_maps_are_found_and_scored(call, home, tmp_path):
         image[:5] = COLOURS[0] // 2
         images.write(image, made / path.name)
     code, said, _ = call(made, home / "A", home / "labels", "-o", tmp_path / "e.json")
-    assert code == 0 and "label is the nearest of 3 colours" in said
+    assert code == 0 and "The answers have 3 classes: each pixel has the class" in said
     truth = [images.read(p, 3) for p in images.find(home / "labels")]
     right = np.mean(
         [np.where(np.arange(20)[:, None, None] < 5, t == COLOURS[0], True).all(-1).mean() for t in truth]

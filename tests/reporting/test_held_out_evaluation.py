@@ -12,6 +12,7 @@ from torch import nn
 
 from twofold.data import answers
 from twofold.errors import UsageError
+from twofold.evaluation.evaluate import evaluate
 from twofold.evaluation.heldout import NO_EVALUATION, Judge, Measured
 from twofold.formats import images
 from twofold.metrics import inception
@@ -172,6 +173,18 @@ def test_without_either_the_sliced_wasserstein_distance_judges(lab, many, tmp_pa
     again = command(*lab.tokens(tmp_path / "again", evaluation__every=6), "--val", a, b)
     assert again.code == 0
     assert Run(tmp_path / "again").evaluations.read_bytes() == Run(tmp_path / "run").evaluations.read_bytes()
+
+
+def test_evaluate_gives_the_distance_that_the_run_wrote(lab, many, tmp_path, command):
+    """Of images of the size of training."""
+    folders = [many(tmp_path / name, count, 16) for name, count in (("VA", 5), ("VB", 6))]
+    tokens = lab.tokens(tmp_path / "run", evaluation__every=12, data__load_size=16)
+    assert command(*tokens, "--val", *folders).code == 0
+    (row,) = rows_of(tmp_path / "run", "ab")
+    table = evaluate(tmp_path / "run", *folders, metrics=["swd"], device="cpu")
+    found = table.rows[0].values["SWD"]
+    assert found.value == pytest.approx(row["values"]["swd"], rel=1e-4)
+    assert (found.low, found.high) == pytest.approx(row["intervals"]["swd"], rel=1e-4)
 
 
 def test_few_held_out_images_are_named_and_one_has_no_interval(lab, many, tmp_path, command):

@@ -89,7 +89,7 @@ def full(run) -> Run:
     horses = {"folder": "/data/horses", "files": [{"name": "1.jpg", "bytes": 2_500_000}] * 40 + [torn]}
     zebras = {
         "folder": "/data/zebras",
-        "files": [{"name": "2.jpg", "bytes": 1}] * 1200,
+        "files": [{"name": f"{i}.jpg", "hash": str(i), "bytes": 1} for i in range(1200)],
         "held_out": ["9.jpg"],
     }
     run.data.write_text(json.dumps({"a": horses, "b": zebras}))
@@ -138,7 +138,12 @@ def test_the_page_shows_settings_data_machine_and_command(full):
 
 def test_images_of_a_validation_folder_are_held_out(full):
     data = json.loads(full.data.read_text())
-    data["a"]["val"] = {"files": [{"name": "1.jpg"}, {"name": "2.jpg"}, {"name": "3.jpg", "error": "torn"}]}
+    rows = [
+        {"name": "1.jpg", "hash": "1"},
+        {"name": "2.jpg", "hash": "2"},
+        {"name": "3.jpg", "error": "torn"},
+    ]
+    data["a"]["val"] = {"files": rows}
     full.data.write_text(json.dumps(data))
     assert "images 40 (100.0 MB) held out 2 skipped 1" in read(full).text
 

@@ -54,8 +54,8 @@ def evaluate(
         a, b: folders of test images. Without `b`, `a` holds pairs: a folder of X.jpg with X.png, or a list of pairs.
         paired: whether images of equal names are answers to each other; if None, where a marker of
             the data set says so.
-        metrics: of psnr, ssim, ms-ssim, mae, lpips, labels, fid, clean-fid, kid, structure, alignment, cycle; all that
-            apply if None.
+        metrics: of psnr, ssim, ms-ssim, mae, lpips, labels, fid, clean-fid, kid, swd, structure, alignment, cycle;
+            all that apply if None, but swd only where no answers are known.
         direction: "ab" or "ba"; a run's "ab" if None. A model file has its own.
         at: the scale to translate at, as of `Translator`.
         best: of a run, the best snapshot on held-out images in place of the newest.
@@ -80,7 +80,8 @@ def evaluate(
     paths = {name: Path(file) for name, file in files.items() if file is not None}
     measures, notes = choose(inputs := replace(inputs, metrics=tuple(metrics or ()), **paths))
 
-    floors = [measure.for_sources() for measure in measures if inputs.comparable and measure.for_sources]
+    pairs = [(each, each.for_sources()) for each in measures if inputs.comparable and each.for_sources]
+    floors = [floor for _, floor in pairs]
     shown: list[list[Uint8]] = []
     for sample in track(translations(inputs, at), len(inputs.items), "evaluating"):
         for measure in measures:
@@ -95,7 +96,7 @@ def evaluate(
     columns = [column for measure in measures for column in measure.columns]
     table = Table(f"{source} to {target}, on {len(inputs.items):,} test images", columns, rows, notes=notes)
     if floors:
-        found = differences(measures, floors, table)
+        found = differences(pairs, table)
         table.summary = verdict(columns, found, len(inputs.items))
         table.details["differences"] = {
             name: [six_digits(part) for part in each] for name, each in found.items()

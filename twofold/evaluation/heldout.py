@@ -16,7 +16,7 @@ from twofold.evaluation.settings import EvaluationSettings
 from twofold.formats.contract import Pixels
 from twofold.formats.display import View
 from twofold.formats.values import from_network, to_network
-from twofold.metrics.distribution import Estimate, frechet_distance, kid
+from twofold.metrics.distribution import Estimate, fid, kid
 from twofold.metrics.image import limits_of, psnr, ssim
 from twofold.metrics.structure import structure_kept
 from twofold.metrics.swd import SlicedWasserstein
@@ -65,10 +65,12 @@ class Judge:
         self.metric, self.structure, self.device = settings.metric, settings.structure, device
         self.network, self.shown = network, shown
         self.source, self.target = a.contract, b.contract
-        self.sources = [load_plain(a, i, size) for i in range(min(settings.images, len(a)))]
-        answers = [load_plain(b, i, size) for i in range(min(settings.images, len(b)))]
+        self.sources, answers = (
+            [load_plain(store, i, size) for i in range(min(settings.images, len(store)))] for store in (a, b)
+        )
         if self.metric == "swd":
-            self.reference = SlicedWasserstein([to_network(each, self.target) for each in answers])
+            real = (to_network(each, self.target) for each in answers)
+            self.reference = SlicedWasserstein(real, len(answers), size)
         elif network is not None:
             self.real = self._features(network, answers)
         else:
@@ -77,16 +79,17 @@ class Judge:
     @torch.inference_mode()
     def measure(self, generator: nn.Module, noise: bool) -> Measured:
         """The metric, and what costs nothing beside it: PSNR where answers are known, else the structure kept."""
-        sources, outputs = [], []
-        for image in self.sources:
-            sources.append(to_network(image, self.source))
+        sources, outputs = [to_network(image, self.source) for image in self.sources], []
+        for source in sources:
             with at_test_time(generator, noise):
-                values = generator(sources[-1][None].to(self.device)).cpu()
+                values = generator(source[None].to(self.device)).cpu()
             outputs.append(from_network(values, self.target)[0])
-        found = self._against_answers(outputs) if self.metric in METRICS else self._distance(outputs)
-        if self.metric not in METRICS:
-            seen = [to_network(output, self.target) for output in outputs]
-            pairs = zip(map(to_array, sources), map(to_array, seen), strict=True)
+        if self.metric in METRICS:
+            found = self._against_answers(outputs)
+        else:
+            found = self._distance(outputs)
+            seen = (to_array(to_network(output, self.target)) for output in outputs)
+            pairs = zip(map(to_array, sources), seen, strict=True)
             found["structure"] = Estimate(float(np.mean([structure_kept(*pair)[1] for pair in pairs])))
         intervals = {
             name: [six_digits(each.low), six_digits(each.high)]
@@ -104,11 +107,12 @@ class Judge:
 
     def _distance(self, outputs: Sequence[Tensor]) -> dict[str, Estimate]:
         if self.metric == "swd":
-            return {"swd": self.reference.distance([to_network(each, self.target) for each in outputs])}
+            images = (to_network(each, self.target) for each in outputs)
+            patches = [self.reference.patches(each, i, len(outputs)) for i, each in enumerate(images)]
+            return {"swd": self.reference.distance(patches)}
         assert self.network is not None
         made = self._features(self.network, outputs)
-        found = kid(made, self.real) if self.metric == "kid" else Estimate(frechet_distance(made, self.real))
-        return {self.metric: found}
+        return {self.metric: (kid if self.metric == "kid" else fid)(made, self.real)}
 
     def _features(self, network: Network, images: Sequence[Tensor]) -> NDArray[np.float64]:
         pictures = (View(self.target, self.shown).show(to_array(image)) for image in images)

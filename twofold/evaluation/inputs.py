@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 
@@ -13,14 +13,13 @@ from twofold.data.pairs import find_pairs
 from twofold.data.rules import listed
 from twofold.data.settings import DataSettings
 from twofold.errors import UsageError
-from twofold.evaluation.reading import contract_of
+from twofold.evaluation.reading import contract_of, view_of
 from twofold.exchange.folder import find_generators
 from twofold.exchange.load import is_foreign, load
 from twofold.formats import images
-from twofold.formats.contract import Contract
 from twofold.formats.display import View
 from twofold.formats.npy import Layout
-from twofold.read_untrusted import as_list, mapping, room
+from twofold.read_untrusted import mapping, room
 from twofold.runs import DIRECTIONS, Run
 from twofold.translation.translator import Translator
 
@@ -68,7 +67,12 @@ class Inputs:
     @property
     def answered(self) -> bool:
         """Whether every test image has a known answer."""
-        return all(item.answer is not None for item in self.items)
+        return len(self.answers) == len(self.items)
+
+    @property
+    def answers(self) -> list[Path]:
+        """The known answers."""
+        return [item.answer for item in self.items if item.answer is not None]
 
     @property
     def sources(self) -> list[Path]:
@@ -82,6 +86,11 @@ class Inputs:
         a, b = (replace(view.contract, found="dtype", icc="keep") for view in (self.source, self.target))
         return a == b and len(self.sources) == len(self.items)
 
+    def size(self, path: Path) -> tuple[int, int]:
+        """Width and height in pixels of a file."""
+        facts = images.inspect(path, layout=self.layout)
+        return facts.width, facts.height
+
 
 def find_inputs(
     model: Model, a: Path, b: Path | None, direction: str | None, paired: bool | None, best: bool, device: str
@@ -91,8 +100,8 @@ def find_inputs(
     Raises:
         UsageError: something is missing or does not fit.
     """
-    loaded = {} if isinstance(model, Translator) else load_translators(Path(model), direction, best, device)
-    there, back = (model, None) if isinstance(model, Translator) else (*loaded.values(), None, None)[:2]
+    loaded = load_translators(model, direction, best, device)
+    there, back = (*loaded.values(), None, None)[:2]
     way = there.header.direction if there else direction or "ab"
     domains = pairs_in(a) if b is None else (by_name(a), by_name(b))
     sources, references = domains if way == "ab" else domains[::-1]
@@ -113,24 +122,23 @@ def find_inputs(
         contracts = (contract_of(known, layout) if known else target, target)
     else:
         contracts = there.source, there.target
-    source, target = (View(each, shown(data, side, each)) for side, each in zip(way, contracts, strict=True))
+    source, target = (view_of(each, data, side) for side, each in zip(way, contracts, strict=True))
     found = Inputs(way, chosen, list(references.values()), there, back, where, source, target, layout)
     return replace(found, snapshots=[path for path in loaded if path.is_file()]), line
 
 
-def shown(data: dict[Any, Any], side: str, contract: Contract) -> list[int]:
-    """The channels of domain "a" or "b" that a run's settings name for grids; empty if none or impossible ones."""
-    named = as_list(data.get(f"show_{side}"))
-    return named if all(type(each) is int and 0 <= each < contract.channels for each in named) else []
-
-
-def load_translators(model: Path, direction: str | None, best: bool, device: str) -> dict[Path, Translator]:
+def load_translators(model: Model, direction: str | None, best: bool, device: str) -> dict[Path, Translator]:
     """The translator and that of the other direction where there is one, by their files; none for ready translations.
+
+    A loaded translator has no file.
 
     Raises:
         UsageError: the run has no such snapshot, or the model has the other direction.
     """
-    run, way = Run(model), direction or "ab"
+    if isinstance(model, Translator):
+        return {Path(): model}
+    model, way = Path(model), direction or "ab"
+    run = Run(model)
     if is_foreign(model):
         return load_imported(model, direction, best, device)
     if not model.is_dir():

@@ -1,12 +1,13 @@
 """The measure of label maps: how often each pixel of a translation shows the class of its answer."""
 
-from collections.abc import Callable
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from twofold.data.labels import find_classes, look_at
+from twofold.errors import UsageError
 from twofold.evaluation.inputs import Inputs
 from twofold.evaluation.measures import Measure, Sample
 from twofold.evaluation.table import Column, Row, Table, six_digits
@@ -18,59 +19,61 @@ from twofold.metrics.distribution import Estimate, bootstrap
 
 def label_measure(inputs: Inputs) -> Measure:
     """Label maps as answers: the classes of the model, or those that the colours of the answers stand for."""
-    known = inputs.target.contract.labels
-    scale = known_classes(known) if known else classes_of_answers(inputs)
+    known = inputs.target.contract.labels or colours_of_answers(inputs)
+    classes = described(known)
     columns = [Column(name, "higher") for name in ("pixel accuracy", "class accuracy", "class IoU")]
+
+    def class_map(image: Pixels) -> labels.Counts:
+        return labels.classes_of(image if known.ids else labels.to_rgb(image), known)
 
     def value(sample: Sample) -> labels.Counts:
         assert sample.answer is not None
-        return labels.confusion(scale.find(sample.answer), scale.find(sample.output), len(scale.classes))
+        return labels.confusion(class_map(sample.answer), class_map(sample.output), len(classes))
 
     def complete(table: Table, values: list[labels.Counts]) -> None:
         floor = label_estimates([*labels.commonest_label(np.stack(values))])
         table.rows.append(Row("one label", {x.name: y for x, y in zip(columns, floor, strict=True)}))
-        scores = zip(scale.classes, *labels.per_class(np.sum(values, 0)), strict=True)
+        scores = zip(classes, *labels.per_class(np.sum(values, 0)), strict=True)
         table.details["classes"] = [
             each | {"accuracy": six_digits(accuracy), "iou": six_digits(iou)}
             for each, accuracy, iou in scores
         ]
 
-    return Measure(columns, value, label_estimates, complete=complete, notes=[scale.note])
+    owner = "The model has" if inputs.target.contract.labels else "The answers have"
+    nearest = "each pixel has the class of the nearest colour"
+    how = "pixels of the answers with other ids do not count" if known.ids else nearest
+    note = f"{owner} {len(classes)} classes: {how}; one label: the commonest everywhere."
+    return Measure(columns, value, label_estimates, complete=complete, notes=[note])
 
 
-class Classes(NamedTuple):
-    """The classes that label maps are compared by."""
+def colours_of_answers(inputs: Inputs) -> Labels:
+    """The colours of the answers as classes, found as `--labels-b` finds them.
 
-    classes: list[dict[str, Any]]
-    """Of each, its name, and its id or colour."""
-    find: Callable[[Pixels], labels.Counts]
-    """The class (H, W) of each pixel of (H, W, C); -1 for ids that are none."""
-    note: str
+    Raises:
+        UsageError: no colours stand out, as in photographs.
+    """
+    channels = inputs.target.contract.channels
+    seen = {
+        str(path): look_at(labels.to_rgb(images.read(path, channels)), path.name) for path in inputs.answers
+    }
+    try:
+        return Labels(find_classes("B", seen))
+    except UsageError as error:
+        raise UsageError(
+            "the answers are not label maps: they do not have 2 colours or more that fill flat parts; leave `labels`"
+            " out of --metrics, or store label maps as PNG"
+        ) from error
 
 
-def known_classes(known: Labels) -> Classes:
-    """The classes of a model."""
-    if known.ids is None:
-        classes = [{"name": labels.hexadecimal(colour), "colour": [*colour]} for colour in known.values]
-        how = "each pixel has the class of the nearest colour"
+def described(known: Labels) -> list[dict[str, Any]]:
+    """Of each class, its name, and its id or colour."""
+    if known.ids:
+        classes: list[dict[str, Any]] = [{"name": str(number), "id": number} for number in known.ids]
     else:
-        classes = [{"name": str(number), "id": number} for number in known.ids]
-        how = "pixels of the answers with other ids do not count"
+        classes = [{"name": labels.hexadecimal(colour), "colour": [*colour]} for colour in known.values]
     for each, name in zip(classes, known.names, strict=False):
         each["name"] = name
-    note = f"The model has {len(classes)} classes: {how}; one label: the commonest everywhere."
-    return Classes(classes, partial(labels.classes_of, known=known), note)
-
-
-def classes_of_answers(inputs: Inputs) -> Classes:
-    """The colours of the answers: each pixel has the class of the nearest."""
-    paths = [item.answer for item in inputs.items if item.answer is not None]
-    palette = labels.find_palette(
-        labels.to_rgb(images.read(path, inputs.target.contract.channels)) for path in paths
-    )
-    classes = [{"name": labels.hexadecimal(colour), "colour": colour} for colour in palette.tolist()]
-    note = f"Each pixel's label is the nearest of {len(palette)} colours of the answers; one label: the commonest everywhere."
-    return Classes(classes, lambda image: labels.labels_of(labels.to_rgb(image), palette), note)
+    return classes
 
 
 def label_estimates(matrices: list[labels.Counts]) -> list[Estimate]:

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from twofold.evaluation.cycle import (
     CycleError,
@@ -23,16 +24,18 @@ from twofold.evaluation.cycle import (
 )
 from twofold.evaluation.features import BATCH, Network, features, features_of_files, planes, stacked
 from twofold.evaluation.inputs import Inputs
+from twofold.evaluation.reading import read_as
 from twofold.evaluation.table import Column, Table
 from twofold.formats import images
 from twofold.formats.contract import Contract, Pixels
 from twofold.formats.display import View, scaled
-from twofold.formats.values import UINT8, Uint8
+from twofold.formats.values import UINT8, Uint8, to_network
 from twofold.metrics import lpips
 from twofold.metrics.alignment import edges_moved
 from twofold.metrics.distribution import Estimate, fid, kid, mean_estimate
 from twofold.metrics.image import limits_of, mae, ms_ssim, psnr, ssim
 from twofold.metrics.structure import UNCHANGED_LEVELS, hides_source, structure_kept
+from twofold.metrics.swd import Patches, SlicedWasserstein
 
 
 class Sample(NamedTuple):
@@ -174,6 +177,27 @@ def feature_measure(network: Network, names: Sequence[str], inputs: Inputs) -> M
 
     columns = [Column(f"{LABELS[name]} ({network.name})", "lower") for name in names]
     return Measure(columns, value, summarise, for_sources)
+
+
+def patch_measure(inputs: Inputs) -> Measure:
+    """The sliced Wasserstein distance, the same as during a run where the images have the size of training."""
+    contract, real = inputs.target.contract, inputs.references
+    files = [path for item in inputs.items for path in item if path is not None]
+    side = min(min(inputs.size(path)) for path in (*files, *real))
+
+    def values(image: Pixels) -> Tensor:
+        return to_network(torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1))), contract)
+
+    references = (values(read_as(path, contract, inputs.layout)) for path in real)
+    reference = SlicedWasserstein(references, len(real), side)
+
+    def measure() -> Measure:
+        def value(sample: Sample) -> Patches:
+            return reference.patches(values(sample.output), sample.number, len(inputs.items))
+
+        return Measure([Column("SWD", "lower")], value, lambda rows: [reference.distance(rows)], measure)
+
+    return measure()
 
 
 # ---- against the source

@@ -2,15 +2,18 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from twofold.data.ranges import Summary, find_range, summarise
 from twofold.formats import images
 from twofold.formats.contract import Contract, Pixels
+from twofold.formats.display import View
 from twofold.formats.facts import ImageError
 from twofold.formats.npy import Layout
 from twofold.formats.values import UINT8
+from twofold.read_untrusted import as_list
 from twofold.translation.inputs import read
 
 
@@ -49,3 +52,10 @@ def contract_of(paths: Sequence[Path], layout: Layout = "hwc") -> Contract:
         rows.append(summarise(image))
         pixels.append(image.shape[0] * image.shape[1])
     return find_range(contract, None, Summary(np.stack(rows).astype(np.float64), np.array(pixels)))
+
+
+def view_of(contract: Contract, data: dict[Any, Any], side: str) -> View:
+    """How sample grids show domain "a" or "b"; `data` are a run's settings of its images, read without trust."""
+    named = as_list(data.get(f"show_{side}"))
+    known = all(type(place) is int and 0 <= place < contract.channels for place in named)
+    return View(contract, named if known and len(named) in (1, 3) else ())

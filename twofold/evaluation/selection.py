@@ -1,8 +1,10 @@
 """Which metrics are measured: those the user names, or all that apply. `METRICS` says what each of them needs."""
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import NamedTuple
 
+from twofold.data.labels import look_like_labels
 from twofold.errors import UsageError
 from twofold.evaluation.cycle import holds_jpeg
 from twofold.evaluation.features import inception_home, inception_network, own_network
@@ -18,15 +20,18 @@ from twofold.evaluation.measures import (
     feature_measure,
     lpips_measure,
     mae_measure,
+    patch_measure,
     structure_measure,
 )
 from twofold.formats import images
-from twofold.metrics import labels
 from twofold.metrics.alignment import SMALLEST
 from twofold.metrics.image import MS_SSIM_SIDE, SSIM_SIDE
 
 FEWEST, MANY = 8, 2000
 """FID and KID need at least `FEWEST` images of each domain; with fewer than `MANY` a FID is mostly bias."""
+
+LOOKED_AT = 8
+"""Answers that are looked at to tell whether they are label maps."""
 
 Need = Callable[[Inputs], str]
 """What a metric lacks here, or an empty string."""
@@ -127,21 +132,31 @@ def sizes_of_sources(inputs: Inputs) -> str:
     """Ready translations must have the sizes of their sources; a model's always have."""
     for source, output, _ in inputs.items:
         if source is not None and output is not None:
-            one, other = (images.inspect(path, layout=inputs.layout) for path in (source, output))
-            if (one.width, one.height) != (other.width, other.height):
+            (width, height), (wide, high) = map(inputs.size, (output, source))
+            if (width, height) != (wide, high):
                 return (
                     f"structure and alignment need translations of their sources' size, {output.name} has"
-                    f" {other.width}×{other.height} and its source {one.width}×{one.height}"
+                    f" {width}×{height} and its source {wide}×{high}"
                 )
     return ""
 
 
-def large_sources(inputs: Inputs) -> str:
-    for path in inputs.sources:
-        facts = images.inspect(path, layout=inputs.layout)
-        if min(facts.width, facts.height) < SMALLEST:
-            return f"alignment needs {SMALLEST} pixels a side, {path.name} has {facts.width}×{facts.height}"
+def sizes_for_alignment(inputs: Inputs) -> str:
+    return sizes_of_sources(inputs) or pixels("alignment", SMALLEST, inputs.sources, inputs)
+
+
+def pixels(name: str, side: int, paths: Sequence[Path], inputs: Inputs) -> str:
+    """Images of at least so many pixels a side."""
+    for path in paths:
+        width, height = inputs.size(path)
+        if min(width, height) < side:
+            return f"{name} needs {side} pixels a side, {path.name} has {width}×{height}"
     return ""
+
+
+def unknown_answers(inputs: Inputs) -> str:
+    """By default only where nothing better can be measured."""
+    return "the answers are known" if inputs.answered and not inputs.metrics else ""
 
 
 def lpips_weights(inputs: Inputs) -> str:
@@ -149,34 +164,20 @@ def lpips_weights(inputs: Inputs) -> str:
 
 
 def label_maps(inputs: Inputs) -> str:
-    """Answers; by default only for a model of label maps, or if the first answer looks like a label map."""
+    """Answers; by default only for a model of label maps, or if some answers look like label maps."""
     contract = inputs.target.contract
     if contract.labels is None and (contract.dtype != "uint8" or contract.channels not in (1, 3, 4)):
         return "the answers are not label maps: they are not pictures of 8 bits"
     if not inputs.answered or inputs.metrics or contract.labels:
         return answers(inputs)
-    assert inputs.items[0].answer is not None
-    first = labels.to_rgb(images.read(inputs.items[0].answer))
-    return "" if labels.is_label_map(first) else "the answers are not label maps"
+    some = (images.read(path) for path in inputs.answers[:LOOKED_AT])
+    return "" if look_like_labels(some) else "the answers are not label maps"
 
 
 def both_directions(inputs: Inputs) -> str:
     if inputs.there is None or inputs.back is None:
         return "a cycle needs a run with both directions"
     return "lightness and colour are not translations of each other" if inputs.there.header.lab else ""
-
-
-def pixels(name: str, side: int) -> Need:
-    """Answers of at least so many pixels a side."""
-
-    def limit(inputs: Inputs) -> str:
-        for path in [item.answer for item in inputs.items if item.answer is not None]:
-            facts = images.inspect(path, layout=inputs.layout)
-            if min(facts.width, facts.height) < side:
-                return f"{name} needs {side} pixels a side, {path.name} has {facts.width}×{facts.height}"
-        return ""
-
-    return limit
 
 
 def images_and_weights(inputs: Inputs) -> str:
@@ -213,24 +214,25 @@ def feature_measures(inputs: Inputs) -> list[Measure]:
 
 METRICS = [
     Metric(("psnr",), lambda inputs: [PSNR(inputs.target.contract)], values),
-    Metric(("ssim",), lambda inputs: [SSIM(inputs.target.contract)], values, pixels("SSIM", SSIM_SIDE)),
+    Metric(
+        ("ssim",),
+        lambda inputs: [SSIM(inputs.target.contract)],
+        values,
+        lambda inputs: pixels("SSIM", SSIM_SIDE, inputs.answers, inputs),
+    ),
     Metric(
         ("ms-ssim",),
         lambda inputs: [MS_SSIM(inputs.target.contract)],
         values,
-        pixels("MS-SSIM", MS_SSIM_SIDE),
+        lambda inputs: pixels("MS-SSIM", MS_SSIM_SIDE, inputs.answers, inputs),
     ),
     Metric(("mae",), lambda inputs: [mae_measure(inputs.target.contract)], own_units),
     Metric(("lpips",), lambda inputs: [lpips_measure(inputs)], lpips_weights, picture_answers),
     Metric(("labels",), lambda inputs: [label_measure(inputs)], label_maps),
     Metric(("fid", "clean-fid", "kid"), feature_measures, limit=images_and_weights),
+    Metric(("swd",), lambda inputs: [patch_measure(inputs)], unknown_answers),
     Metric(("structure",), lambda inputs: [structure_measure(inputs)], sources, sizes_of_sources),
-    Metric(
-        ("alignment",),
-        lambda inputs: [alignment_measure(inputs)],
-        sources,
-        lambda inputs: sizes_of_sources(inputs) or large_sources(inputs),
-    ),
+    Metric(("alignment",), lambda inputs: [alignment_measure(inputs)], sources, sizes_for_alignment),
     Metric(("cycle",), lambda inputs: [cycle_measure(inputs)], both_directions),
 ]
 """Every metric, in the order of the table's columns."""

@@ -16,6 +16,7 @@ MetricName = Literal[
     "fid",
     "clean-fid",
     "kid",
+    "swd",
     "structure",
     "alignment",
     "cycle",

@@ -131,24 +131,24 @@ def as_text(estimate: Estimate | None) -> str:
     """`21.93 ± 0.31`, with two digits of uncertainty, or three digits where there is no interval."""
     if estimate is None or math.isnan(estimate.value):
         return "–"
-    value, low, high = estimate
-    half = (high - low) / 2 if low is not None and high is not None else 0.0
+    value, half = estimate.value, estimate.half
     if not math.isfinite(value):
         return "∞" if value > 0 else "-∞"
-    scale, digits = (half, 1) if half > 0 else (abs(value) or 1.0, 2)
+    scale, digits = (half, 1) if half else (abs(value) or 1.0, 2)
     places = min(6, max(0, digits - math.floor(math.log10(scale))))
-    return f"{value:.{places}f}" + (f" ± {half:.{places}f}" if half > 0 else "")
+    text = f"{round(value, places) + 0.0:.{places}f}"  # + 0.0, so that there is no -0.0
+    return f"{text} ± {half:.{places}f}" if half else text
 
 
-def contact_sheet(groups: Sequence[Sequence[Uint8]], across: int = 2, side: int = 160) -> Uint8:
-    """Groups of images (H, W, C), such as (source, translation), side by side, `across` groups in each line.
+ACROSS, SIDE = 2, 160
+"""Groups in each line of a contact sheet, and the side in pixels that each image is resized to."""
 
-    Args:
-        side: the side in pixels that each image is resized to.
-    """
-    gap = np.full((side, 8, 3), 255, np.uint8)
-    resized = ([images.resize(to_rgb(x), side, side) for x in group] for group in groups)
+
+def contact_sheet(groups: Sequence[Sequence[Uint8]]) -> Uint8:
+    """Groups of images (H, W, C), such as (source, translation), side by side, with a gap between groups."""
+    gap = np.full((SIDE, 8, 3), 255, np.uint8)
+    resized = ([images.resize(to_rgb(x), SIDE, SIDE) for x in group] for group in groups)
     joined = [np.concatenate([*parts, gap], 1) for parts in resized]
-    joined += [np.full_like(joined[0], 255)] * (-len(joined) % across)
-    lines = [np.concatenate(joined[i : i + across], 1) for i in range(0, len(joined), across)]
+    joined += [np.full_like(joined[0], 255)] * (-len(joined) % ACROSS)
+    lines = [np.concatenate(joined[i : i + ACROSS], 1) for i in range(0, len(joined), ACROSS)]
     return np.concatenate(lines)[:, : -gap.shape[1]]

@@ -10,22 +10,23 @@ from twofold.evaluation.table import Column, Table, as_text
 from twofold.metrics.distribution import FEWEST, Estimate, difference, mean_estimate
 
 
-def differences(measures: Sequence[Measure], floors: Sequence[Measure], table: Table) -> dict[str, Estimate]:
-    """Translated less untouched, by column. Values of images are compared image by image, those of sets by interval."""
-    made, before = (each.values for each in table.rows[:2])
-    one, other = (
-        {name: of for each in rows for name, of in each.of_images().items()} for rows in (measures, floors)
-    )
+def differences(pairs: Sequence[tuple[Measure, Measure]], table: Table) -> dict[str, Estimate]:
+    """Translated less untouched, by column. Values of images are compared image by image, those of sets by interval.
+
+    Args:
+        pairs: each measure of the translations and the same of the untouched sources.
+        table: with both of their rows.
+    """
+    made, before = (row.values for row in table.rows[:2])
     found = {}
-    for column in table.columns:
-        name = column.name
-        if not column.better or name not in made or name not in before:
-            continue
-        if name in one and name in other:
-            x, y = np.array(one[name]), np.array(other[name])
-            found[name] = mean_estimate(np.where(x == y, 0.0, x - y), "difference", name)
-        else:
-            found[name] = difference(made[name], before[name])
+    for measure, floor in pairs:
+        one, other = measure.of_images(), floor.of_images()
+        for name, _ in measure.columns:
+            if name in one:
+                x, y = np.array(one[name]), np.array(other[name])
+                found[name] = mean_estimate(np.where(x == y, 0.0, x - y), "difference", name)
+            else:
+                found[name] = difference(made[name], before[name])
     return found
 
 

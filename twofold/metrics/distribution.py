@@ -18,9 +18,6 @@ DRAWS, FEWEST = 1000, 5
 Z = 1.96
 """Standard deviations of a normal distribution around its middle 95 %."""
 
-EXACT = 512
-"""Up to this rank a FID takes singular values, which keep all digits; above, eigenvalues, six times as fast."""
-
 BLOCK = 2000
 """Rows of a kernel matrix that KID holds at a time."""
 
@@ -31,6 +28,11 @@ class Estimate(NamedTuple):
     value: float
     low: float | None = None
     high: float | None = None
+
+    @property
+    def half(self) -> float | None:
+        """Half of the interval; None without one."""
+        return None if self.low is None or self.high is None else (self.high - self.low) / 2
 
 
 def mean_estimate(values: Sequence[float] | Float, *key: int | str) -> Estimate:
@@ -71,28 +73,21 @@ def student_t(freedom: int) -> float:
 
 def difference(one: Estimate, other: Estimate) -> Estimate:
     """`one` less `other`, both estimated from different draws: half intervals add up in quadrature."""
-    value, halves = one.value - other.value, [half_width(one), half_width(other)]
-    if None in halves or not math.isfinite(value):
+    value = one.value - other.value
+    if one.half is None or other.half is None or not math.isfinite(value):
         return Estimate(value)
-    spread = math.hypot(*(half for half in halves if half is not None))
+    spread = math.hypot(one.half, other.half)
     return Estimate(value, value - spread, value + spread)
 
 
-def half_width(estimate: Estimate) -> float | None:
-    """Half of the interval; None without one."""
-    low, high = estimate.low, estimate.high
-    return None if low is None or high is None else (high - low) / 2
-
-
 def fid(x: Float, y: Float) -> Estimate:
-    """The FID of features (N, D) and (M, D), and an interval from the influence of each image.
+    """The FID of features (N, D) and (M, D): the squared Fréchet distance of the normal distributions that fit them.
 
-    The interval is for FIDs of as many images. It does not contain the bias: FIDs of few images are too high.
+    Heusel et al. 2017 (arXiv 1706.08500), equation 6. The interval, from the influence of each image, is for FIDs of
+    as many images. It does not contain the bias: FIDs of few images are too high.
     """
-    found, of_x, of_y = influences(x, y)
-    fewest = min(len(x), len(y))
-    value = frechet_distance(x, y) if min(fewest, x.shape[1]) <= EXACT else max(0.0, found)
-    if fewest < FEWEST:
+    value, of_x, of_y = influences(x, y)
+    if min(len(x), len(y)) < FEWEST:
         return Estimate(value)
     spread = Z * math.sqrt(sum(float(np.square(each).sum()) / len(each) ** 2 for each in (of_x, of_y)))
     return Estimate(value, max(0.0, value - spread), value + spread)
@@ -101,22 +96,19 @@ def fid(x: Float, y: Float) -> Estimate:
 def influences(x: Float, y: Float) -> tuple[float, Float, Float]:
     """The FID, and by how much it would grow for each image (N,) and (M,) whose weight grows (Hampel 1974).
 
-    The trace of the root of the covariances' product is the sum of the singular values of M = A Yᵀ = U S Vᵀ, where
-    AᵀA is the covariance of the one set and Y the other set's centred rows. The transport map T from one normal
-    distribution to the other has y T yᵀ = Σ_k s_k v_k² for row y of Y, and Σ_k s_k (z · u_k)² for row z A of the
-    other set: T is never computed, and fewer images than features do no harm.
+    With centred rows X and Y, each divided by the root of one less than their number, the covariances are XᵀX and
+    YᵀY, and the trace of the root of their product is the sum of the singular values of XYᵀ = U S Vᵀ. This is exact
+    with fewer images than features, where the matrix root fails. The transport map T from the normal distribution of
+    X to that of Y has x T xᵀ = Σ_k s_k u_k² for each row x of X, and the reverse map has Σ_k s_k v_k² for each row of
+    Y: T is never computed. QR makes XYᵀ as small as the features are few.
     """
     gap = x.mean(0) - y.mean(0)
     rows_x, rows_y = centred(x), centred(y)
-    a, z = factor(rows_x)
-    product = a @ rows_y.T
-    squares, left = np.linalg.eigh(product @ product.T)
-    kept = squares > 1e-14 * squares[-1]
-    s, left = np.sqrt(squares[kept]), left[:, kept]
-    right = product.T @ left / s
+    (basis_x, small_x), (basis_y, small_y) = np.linalg.qr(rows_x), np.linalg.qr(rows_y)
+    u, s, v = np.linalg.svd(small_x @ small_y.T, full_matrices=False)
     value = np.square(gap).sum() + np.square(rows_x).sum() + np.square(rows_y).sum() - 2 * s.sum()
-    of_x = influence(rows_x, left if z is None else z @ left, s, 2 * gap)
-    return float(value), of_x, influence(rows_y, right, s, -2 * gap)
+    of_x = influence(rows_x, basis_x @ u, s, 2 * gap)
+    return float(value), of_x, influence(rows_y, basis_y @ v.T, s, -2 * gap)
 
 
 def influence(rows: Float, vectors: Float, s: Float, slope: Float) -> Float:
@@ -129,37 +121,6 @@ def influence(rows: Float, vectors: Float, s: Float, slope: Float) -> Float:
 def centred(x: Float) -> Float:
     """Rows (N, D) less their mean, over √(N - 1): RᵀR is the covariance."""
     return (x - x.mean(0)) / math.sqrt(max(1, len(x) - 1))
-
-
-def factor(rows: Float) -> tuple[Float, Float | None]:
-    """A matrix A of at most D rows with AᵀA = RᵀR, and Z with R = Z A; None for the identity.
-
-    A is R itself with at most as many images as features, else of Cholesky, for which the diagonal is lifted by 1e-12.
-    """
-    if len(rows) <= rows.shape[1]:
-        return rows, None
-    covariance = rows.T @ rows
-    covariance[np.diag_indices_from(covariance)] += 1e-12 * max(np.diag(covariance).mean(), 1e-200)
-    lower = np.linalg.cholesky(covariance)
-    return lower.T.astype(np.float64), np.linalg.solve(lower, rows.T).T.astype(np.float64)
-
-
-def frechet_distance(x: Float, y: Float) -> float:
-    """The squared Fréchet distance of the normal distributions that fit features (N, D) and (M, D).
-
-    Heusel et al. 2017 (arXiv 1706.08500), equation 6. With centred rows X and Y, each divided by the root of one
-    less than their number, the covariances are XᵀX and YᵀY, and the trace of the root of their product is the sum
-    of the singular values of XYᵀ. This is exact with fewer images than features, where the matrix root fails.
-    """
-    left, right = short(centred(x)), short(centred(y))
-    shared = np.linalg.svd(left @ right.T, compute_uv=False).sum()
-    gap = np.square(x.mean(0) - y.mean(0)).sum()
-    return float(gap + np.square(left).sum() + np.square(right).sum() - 2 * shared)
-
-
-def short(rows: Float) -> Float:
-    """At most D rows with the same RᵀR."""
-    return np.linalg.qr(rows).R if len(rows) > rows.shape[1] else rows
 
 
 def kid(x: Float, y: Float) -> Estimate:

@@ -55,7 +55,7 @@ def ms_ssim(result: Pixels, answer: Pixels, limits: Limits = (0.0, 255.0)) -> fl
     return float(multiscale(x, y, data_range=float(limits[1] - limits[0]), normalize="relu"))
 
 
-def batch(image: Pixels, low: float = 0.0) -> Tensor:
+def batch(image: Pixels, low: float) -> Tensor:
     """(H, W, C) as float32 (1, C, H, W), from 0 where the image has `low`."""
     wide = np.moveaxis(image, 2, 0).astype(np.float64) - low
     return torch.from_numpy(wide.astype(np.float32))[None]

@@ -1,13 +1,12 @@
 """Label maps as answers: which class each pixel of a translation shows, and how often that class is right."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from twofold.errors import UsageError
 from twofold.formats.contract import Labels, Pixels
 from twofold.formats.values import Uint8, class_of
 
@@ -30,34 +29,6 @@ ALIKE, CLEAR = 16, 0.8
 def to_rgb(image: Uint8) -> Uint8:
     """(H, W, C) as (H, W, 3): grey is repeated; of four or more channels the first three are taken."""
     return image[..., :3] if image.shape[2] >= 3 else image[..., :1].repeat(3, 2)
-
-
-def is_label_map(image: Uint8) -> bool:
-    """Whether an image (H, W, 3) has few colours, most of it in flat parts."""
-    few = len(np.unique(packed(image))) <= MAX_CLASSES and image.max() > image.min()
-    return few and bool(flat_parts(image).mean() > 0.5)
-
-
-def find_palette(truths: Iterable[Uint8]) -> Uint8:
-    """The colours (K, 3) that stand for classes in label maps (H, W, 3), commonest first.
-
-    Raises:
-        UsageError: no colours stand out, as in photographs.
-    """
-    colours, counts, flat = np.zeros(0, np.uint32), np.zeros(0), np.zeros(0)
-    for truth in truths:
-        colours, places = np.unique(np.concatenate([colours, packed(truth)]), return_inverse=True)
-        counts = np.bincount(places, np.concatenate([counts, np.ones(truth.shape[0] * truth.shape[1])]))
-        flat = np.bincount(places, np.concatenate([flat, flat_parts(truth).ravel()]))
-    if len(colours) <= MAX_CLASSES:
-        return unpacked(colours[np.argsort(-counts, kind="stable")])
-    chosen = clear_colours(unpacked(colours), flat, flat.sum())
-    if chosen is None:
-        raise UsageError(
-            f"the answers are not label maps: they have {len(colours):,} colours and no few of them fill flat parts;"
-            " leave `labels` out of --metrics, or store label maps as PNG"
-        )
-    return chosen
 
 
 def clear_colours(colours: Uint8, flat: NDArray[Any], total: float) -> Uint8 | None:
@@ -115,16 +86,6 @@ def squared_distance(image: Uint8, colour: Uint8) -> NDArray[np.int32]:
     """Squared Euclidean distance of each pixel (..., 3) to a colour."""
     red, green, blue = (image[..., c].astype(np.int32) - int(colour[c]) for c in range(3))
     return red * red + green * green + blue * blue
-
-
-def labels_of(image: Uint8, palette: Uint8) -> Counts:
-    """The class (H, W) of each pixel of (H, W, 3): the nearest colour, the first of equally near ones."""
-    least, labels = squared_distance(image, palette[0]), np.zeros(image.shape[:2], np.int64)
-    for label, colour in enumerate(palette[1:], 1):
-        distance = squared_distance(image, colour)
-        nearer = distance < least
-        labels[nearer], least[nearer] = label, distance[nearer]
-    return labels
 
 
 def classes_of(image: Pixels, known: Labels) -> Counts:

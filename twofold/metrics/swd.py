@@ -6,7 +6,7 @@ normalised by the reference's channel means and deviations, not each by its own,
 distance W₁ is integrated over the distribution functions, so that sets of different numbers of images can be compared.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import torch
@@ -23,6 +23,10 @@ PATCHES, DIRECTIONS, DRAWS = 2048, 64, 20
 """Patches of a set on each level, directions that they are projected on, and bootstrap samples."""
 
 
+Patches = list[Tensor]
+"""Of one image, the patches (P, D, C) of each level, D pixels a patch."""
+
+
 class SlicedWasserstein:
     """Distances of sets of images from a reference set, on the CPU.
 
@@ -30,34 +34,34 @@ class SlicedWasserstein:
     sets. It is biased upwards, more so with fewer images: compare only distances of equally many.
 
     Args:
-        reference: images (C, H, W), float32 in [-1, 1], of any sizes.
-
-    Raises:
-        ValueError: there are no images.
+        reference: `count` images (C, H, W), float32 in [-1, 1], of any sizes. They are not kept.
+        side: the shortest side in pixels of all images, also of those that will be compared with the reference.
     """
 
-    def __init__(self, reference: Sequence[Tensor]) -> None:
-        if not reference:
-            raise ValueError("a sliced Wasserstein distance needs at least one image in each set")
-        self.count = len(reference)
-        self.halvings = halvings(min(min(image.shape[1:]) for image in reference))
-        found = patches_of(reference, self.halvings)
+    def __init__(self, reference: Iterable[Tensor], count: int, side: int) -> None:
+        self.count, self.halvings = count, halvings(side)
+        found = stacked([self.patches(image, number, count) for number, image in enumerate(reference)])
         spread = [(level.mean((0, 1, 2)), level.std((0, 1, 2), correction=0)) for level in found]
         self.spread = [(mean, torch.where(std > 1e-6, std, 1.0)) for mean, std in spread]
         self.projected = self._project(found)
 
-    def distance(self, images: Sequence[Tensor], *key: int | str) -> Estimate:
-        """The distance of images like those of the reference, with a bootstrap interval over images of both sets.
+    def patches(self, image: Tensor, number: int, count: int) -> Patches:
+        """Patches at random places of each level of image `number` of `count`.
+
+        The places depend on the image's number alone, so that equal sets are at distance 0.
+        """
+        return [
+            draw_patches(pixels, -(-PATCHES // count), generator("swd patches", number, level))
+            for level, pixels in enumerate(pyramid(image, self.halvings))
+        ]
+
+    def distance(self, images: Sequence[Patches]) -> Estimate:
+        """The distance of images, given as their `patches`, with a bootstrap interval over images of both sets.
 
         The sets of a bootstrap sample are farther apart than the sets themselves; so only the spread of the samples is
-        used, around the distance of all images. `key` names the random draws. There is no interval for one image.
-
-        Raises:
-            ValueError: there are no images, or they are smaller than those of the reference.
+        used, around the distance of all images. There is no interval for one image.
         """
-        if not images or halvings(min(min(image.shape[1:]) for image in images)) < self.halvings:
-            raise ValueError("there must be images, and none much smaller than those of the reference")
-        projected = self._project(patches_of(images, self.halvings))
+        projected = self._project(stacked(images))
         merged = [merge(x, y) for x, y in zip(projected, self.projected, strict=True)]
 
         def mean(counts: Tensor, reference_counts: Tensor) -> float:
@@ -69,7 +73,7 @@ class SlicedWasserstein:
         value = mean(*map(torch.ones, sizes))
         if min(sizes) < 2:
             return Estimate(value)
-        rng = generator("bootstrap swd", *sizes, *key)
+        rng = generator("bootstrap swd", *sizes)
         draws = [
             mean(*(torch.from_numpy(rng.multinomial(n, np.full(n, 1 / n))).float() for n in sizes))
             for _ in range(DRAWS)
@@ -92,17 +96,10 @@ def halvings(side: int) -> int:
     return max(0, (side // LEAST).bit_length() - 1)
 
 
-def patches_of(images: Sequence[Tensor], count: int) -> list[Tensor]:
-    """Patches at random places of each level of each image: (N, P, D, C) of each level, D pixels a patch.
-
-    The places depend on the image's number alone, so that equal sets are at distance 0.
-    """
-    levels: list[list[Tensor]] = [[] for _ in range(count + 1)]
-    for number, image in enumerate(images):
-        for level, pixels in enumerate(pyramid(image, count)):
-            rng = generator("swd patches", number, level)
-            levels[level].append(draw_patches(pixels, -(-PATCHES // len(images)), rng))
-    least = [min(map(len, each)) for each in levels]  # small images have fewer places
+def stacked(images: Sequence[Patches]) -> list[Tensor]:
+    """The patches of several images: (N, P, D, C) of each level, where P is that of the image with the fewest."""
+    levels = list(zip(*images, strict=True))
+    least = [min(map(len, level)) for level in levels]  # small images have fewer places
     return [torch.stack([each[:most] for each in level]) for level, most in zip(levels, least, strict=True)]
 
 

@@ -14,7 +14,7 @@ from twofold.pages import run_folder
 from twofold.pages.charts import LOSSES, clocks, evenly, losses_by_kind, run_charts
 from twofold.pages.html import data_uri, render
 from twofold.pages.run_folder import ROWS, RunFolder
-from twofold.read_untrusted import as_dict, as_list, number, parse_file
+from twofold.read_untrusted import as_dict, as_list, number, parse_file, room
 from twofold.runs import DIRECTIONS, Run
 
 FRAMES, FRAME_BYTES = 24, 4_000_000
@@ -38,13 +38,12 @@ def write_report(run: Run) -> Path:
         OSError: the folder cannot be written to; an older report stays as it was.
     """
     folder, data = run_folder.read(run), as_dict(parse_file(run.data, json.loads))
-    domains = {side: domain for side in "ab" if (domain := as_dict(data.get(side)))}
     document = render(
         "report.html",
         run=folder,
         alone=True,
         facts=run_folder.facts(folder, run_folder.usual_speed(folder.timing)),
-        folders=[Path(str(as_dict(domains.get(side)).get("folder") or "")).name for side in "ab"],
+        folders=[Path(str(room(data, side).get("folder") or "")).name for side in "ab"],
         diagnosis=diagnose(run),
         evaluation=run_folder.evaluation(folder.evaluation),
         pictures=list(_pictures(run, as_list(folder.evaluation.get("pictures")))),
@@ -52,7 +51,7 @@ def write_report(run: Run) -> Path:
         charts=run_charts(folder),
         clocks=clocks([("", folder)]),
         settings=run_folder.settings_by_room(folder.config),
-        domains=[_domain(side, domain) for side, domain in domains.items()],
+        domains=[_domain(side, data) for side in "ab" if room(data, side)],
         starts=[_start(start) for start in folder.starts[:ROWS]],
         glossary=_glossary(folder),
     )
@@ -99,32 +98,25 @@ def _frames(samples: list[tuple[int, Path]]) -> Iterator[tuple[str, str]]:
             yield f"{images:,} images", data_uri(content, "webp")
 
 
-def _domain(side: str, domain: dict[Any, Any]) -> dict[str, Any]:
-    files = [*map(as_dict, as_list(domain.get("files")))]
-    validation = as_list(as_dict(domain.get("val")).get("files"))
-    held_out = len(as_list(domain.get("held_out"))) + sum(
-        not as_dict(file).get("error") for file in validation
-    )
-    skipped = [file for file in files if file.get("error")]
-    megabytes = sum(number(file.get("bytes")) or 0 for file in files) / 1e6
-    counts = [
-        ("folder", domain.get("folder") or "–"),
-        ("images", f"{len(files) - len(skipped):,} ({megabytes:,.1f} MB)"),
-        ("held out", f"{held_out:,}"),
-        ("skipped", f"{len(skipped):,}"),
-        ("values", _values(domain)),
-    ]
-    reasons = [(file.get("name", "?"), file["error"]) for file in skipped[:ROWS]]
-    more = [("…", f"and {len(skipped) - ROWS:,} more")] if len(skipped) > ROWS else []
-    return {"side": side, "counts": counts, "skipped": reasons + more}
-
-
-def _values(domain: dict[Any, Any]) -> str:
-    """The type, the channels and the range of a domain's values."""
-    from twofold.evaluation.doctor.folder import contract_of
+def _domain(side: str, data: dict[Any, Any]) -> dict[str, Any]:
+    """The images of domain "a" or "b" in data.json's content: counts, and the skipped files with the reasons."""
+    from twofold.evaluation.doctor.folder import contract_of, files
     from twofold.translation.header import contract_in_words
 
-    return contract_in_words(contract_of(domain))
+    domain = room(data, side)
+    rows = [*map(as_dict, as_list(domain.get("files")))]
+    skipped = [row for row in rows if row.get("error")]
+    megabytes = sum(number(row.get("bytes")) or 0 for row in rows) / 1e6
+    counts = [
+        ("folder", domain.get("folder") or "–"),
+        ("images", f"{len(rows) - len(skipped):,} ({megabytes:,.1f} MB)"),
+        ("held out", f"{len(files(data, side).held_out):,}"),
+        ("skipped", f"{len(skipped):,}"),
+        ("values", contract_in_words(contract_of(domain))),
+    ]
+    reasons = [(row.get("name", "?"), row["error"]) for row in skipped[:ROWS]]
+    more = [("…", f"and {len(skipped) - ROWS:,} more")] if len(skipped) > ROWS else []
+    return {"side": side, "counts": counts, "skipped": reasons + more}
 
 
 def _start(start: dict[Any, Any]) -> dict[str, Any]:

@@ -19,7 +19,6 @@ from twofold.evaluation.doctor.folder import (
     files,
     grid_columns,
     number,
-    train_sizes,
 )
 from twofold.evaluation.doctor.symptoms import Finding
 from twofold.formats.scale import Geometry
@@ -188,12 +187,14 @@ def cached_data_findings(run: Run, _stamp: Mark) -> tuple[Finding, ...]:
     document = mapping(run.data)
     if not document:
         return (damaged(run.data),)
-    hashes = {side: [[file.hash for file in part] for part in files(document, side.lower())] for side in "AB"}
+    listed = {side: files(document, side.lower()) for side in "AB"}
+    hashes = {side: [[file.hash for file in part] for part in found] for side, found in listed.items()}
     found = [inputs.leaked_images(train, held_out, side) for side, (train, held_out) in hashes.items()]
     found.append(inputs.mixed_domains(hashes["A"][0], hashes["B"][0]))
     data = room(mapping(run.config), "data")
     if not (data.get("paired") or data.get("lab")):
-        found += geometry_findings(data, {side: train_sizes(document, side.lower()) for side in "AB"})
+        sizes = {side: [file.size for file in own.train if file.size] for side, own in listed.items()}
+        found += geometry_findings(data, sizes)
     return tuple(filter(None, found))
 
 

@@ -15,11 +15,17 @@ from twofold.runs import Run
 
 
 class File(NamedTuple):
-    """An image file of a run. The hash is that of its content, and names the half if the image is one half of it."""
+    """An image file of a run.
+
+    Attributes:
+        hash: of its content; names the half if the image is one half of it.
+        size: width and height in pixels, where data.json has them.
+    """
 
     name: str
     path: Path
     hash: str
+    size: tuple[int, int] | None = None
 
 
 class Files(NamedTuple):
@@ -40,25 +46,18 @@ def files(document: dict[Any, Any], side: str) -> Files:
 def readable_files(content: dict[Any, Any]) -> list[File]:
     """A folder's images that were readable when the run started."""
     folder, part = Path(str(content.get("folder"))), content.get("part", "")
-    rows = [as_dict(row) for row in as_list(content.get("files"))]
-    named = [(row.get("name"), row.get("hash")) for row in rows if not row.get("error")]
+    rows = [row for row in map(as_dict, as_list(content.get("files"))) if not row.get("error")]
+    named = [(row.get("name"), row.get("hash"), size_of(row)) for row in rows]
     return [
-        File(name, folder / name, f"{key}{part}")
-        for name, key in named
+        File(name, folder / name, f"{key}{part}", size)
+        for name, key, size in named
         if isinstance(name, str) and isinstance(key, str)
     ]
 
 
-def train_sizes(document: dict[Any, Any], side: str) -> list[tuple[int, int]]:
-    """(width, height) in pixels of the images that domain "a" or "b" is trained on, where data.json has them."""
-    trained = {file.name for file in files(document, side).train}
-    rows = [as_dict(row) for row in as_list(room(document, side).get("files"))]
-    sizes = [
-        (number(row.get("width")), number(row.get("height")))
-        for row in rows
-        if str(row.get("name")) in trained
-    ]
-    return [(round(w), round(h)) for w, h in sizes if 1 <= w < 1 << 24 and 1 <= h < 1 << 24]
+def size_of(row: dict[Any, Any]) -> tuple[int, int] | None:
+    width, height = number(row.get("width")), number(row.get("height"))
+    return (round(width), round(height)) if 1 <= width < 1 << 24 and 1 <= height < 1 << 24 else None
 
 
 def discriminator_weights(run: Run, side: str) -> int:

@@ -21,7 +21,7 @@ from twofold.evaluation.doctor import appearance, inputs
 from twofold.evaluation.doctor.appearance import Pictures
 from twofold.evaluation.doctor.folder import File, contract_of, files
 from twofold.evaluation.doctor.symptoms import Finding
-from twofold.evaluation.reading import read_as
+from twofold.evaluation.reading import read_as, view_of
 from twofold.formats import images
 from twofold.formats.contract import Contract, Pixels
 from twofold.formats.display import View
@@ -29,7 +29,7 @@ from twofold.formats.values import from_network, to_network
 from twofold.networks.layers import Discriminator, Generator
 from twofold.networks.registry import build_discriminator
 from twofold.networks.settings import DiscriminatorSettings
-from twofold.read_untrusted import Mark, as_list, mapping, room
+from twofold.read_untrusted import Mark, mapping, room
 from twofold.runs import DIRECTIONS, Run
 from twofold.translation import model_file
 
@@ -67,7 +67,7 @@ def model_findings(run: Run, config: dict[Any, Any], *, young: bool) -> list[Fin
             found.append(cycle_finding(way, sources, translations, back, damages))
         side = way[1]
         if sources and not young:
-            views = [view(config, document, each) for each in way]
+            views = [view_of(contracts[each], data, each) for each in way]
             targets = read_evenly(listed[side].train, data, contracts[side], COMPARED)
             found.append(copy_finding(config, way, sources, translations, targets, views))
         if disc := newest_discriminator(run, config, side, contracts[side].network_channels):
@@ -90,14 +90,6 @@ def range_finding(
     share = float(ranges.outside(found, contract).mean())
     limits = float(found.values[..., 0].min()), float(found.values[..., 1].max())
     return inputs.clipped(share, limits, ranges.limits(contract), domain)
-
-
-def view(config: dict[Any, Any], document: dict[Any, Any], side: str) -> View:
-    """How sample grids show a domain."""
-    chosen = as_list(room(config, "data").get(f"show_{side}"))
-    contract = contract_of(room(document, side))
-    known = all(type(place) is int and 0 <= place < contract.channels for place in chosen)
-    return View(contract, chosen if known and len(chosen) in (1, 3) else ())
 
 
 def copy_finding(
@@ -128,12 +120,13 @@ def pictures(images: list[Tensor], view: View) -> Pictures:
 @lru_cache(maxsize=64)
 def domain_pictures(run: Run, side: str, _stamp: Mark) -> Pictures | None:
     """Some training images of a domain as sample grids show them; None if they are not there. Cached: they stay."""
-    config, document = mapping(run.config), mapping(run.data)
-    data, domain = room(config, "data"), room(document, side)
+    data, document = room(mapping(run.config), "data"), mapping(run.data)
+    domain = room(document, side)
     if not isinstance(data.get("size"), int) or domain.get("part"):
         return None
-    found = read_evenly(files(document, side).train, data, contract_of(domain), COMPARED)
-    return pictures(found, view(config, document, side)) if found else None
+    contract = contract_of(domain)
+    found = read_evenly(files(document, side).train, data, contract, COMPARED)
+    return pictures(found, view_of(contract, data, side)) if found else None
 
 
 def newest_generators(run: Run) -> dict[str, Generator]:
