@@ -36,20 +36,31 @@ def info(
         epoch: Which checkpoint of a folder; the latest if not given.
         json: Print JSON.
     """
-    run = Run(model)
-    facts = run_facts(run) if run.exists else {}
     if model.suffix == ".onnx" and not model.is_dir():
         facts = onnx_facts(model, in_short=not json)
-    elif needs_import(run):
+    elif needs_import(model):
         facts = checkpoint_facts(model, direction, key, epoch, in_short=not json)
-    elif not run.exists or run.snapshots(direction or "ab"):
-        file = run.newest_snapshot(direction or "ab") if model.is_dir() else model
-        facts = model_facts(file, in_short=not json) | facts
+        key = epoch = None
+    else:
+        facts = model_or_run_facts(Run(model), direction or "ab", in_short=not json)
+    if unused := [name for name, value in (("key", key), ("epoch", epoch)) if value is not None]:
+        raise UsageError(f"--{unused[0]} is for checkpoints of other projects; {model} is not one")
+    if direction is not None and facts.get("direction", direction) != direction:
+        raise UsageError(f"{model} translates {facts['direction']}, not {direction}; leave out --direction")
     if json:
         emit(dumps(facts, default=str))
         return
     for key, value in facts.items():
         emit(paragraph(in_words(value), f"{key + ':':<12}", " " * 12))
+
+
+def model_or_run_facts(run: Run, direction: str, in_short: bool) -> dict[str, Any]:
+    """The facts of a run and of its model, as far as it has them; of a path that is no run, those of a model."""
+    if not run.path.is_dir():
+        return model_facts(run.path, in_short)
+    has_model = run.snapshots(direction) or not run.exists
+    facts = model_facts(run.newest_snapshot(direction), in_short) if has_model else {}
+    return facts | (run_facts(run) if run.exists else {})
 
 
 def run_facts(run: Run) -> dict[str, Any]:
@@ -77,15 +88,15 @@ def images_facts(run: Run) -> dict[str, str]:
         raise TwofoldError(f"{run.data} is damaged; restore it, or start a new run") from error
 
 
-def needs_import(run: Run) -> bool:
+def needs_import(path: Path) -> bool:
     """Whether the path is a checkpoint of another project, or a folder of them. Only folders load torch."""
-    if run.path.is_dir():
+    if path.is_dir():
         from twofold.exchange.load import is_foreign
 
-        return is_foreign(run.path)
+        return is_foreign(path)
     from twofold.translation.header import is_model
 
-    return run.path.is_file() and not is_model(run.path)
+    return path.is_file() and not is_model(path)
 
 
 def checkpoint_facts(
@@ -105,8 +116,8 @@ def checkpoint_facts(
         notes = "choose one with --key, or with --direction"
         return {"checkpoint": str(path), "generators": generators, "notes": notes}
     facts = header_facts(imported.header, in_short)
-    notes = {"notes": " ".join(imported.notes) if in_short else imported.notes}
-    return {"checkpoint": str(path), **facts, **(notes if imported.notes else {})}
+    notes = {"notes": imported.notes} if imported.notes else {}
+    return {"checkpoint": str(path), **facts, **notes}
 
 
 def model_facts(file: Path, in_short: bool) -> dict[str, Any]:
@@ -126,12 +137,11 @@ def onnx_facts(file: Path, in_short: bool) -> dict[str, Any]:
     from twofold.translation.onnx_file import read
 
     header, form, graph = read(file)
-    counts = Counter(node.op_type for node in graph.graph.node).most_common()
+    kinds = dict(Counter(node.op_type for node in graph.graph.node).most_common())
     facts = {"model": str(file), **header_facts(header, in_short), "io": form.io, "fp16": form.fp16}
     if form.fixed:
         facts["fixed"] = "{1}×{0} px".format(*form.fixed) if in_short else form.fixed
     facts |= {"opset": graph.opset_import[0].version, "operators": len(graph.graph.node)}
-    kinds = " ".join(f"{count} {name}" for name, count in counts) if in_short else dict(counts)
     return facts | {"kinds": kinds, "megabytes": megabytes(file)}
 
 

@@ -11,15 +11,17 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from ipaddress import ip_address
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from twofold.errors import TwofoldError, UsageError
 
 try:
+    import h11
     import uvicorn
     from starlette.requests import Request
     from starlette.responses import RedirectResponse, Response
     from starlette.types import ASGIApp, Receive, Scope, Send
+    from uvicorn.protocols.http.h11_impl import H11Protocol
 except ImportError as error:
     raise TwofoldError(
         f"twofold's pages need {error.name}: pip install 'twofold[monitor]' for `twofold monitor`, 'twofold[serve]' for "
@@ -32,6 +34,9 @@ HEADERS = {
     "Referrer-Policy": "no-referrer",
     "X-Content-Type-Options": "nosniff",
 }
+
+REQUEST_SECONDS = 40.0
+"""Time in which a request must arrive, from its connection or its first byte to its end."""
 
 LAST_REQUESTS_SECONDS = 0.5
 SHUTDOWN_SECONDS = 1  # for answers on their way at the end; a phone asleep would take its own for ever
@@ -91,7 +96,7 @@ class Server(uvicorn.Server):
             app,
             lifespan=lifespan,  # pyright: ignore[reportArgumentType]
             ws="none",
-            http="h11",
+            http=Protocol,
             log_config=None,
             log_level=logging.CRITICAL,
             access_log=False,
@@ -124,8 +129,36 @@ class Server(uvicorn.Server):
         await super().shutdown(sockets)
 
     def _protocol(self) -> asyncio.Protocol:
-        kind: Any = self.config.http_protocol_class
-        return kind(config=self.config, server_state=self.server_state, app_state=self.lifespan.state)
+        return Protocol(self.config, self.server_state, self.lifespan.state)
+
+
+class Protocol(H11Protocol):
+    """A connection that is closed if a request does not arrive within REQUEST_SECONDS; uvicorn waits for ever."""
+
+    timer: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
+        super().connection_made(transport)
+        self._set_timer()
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        self._set_timer()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(exc)
+        self._cancel_timer()
+
+    def _set_timer(self) -> None:
+        if self.conn.their_state not in (h11.IDLE, h11.SEND_BODY):  # the request is complete
+            self._cancel_timer()
+        elif self.timer is None:
+            self.timer = self.loop.call_later(REQUEST_SECONDS, self.transport.close)
+
+    def _cancel_timer(self) -> None:
+        if self.timer is not None:
+            self.timer.cancel()
+            self.timer = None
 
 
 def _waiting(listening: socket.socket) -> Iterator[socket.socket]:
@@ -143,7 +176,7 @@ class Access(NamedTuple):
 
     Attributes:
         names: the host names that are answered, in lower case and without a port.
-        proxies: further ones, which pages that send data may also come from; "*.example.org" is all names below it.
+        proxies: further ones, which pages that send data may also come from.
         addresses: whether a request may name any IP address as its host. A foreign page that lets its own name resolve
             to this machine (DNS rebinding) still sends that name.
         token: what each request must carry; None for no token.
@@ -159,16 +192,12 @@ class Access(NamedTuple):
     def knows(self, host: str) -> bool:
         """Whether a Host header, with or without a port, names this server."""
         name = _name(host)
-        return name in self.names or self._is_proxy(name) or (self.addresses and _is_address(name))
+        return name in self.names | self.proxies or (self.addresses and _is_address(name))
 
     def admits(self, origin: str, host: str) -> bool:
         """Whether a page of this origin may send data: one of this server or of its proxy."""
         place = origin.partition("://")[2].lower()
-        return bool(place) and (place == host.lower() or self._is_proxy(_name(place)))
-
-    def _is_proxy(self, name: str) -> bool:
-        below = (each[1:] for each in self.proxies if each.startswith("*."))
-        return name in self.proxies or any(name.endswith(each) for each in below)
+        return bool(place) and (place == host.lower() or _name(place) in self.proxies)
 
 
 def access_to(
@@ -190,7 +219,7 @@ def access_to(
         UsageError: a name or the token cannot stand in a request.
     """
     for name in allowed:
-        if not re.fullmatch(r"(\*\.)?[\w.-]+", name):
+        if not re.fullmatch(r"[\w.-]+", name):
             raise UsageError(
                 f"--allow-host must be a name such as hub.example.org, without http:// or port, not {name}"
             )
@@ -251,19 +280,17 @@ class Guard:
         return self._check_token(request, self.access.token)
 
     def _check_token(self, request: Request, token: str) -> Response | None:
-        name, given = (
-            f"twofold-{(request.scope.get('server') or ('', 0))[1]}",
-            request.query_params.get("token"),
-        )
+        name = f"twofold-{(request.scope.get('server') or ('', 0))[1]}"
+        given = request.query_params.get("token", "")
         scheme, _, bearer = request.headers.get("authorization", "").partition(" ")
-        offers = [given, request.cookies.get(name), bearer.strip() if scheme.lower() == "bearer" else None]
-        if not any(_equal(each, token) for each in offers if each is not None):
+        offers = [given, request.cookies.get(name, ""), bearer.strip() if scheme.lower() == "bearer" else ""]
+        if not any(_equal(each, token) for each in offers):
             answer = self.refuse(
                 request, 401, "This server needs its token: open the address that it printed"
             )
             answer.headers["WWW-Authenticate"] = "Bearer"
             return answer
-        if _equal(given or "", token) and request.method == "GET" and wants_html(request):
+        if _equal(given, token) and request.method == "GET" and wants_html(request):
             answer = RedirectResponse(_without_token(request), 303)  # out of the address bar and the history
             answer.set_cookie(name, token, httponly=True, samesite="lax")
             return answer

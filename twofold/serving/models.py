@@ -4,7 +4,6 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -75,7 +74,7 @@ class Model:
         """
         for way, (count, file) in newest_of(self.run).items() if self.run else ():
             if way not in self._newest or self._newest[way].images != count:
-                yield way, Newest(count, file, header_of(file))
+                yield way, Newest(count, file, read_header(file))
 
     def use(self, direction: str, newest: Newest) -> None:
         """Make a snapshot the default one of its direction."""
@@ -127,13 +126,14 @@ class Model:
 
     def _describe(self, direction: str) -> dict[str, Any]:
         header, run = self.header(direction), self.run
-        domains = {"source": header.source_contract, "target": header.target_contract}
+        source, target = (
+            {"dtype": each.dtype, "channels": each.channels, "labels": each.is_labels}
+            for each in (header.source_contract, header.target_contract)
+        )
         return {
             "direction": direction,
-            **{
-                end: {"dtype": of.dtype, "channels": of.channels, "labels": of.is_labels}
-                for end, of in domains.items()
-            },
+            "source": source,
+            "target": target,
             "formats": formats_for(header),
             "newest": self._newest[direction].images if run else None,
             "snapshots": [count for count, _ in run.snapshots(direction)] if run else [],
@@ -145,16 +145,6 @@ class Model:
 def newest_of(run: Run) -> dict[str, tuple[int, Path]]:
     """Images and file of the newest snapshot of each direction that has one."""
     return {way: found[-1] for way in DIRECTIONS if (found := run.snapshots(way))}
-
-
-def header_of(path: Path) -> Header:
-    """The header of a model file, read again only after it has changed."""
-    return _header_of(path, mark(path))
-
-
-@lru_cache(maxsize=64)
-def _header_of(path: Path, _: Mark | None) -> Header:
-    return read_header(path)
 
 
 def formats_for(header: Header) -> list[str]:
@@ -221,7 +211,7 @@ class Loader:
 
     def kept(self, snapshot: Snapshot) -> Translator | None:
         """The translator, if it is in memory and its file has not changed."""
-        key = (snapshot.path, snapshot.direction, mark(snapshot.path))
+        key = (*snapshot[:2], mark(snapshot.path))
         with self._lock:
             if key in self._kept:
                 self._kept.move_to_end(key)
@@ -235,7 +225,7 @@ class Loader:
         """
         translator = self.kept(snapshot)
         if translator is None:
-            key = (snapshot.path, snapshot.direction, mark(snapshot.path))
+            key = (*snapshot[:2], mark(snapshot.path))
             translator = self._open(snapshot.path, direction=snapshot.direction)
             with self._lock:
                 self._kept[key] = translator
