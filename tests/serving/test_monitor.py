@@ -488,7 +488,7 @@ def test_a_browser_keeps_the_token_in_a_cookie_and_not_in_its_address_bar(serve,
     ],
 )
 def test_a_request_that_never_arrives_is_given_up(serve, run, monkeypatch, sent, more):
-    monkeypatch.setattr(listening, "REQUEST_SECONDS", 0.3)
+    monkeypatch.setattr(listening, "STALLED_SECONDS", 0.3)
     port, start = serve(run.path).port, time.monotonic()
     with socket.create_connection(("127.0.0.1", port), 0.05) as slow, contextlib.suppress(ConnectionError):
         slow.sendall(sent)
@@ -504,10 +504,23 @@ def closed(connection):
         return False
 
 
+def test_an_answer_that_nobody_reads_is_given_up(serve, run, monkeypatch, until):
+    monkeypatch.setattr(listening, "STALLED_SECONDS", 0.3)
+    os.truncate(run.sample(100, "ab"), samples.MAX_SAMPLE_BYTES)  # more than sockets hold
+    served = serve(run.path)
+    sample, connections = Seen(served.page()).images[0], served.server.server_state.connections
+    until(lambda: not connections)
+    with socket.create_connection(("127.0.0.1", served.port), 10) as asleep:
+        asleep.sendall(f"GET {sample} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
+        assert asleep.recv(15) == b"HTTP/1.1 200 OK"
+        assert connections
+        until(lambda: not connections)
+
+
 def test_a_request_that_is_whole_may_take_its_time(serve, run, monkeypatch):
-    monkeypatch.setattr(listening, "REQUEST_SECONDS", 0.1)
+    monkeypatch.setattr(listening, "STALLED_SECONDS", 0.1)
     render = views.run_page
-    monkeypatch.setattr(views, "run_page", lambda *each: time.sleep(0.5) or render(*each))
+    monkeypatch.setattr(views, "run_page", lambda *each: time.sleep(1.5) or render(*each))
     assert "horse2zebra" in serve(run.path).page()
 
 

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from ipaddress import ip_address
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from twofold.errors import TwofoldError, UsageError
 
@@ -21,7 +21,6 @@ try:
     from starlette.requests import Request
     from starlette.responses import RedirectResponse, Response
     from starlette.types import ASGIApp, Receive, Scope, Send
-    from uvicorn.protocols.http.h11_impl import H11Protocol
 except ImportError as error:
     raise TwofoldError(
         f"twofold's pages need {error.name}: pip install 'twofold[monitor]' for `twofold monitor`, 'twofold[serve]' for "
@@ -35,8 +34,8 @@ HEADERS = {
     "X-Content-Type-Options": "nosniff",
 }
 
-REQUEST_SECONDS = 40.0
-"""Time in which a request must arrive, from its connection or its first byte to its end."""
+STALLED_SECONDS = 40.0
+"""Time in which a request must arrive, and after which an answer that nobody reads is given up."""
 
 LAST_REQUESTS_SECONDS = 0.5
 SHUTDOWN_SECONDS = 1  # for answers on their way at the end; a phone asleep would take its own for ever
@@ -96,7 +95,7 @@ class Server(uvicorn.Server):
             app,
             lifespan=lifespan,  # pyright: ignore[reportArgumentType]
             ws="none",
-            http=Protocol,
+            http="h11",
             log_config=None,
             log_level=logging.CRITICAL,
             access_log=False,
@@ -107,6 +106,7 @@ class Server(uvicorn.Server):
         )
         super().__init__(config)
         self.drain, self.signal = drain, 0
+        self.stalled: dict[Any, float] = {}
 
     def handle_exit(self, sig: int, frame: object) -> None:  # noqa: ARG002
         if self.signal:
@@ -114,7 +114,22 @@ class Server(uvicorn.Server):
         self.signal = self.signal or sig
 
     async def on_tick(self, counter: int) -> bool:
+        if counter % 10 == 0:
+            self._close_stalled_connections()
         return await super().on_tick(counter) or (bool(self.signal) and self.drain())
+
+    def _close_stalled_connections(self) -> None:
+        """Close those that have sent no complete request, or read nothing, for STALLED_SECONDS; uvicorn would not."""
+        connections: set[Any] = self.server_state.connections
+        now, stalled = time.monotonic(), {}
+        for each in connections:
+            unread = each.transport.get_write_buffer_size()
+            if unread or each.conn.their_state in (h11.IDLE, h11.SEND_BODY):
+                progress = each, each.cycle, unread  # each request has a cycle of its own
+                stalled[progress] = self.stalled.get(progress, now)
+                if now - stalled[progress] > STALLED_SECONDS:
+                    each.transport.abort()
+        self.stalled = stalled
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Accept no more connections, give those that were made just now time for their request, and end."""
@@ -129,36 +144,8 @@ class Server(uvicorn.Server):
         await super().shutdown(sockets)
 
     def _protocol(self) -> asyncio.Protocol:
-        return Protocol(self.config, self.server_state, self.lifespan.state)
-
-
-class Protocol(H11Protocol):
-    """A connection that is closed if a request does not arrive within REQUEST_SECONDS; uvicorn waits for ever."""
-
-    timer: asyncio.TimerHandle | None = None
-
-    def connection_made(self, transport: asyncio.Transport) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
-        super().connection_made(transport)
-        self._set_timer()
-
-    def data_received(self, data: bytes) -> None:
-        super().data_received(data)
-        self._set_timer()
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        super().connection_lost(exc)
-        self._cancel_timer()
-
-    def _set_timer(self) -> None:
-        if self.conn.their_state not in (h11.IDLE, h11.SEND_BODY):  # the request is complete
-            self._cancel_timer()
-        elif self.timer is None:
-            self.timer = self.loop.call_later(REQUEST_SECONDS, self.transport.close)
-
-    def _cancel_timer(self) -> None:
-        if self.timer is not None:
-            self.timer.cancel()
-            self.timer = None
+        kind: Any = self.config.http_protocol_class
+        return kind(config=self.config, server_state=self.server_state, app_state=self.lifespan.state)
 
 
 def _waiting(listening: socket.socket) -> Iterator[socket.socket]:

@@ -35,11 +35,17 @@ class UnknownError(TwofoldError):
     """There is no such model, direction or snapshot."""
 
 
-class Newest(NamedTuple):
-    """The default network of a direction of a run: images that it had seen, its file and its header."""
+class Default(NamedTuple):
+    """The network of a direction that is used if a request names no snapshot.
 
-    images: int
-    file: Path
+    Attributes:
+        images: that a run's snapshot had seen; None for a file or a checkpoint.
+        path: the file, or the folder of a checkpoint.
+        header: of the network.
+    """
+
+    images: int | None
+    path: Path
     header: Header
 
 
@@ -48,39 +54,32 @@ class Model:
 
     Args:
         name: its name in requests.
-        headers: of a file or a checkpoint: the header of each direction.
         run: the run folder; None for others.
     """
 
-    def __init__(self, name: str, path: Path, headers: dict[str, Header], run: Run | None = None) -> None:
-        self.name, self.path, self.run = name, path, run
-        self._headers = headers
-        self._newest: dict[str, Newest] = {}
+    def __init__(self, name: str, run: Run | None = None) -> None:
+        self.name, self.run = name, run
+        self.defaults: dict[str, Default] = {}
 
     @property
     def directions(self) -> list[str]:
         """The directions that can be requested now."""
-        return [*self._newest] if self.run else [*self._headers]
+        return [*self.defaults]
 
-    def header(self, direction: str) -> Header:
-        """The header of the default network of a direction."""
-        return self._newest[direction].header if self.run else self._headers[direction]
-
-    def unused(self) -> Iterator[tuple[str, Newest]]:
+    def unused(self) -> Iterator[tuple[str, Default]]:
         """Each direction's newest snapshot, where that is not the default one.
 
         Raises:
             TwofoldError: its file is damaged.
         """
         for way, (count, file) in newest_of(self.run).items() if self.run else ():
-            if way not in self._newest or self._newest[way].images != count:
-                yield way, Newest(count, file, read_header(file))
+            if way not in self.defaults or self.defaults[way].images != count:
+                yield way, Default(count, file, read_header(file))
 
-    def use(self, direction: str, newest: Newest) -> None:
-        """Make a snapshot the default one of its direction."""
-        self._newest = {
-            way: each for way in DIRECTIONS if (each := (self._newest | {direction: newest}).get(way))
-        }
+    def use(self, direction: str, default: Default) -> None:
+        """Make a network the default one of its direction."""
+        known = self.defaults | {direction: default}
+        self.defaults = {way: known[way] for way in DIRECTIONS if way in known}
 
     def snapshot(self, direction: str | None, chosen: str | None) -> Snapshot:
         """The network that a request means.
@@ -92,19 +91,22 @@ class Model:
         Raises:
             UnknownError: the model has no such direction or snapshot.
         """
-        if not self.directions:
+        if not self.defaults:
             raise UnknownError(f"{self.name} has no snapshot yet; wait until its training saves one")
         direction = direction or self.directions[0]
-        if direction not in self.directions:
+        if direction not in self.defaults:
             have = " and ".join(self.directions)
             raise UnknownError(f"{self.name} has no direction {direction}; it has {have}")
+        if chosen is not None:
+            return self._chosen_snapshot(direction, chosen)
+        default = self.defaults[direction]
+        if default.images is not None:
+            return Snapshot(default.path, direction, str(default.images))
+        return Snapshot(default.path, direction if default.path.is_dir() else None, "")
+
+    def _chosen_snapshot(self, direction: str, chosen: str) -> Snapshot:
         if self.run is None:
-            if chosen is not None:
-                raise UnknownError(f"{self.name} is a model file, which has no snapshots; leave out snapshot")
-            return Snapshot(self.path, direction if self.path.is_dir() else None, "")
-        if chosen is None:
-            newest = self._newest[direction]
-            return Snapshot(newest.file, direction, str(newest.images))
+            raise UnknownError(f"{self.name} is a model file, which has no snapshots; leave out snapshot")
         if chosen == "best":
             if not self.run.best(direction).is_file():
                 raise UnknownError(f"{self.name} has chosen no best {direction} snapshot; leave out snapshot")
@@ -125,7 +127,7 @@ class Model:
         }
 
     def _describe(self, direction: str) -> dict[str, Any]:
-        header, run = self.header(direction), self.run
+        (newest, _, header), run = self.defaults[direction], self.run
         source, target = (
             {"dtype": each.dtype, "channels": each.channels, "labels": each.is_labels}
             for each in (header.source_contract, header.target_contract)
@@ -135,7 +137,7 @@ class Model:
             "source": source,
             "target": target,
             "formats": formats_for(header),
-            "newest": self._newest[direction].images if run else None,
+            "newest": newest,
             "snapshots": [count for count, _ in run.snapshots(direction)] if run else [],
             "best": run.best(direction).is_file() if run else False,
             "samples": [count for count, _ in run.samples(direction)] if run else [],
@@ -179,7 +181,7 @@ def open_models(paths: Sequence[Path], *, follow: bool, loader: "Loader") -> dic
 def open_model(name: str, path: Path, *, follow: bool, loader: "Loader") -> Model:
     run = Run(path)
     if run.exists or newest_of(run):
-        model = Model(name, path, {}, run)
+        model = Model(name, run)
         for direction, newest in model.unused():
             model.use(direction, newest)
         if not model.directions and not follow:
@@ -188,11 +190,14 @@ def open_model(name: str, path: Path, *, follow: bool, loader: "Loader") -> Mode
     if path.is_dir() and not is_foreign(path):
         run.newest_snapshot("ab")
     if path.is_file() and is_model(path):
-        header = read_header(path)
-        return Model(name, path, {header.direction: header})
-    ways = [*find_generators(path).files] if path.is_dir() else [None]
-    headers = (loader.load(Snapshot(path, way, "")).header for way in ways)
-    return Model(name, path, {header.direction: header for header in headers})
+        headers = [read_header(path)]
+    else:
+        ways = [*find_generators(path).files] if path.is_dir() else [None]
+        headers = [loader.load(Snapshot(path, way, "")).header for way in ways]
+    model = Model(name)
+    for header in headers:
+        model.use(header.direction, Default(None, path, header))
+    return model
 
 
 class Loader:

@@ -98,7 +98,7 @@ class Service:
             self._note(model.name, str(error))
             return
         for direction, newest in unused:
-            if await self._try_to_load(model.name, Snapshot(newest.file, direction, str(newest.images))):
+            if await self._try_to_load(model.name, Snapshot(newest.path, direction, str(newest.images))):
                 model.use(direction, newest)
                 self.notify(f"{model.name} {direction}: snapshot {newest.images:,}")
 
