@@ -261,11 +261,11 @@ def test_runs_are_compared_in_a_colour_each(serve, tmp_path, made):
     page = served.page("/compare?" + "&".join(f"run={key}" for key in [*chosen, chosen[0], "none"]))
     assert "3 runs side by side" in page
     drawn = charts(page)
-    assert list(drawn)[:4] == ["KID", "Adversarial A→B", "Adversarial B→A", "Cycle A"]
+    assert list(drawn)[:4] == ["KID A→B", "Adversarial A→B", "Adversarial B→A", "Cycle A"]
     adversarial = drawn["Adversarial A→B"]
     assert [(c["label"], c["colour"]) for c in adversarial["curves"]] == [("one", "a"), ("two", "c")]
     assert [adversarial["axes"][c["axis"]][-1] for c in adversarial["curves"]] == [100, 200]
-    assert [c["label"] for c in drawn["KID"]["curves"]] == ["one", "three", "two"]
+    assert [c["label"] for c in drawn["KID A→B"]["curves"]] == ["one", "three", "two"]
     assert len(Seen(page).images) == 18  # three moments of either direction
 
 

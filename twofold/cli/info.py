@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from twofold.translation.header import Header
 
 
+SAID_IN_WORDS = ("source", "target", "geometry", "size", "dtype", "range")
+"""Fields of a header that only --json prints; `takes` and `gives` have them in words."""
+
+
 def info(
     model: Path,
     /,
@@ -37,12 +41,12 @@ def info(
         json: Print JSON.
     """
     if model.suffix == ".onnx" and not model.is_dir():
-        facts = onnx_facts(model, in_short=not json)
+        facts = onnx_facts(model)
     elif needs_import(model):
-        facts = checkpoint_facts(model, direction, key, epoch, in_short=not json)
+        facts = checkpoint_facts(model, direction, key, epoch)
         key = epoch = None
     else:
-        facts = model_or_run_facts(Run(model), direction or "ab", in_short=not json)
+        facts = model_or_run_facts(Run(model), direction or "ab")
     if unused := [name for name, value in (("key", key), ("epoch", epoch)) if value is not None]:
         raise UsageError(f"--{unused[0]} is for checkpoints of other projects; {model} is not one")
     if direction is not None and facts.get("direction", direction) != direction:
@@ -51,15 +55,17 @@ def info(
         emit(dumps(facts, default=str))
         return
     for key, value in facts.items():
-        emit(paragraph(in_words(value), f"{key + ':':<12}", " " * 12))
+        if key not in SAID_IN_WORDS:
+            words = "{1}×{0} px".format(*value) if key == "fixed" else in_words(value)
+            emit(paragraph(words, f"{key + ':':<12}", " " * 12))
 
 
-def model_or_run_facts(run: Run, direction: str, in_short: bool) -> dict[str, Any]:
+def model_or_run_facts(run: Run, direction: str) -> dict[str, Any]:
     """The facts of a run and of its model, as far as it has them; of a path that is no run, those of a model."""
     if not run.path.is_dir():
-        return model_facts(run.path, in_short)
+        return model_facts(run.path)
     has_model = run.snapshots(direction) or not run.exists
-    facts = model_facts(run.newest_snapshot(direction), in_short) if has_model else {}
+    facts = model_facts(run.newest_snapshot(direction)) if has_model else {}
     return facts | (run_facts(run) if run.exists else {})
 
 
@@ -99,9 +105,7 @@ def needs_import(path: Path) -> bool:
     return path.is_file() and not is_model(path)
 
 
-def checkpoint_facts(
-    path: Path, direction: str | None, key: str | None, epoch: str | None, in_short: bool
-) -> dict[str, Any]:
+def checkpoint_facts(path: Path, direction: str | None, key: str | None, epoch: str | None) -> dict[str, Any]:
     """The header that an import would write, and its notes."""
     from twofold.exchange.folder import generators_in
     from twofold.exchange.load import open_generator
@@ -115,16 +119,16 @@ def checkpoint_facts(
         generators = [{"key": name, "direction": way} for name, way in names.items()]
         notes = "choose one with --key, or with --direction"
         return {"checkpoint": str(path), "generators": generators, "notes": notes}
-    facts = header_facts(imported.header, in_short)
+    facts = header_facts(imported.header)
     notes = {"notes": imported.notes} if imported.notes else {}
     return {"checkpoint": str(path), **facts, **notes}
 
 
-def model_facts(file: Path, in_short: bool) -> dict[str, Any]:
+def model_facts(file: Path) -> dict[str, Any]:
     """The header of a model and its size."""
     from twofold.translation.header import read_header
 
-    return {"model": str(file), **header_facts(read_header(file), in_short), "megabytes": megabytes(file)}
+    return {"model": str(file), **header_facts(read_header(file)), "megabytes": megabytes(file)}
 
 
 def megabytes(file: Path) -> float:
@@ -132,28 +136,24 @@ def megabytes(file: Path) -> float:
     return float(f"{file.stat().st_size / 1e6:.3g}")
 
 
-def onnx_facts(file: Path, in_short: bool) -> dict[str, Any]:
+def onnx_facts(file: Path) -> dict[str, Any]:
     """The header and the graph of a file that `twofold export` wrote."""
     from twofold.translation.onnx_file import read
 
     header, form, graph = read(file)
     kinds = dict(Counter(node.op_type for node in graph.graph.node).most_common())
-    facts = {"model": str(file), **header_facts(header, in_short), "io": form.io, "fp16": form.fp16}
+    facts = {"model": str(file), **header_facts(header), "io": form.io, "fp16": form.fp16}
     if form.fixed:
-        facts["fixed"] = "{1}×{0} px".format(*form.fixed) if in_short else form.fixed
+        facts["fixed"] = form.fixed
     facts |= {"opset": graph.opset_import[0].version, "operators": len(graph.graph.node)}
     return facts | {"kinds": kinds, "megabytes": megabytes(file)}
 
 
-def header_facts(header: "Header", in_short: bool) -> dict[str, Any]:
-    """The fields of a header; `in_short` with the contracts and the geometry in words."""
+def header_facts(header: "Header") -> dict[str, Any]:
+    """The fields of a header, and in words what the model takes and gives."""
     from twofold.translation.header import contract_in_words, scale_in_words
 
     fields = header.fields()
     fields["network"] = {"network": header.network.get("network"), **header.network}  # the name first
-    if in_short:
-        takes, gives = (contract_in_words(each) for each in (header.source_contract, header.target_contract))
-        long = ("source", "target", "geometry", "size", "dtype", "range")
-        fields = {name: value for name, value in fields.items() if name not in long}
-        fields |= {"takes": f"{takes}; {scale_in_words(header)}", "gives": gives}
-    return fields
+    takes, gives = (contract_in_words(each) for each in (header.source_contract, header.target_contract))
+    return fields | {"takes": f"{takes}; {scale_in_words(header)}", "gives": gives}

@@ -143,10 +143,10 @@ def _kinds(runs: Sequence[RunFolder]) -> Iterator[Kind]:
 def _held_out(rows: Rows) -> Iterator[Kind]:
     """A kind for each metric, with a series for each direction."""
     ways = [way for way in DIRECTIONS if any(_way(row) == way for row in rows)]
-    looks = {way: (_label("gan", way), way[1]) if len(ways) > 1 else ("", "c") for way in ways}
     for name in _names(rows, "values")[:MOST_CHARTS]:
         series = [
-            Series(*look, partial(_evaluations, way=way), ("values", name)) for way, look in looks.items()
+            Series(_label("gan", way), way[1], partial(_evaluations, way=way), ("values", name))
+            for way in ways
         ]
         yield Kind(name.upper(), HELD_OUT.get(name, "Measured on held-out images."), "", series, zero=False)
 

@@ -1,4 +1,4 @@
-"""The one jinja2 environment of all pages, and what makes a page complete in one file without network."""
+"""Render pages: one jinja2 environment, and styles and scripts inside each page, so that it needs no other file."""
 
 import base64
 import hashlib

@@ -1,4 +1,4 @@
-"""What the monitor and the translation server share: a socket, the server program, and who is let in."""
+"""The socket, the HTTP server and the access rules of the monitor and the translation server."""
 
 import asyncio
 import hmac
@@ -38,7 +38,7 @@ STALLED_SECONDS = 40.0
 """Time in which a request must arrive, and after which an answer that nobody reads is given up."""
 
 LAST_REQUESTS_SECONDS = 0.5
-SHUTDOWN_SECONDS = 1  # for answers on their way at the end; a phone asleep would take its own for ever
+SHUTDOWN_SECONDS = 1  # of the end, in which answers are still sent
 TOKEN_VARIABLE = "TWOFOLD_TOKEN"
 MAX_CONNECTIONS = 900
 """Open connections, above which uvicorn answers 503: most systems give a process 1,024 files."""
@@ -155,7 +155,7 @@ def _waiting(listening: socket.socket) -> Iterator[socket.socket]:
             yield listening.accept()[0]
 
 
-# ---- who is let in
+# ---- access
 
 
 class Access(NamedTuple):
@@ -243,7 +243,7 @@ Refuse = Callable[[Request, int, str], Response]
 
 
 class Guard:
-    """Lets requests through to an application that name this server as their host and carry the token."""
+    """Passes on the requests that name this server as their host and carry the token."""
 
     def __init__(self, app: ASGIApp, access: Access, refuse: Refuse) -> None:
         self.app, self.access, self.refuse = app, access, refuse
@@ -253,7 +253,7 @@ class Guard:
         await (answer or self.app)(scope, receive, send)
 
     def _check(self, request: Request) -> Response | None:
-        """The answer to a request that is not let through."""
+        """The answer to a request that is refused; None for others."""
         host, origin = request.headers.get("host", ""), request.headers.get("origin")
         if not self.access.knows(host):
             return self.refuse(

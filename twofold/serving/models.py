@@ -11,7 +11,7 @@ import torch
 
 from twofold.errors import TwofoldError
 from twofold.exchange.folder import find_generators
-from twofold.exchange.load import is_foreign, load
+from twofold.exchange.load import is_foreign
 from twofold.formats import images
 from twofold.read_untrusted import Mark, mark
 from twofold.runs import DIRECTIONS, Run
@@ -85,14 +85,12 @@ class Model:
         """The network that a request means.
 
         Args:
-            direction: None for the first one.
+            direction: None for the first one; there must be one.
             chosen: "best", a number of images, or None for the newest.
 
         Raises:
             UnknownError: the model has no such direction or snapshot.
         """
-        if not self.defaults:
-            raise UnknownError(f"{self.name} has no snapshot yet; wait until its training saves one")
         direction = direction or self.directions[0]
         if direction not in self.defaults:
             have = " and ".join(self.directions)
@@ -119,7 +117,7 @@ class Model:
         return Snapshot(files[chosen], direction, chosen)
 
     def describe(self) -> dict[str, Any]:
-        """What `GET models` says of it."""
+        """The answer to `GET /models`."""
         return {
             "name": self.name,
             "ready": bool(self.directions),
@@ -207,7 +205,7 @@ class Loader:
         open: makes a translator of a path and a direction, as `twofold.exchange.load.load` does.
     """
 
-    def __init__(self, open: Callable[..., Translator] = load) -> None:
+    def __init__(self, open: Callable[..., Translator]) -> None:
         self._open = open
         self._kept: OrderedDict[tuple[Path, str | None, Mark | None], Translator] = OrderedDict()
         self._lock = threading.Lock()

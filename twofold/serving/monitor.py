@@ -35,8 +35,8 @@ def serve(
     host: str,
     port: int,
     ready: Callable[[str, int], None],
-    allowed: Sequence[str] = (),
-    token: str | None = None,
+    allowed: Sequence[str],
+    token: str | None,
 ) -> None:
     """Serve pages on the runs among and inside `folders` until Ctrl-C or SIGTERM.
 

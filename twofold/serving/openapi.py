@@ -1,4 +1,4 @@
-"""The routes of `twofold serve`, and what `GET openapi.json` tells about them."""
+"""The routes of `twofold serve` and their OpenAPI document."""
 
 from collections.abc import Sequence
 from importlib.metadata import version
@@ -29,7 +29,7 @@ def document(models: Sequence[str], needs_token: bool) -> Json:
 
 
 OPEN_PATHS = ("/healthz", "/readyz")
-"""Paths that need no token: those who keep the server running ask them, and they show no image."""
+"""Paths that need no token, for programs that watch the server; they show no image."""
 
 
 # ---- schemas

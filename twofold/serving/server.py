@@ -34,11 +34,11 @@ def serve(
     ready: Callable[[str, Sequence[Model]], None],
     *,
     load: Callable[..., Translator],
-    allowed: Sequence[str] = (),
-    token: str | None = None,
-    limits: Limits = Limits(),  # noqa: B008 - immutable
-    follow: bool = False,
-    notify: Callable[[str], object] = str,
+    allowed: Sequence[str],
+    token: str | None,
+    limits: Limits,
+    follow: bool,
+    notify: Callable[[str], object],
 ) -> int:
     """Translate images that are sent over HTTP until Ctrl-C or SIGTERM; accepted requests are answered then.
 

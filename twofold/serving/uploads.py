@@ -153,8 +153,8 @@ async def _once(body: bytes) -> AsyncGenerator[bytes, None]:
 # ---- parameters
 
 
-class Wanted(NamedTuple):
-    """The parameters of a translation; None where the default is wanted."""
+class Parameters(NamedTuple):
+    """The parameters of a translation; None for the default."""
 
     model: str | None = None
     direction: str | None = None
@@ -163,7 +163,7 @@ class Wanted(NamedTuple):
     format: str | None = None
 
 
-def parameters(given: Iterable[tuple[str, str]]) -> Wanted:
+def read_parameters(given: Iterable[tuple[str, str]]) -> Parameters:
     """Read the names and values of a query or a form; an empty value is none.
 
     Raises:
@@ -171,9 +171,9 @@ def parameters(given: Iterable[tuple[str, str]]) -> Wanted:
     """
     values: dict[str, str] = {}
     for name, value in given:
-        if name not in (*Wanted._fields, "token"):
-            near = get_close_matches(name, Wanted._fields, 1)
-            hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(Wanted._fields)}"
+        if name not in (*Parameters._fields, "token"):
+            near = get_close_matches(name, Parameters._fields, 1)
+            hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(Parameters._fields)}"
             raise RefusedError(422, f"unknown parameter {name[:50]!r}; {hint}")
         if name in values:
             raise RefusedError(422, f"the parameter {name} is given twice")
@@ -193,7 +193,7 @@ def parameters(given: Iterable[tuple[str, str]]) -> Wanted:
     form = usual(f".{values['format']}").removeprefix(".") if "format" in values else None
     if form not in (None, *FORMATS):
         raise _wrong("format", f"one of {', '.join(FORMATS)}", values["format"])
-    return Wanted(values.get("model"), direction, at, snapshot, form)
+    return Parameters(values.get("model"), direction, at, snapshot, form)
 
 
 def _is_number(word: str) -> bool:
