@@ -39,7 +39,6 @@ STALLED_SECONDS = 40.0
 
 LAST_REQUESTS_SECONDS = 0.5
 SHUTDOWN_SECONDS = 1  # of the end, in which answers are still sent
-TOKEN_VARIABLE = "TWOFOLD_TOKEN"
 MAX_CONNECTIONS = 900
 """Open connections, above which uvicorn answers 503: most systems give a process 1,024 files."""
 

@@ -41,9 +41,7 @@ def serve(
     """Serve pages on the runs among and inside `folders` until Ctrl-C or SIGTERM.
 
     Args:
-        folders: run folders and folders of run folders.
-        host: the address to listen on.
-        port: 0 for any free one.
+        folders, host, port: as of the command.
         ready: called with the page's address and the number of runs once the server listens.
         allowed, token: as of `access_to`.
 

@@ -175,10 +175,11 @@ def read_parameters(given: Iterable[tuple[str, str]]) -> Parameters:
             near = get_close_matches(name, Parameters._fields, 1)
             hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(Parameters._fields)}"
             raise RefusedError(422, f"unknown parameter {name[:50]!r}; {hint}")
+        if not value:
+            continue
         if name in values:
             raise RefusedError(422, f"the parameter {name} is given twice")
-        if value:
-            values[name] = value
+        values[name] = value
     direction, at, snapshot = values.get("direction"), values.get("at", "trained"), values.get("snapshot")
     if direction not in (None, *DIRECTIONS):
         raise _wrong("direction", "ab or ba", direction)
