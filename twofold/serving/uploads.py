@@ -18,9 +18,10 @@ from twofold.formats.contract import DTYPES, Pixels
 from twofold.formats.facts import Facts
 from twofold.formats.metadata import Metadata
 from twofold.runs import DIRECTIONS
+from twofold.serving.models import formats_for
 from twofold.translation import inputs
 from twofold.translation.sizes import At
-from twofold.translation.sources import FORMATS, LOSSY, usual, why_not
+from twofold.translation.sources import FORMATS, usual, why_not
 from twofold.translation.translator import Translator
 
 UPLOAD_SECONDS = 30.0
@@ -267,14 +268,14 @@ def check_format(format: str | None, translator: Translator) -> str:
     Raises:
         RefusedError: it cannot hold what the model gives.
     """
-    target = translator.target
+    formats, target = formats_for(translator.header), translator.target
     if format is None:
-        return images.best_suffix(target.dtype, target.channels).removeprefix(".")
-    if not images.holds(f".{format}", target.dtype, target.channels):
-        raise RefusedError(422, f"format={format}: {why_not(f'.{format}', target)}")
-    if target.labels and f".{format}" in LOSSY:
+        return formats[0]
+    if format in formats:
+        return format
+    if images.holds(f".{format}", target.dtype, target.channels):
         raise RefusedError(422, f"format={format} changes the values of label maps; use png")
-    return format
+    raise RefusedError(422, f"format={format}: {why_not(f'.{format}', target)}")
 
 
 def encode(image: Pixels, decoded: Decoded, translator: Translator, format: str) -> bytes:
