@@ -74,7 +74,7 @@ def test_held_out_metrics_of_both_directions():
     ]
     old = folder({})._replace(evaluations=[{"images": 10, "values": {"swd": 0.4}, "direction": []}])
     (swd,) = run_charts(old)
-    assert [(each["label"], each["colour"]) for each in swd.curves] == [("SWD", "c")]
+    assert [(each["label"], each["colour"]) for each in swd.curves] == [("A→B", "b")]
     several = comparison_charts([("one", one), ("old", old)])
     assert [each.title for each in several] == ["SWD A→B", "SWD B→A"]
     assert [[each["label"] for each in chart.curves] for chart in several] == [["one", "old"], ["one"]]

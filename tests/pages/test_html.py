@@ -7,7 +7,7 @@ from html.parser import HTMLParser
 import pytest
 from jinja2 import UndefinedError
 
-from twofold.pages.html import ENVIRONMENT, data_uri, render
+from twofold.pages.html import ENVIRONMENT, LIVE, REPORT, data_uri, render
 
 EVIL = "</script><script>alert('x')</script><!--\"><img src=x onerror=alert(1)>&amp;"
 
@@ -62,7 +62,7 @@ def test_data_uri_holds_the_bytes():
 
 
 def message_page(title, live=False):
-    return render("message.html", live=live, root="./", title=title, message=title)
+    return render("message.html", LIVE if live else REPORT, root="./", title=title, message=title)
 
 
 @pytest.mark.parametrize("live", [False, True])

@@ -49,7 +49,7 @@ def test_a_run_is_drawn(serve, show, run):
     page = show(serve(run.path).address)
     page.locator(".plot svg").nth(5).wait_for()
     assert points(curve(page, "Adversarial", "b")) == 40
-    assert points(curve(page, "PSNR", "c")) == 2
+    assert points(curve(page, "PSNR", "b")) == 2
     assert page.locator(".chart h3").all_inner_texts()[:2] == ["PSNR", "Adversarial"]
     assert page.title() == "40% · horse2zebra · twofold"
     assert page.locator(".before-after:visible").count() == 1

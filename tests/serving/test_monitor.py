@@ -10,6 +10,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 import urllib.request
 from html.parser import HTMLParser
 from http.client import HTTPConnection
@@ -19,7 +20,7 @@ import pytest
 from twofold.cli import app as cli
 from twofold.errors import TwofoldError
 from twofold.runs import Run
-from twofold.serving import doctor, monitor, samples, views, watch
+from twofold.serving import doctor, listening, monitor, samples, views, watch
 from twofold.serving.listening import Access
 
 EVIL = "</script><script>alert('x')</script>\"'><img src=x onerror=alert(1)>"
@@ -260,11 +261,11 @@ def test_runs_are_compared_in_a_colour_each(serve, tmp_path, made):
     page = served.page("/compare?" + "&".join(f"run={key}" for key in [*chosen, chosen[0], "none"]))
     assert "3 runs side by side" in page
     drawn = charts(page)
-    assert list(drawn)[:4] == ["KID", "Adversarial A→B", "Adversarial B→A", "Cycle A"]
+    assert list(drawn)[:4] == ["KID A→B", "Adversarial A→B", "Adversarial B→A", "Cycle A"]
     adversarial = drawn["Adversarial A→B"]
     assert [(c["label"], c["colour"]) for c in adversarial["curves"]] == [("one", "a"), ("two", "c")]
     assert [adversarial["axes"][c["axis"]][-1] for c in adversarial["curves"]] == [100, 200]
-    assert [c["label"] for c in drawn["KID"]["curves"]] == ["one", "three", "two"]
+    assert [c["label"] for c in drawn["KID A→B"]["curves"]] == ["one", "three", "two"]
     assert len(Seen(page).images) == 18  # three moments of either direction
 
 
@@ -449,7 +450,7 @@ def test_its_own_names_are_answered(serve, run, host):
     assert serve(run.path).ask("/", host=host)[0].status == 200
 
 
-EVERYWHERE = Access(frozenset({"gpu-box"}), frozenset({"*.lan"}), addresses=True, token="a-long-secret")
+EVERYWHERE = Access(frozenset({"gpu-box"}), frozenset({"hub.lan"}), addresses=True, token="a-long-secret")
 
 
 def test_other_machines_need_a_known_name_and_the_token(serve, run):
@@ -457,7 +458,7 @@ def test_other_machines_need_a_known_name_and_the_token(serve, run):
     bearer = "Bearer a-long-secret"
     for host in ("gpu-box:8707", "hub.lan", "192.168.0.7:80", "[fe80::1]:80"):
         assert served.ask("/", host=host, authorization=bearer)[0].status == 200, host
-    for host in ("evil.example", "lan", "evillan", "192.168.0.7.evil.example"):
+    for host in ("evil.example", "lan", "evil.hub.lan", "192.168.0.7.evil.example"):
         assert served.ask("/", host=host, authorization=bearer)[0].status == 421, host
     for wrong in ("", "Bearer", "Bearer a-long-secre", "Basic a-long-secret", "Bearer \xe9"):
         answer, body = served.ask("/", host="gpu-box", authorization=wrong)
@@ -475,6 +476,52 @@ def test_a_browser_keeps_the_token_in_a_cookie_and_not_in_its_address_bar(serve,
     assert served.ask("/?token=a-long-secret", host="gpu-box")[0].status == 200  # a program gets its answer
     answer, body = served.ask("/?token=wrong-secret", host="gpu-box", accept="text/html")
     assert answer.status == 401 and b"needs its token" in body
+
+
+@pytest.mark.parametrize(
+    ("sent", "more"),
+    [
+        (b"", b""),
+        (b"GET / HTTP/1.1\r\nHost: localhost\r\n", b"X: y\r\n"),
+        (b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\nGET /", b"x"),
+        (b"GET / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 99999\r\n\r\n", b"x"),
+    ],
+)
+def test_a_request_that_never_arrives_is_given_up(serve, run, monkeypatch, sent, more):
+    monkeypatch.setattr(listening, "STALLED_SECONDS", 0.3)
+    port, start = serve(run.path).port, time.monotonic()
+    with socket.create_connection(("127.0.0.1", port), 0.05) as slow, contextlib.suppress(ConnectionError):
+        slow.sendall(sent)
+        while not closed(slow):
+            assert time.monotonic() - start < 3  # an idle connection is closed after 5 s
+            slow.sendall(more)
+
+
+def closed(connection):
+    try:
+        return not connection.recv(1 << 16)
+    except TimeoutError:
+        return False
+
+
+def test_an_answer_that_nobody_reads_is_given_up(serve, run, monkeypatch, until):
+    monkeypatch.setattr(listening, "STALLED_SECONDS", 0.3)
+    os.truncate(run.sample(100, "ab"), samples.MAX_SAMPLE_BYTES)  # more than sockets hold
+    served = serve(run.path)
+    sample, connections = Seen(served.page()).images[0], served.server.server_state.connections
+    until(lambda: not connections)
+    with socket.create_connection(("127.0.0.1", served.port), 10) as asleep:
+        asleep.sendall(f"GET {sample} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
+        assert asleep.recv(15) == b"HTTP/1.1 200 OK"
+        assert connections
+        until(lambda: not connections)
+
+
+def test_a_request_that_is_whole_may_take_its_time(serve, run, monkeypatch):
+    monkeypatch.setattr(listening, "STALLED_SECONDS", 0.1)
+    render = views.run_page
+    monkeypatch.setattr(views, "run_page", lambda *each: time.sleep(1.5) or render(*each))
+    assert "horse2zebra" in serve(run.path).page()
 
 
 # ---- the command
@@ -551,7 +598,7 @@ def test_a_port_in_use_is_one_line_with_what_to_do(serve, run, notify):
     ("tokens", "words"),
     [
         ([], "RUNS is missing"),
-        (["nowhere"], "the folder nowhere does not exist"),
+        (["nowhere"], "nowhere is not a folder; give a run folder"),
         ([".", "--port", "70000"], "--port is 70000; give 0 to 65535"),
         ([".", "--allow-host", "http://hub"], "--allow-host must be a name such as hub.example.org"),
         ([".", "--port", "x"], "--port must be a whole number, not x"),

@@ -96,6 +96,9 @@ def test_parameters_may_be_form_fields(ask, model):
     answer = ask(model).post("/translate", files={"image": encoded(picture())}, data={"format": "npy"})
     assert answer.headers["content-type"] == "application/octet-stream"
     assert np.load(io.BytesIO(answer.content)).shape == (40, 48, 3)
+    empty = {"format": "", "at": ""}  # as a form of a page sends a field that was left out
+    answer = ask(model).post("/translate?format=npy", files={"image": encoded(picture())}, data=empty)
+    assert answer.headers["content-type"] == "application/octet-stream"
 
 
 def test_deep_models_take_and_give_their_own_type(ask, tmp_path):

@@ -58,7 +58,11 @@ def export(
     """
     kind = to or out.suffix.removeprefix(".")
     if kind == "html":
-        write_page(model, out, direction, best, ort, webgpu, yes, fp16, (fixed, io, tolerance))
+        if fixed or io or tolerance is not None:
+            raise UsageError(
+                "--fixed, --io and --tolerance are for .onnx files; leave them out for a web page"
+            )
+        write_page(model, out, direction, best, ort=ort, webgpu=webgpu, yes=yes, fp16=fp16)
         return
     if ort or webgpu or yes:
         raise UsageError("--ort, --webgpu and --yes are for web pages; leave them out, or write -o PAGE.html")
@@ -161,14 +165,12 @@ def write_page(
     out: Path,
     direction: Direction | None,
     best: bool,
+    *,
     ort: Path | None,
     webgpu: bool,
     yes: bool,
     fp16: bool,
-    others: tuple[object, ...],
 ) -> None:
-    if any(each is not None for each in others):
-        raise UsageError("--fixed, --io and --tolerance are for .onnx files; leave them out for a web page")
     from twofold.exchange.load import open_generator
     from twofold.exporting.export import check_another
     from twofold.exporting.page import find_runtime

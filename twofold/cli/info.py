@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from twofold.translation.header import Header
 
 
+SAID_IN_WORDS = ("source", "target", "geometry", "size", "dtype", "range")
+"""Fields of a header that only --json prints; `takes` and `gives` have them in words."""
+
+
 def info(
     model: Path,
     /,
@@ -36,20 +40,33 @@ def info(
         epoch: Which checkpoint of a folder; the latest if not given.
         json: Print JSON.
     """
-    run = Run(model)
-    facts = run_facts(run) if run.exists else {}
     if model.suffix == ".onnx" and not model.is_dir():
-        facts = onnx_facts(model, in_short=not json)
-    elif needs_import(run):
-        facts = checkpoint_facts(model, direction, key, epoch, in_short=not json)
-    elif not run.exists or run.snapshots(direction or "ab"):
-        file = run.newest_snapshot(direction or "ab") if model.is_dir() else model
-        facts = model_facts(file, in_short=not json) | facts
+        facts = onnx_facts(model)
+    elif needs_import(model):
+        facts = checkpoint_facts(model, direction, key, epoch)
+        key = epoch = None
+    else:
+        facts = model_or_run_facts(Run(model), direction or "ab")
+    if unused := [name for name, value in (("key", key), ("epoch", epoch)) if value is not None]:
+        raise UsageError(f"--{unused[0]} is for checkpoints of other projects; {model} is not one")
+    if direction is not None and facts.get("direction", direction) != direction:
+        raise UsageError(f"{model} translates {facts['direction']}, not {direction}; leave out --direction")
     if json:
         emit(dumps(facts, default=str))
         return
     for key, value in facts.items():
-        emit(paragraph(in_words(value), f"{key + ':':<12}", " " * 12))
+        if key not in SAID_IN_WORDS:
+            words = "{1}×{0} px".format(*value) if key == "fixed" else in_words(value)
+            emit(paragraph(words, f"{key + ':':<12}", " " * 12))
+
+
+def model_or_run_facts(run: Run, direction: str) -> dict[str, Any]:
+    """The facts of a run and of its model, as far as it has them; of a path that is no run, those of a model."""
+    if not run.path.is_dir():
+        return model_facts(run.path)
+    has_model = run.snapshots(direction) or not run.exists
+    facts = model_facts(run.newest_snapshot(direction)) if has_model else {}
+    return facts | (run_facts(run) if run.exists else {})
 
 
 def run_facts(run: Run) -> dict[str, Any]:
@@ -77,20 +94,18 @@ def images_facts(run: Run) -> dict[str, str]:
         raise TwofoldError(f"{run.data} is damaged; restore it, or start a new run") from error
 
 
-def needs_import(run: Run) -> bool:
+def needs_import(path: Path) -> bool:
     """Whether the path is a checkpoint of another project, or a folder of them. Only folders load torch."""
-    if run.path.is_dir():
+    if path.is_dir():
         from twofold.exchange.load import is_foreign
 
-        return is_foreign(run.path)
+        return is_foreign(path)
     from twofold.translation.header import is_model
 
-    return run.path.is_file() and not is_model(run.path)
+    return path.is_file() and not is_model(path)
 
 
-def checkpoint_facts(
-    path: Path, direction: str | None, key: str | None, epoch: str | None, in_short: bool
-) -> dict[str, Any]:
+def checkpoint_facts(path: Path, direction: str | None, key: str | None, epoch: str | None) -> dict[str, Any]:
     """The header that an import would write, and its notes."""
     from twofold.exchange.checkpoint import Choices, generators_in
     from twofold.exchange.load import open_generator
@@ -104,16 +119,16 @@ def checkpoint_facts(
         generators = [{"key": name, "direction": way} for name, way in names.items()]
         notes = "choose one with --key, or with --direction"
         return {"checkpoint": str(path), "generators": generators, "notes": notes}
-    facts = header_facts(imported.header, in_short)
-    notes = {"notes": " ".join(imported.notes) if in_short else imported.notes}
-    return {"checkpoint": str(path), **facts, **(notes if imported.notes else {})}
+    facts = header_facts(imported.header)
+    notes = {"notes": imported.notes} if imported.notes else {}
+    return {"checkpoint": str(path), **facts, **notes}
 
 
-def model_facts(file: Path, in_short: bool) -> dict[str, Any]:
+def model_facts(file: Path) -> dict[str, Any]:
     """The header of a model and its size."""
     from twofold.translation.header import read_header
 
-    return {"model": str(file), **header_facts(read_header(file), in_short), "megabytes": megabytes(file)}
+    return {"model": str(file), **header_facts(read_header(file)), "megabytes": megabytes(file)}
 
 
 def megabytes(file: Path) -> float:
@@ -121,29 +136,24 @@ def megabytes(file: Path) -> float:
     return float(f"{file.stat().st_size / 1e6:.3g}")
 
 
-def onnx_facts(file: Path, in_short: bool) -> dict[str, Any]:
+def onnx_facts(file: Path) -> dict[str, Any]:
     """The header and the graph of a file that `twofold export` wrote."""
     from twofold.translation.onnx_file import read
 
     header, form, graph = read(file)
-    counts = Counter(node.op_type for node in graph.graph.node).most_common()
-    facts = {"model": str(file), **header_facts(header, in_short), "io": form.io, "fp16": form.fp16}
+    kinds = dict(Counter(node.op_type for node in graph.graph.node).most_common())
+    facts = {"model": str(file), **header_facts(header), "io": form.io, "fp16": form.fp16}
     if form.fixed:
-        facts["fixed"] = "{1}×{0} px".format(*form.fixed) if in_short else form.fixed
+        facts["fixed"] = form.fixed
     facts |= {"opset": graph.opset_import[0].version, "operators": len(graph.graph.node)}
-    kinds = " ".join(f"{count} {name}" for name, count in counts) if in_short else dict(counts)
     return facts | {"kinds": kinds, "megabytes": megabytes(file)}
 
 
-def header_facts(header: "Header", in_short: bool) -> dict[str, Any]:
-    """The fields of a header; `in_short` with the contracts and the geometry in words."""
+def header_facts(header: "Header") -> dict[str, Any]:
+    """The fields of a header, and in words what the model takes and gives."""
     from twofold.translation.header import contract_in_words, scale_in_words
 
     fields = header.fields()
     fields["network"] = {"network": header.network.get("network"), **header.network}  # the name first
-    if in_short:
-        takes, gives = (contract_in_words(each) for each in (header.source_contract, header.target_contract))
-        long = ("source", "target", "geometry", "size", "dtype", "range")
-        fields = {name: value for name, value in fields.items() if name not in long}
-        fields |= {"takes": f"{takes}; {scale_in_words(header)}", "gives": gives}
-    return fields
+    takes, gives = (contract_in_words(each) for each in (header.source_contract, header.target_contract))
+    return fields | {"takes": f"{takes}; {scale_in_words(header)}", "gives": gives}

@@ -34,7 +34,7 @@ def monitor(
         raise UsageError("RUNS is missing: give a run folder or a folder of runs")
     for folder in runs:
         if not folder.is_dir():
-            raise UsageError(f"the folder {folder} does not exist; give a run folder or a folder of runs")
+            raise UsageError(f"{folder} is not a folder; give a run folder or a folder of runs")
 
     def ready(address: str, count: int) -> None:
         emit(f"{address}  {count:,} {'run' if count == 1 else 'runs'}; Ctrl-C ends it")

@@ -39,22 +39,18 @@ def whole_number(_: object, tokens: Sequence[cyclopts.Token]) -> int:
         raise ValueError(f"must be a whole number, not {tokens[0].value}") from None
 
 
-def scale(_: object, tokens: Sequence[cyclopts.Token]) -> int | str:
-    value = tokens[0].value
-    if value in ("trained", "native"):
-        return value
-    if not value.isdecimal() or int(value) < 1:
-        raise ValueError(f"must be trained, native or a number of pixels, not {value}")
-    return int(value)
+def pixels_or(*words: str) -> Parameter:
+    """One of these words, or a number of pixels."""
 
+    def convert(_: object, tokens: Sequence[cyclopts.Token]) -> int | str:
+        value = tokens[0].value
+        if value in words:
+            return value
+        if not value.isdecimal() or int(value) < 1:
+            raise ValueError(f"must be {', '.join(words)} or a number of pixels, not {value}")
+        return int(value)
 
-def tile_side(_: object, tokens: Sequence[cyclopts.Token]) -> int | str:
-    value = tokens[0].value
-    if value in ("auto", "off"):
-        return value
-    if not value.isdecimal() or int(value) < 1:
-        raise ValueError(f"must be auto, off or a number of pixels, not {value}")
-    return int(value)
+    return Parameter(converter=convert)
 
 
 UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
@@ -72,8 +68,8 @@ def byte_count(_: object, tokens: Sequence[cyclopts.Token]) -> int:
 
 Direction = Literal["ab", "ba"]
 Whole = Annotated[int, Parameter(converter=whole_number)]
-Scale = Annotated[int | Literal["trained", "native"], Parameter(converter=scale)]
-Tiles = Annotated[int | Literal["auto", "off"], Parameter(converter=tile_side)]
+Scale = Annotated[int | Literal["trained", "native"], pixels_or("trained", "native")]
+Tiles = Annotated[int | Literal["auto", "off"], pixels_or("auto", "off")]
 Bytes = Annotated[int, Parameter(converter=byte_count)]
 Flag = Annotated[bool, Parameter(negative=(), show_default=False)]
 Token = Annotated[str | None, Parameter(env_var="TWOFOLD_TOKEN")]

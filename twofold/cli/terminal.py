@@ -44,10 +44,11 @@ class Plain:
         return with_lines(items, total, what, self.notify)
 
 
-class Json:
+class Json(Plain):
     """One JSON object a line, for machines."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.reported: dict[str, float] = {}
 
     def notify(self, line: str) -> None:
@@ -58,9 +59,6 @@ class Json:
             self.reported = losses
             row = {"images": images, "total": total, "images_per_s": round(rate, 3), "losses": losses}
             emit(json.dumps(row))
-
-    def track(self, items: Iterator[T], total: int | None, what: str) -> Iterator[T]:
-        return with_lines(items, total, what, self.notify)
 
 
 class Bar:
@@ -95,7 +93,7 @@ class Bar:
         return with_bar(items, total, what, self.bar.console)
 
 
-Watcher = Plain | Json | Bar
+Watcher = Plain | Bar
 
 
 def watcher(as_json: bool) -> AbstractContextManager[Watcher]:
@@ -158,11 +156,9 @@ def in_words(value: Any) -> str:
 def tracked(items: Iterator[T], total: int | None, what: str) -> Iterator[T]:
     """The same items, with a progress bar on a terminal, and lines on standard error elsewhere."""
     console = Console(stderr=True)
-    return (
-        with_bar(items, total, what, console)
-        if console.is_terminal
-        else with_lines(items, total, what, complain)
-    )
+    if console.is_terminal:
+        return with_bar(items, total, what, console)
+    return with_lines(items, total, what, complain)
 
 
 def with_bar(items: Iterator[T], total: int | None, what: str, console: Console) -> Iterator[T]:

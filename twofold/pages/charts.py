@@ -1,6 +1,8 @@
 """Line charts of one run or of several runs over the images seen or the time; static/charts.js draws them."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
+from operator import attrgetter
 from typing import Any, NamedTuple
 
 from twofold.pages.run_folder import Rows, RunFolder
@@ -47,7 +49,7 @@ RATE = "Learning rate", "The step size of the generators' optimizer.", ""
 SPEED = "Throughput", "Pairs of images trained on in a second.", "images/s"
 
 MOST_CURVES, MOST_CHARTS = 4, 12
-"""Curves in a chart of one run; charts of held-out metrics, and of one kind of loss where runs are compared."""
+"""Curves in a chart of one run; charts of held-out metrics, and of one kind of value where runs are compared."""
 
 
 class Curve(NamedTuple):
@@ -74,25 +76,88 @@ class Chart(NamedTuple):
     """Of each: label, colour, the place of its axis, and values."""
 
 
+class Series(NamedTuple):
+    """A value in the logs of runs: its name, the colour that it has if that is free, and the rows and keys of it."""
+
+    label: str
+    colour: str
+    rows: Callable[[RunFolder], Rows]
+    keys: tuple[str, ...]
+
+    def curve(self, run: RunFolder, label: str, colour: str) -> Curve:
+        rows = self.rows(run)
+        found: list[Any] = rows
+        for key in self.keys:
+            found = [as_dict(value).get(key) for value in found]
+        return Curve(label, colour, [row["images"] for row in rows], [*map(number, found)])
+
+
+class Kind(NamedTuple):
+    """Series that share a chart if there is one run; where runs are compared, each has a chart of its own."""
+
+    title: str
+    meaning: str
+    unit: str
+    series: list[Series]
+    zero: bool = True
+
+
 def run_charts(run: RunFolder) -> list[Chart]:
-    """The charts of one run: one for each kind of loss, in which the losses of a domain have its colour."""
-    losses = [
-        chart(*LOSSES[kind], "loss", _curves_of_kind(kind, names, run.metrics))
-        for kind, names in losses_by_kind(run.metrics).items()
-    ]
-    return _with_others(losses, [("", "", run)])
+    """The charts of one run: one for each kind of value, in which the values of a domain have its colour."""
+    charts = []
+    for kind in _kinds([run]):
+        free = list(COLOURS[:MOST_CURVES])
+        curves = []
+        for series in kind.series[:MOST_CURVES]:
+            colour = free.pop(free.index(series.colour) if series.colour in free else -1)
+            curves.append(series.curve(run, series.label, colour))
+        charts.append(chart(kind.title, kind.meaning, kind.unit, curves, kind.zero))
+    return [each for each in charts if each.curves]
 
 
 def comparison_charts(runs: Sequence[tuple[str, RunFolder]]) -> list[Chart]:
-    """The charts of several named runs, as many as there are COLOURS: one for each loss, each run in a colour."""
-    coloured = [(label, colour, run) for (label, run), colour in zip(runs, COLOURS, strict=False)]
-    losses = []
-    for kind, names in losses_by_kind([row for _, run in runs for row in run.metrics]).items():
-        title, meaning = LOSSES[kind]
-        for name in names[:MOST_CHARTS]:
-            curves = [_curve(label, colour, run.metrics, "losses", name) for label, colour, run in coloured]
-            losses.append(chart(f"{title} {_label(kind, name)}", meaning, "loss", curves))
-    return _with_others(losses, coloured)
+    """The charts of several named runs, as many as there are COLOURS: one for each value, each run in a colour."""
+    charts = []
+    for kind in _kinds([run for _, run in runs]):
+        for series in kind.series[:MOST_CHARTS]:
+            title = f"{kind.title} {series.label}".strip()
+            curves = [
+                series.curve(run, label, colour) for (label, run), colour in zip(runs, COLOURS, strict=False)
+            ]
+            charts.append(chart(title, kind.meaning, kind.unit, curves, kind.zero))
+    return [each for each in charts if each.curves]
+
+
+def _kinds(runs: Sequence[RunFolder]) -> Iterator[Kind]:
+    """Held-out metrics, losses, learning rate and throughput of these runs."""
+    yield from _held_out([row for run in runs for row in run.evaluations])
+    metrics = attrgetter("metrics")
+    for kind, names in losses_by_kind([row for run in runs for row in run.metrics]).items():
+        # gan_ab makes images of B and disc_b judges them: both have B's colour
+        series = [Series(_label(kind, name), name[-1:], metrics, ("losses", name)) for name in names]
+        yield Kind(*LOSSES[kind], "loss", series)
+    yield Kind(*RATE, [Series("", "d", metrics, ("lr",))])
+    yield Kind(*SPEED, [Series("", "d", attrgetter("timing"), ("images_per_s",))])
+
+
+def _held_out(rows: Rows) -> Iterator[Kind]:
+    """A kind for each metric, with a series for each direction."""
+    ways = [way for way in DIRECTIONS if any(_way(row) == way for row in rows)]
+    for name in _names(rows, "values")[:MOST_CHARTS]:
+        series = [
+            Series(_label("gan", way), way[1], partial(_evaluations, way=way), ("values", name))
+            for way in ways
+        ]
+        yield Kind(name.upper(), HELD_OUT.get(name, "Measured on held-out images."), "", series, zero=False)
+
+
+def _evaluations(run: RunFolder, way: str) -> Rows:
+    return [row for row in run.evaluations if _way(row) == way]
+
+
+def _way(row: dict[str, Any]) -> str:
+    """The direction of a held-out evaluation; rows of 0.1 are all of A to B."""
+    return "ba" if row.get("direction") == "ba" else "ab"
 
 
 def clocks(runs: Sequence[tuple[str, RunFolder]]) -> dict[str, list[list[float]]]:
@@ -105,48 +170,6 @@ def clocks(runs: Sequence[tuple[str, RunFolder]]) -> dict[str, list[list[float]]
         if rows:
             found[colour] = [list(column) for column in zip((0, 0), *rows, strict=True)]
     return found
-
-
-def _with_others(losses: list[Chart], runs: list[tuple[str, str, RunFolder]]) -> list[Chart]:
-    """Those with curves among the charts of held-out metrics, losses, rate and speed; a single run has no colour."""
-
-    def curves(colour: str, log: str, *keys: str) -> list[Curve]:
-        return [_curve(label, own or colour, getattr(run, log), *keys) for label, own, run in runs]
-
-    charts = [
-        *_held_out(runs),
-        *losses,
-        chart(*RATE, curves("d", "metrics", "lr")),
-        chart(*SPEED, curves("d", "timing", "images_per_s")),
-    ]
-    return [each for each in charts if each.curves]
-
-
-def _held_out(runs: list[tuple[str, str, RunFolder]]) -> Iterator[Chart]:
-    """The charts of held-out metrics; one run has both directions in one chart, several have a chart for each."""
-    rows = [row for *_, run in runs for row in run.evaluations]
-    ways = [way for way in DIRECTIONS if any(_way(row) == way for row in rows)]
-    arrows = {way: _label("gan", f"gan_{way}") if len(ways) > 1 else "" for way in ways}
-
-    def curves(way: str, name: str) -> list[Curve]:
-        own = [[row for row in run.evaluations if _way(row) == way] for *_, run in runs]
-        looks = [
-            (label or arrows[way], colour or (way[1] if arrows[way] else "c")) for label, colour, _ in runs
-        ]
-        return [_curve(*look, log, "values", name) for look, log in zip(looks, own, strict=True)]
-
-    for name in _names(rows, "values")[:MOST_CHARTS]:
-        title, meaning = name.upper(), HELD_OUT.get(name, "Measured on held-out images.")
-        if runs[0][0]:
-            for way, arrow in arrows.items():
-                yield chart(f"{title} {arrow}".strip(), meaning, "", curves(way, name), False)
-        else:
-            yield chart(title, meaning, "", [curve for way in ways for curve in curves(way, name)], False)
-
-
-def _way(row: dict[str, Any]) -> str:
-    """The direction of a held-out evaluation; rows of 0.1 are all of A to B."""
-    return "ba" if row.get("direction") == "ba" else "ab"
 
 
 def losses_by_kind(metrics: Rows) -> dict[str, list[str]]:
@@ -178,14 +201,6 @@ def evenly(count: int, most: int) -> list[int]:
     return [round(place * (count - 1) / (most - 1)) for place in range(most)]
 
 
-def _curves_of_kind(kind: str, names: list[str], metrics: Rows) -> Iterator[Curve]:
-    free = list(COLOURS[:MOST_CURVES])
-    for name in names[:MOST_CURVES]:
-        domain = name[-1:]  # gan_ab makes images of B and disc_b judges them: both have B's colour
-        colour = free.pop(free.index(domain) if domain in free else -1)
-        yield _curve(_label(kind, name), colour, metrics, "losses", name)
-
-
 def _label(kind: str, name: str) -> str:
     domains = {"a": "A", "b": "B", "ab": "A→B", "ba": "B→A"} if kind else {}
     return domains.get(name.rpartition("_")[2], name)
@@ -193,11 +208,3 @@ def _label(kind: str, name: str) -> str:
 
 def _names(rows: Rows, key: str) -> list[str]:
     return list(dict.fromkeys(str(name) for row in rows for name in as_dict(row.get(key))))
-
-
-def _curve(label: str, colour: str, rows: Rows, *keys: str) -> Curve:
-    """The values of a key in each row, or of a second key in a mapping there."""
-    found: list[Any] = rows
-    for key in keys:
-        found = [as_dict(value).get(key) for value in found]
-    return Curve(label, colour, [row["images"] for row in rows], [*map(number, found)])

@@ -1,4 +1,4 @@
-"""The one jinja2 environment of all pages, and what makes a page complete in one file without network."""
+"""Render pages: one jinja2 environment, and styles and scripts inside each page, so that it needs no other file."""
 
 import base64
 import hashlib
@@ -45,19 +45,17 @@ LIVE = Assets(
 )
 
 
-def render(template: str, *, live: bool = False, assets: Assets | None = None, **values: Any) -> str:
+def render(template: str, assets: Assets = REPORT, **values: Any) -> str:
     """Render a template that extends page.html.
 
     The page's policy forbids every fetch and every script except its own, so that a mistake in escaping stays
     harmless. A live page may also fetch itself and pictures from its server.
     """
-    own = assets or (LIVE if live else REPORT)
-    style, script = ("".join(map(static_text, names)) for names in (own.styles, own.scripts))
+    style, script = (Markup("".join(map(static_text, names))) for names in (assets.styles, assets.scripts))
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii")
-    sources = f"script-src 'sha256-{digest}' {own.script_sources}".strip()
-    policy = f"{sources}; {own.policy}"
+    policy = Markup(f"script-src 'sha256-{digest}' {assets.script_sources}; {assets.policy}")
     return ENVIRONMENT.get_template(template).render(
-        live=live, style=Markup(style), script=Markup(script), policy=Markup(policy), **values
+        live=assets is LIVE, style=style, script=script, policy=policy, **values
     )
 
 

@@ -1,4 +1,4 @@
-"""What the pages show of a run folder; whatever is missing, torn or of the wrong type there is left out."""
+"""Read what the pages show of a run folder. Values that are missing, torn or of the wrong type are left out."""
 
 import json
 from collections.abc import Iterator, Sequence

@@ -50,7 +50,7 @@ def offline_page(
     """
     return render(
         "translate_offline.html",
-        assets=OFFLINE,
+        OFFLINE,
         title=title,
         contents={"models": models, "webgpu": webgpu},
         blocks=blocks,
@@ -62,4 +62,4 @@ def offline_page(
 
 def server_page(title: str) -> str:
     """The page of `twofold serve`; it has neither data nor a token, and asks its server for the models."""
-    return render("translate_server.html", assets=SERVER, title=title)
+    return render("translate_server.html", SERVER, title=title)

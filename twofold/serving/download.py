@@ -17,11 +17,11 @@ def as_csv(runs: Sequence[tuple[str, Run]]) -> str:
 
     Columns: run, images, epoch, lr, `loss.NAME`, seconds, images_per_s, waiting, `held_out.DIRECTION.NAME`.
     """
-    rows = [(_inert(name), images, row) for name, run in runs for images, row in _joined(run)]
+    rows = [(_no_formula(name), images, row) for name, run in runs for images, row in _joined(run)]
     columns = list(dict.fromkeys(column for *_, row in rows for column in row))
     text = StringIO()
     writer = csv.writer(text)
-    writer.writerow(["run", "images", *map(_inert, columns)])
+    writer.writerow(["run", "images", *map(_no_formula, columns)])
     for name, images, row in rows:
         writer.writerow([name, f"{images:g}" if images % 1 else int(images), *map(row.get, columns)])
     return text.getvalue()
@@ -53,6 +53,6 @@ def _named(line: dict[str, Any]) -> Iterable[tuple[str, object]]:
         yield f"held_out.{line.get('direction', 'ab')}.{name}", value
 
 
-def _inert(word: str) -> str:
+def _no_formula(word: str) -> str:
     """A word that a spreadsheet does not take for a formula."""
     return f"'{word}" if word.startswith(("=", "+", "-", "@", "\t", "\r")) else word

@@ -1,4 +1,4 @@
-"""What the monitor and the translation server share: a socket, the server program, and who is let in."""
+"""The socket, the HTTP server and the access rules of the monitor and the translation server."""
 
 import asyncio
 import hmac
@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 from twofold.errors import TwofoldError, UsageError
 
 try:
+    import h11
     import uvicorn
     from starlette.requests import Request
     from starlette.responses import RedirectResponse, Response
@@ -33,9 +34,11 @@ HEADERS = {
     "X-Content-Type-Options": "nosniff",
 }
 
+STALLED_SECONDS = 40.0
+"""Time in which a request must arrive, and after which an answer that nobody reads is given up."""
+
 LAST_REQUESTS_SECONDS = 0.5
-SHUTDOWN_SECONDS = 1  # for answers on their way at the end; a phone asleep would take its own for ever
-TOKEN_VARIABLE = "TWOFOLD_TOKEN"
+SHUTDOWN_SECONDS = 1  # of the end, in which answers are still sent
 MAX_CONNECTIONS = 900
 """Open connections, above which uvicorn answers 503: most systems give a process 1,024 files."""
 
@@ -102,6 +105,7 @@ class Server(uvicorn.Server):
         )
         super().__init__(config)
         self.drain, self.signal = drain, 0
+        self.stalled: dict[Any, float] = {}
 
     def handle_exit(self, sig: int, frame: object) -> None:  # noqa: ARG002
         if self.signal:
@@ -109,7 +113,22 @@ class Server(uvicorn.Server):
         self.signal = self.signal or sig
 
     async def on_tick(self, counter: int) -> bool:
+        if counter % 10 == 0:
+            self._close_stalled_connections()
         return await super().on_tick(counter) or (bool(self.signal) and self.drain())
+
+    def _close_stalled_connections(self) -> None:
+        """Close those that have sent no complete request, or read nothing, for STALLED_SECONDS; uvicorn would not."""
+        connections: set[Any] = self.server_state.connections
+        now, stalled = time.monotonic(), {}
+        for each in connections:
+            unread = each.transport.get_write_buffer_size()
+            if unread or each.conn.their_state in (h11.IDLE, h11.SEND_BODY):
+                progress = each, each.cycle, unread  # each request has a cycle of its own
+                stalled[progress] = self.stalled.get(progress, now)
+                if now - stalled[progress] > STALLED_SECONDS:
+                    each.transport.abort()
+        self.stalled = stalled
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Accept no more connections, give those that were made just now time for their request, and end."""
@@ -135,7 +154,7 @@ def _waiting(listening: socket.socket) -> Iterator[socket.socket]:
             yield listening.accept()[0]
 
 
-# ---- who is let in
+# ---- access
 
 
 class Access(NamedTuple):
@@ -143,7 +162,7 @@ class Access(NamedTuple):
 
     Attributes:
         names: the host names that are answered, in lower case and without a port.
-        proxies: further ones, which pages that send data may also come from; "*.example.org" is all names below it.
+        proxies: further ones, which pages that send data may also come from.
         addresses: whether a request may name any IP address as its host. A foreign page that lets its own name resolve
             to this machine (DNS rebinding) still sends that name.
         token: what each request must carry; None for no token.
@@ -159,16 +178,12 @@ class Access(NamedTuple):
     def knows(self, host: str) -> bool:
         """Whether a Host header, with or without a port, names this server."""
         name = _name(host)
-        return name in self.names or self._is_proxy(name) or (self.addresses and _is_address(name))
+        return name in self.names | self.proxies or (self.addresses and _is_address(name))
 
     def admits(self, origin: str, host: str) -> bool:
         """Whether a page of this origin may send data: one of this server or of its proxy."""
         place = origin.partition("://")[2].lower()
-        return bool(place) and (place == host.lower() or self._is_proxy(_name(place)))
-
-    def _is_proxy(self, name: str) -> bool:
-        below = (each[1:] for each in self.proxies if each.startswith("*."))
-        return name in self.proxies or any(name.endswith(each) for each in below)
+        return bool(place) and (place == host.lower() or _name(place) in self.proxies)
 
 
 def access_to(
@@ -190,7 +205,7 @@ def access_to(
         UsageError: a name or the token cannot stand in a request.
     """
     for name in allowed:
-        if not re.fullmatch(r"(\*\.)?[\w.-]+", name):
+        if not re.fullmatch(r"[\w.-]+", name):
             raise UsageError(
                 f"--allow-host must be a name such as hub.example.org, without http:// or port, not {name}"
             )
@@ -227,7 +242,7 @@ Refuse = Callable[[Request, int, str], Response]
 
 
 class Guard:
-    """Lets requests through to an application that name this server as their host and carry the token."""
+    """Passes on the requests that name this server as their host and carry the token."""
 
     def __init__(self, app: ASGIApp, access: Access, refuse: Refuse) -> None:
         self.app, self.access, self.refuse = app, access, refuse
@@ -237,7 +252,7 @@ class Guard:
         await (answer or self.app)(scope, receive, send)
 
     def _check(self, request: Request) -> Response | None:
-        """The answer to a request that is not let through."""
+        """The answer to a request that is refused; None for others."""
         host, origin = request.headers.get("host", ""), request.headers.get("origin")
         if not self.access.knows(host):
             return self.refuse(
@@ -251,19 +266,17 @@ class Guard:
         return self._check_token(request, self.access.token)
 
     def _check_token(self, request: Request, token: str) -> Response | None:
-        name, given = (
-            f"twofold-{(request.scope.get('server') or ('', 0))[1]}",
-            request.query_params.get("token"),
-        )
+        name = f"twofold-{(request.scope.get('server') or ('', 0))[1]}"
+        given = request.query_params.get("token", "")
         scheme, _, bearer = request.headers.get("authorization", "").partition(" ")
-        offers = [given, request.cookies.get(name), bearer.strip() if scheme.lower() == "bearer" else None]
-        if not any(_equal(each, token) for each in offers if each is not None):
+        offers = [given, request.cookies.get(name, ""), bearer.strip() if scheme.lower() == "bearer" else ""]
+        if not any(_equal(each, token) for each in offers):
             answer = self.refuse(
                 request, 401, "This server needs its token: open the address that it printed"
             )
             answer.headers["WWW-Authenticate"] = "Bearer"
             return answer
-        if _equal(given or "", token) and request.method == "GET" and wants_html(request):
+        if _equal(given, token) and request.method == "GET" and wants_html(request):
             answer = RedirectResponse(_without_token(request), 303)  # out of the address bar and the history
             answer.set_cookie(name, token, httponly=True, samesite="lax")
             return answer

@@ -1,4 +1,4 @@
-"""What `GET metrics` tells, in the format of Prometheus."""
+"""The counters and times of `GET /metrics`, in the format of Prometheus."""
 
 import time
 from typing import TYPE_CHECKING

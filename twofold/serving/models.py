@@ -4,7 +4,6 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,7 +11,7 @@ import torch
 
 from twofold.errors import TwofoldError
 from twofold.exchange.folder import find_generators
-from twofold.exchange.load import is_foreign, load
+from twofold.exchange.load import is_foreign
 from twofold.formats import images
 from twofold.read_untrusted import Mark, mark
 from twofold.runs import DIRECTIONS, Run
@@ -36,11 +35,17 @@ class UnknownError(TwofoldError):
     """There is no such model, direction or snapshot."""
 
 
-class Newest(NamedTuple):
-    """The default network of a direction of a run: images that it had seen, its file and its header."""
+class Default(NamedTuple):
+    """The network of a direction that is used if a request names no snapshot.
 
-    images: int
-    file: Path
+    Attributes:
+        images: that a run's snapshot had seen; None for a file or a checkpoint.
+        path: the file, or the folder of a checkpoint.
+        header: of the network.
+    """
+
+    images: int | None
+    path: Path
     header: Header
 
 
@@ -49,63 +54,57 @@ class Model:
 
     Args:
         name: its name in requests.
-        headers: of a file or a checkpoint: the header of each direction.
         run: the run folder; None for others.
     """
 
-    def __init__(self, name: str, path: Path, headers: dict[str, Header], run: Run | None = None) -> None:
-        self.name, self.path, self.run = name, path, run
-        self._headers = headers
-        self._newest: dict[str, Newest] = {}
+    def __init__(self, name: str, run: Run | None = None) -> None:
+        self.name, self.run = name, run
+        self.defaults: dict[str, Default] = {}
 
     @property
     def directions(self) -> list[str]:
         """The directions that can be requested now."""
-        return [*self._newest] if self.run else [*self._headers]
+        return [*self.defaults]
 
-    def header(self, direction: str) -> Header:
-        """The header of the default network of a direction."""
-        return self._newest[direction].header if self.run else self._headers[direction]
-
-    def unused(self) -> Iterator[tuple[str, Newest]]:
+    def unused(self) -> Iterator[tuple[str, Default]]:
         """Each direction's newest snapshot, where that is not the default one.
 
         Raises:
             TwofoldError: its file is damaged.
         """
         for way, (count, file) in newest_of(self.run).items() if self.run else ():
-            if way not in self._newest or self._newest[way].images != count:
-                yield way, Newest(count, file, header_of(file))
+            if way not in self.defaults or self.defaults[way].images != count:
+                yield way, Default(count, file, read_header(file))
 
-    def use(self, direction: str, newest: Newest) -> None:
-        """Make a snapshot the default one of its direction."""
-        self._newest = {
-            way: each for way in DIRECTIONS if (each := (self._newest | {direction: newest}).get(way))
-        }
+    def use(self, direction: str, default: Default) -> None:
+        """Make a network the default one of its direction."""
+        known = self.defaults | {direction: default}
+        self.defaults = {way: known[way] for way in DIRECTIONS if way in known}
 
     def snapshot(self, direction: str | None, chosen: str | None) -> Snapshot:
         """The network that a request means.
 
         Args:
-            direction: None for the first one.
+            direction: None for the first one; there must be one.
             chosen: "best", a number of images, or None for the newest.
 
         Raises:
             UnknownError: the model has no such direction or snapshot.
         """
-        if not self.directions:
-            raise UnknownError(f"{self.name} has no snapshot yet; wait until its training saves one")
         direction = direction or self.directions[0]
-        if direction not in self.directions:
+        if direction not in self.defaults:
             have = " and ".join(self.directions)
             raise UnknownError(f"{self.name} has no direction {direction}; it has {have}")
+        if chosen is not None:
+            return self._chosen_snapshot(direction, chosen)
+        default = self.defaults[direction]
+        if default.images is not None:
+            return Snapshot(default.path, direction, str(default.images))
+        return Snapshot(default.path, direction if default.path.is_dir() else None, "")
+
+    def _chosen_snapshot(self, direction: str, chosen: str) -> Snapshot:
         if self.run is None:
-            if chosen is not None:
-                raise UnknownError(f"{self.name} is a model file, which has no snapshots; leave out snapshot")
-            return Snapshot(self.path, direction if self.path.is_dir() else None, "")
-        if chosen is None:
-            newest = self._newest[direction]
-            return Snapshot(newest.file, direction, str(newest.images))
+            raise UnknownError(f"{self.name} is a model file, which has no snapshots; leave out snapshot")
         if chosen == "best":
             if not self.run.best(direction).is_file():
                 raise UnknownError(f"{self.name} has chosen no best {direction} snapshot; leave out snapshot")
@@ -118,7 +117,7 @@ class Model:
         return Snapshot(files[chosen], direction, chosen)
 
     def describe(self) -> dict[str, Any]:
-        """What `GET models` says of it."""
+        """The answer to `GET /models`."""
         return {
             "name": self.name,
             "ready": bool(self.directions),
@@ -126,16 +125,17 @@ class Model:
         }
 
     def _describe(self, direction: str) -> dict[str, Any]:
-        header, run = self.header(direction), self.run
-        domains = {"source": header.source_contract, "target": header.target_contract}
+        (newest, _, header), run = self.defaults[direction], self.run
+        source, target = (
+            {"dtype": each.dtype, "channels": each.channels, "labels": each.is_labels}
+            for each in (header.source_contract, header.target_contract)
+        )
         return {
             "direction": direction,
-            **{
-                end: {"dtype": of.dtype, "channels": of.channels, "labels": of.is_labels}
-                for end, of in domains.items()
-            },
+            "source": source,
+            "target": target,
             "formats": formats_for(header),
-            "newest": self._newest[direction].images if run else None,
+            "newest": newest,
             "snapshots": [count for count, _ in run.snapshots(direction)] if run else [],
             "best": run.best(direction).is_file() if run else False,
             "samples": [count for count, _ in run.samples(direction)] if run else [],
@@ -145,16 +145,6 @@ class Model:
 def newest_of(run: Run) -> dict[str, tuple[int, Path]]:
     """Images and file of the newest snapshot of each direction that has one."""
     return {way: found[-1] for way in DIRECTIONS if (found := run.snapshots(way))}
-
-
-def header_of(path: Path) -> Header:
-    """The header of a model file, read again only after it has changed."""
-    return _header_of(path, mark(path))
-
-
-@lru_cache(maxsize=64)
-def _header_of(path: Path, _: Mark | None) -> Header:
-    return read_header(path)
 
 
 def formats_for(header: Header) -> list[str]:
@@ -189,7 +179,7 @@ def open_models(paths: Sequence[Path], *, follow: bool, loader: "Loader") -> dic
 def open_model(name: str, path: Path, *, follow: bool, loader: "Loader") -> Model:
     run = Run(path)
     if run.exists or newest_of(run):
-        model = Model(name, path, {}, run)
+        model = Model(name, run)
         for direction, newest in model.unused():
             model.use(direction, newest)
         if not model.directions and not follow:
@@ -198,11 +188,14 @@ def open_model(name: str, path: Path, *, follow: bool, loader: "Loader") -> Mode
     if path.is_dir() and not is_foreign(path):
         run.newest_snapshot("ab")
     if path.is_file() and is_model(path):
-        header = read_header(path)
-        return Model(name, path, {header.direction: header})
-    ways = [*find_generators(path).files] if path.is_dir() else [None]
-    headers = (loader.load(Snapshot(path, way, "")).header for way in ways)
-    return Model(name, path, {header.direction: header for header in headers})
+        headers = [read_header(path)]
+    else:
+        ways = [*find_generators(path).files] if path.is_dir() else [None]
+        headers = [loader.load(Snapshot(path, way, "")).header for way in ways]
+    model = Model(name)
+    for header in headers:
+        model.use(header.direction, Default(None, path, header))
+    return model
 
 
 class Loader:
@@ -212,7 +205,7 @@ class Loader:
         open: makes a translator of a path and a direction, as `twofold.exchange.load.load` does.
     """
 
-    def __init__(self, open: Callable[..., Translator] = load) -> None:
+    def __init__(self, open: Callable[..., Translator]) -> None:
         self._open = open
         self._kept: OrderedDict[tuple[Path, str | None, Mark | None], Translator] = OrderedDict()
         self._lock = threading.Lock()
@@ -221,7 +214,7 @@ class Loader:
 
     def kept(self, snapshot: Snapshot) -> Translator | None:
         """The translator, if it is in memory and its file has not changed."""
-        key = (snapshot.path, snapshot.direction, mark(snapshot.path))
+        key = (*snapshot[:2], mark(snapshot.path))
         with self._lock:
             if key in self._kept:
                 self._kept.move_to_end(key)
@@ -235,7 +228,7 @@ class Loader:
         """
         translator = self.kept(snapshot)
         if translator is None:
-            key = (snapshot.path, snapshot.direction, mark(snapshot.path))
+            key = (*snapshot[:2], mark(snapshot.path))
             translator = self._open(snapshot.path, direction=snapshot.direction)
             with self._lock:
                 self._kept[key] = translator

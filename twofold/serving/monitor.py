@@ -16,6 +16,7 @@ from twofold.serving.watch import Watch, Watched, fingerprint, summarise
 
 try:
     from starlette.applications import Starlette
+    from starlette.exceptions import HTTPException
     from starlette.middleware import Middleware
     from starlette.requests import Request
     from starlette.responses import HTMLResponse, PlainTextResponse, Response
@@ -34,15 +35,13 @@ def serve(
     host: str,
     port: int,
     ready: Callable[[str, int], None],
-    allowed: Sequence[str] = (),
-    token: str | None = None,
+    allowed: Sequence[str],
+    token: str | None,
 ) -> None:
     """Serve pages on the runs among and inside `folders` until Ctrl-C or SIGTERM.
 
     Args:
-        folders: run folders and folders of run folders.
-        host: the address to listen on.
-        port: 0 for any free one.
+        folders, host, port: as of the command.
         ready: called with the page's address and the number of runs once the server listens.
         allowed, token: as of `access_to`.
 
@@ -70,8 +69,13 @@ def application(watch: Watch, access: Access) -> ASGIApp:
         return page_if_changed(request, [*shown.selected, *shown.found], views.list_page, shown)
 
     def run(request: Request) -> Response:
+        return run_page(request, named_run(request), alone=len(watch.runs()) == 1)
+
+    def named_run(request: Request) -> Watched:
         found = watch.runs().get(request.path_params["key"])
-        return run_page(request, found, alone=len(watch.runs()) == 1) if found else not_found(request)
+        if found is None:
+            raise HTTPException(404)
+        return found
 
     def run_page(request: Request, found: Watched, *, alone: bool) -> Response:
         return page_if_changed(request, [found], views.run_page, found, doctor.diagnosis(found), alone)
@@ -88,15 +92,13 @@ def application(watch: Watch, access: Access) -> ASGIApp:
         return [runs[key] for key in keys if key in runs]
 
     def run_csv(request: Request) -> Response:
-        found = watch.runs().get(request.path_params["key"])
-        return download([found]) if found else not_found(request)
+        return download([named_run(request)])
 
     def compare_csv(request: Request) -> Response:
         return download(chosen_runs(request)[: views.MAX_COMPARED])
 
     def sample_grid(request: Request) -> Response:
-        found = watch.runs().get(request.path_params["key"])
-        return (found and sample(found.run, request.path_params["file"])) or not_found(request)
+        return sample(named_run(request).run, request.path_params["file"]) or not_found(request)
 
     routes = [
         Route("/", start),

@@ -1,4 +1,4 @@
-"""The routes of `twofold serve`, and what `GET openapi.json` tells about them."""
+"""The routes of `twofold serve` and their OpenAPI document."""
 
 from collections.abc import Sequence
 from importlib.metadata import version
@@ -29,7 +29,7 @@ def document(models: Sequence[str], needs_token: bool) -> Json:
 
 
 OPEN_PATHS = ("/healthz", "/readyz")
-"""Paths that need no token: those who keep the server running ask them, and they show no image."""
+"""Paths that need no token, for programs that watch the server; they show no image."""
 
 
 # ---- schemas
@@ -59,31 +59,23 @@ _DIRECTION = _object(
 _MODEL = _object(name=_TEXT, ready=_TRUTH, directions=_list(_DIRECTION))
 
 
-def _parameter(name: str, place: str, schema: Json, description: str) -> Json:
-    return {
-        "name": name,
-        "in": place,
-        "required": place == "path",
-        "schema": schema,
-        "description": description,
-    }
+def _parameter(place: str, name: str, schema: Json, description: str) -> Json:
+    is_path = place == "path"
+    return {"in": place, "name": name, "required": is_path, "schema": schema, "description": description}
 
 
 def _parameters(models: Sequence[str]) -> list[Json]:
     """Those of a translation."""
     scale = {"anyOf": [{"enum": ["trained", "native"]}, {"type": "integer", "minimum": 1}]}
     snapshot = {"anyOf": [{"const": "best"}, {"type": "integer", "minimum": 0}]}
-    return [
-        _parameter("model", "query", {"enum": [*models]}, "Default: the first."),
-        _parameter("direction", "query", {"enum": [*DIRECTIONS]}, "Default: the model's first."),
-        _parameter(
-            "at", "query", scale, "The scale: as in training, the image's own, or the mean side in pixels."
-        ),
-        _parameter("snapshot", "query", snapshot, "Images that it had seen, or best. Default: the newest."),
-        _parameter(
-            "format", "query", {"enum": [*FORMATS]}, "Default: png where it holds the values, else tif."
-        ),
+    described: list[tuple[str, Json, str]] = [
+        ("model", {"enum": [*models]}, "Default: the first."),
+        ("direction", {"enum": [*DIRECTIONS]}, "Default: the model's first."),
+        ("at", scale, "The scale: as in training, the image's own, or the mean side in pixels."),
+        ("snapshot", snapshot, "Images that it had seen, or best. Default: the newest."),
+        ("format", {"enum": [*FORMATS]}, "Default: png where it holds the values, else tif."),
     ]
+    return [_parameter("query", *each) for each in described]
 
 
 # ---- operations
@@ -103,8 +95,8 @@ _JSON, _STATUS = ["application/json"], _object(status=_TEXT)
 _IMAGE = {"application/octet-stream": _BINARY, "multipart/form-data": _object(image=_BINARY)}
 _BODY = {"required": True, "content": {media: {"schema": schema} for media, schema in _IMAGE.items()}}
 _SAMPLE = [
-    _parameter("model", "path", _TEXT, "The name of a run."),
-    _parameter("file", "path", _TEXT, "Nine digits and the direction: 000004000-ab.webp"),
+    _parameter("path", "model", _TEXT, "The name of a run."),
+    _parameter("path", "file", _TEXT, "Nine digits and the direction: 000004000-ab.webp"),
 ]
 
 ROUTES: dict[tuple[str, str], Json] = {

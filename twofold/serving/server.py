@@ -34,23 +34,20 @@ def serve(
     ready: Callable[[str, Sequence[Model]], None],
     *,
     load: Callable[..., Translator],
-    allowed: Sequence[str] = (),
-    token: str | None = None,
-    limits: Limits = Limits(),  # noqa: B008 - immutable
-    follow: bool = False,
-    notify: Callable[[str], object] = str,
+    allowed: Sequence[str],
+    token: str | None,
+    limits: Limits,
+    follow: bool,
+    notify: Callable[[str], object],
 ) -> int:
     """Translate images that are sent over HTTP until Ctrl-C or SIGTERM; accepted requests are answered then.
 
     Args:
-        paths: runs, model files and checkpoints.
-        host: the address to listen on.
-        port: 0 for any free one.
+        paths, host, port, follow: as of the command.
         ready: called with the page's address and the models once the server listens.
         load: makes a translator of a path and a direction.
         allowed, token: as of `access_to`.
-        follow: load the newest snapshot of a run as soon as there is one.
-        notify: gets a line for each snapshot that is loaded then, and for each failure.
+        notify: gets a line for each snapshot that `follow` loads, and for each failure.
 
     Returns:
         The number of the signal that ended it.

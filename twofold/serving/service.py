@@ -19,7 +19,7 @@ from twofold.serving import uploads
 from twofold.serving.batching import Batcher, Done
 from twofold.serving.measured import Metrics
 from twofold.serving.models import Loader, Model, Snapshot, UnknownError
-from twofold.serving.uploads import Limits, RefusedError
+from twofold.serving.uploads import Limits, Parameters, RefusedError
 from twofold.translation.translator import Translator
 
 CODECS = 2
@@ -31,8 +31,8 @@ SMALL = 1 << 20
 FOLLOW_SECONDS = 1.0
 """Time between two looks at the folders of followed runs."""
 
-LAME_SECONDS, DRAIN_SECONDS = 0.5, 30.0
-"""After SIGTERM: for how long new requests are at least answered, with 503, and accepted ones at most waited for."""
+REFUSE_SECONDS, DRAIN_SECONDS = 0.5, 30.0
+"""After SIGTERM: the least time in which new requests are answered with 503; the most time that accepted ones have."""
 
 R = TypeVar("R")
 
@@ -44,10 +44,10 @@ class Service:
         self,
         models: Mapping[str, Model],
         loader: Loader,
-        limits: Limits = Limits(),  # noqa: B008 - immutable
+        limits: Limits,
         *,
-        follow: bool = False,
-        notify: Callable[[str], object] = str,
+        follow: bool,
+        notify: Callable[[str], object],
     ) -> None:
         self.models, self.loader, self.limits = models, loader, limits
         self.follow, self.notify = follow, notify
@@ -98,7 +98,7 @@ class Service:
             self._note(model.name, str(error))
             return
         for direction, newest in unused:
-            if await self._try_to_load(model.name, Snapshot(newest.file, direction, str(newest.images))):
+            if await self._try_to_load(model.name, Snapshot(newest.path, direction, str(newest.images))):
                 model.use(direction, newest)
                 self.notify(f"{model.name} {direction}: snapshot {newest.images:,}")
 
@@ -128,7 +128,7 @@ class Service:
         if passed > DRAIN_SECONDS:
             for work in self.works:
                 work.cancel()
-        return passed > DRAIN_SECONDS + LAME_SECONDS or (passed > LAME_SECONDS and not self.open)
+        return passed > DRAIN_SECONDS + REFUSE_SECONDS or (passed > REFUSE_SECONDS and not self.open)
 
     def waiting_for(self) -> str:
         """Why the server is not ready; empty if it is."""
@@ -162,8 +162,8 @@ class Service:
         self.working += 1
         try:
             content, fields = await uploads.read_form(request, body)
-            wanted = uploads.parameters([*request.query_params.multi_items(), *fields])
-            return await self._while_connected(request, self._answer(content, wanted, share))
+            asked = uploads.read_parameters([*request.query_params.multi_items(), *fields])
+            return await self._while_connected(request, self._answer(content, asked, share))
         finally:
             self.working -= 1
 
@@ -189,14 +189,14 @@ class Service:
             work.cancel()
             gone.cancel()
 
-    async def _answer(self, content: bytes, wanted: uploads.Wanted, share: "Share") -> Response:
-        model, snapshot, translator = await self._translator(wanted)
-        format = uploads.check_format(wanted.format, translator)
+    async def _answer(self, content: bytes, asked: Parameters, share: "Share") -> Response:
+        model, snapshot, translator = await self._translator(asked)
+        format = uploads.check_format(asked.format, translator)
         start = time.monotonic()
-        decoded = await self._in(self.codecs, uploads.decode, content, translator, wanted.at, self.limits)
+        decoded = await self._in(self.codecs, uploads.decode, content, translator, asked.at, self.limits)
         share.hold(decoded.image.nbytes)
         decoded_at = time.monotonic()
-        done = await asyncio.wrap_future(self.batcher.submit(translator, decoded.image, wanted.at))
+        done = await asyncio.wrap_future(self.batcher.submit(translator, decoded.image, asked.at))
         if done.image is None:
             raise RefusedError(422, done.problem.replace("--at ", "at="))
         translated_at = time.monotonic()
@@ -209,15 +209,13 @@ class Service:
         media = uploads.MEDIA.get(format, "application/octet-stream")
         return Response(file, media_type=media, headers={**headers, "Server-Timing": times})
 
-    async def _translator(self, wanted: uploads.Wanted) -> tuple[Model, Snapshot, Translator]:
-        model = self.models.get(wanted.model) if wanted.model else next(iter(self.models.values()))
+    async def _translator(self, asked: Parameters) -> tuple[Model, Snapshot, Translator]:
+        model = self.models.get(asked.model) if asked.model else next(iter(self.models.values()))
         if model is None:
-            raise UnknownError(
-                f"unknown model {wanted.model!r:.100}; the models are {', '.join(self.models)}"
-            )
+            raise UnknownError(f"unknown model {asked.model!r:.100}; the models are {', '.join(self.models)}")
         if not model.directions:
             raise RefusedError(503, f"{model.name} has no snapshot yet; wait for its training", 10)
-        snapshot = model.snapshot(wanted.direction, wanted.snapshot)
+        snapshot = model.snapshot(asked.direction, asked.snapshot)
         translator = self.loader.kept(snapshot)
         try:
             translator = translator or await self._in(self.loader.thread, self.loader.load, snapshot)

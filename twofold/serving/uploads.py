@@ -18,9 +18,10 @@ from twofold.formats.contract import DTYPES, Pixels
 from twofold.formats.facts import Facts
 from twofold.formats.metadata import Metadata
 from twofold.runs import DIRECTIONS
+from twofold.serving.models import formats_for
 from twofold.translation import inputs
 from twofold.translation.sizes import At
-from twofold.translation.sources import FORMATS, LOSSY, usual, why_not
+from twofold.translation.sources import FORMATS, usual, why_not
 from twofold.translation.translator import Translator
 
 UPLOAD_SECONDS = 30.0
@@ -153,8 +154,8 @@ async def _once(body: bytes) -> AsyncGenerator[bytes, None]:
 # ---- parameters
 
 
-class Wanted(NamedTuple):
-    """The parameters of a translation; None where the default is wanted."""
+class Parameters(NamedTuple):
+    """The parameters of a translation; None for the default."""
 
     model: str | None = None
     direction: str | None = None
@@ -163,7 +164,7 @@ class Wanted(NamedTuple):
     format: str | None = None
 
 
-def parameters(given: Iterable[tuple[str, str]]) -> Wanted:
+def read_parameters(given: Iterable[tuple[str, str]]) -> Parameters:
     """Read the names and values of a query or a form; an empty value is none.
 
     Raises:
@@ -171,14 +172,15 @@ def parameters(given: Iterable[tuple[str, str]]) -> Wanted:
     """
     values: dict[str, str] = {}
     for name, value in given:
-        if name not in (*Wanted._fields, "token"):
-            near = get_close_matches(name, Wanted._fields, 1)
-            hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(Wanted._fields)}"
+        if name not in (*Parameters._fields, "token"):
+            near = get_close_matches(name, Parameters._fields, 1)
+            hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(Parameters._fields)}"
             raise RefusedError(422, f"unknown parameter {name[:50]!r}; {hint}")
+        if not value:
+            continue
         if name in values:
             raise RefusedError(422, f"the parameter {name} is given twice")
-        if value:
-            values[name] = value
+        values[name] = value
     direction, at, snapshot = values.get("direction"), values.get("at", "trained"), values.get("snapshot")
     if direction not in (None, *DIRECTIONS):
         raise _wrong("direction", "ab or ba", direction)
@@ -193,7 +195,7 @@ def parameters(given: Iterable[tuple[str, str]]) -> Wanted:
     form = usual(f".{values['format']}").removeprefix(".") if "format" in values else None
     if form not in (None, *FORMATS):
         raise _wrong("format", f"one of {', '.join(FORMATS)}", values["format"])
-    return Wanted(values.get("model"), direction, at, snapshot, form)
+    return Parameters(values.get("model"), direction, at, snapshot, form)
 
 
 def _is_number(word: str) -> bool:
@@ -266,14 +268,14 @@ def check_format(format: str | None, translator: Translator) -> str:
     Raises:
         RefusedError: it cannot hold what the model gives.
     """
-    target = translator.target
+    formats, target = formats_for(translator.header), translator.target
     if format is None:
-        return images.best_suffix(target.dtype, target.channels).removeprefix(".")
-    if not images.holds(f".{format}", target.dtype, target.channels):
-        raise RefusedError(422, f"format={format}: {why_not(f'.{format}', target)}")
-    if target.labels and f".{format}" in LOSSY:
+        return formats[0]
+    if format in formats:
+        return format
+    if images.holds(f".{format}", target.dtype, target.channels):
         raise RefusedError(422, f"format={format} changes the values of label maps; use png")
-    return format
+    raise RefusedError(422, f"format={format}: {why_not(f'.{format}', target)}")
 
 
 def encode(image: Pixels, decoded: Decoded, translator: Translator, format: str) -> bytes:

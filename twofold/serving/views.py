@@ -6,7 +6,7 @@ from typing import NamedTuple
 from urllib.parse import urlencode
 
 from twofold.pages.charts import COLOURS, clocks, comparison_charts, evenly, run_charts
-from twofold.pages.html import render
+from twofold.pages.html import LIVE, render
 from twofold.pages.run_folder import (
     RunFolder,
     differences,
@@ -42,7 +42,7 @@ def run_page(root: str, watched: Watched, diagnosis: Diagnosis, alone: bool) -> 
     summary = summary._replace(speed=usual_speed(folder.timing[-10:]))
     return render(
         "run.html",
-        live=True,
+        LIVE,
         root=root,
         key=watched.key,
         alone=alone,
@@ -112,7 +112,7 @@ def list_page(root: str, shown: Listing) -> str:
         (each, summarise(each.run), _frames(root, each, "ab", 2)[-1:])
         for each in shown.selected + shown.found
     ]
-    return render("run_list.html", live=True, root=root, listing=shown, cards=cards)
+    return render("run_list.html", LIVE, root=root, listing=shown, cards=cards)
 
 
 def comparison_page(root: str, runs: Sequence[Watched]) -> str:
@@ -129,7 +129,7 @@ def comparison_page(root: str, runs: Sequence[Watched]) -> str:
     }
     return render(
         "comparison.html",
-        live=True,
+        LIVE,
         root=root,
         query=urlencode([("run", each.key) for each in runs]),
         runs=[(each, colour, summarise(each.run)) for each, colour in coloured],
@@ -149,4 +149,4 @@ def _same_images(folders: Sequence[RunFolder]) -> bool:
 
 def message_page(root: str, title: str, message: str) -> str:
     """A page that says why something cannot be shown, with a link to the list of runs."""
-    return render("message.html", live=True, root=root, title=title, message=message)
+    return render("message.html", LIVE, root=root, title=title, message=message)

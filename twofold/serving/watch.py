@@ -80,7 +80,6 @@ def _runs(folder: str, depth: int) -> Iterator[tuple[str, int]]:
         yield from _runs(path, depth - 1)
 
 
-@lru_cache(maxsize=4096)
 def _watched(path: str, name: str, started: int) -> Watched:
     digest = hashlib.sha256(os.fsencode(path)).hexdigest()[:10]
     slug = re.sub(r"[^a-z0-9]+", "-", name.lower())[:40].strip("-")
