@@ -239,12 +239,15 @@ def test_the_end_under_load_loses_no_accepted_request(tmp_path, sent, code):
                 outcomes.append("refused")
                 return
             with contextlib.closing(connection):
-                for _ in range(5):
+                for number in range(5):
                     try:
                         connection.request("POST", "/translate", body)
                         answer = connection.getresponse()
                         outcomes.append(answer.status)
                         content = answer.read()
+                    except ConnectionResetError:
+                        outcomes.append("reset" if number else "new and reset")
+                        break
                     except (OSError, http.client.HTTPException) as problem:
                         outcomes.append(repr(problem))
                         break
@@ -264,7 +267,8 @@ def test_the_end_under_load_loses_no_accepted_request(tmp_path, sent, code):
         assert time.monotonic() - start < 10
         for thread in threads:
             thread.join()
-    assert {*outcomes} <= {200, 503, "refused"}, {*outcomes}
+    assert {*outcomes} <= {200, 503, "refused", "new and reset"}, {*outcomes}
+    assert outcomes.count("new and reset") <= 1  # the system may make a connection as the socket closes
     assert 503 in outcomes
 
 
