@@ -18,7 +18,7 @@ def doctor(run: Path, /, *, json: Flag = False) -> int:
     """
     from twofold.evaluation.doctor.examine import examine, no_problem
 
-    if not run.is_dir():
+    if not Run(run).exists:
         raise UsageError(f"{run} is not a run folder; give the --out folder of a run")
     findings = examine(Run(run), models=True)
     if json:

@@ -556,8 +556,9 @@ def test_an_empty_folder_and_none(tmp_path, capsys):
     (found,) = examine(Run(tmp_path / "empty"), models=True)
     assert found.name == "no run" and "twofold train A B --out" in found.advice
     assert names(Run(tmp_path / "nowhere")) == ["no run"]
-    assert cli.run(["doctor", str(tmp_path / "nowhere")]) == 2
-    assert "is not a run folder" in capsys.readouterr().err
+    for folder in ("empty", "nowhere"):
+        assert cli.run(["doctor", str(tmp_path / folder)]) == 2
+        assert "is not a run folder" in capsys.readouterr().err
 
 
 def test_a_run_that_has_just_started(clinic):
