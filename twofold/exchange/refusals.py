@@ -175,9 +175,8 @@ def _describe_safetensors(path: Path, size: int) -> str | None:
 
 
 def _describe_other(path: Path, head: bytes, tail: bytes) -> str:
-    if path.suffix == ".onnx" or (
-        head[0] == 8 and head[2:3] == b"\x12"
-    ):  # ir_version, then the producer's name
+    starts_as_onnx = head[0] == 8 and head[2:3] == b"\x12"  # ir_version, then the producer's name
+    if path.suffix == ".onnx" or starts_as_onnx:
         return f"an ONNX model; {ORIGINAL}"
     if (
         path.suffix in (".pb", ".index", ".meta")

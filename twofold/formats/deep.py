@@ -33,9 +33,8 @@ def depth_of(picture: ImageFile, file: BinaryIO) -> Depth | None:
     match picture.format:
         case "PNG":
             mode = str(picture.tile[0][3]) if picture.tile else ""
-            transparent = (
-                mode == "RGB;16B" and "transparency" in picture.info
-            )  # one colour is, which becomes alpha
+            # one transparent colour becomes alpha
+            transparent = mode == "RGB;16B" and "transparency" in picture.info
             return Depth(16, _PNG_CHANNELS[mode] + transparent) if mode in _PNG_CHANNELS else None
         case "PPM":
             return _depth_of_pnm(_start(file, 4096))

@@ -44,9 +44,7 @@ def patch_contrast(queries: Tensor, keys: Tensor, temperature: float = 0.07) -> 
     Args:
         queries, keys: unit vectors (N, P, K) of the translation and of its source; keys give no gradient.
     """
-    with full_precision(
-        queries.device
-    ):  # divided by the temperature, a product in bf16 is off by a twentieth
+    with full_precision(queries.device):  # in bf16, products over the temperature are off by a twentieth
         similar = queries @ keys.detach().transpose(1, 2) / temperature  # (N, P, P)
     own = torch.arange(similar.shape[1], device=similar.device).repeat(len(similar))
     return F.cross_entropy(similar.flatten(0, 1), own)

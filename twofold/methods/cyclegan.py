@@ -86,9 +86,7 @@ class CycleGAN(Method):
         a, b = batch.a, batch.b
         if self.generators_learn(batch.number):
             fake_b, rec_a, losses = self.one_direction(self.a_to_b, a, b, batch.mask_a)
-            yield Update(
-                "G", losses, complete=False
-            )  # frees the activations before those of the other direction
+            yield Update("G", losses, complete=False)  # frees this direction's activations before the other's
             fake_a, rec_b, losses = self.one_direction(self.b_to_a, b, a, batch.mask_b)
             yield Update("G", losses)
         else:

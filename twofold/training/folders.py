@@ -47,6 +47,6 @@ def layout_of(overrides: Layer) -> Layout | None:
     val = given.get("data.val_a") is None and given.get("data.val_b") is None
     val = val and given.get("data.hold_out") is not False
     found = find_layout(Path(a), None if b is None else Path(b), one_folder, val=val)
-    return (
-        found if found.b or one_folder else found._replace(val_a=None)
-    )  # which `compose` refuses in its own words
+    if found.b or one_folder:
+        return found
+    return found._replace(val_a=None)  # `compose` refuses the missing folder in its own words

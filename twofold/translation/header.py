@@ -98,9 +98,8 @@ class Header:
         Raises:
             ValueError: a contract or the geometry is not one that a header may hold.
         """
-        first, second = (
-            json.loads(json.dumps(each.to_dict())) for each in (source, target)
-        )  # lists, no tuples
+        # as they are read again: with lists in place of tuples
+        first, second = (json.loads(json.dumps(each.to_dict())) for each in (source, target))
         return cls(
             network,
             direction,

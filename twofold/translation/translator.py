@@ -86,9 +86,7 @@ class Translator(Windowed):
         self.noise, self.seed = header.noise if noise is None else noise, seed
         self.precision = precision
         self.forward = make_forward(backend, self.generator, precision, self.noise)
-        alone = (
-            self.noise or self.target.is_deep
-        )  # in a batch, sums are rounded otherwise: a level of 12 bits
+        alone = self.noise or self.target.is_deep  # in a batch, sums round otherwise: one level of 12 bits
         self.max_batch = 1 if alone else MAX_BATCH.get(self.device.type, 1)
 
     @classmethod
