@@ -122,6 +122,11 @@ class Run:
         """Whether a run was started here."""
         return self.config.is_file()
 
+    @property
+    def recognised(self) -> bool:
+        """Whether a run was started here, or at least its snapshots are left."""
+        return self.exists or any(self.snapshots(way) for way in DIRECTIONS)
+
     def newest_snapshot(self, direction: str) -> Path:
         """The snapshot to translate with.
 

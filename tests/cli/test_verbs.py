@@ -2,6 +2,8 @@
 
 import json
 import shutil
+import subprocess
+import sys
 
 from twofold.runs import Run
 
@@ -18,6 +20,12 @@ def test_info_of_a_run_and_of_a_model(made, call):
     file = Run(made.run).newest_snapshot("ab")
     facts = json.loads(call("info", file, "--json").out)
     assert (facts["model"], facts["origin"]) == (str(file), {"images": 5, "method": "cyclegan"})
+
+
+def test_info_of_a_run_and_of_a_model_is_quick(made):
+    check = "import sys; from twofold.cli import app; sys.exit(app.run(sys.argv[1:]) or 'torch' in sys.modules)"
+    for path in (made.run, Run(made.run).newest_snapshot("ab")):
+        subprocess.run([sys.executable, "-c", check, "info", path], check=True, stdout=subprocess.DEVNULL)
 
 
 def test_info_of_a_run_that_has_no_model_yet(made, call, tmp_path):

@@ -95,8 +95,10 @@ def images_facts(run: Run) -> dict[str, str]:
 
 
 def needs_import(path: Path) -> bool:
-    """Whether the path is a checkpoint of another project, or a folder of them. Only folders load torch."""
+    """Whether the path is a checkpoint of another project, or a folder of them. Only folders of others load torch."""
     if path.is_dir():
+        if Run(path).recognised:
+            return False
         from twofold.exchange.load import is_foreign
 
         return is_foreign(path)

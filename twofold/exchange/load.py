@@ -106,7 +106,5 @@ def model_in(path: Path, direction: str | None, best: bool) -> Path:
 def is_foreign(path: Path) -> bool:
     """Whether a path is a checkpoint of another project, or a folder of them; a path that does not exist is not."""
     if path.is_dir():
-        run = Run(path)
-        ours = run.exists or any(run.snapshots(way) for way in ("ab", "ba"))
-        return not ours and (holds_generators(path) or options_file(path) is not None)
+        return not Run(path).recognised and (holds_generators(path) or options_file(path) is not None)
     return path.is_file() and path.suffix != ".onnx" and not is_model(path)

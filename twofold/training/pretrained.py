@@ -83,7 +83,7 @@ def open_source(path: Path) -> Source:
 
 def read(path: Path) -> Source:
     run = Run(path)
-    if run.exists or any(run.snapshots(way) for way in DIRECTIONS):
+    if run.recognised:
         ways = [way for way in DIRECTIONS if run.snapshots(way)] or ["ab"]
         return with_newest_state(run, of_files({way: run.newest_snapshot(way) for way in ways}))
     if path.is_dir():
