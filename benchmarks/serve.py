@@ -63,7 +63,9 @@ function response(status)
 end
 if {pause} > 0 then
   wrk.headers["Connection"] = "close"  -- the server closes idle connections, which wrk would count as errors
-  function delay() return math.floor(-math.log(1 - math.random()) * {pause}) end
+  function delay()  -- no longer than the server waits for the request of a connection
+    return math.floor(math.min(-math.log(1 - math.random()) * {pause}, 30000))
+  end
 end
 function done(summary, latency)
   for _, thread in ipairs(threads) do
@@ -229,7 +231,7 @@ def latency(served: Served, options: argparse.Namespace) -> dict[str, Any]:
     rate = served.wrk(options.clients, min(5, options.seconds))
     images_per_s = rate["statuses"]["200"] / rate["seconds"]
     figures: dict[str, Any] = {}
-    clients = 32
+    clients = 8
     loads = {f"clients_{count}": (count, 0.0) for count in (1, 2, 4, 8)}
     for share in (0.3, 0.5):  # each client waits long, so that arrivals hardly depend on answers
         loads[f"random_{share}"] = (clients, 1000 * clients / (share * images_per_s))

@@ -1,7 +1,7 @@
 """Time the translation of a folder, with reading and writing: by a plain float32 loop, and by `twofold translate`.
 
     python benchmarks/translate.py --count 16 --backends torch onnxruntime --record translate
-    python benchmarks/translate.py --size 4000x3000 --width 32 --count 2 --rounds 1 --backends torch onnxruntime openvino
+    python benchmarks/translate.py --size 4000x3000 --width 16 --count 2 --rounds 1 --backends torch onnxruntime openvino
 
 The folder holds smooth images as JPEGs, of 256 pixels by default, which are translated at their own size. The plain loop reads one with Pillow, runs the eager network in
 float32 on torch's own number of threads, and saves a PNG with Pillow. Ours is what `twofold translate` does after it has
