@@ -23,7 +23,9 @@ def test_info_of_a_run_and_of_a_model(made, call):
 
 
 def test_info_of_a_run_and_of_a_model_is_quick(made):
-    check = "import sys; from twofold.cli import app; sys.exit(app.run(sys.argv[1:]) or 'torch' in sys.modules)"
+    check = (
+        "import sys; from twofold.cli import app; sys.exit(app.run(sys.argv[1:]) or 'torch' in sys.modules)"
+    )
     for path in (made.run, Run(made.run).newest_snapshot("ab")):
         subprocess.run([sys.executable, "-c", check, "info", path], check=True, stdout=subprocess.DEVNULL)
 
