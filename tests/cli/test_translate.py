@@ -193,7 +193,7 @@ def test_tiles_from_the_command_line(noise, call, model):
         *("translate", model, "x.png", "-o", "tiled.png", "--at", "native"),
         *("--tiles", "64", "--tile-statistics", "exact", "--memory", "1GiB", *exactly),
     )
-    assert result.code == 0 and "translated in tiles of 64 px, exact statistics" in result.err
+    assert result.code == 0 and "translating in tiles of 64 px, exact statistics" in result.err
     whole, tiled = (np.asarray(Image.open(f"{name}.png")).astype(int) for name in ("whole", "tiled"))
     assert np.abs(whole - tiled).max() <= 1
 

@@ -96,7 +96,7 @@ def test_auto_takes_exact_statistics_where_a_sample_is_wrong(translator, resnet)
     made.notify = said.append
     made.tiling = Tiling(64)
     made.array(image)
-    assert said == [s for s in said if s.startswith("translated in tiles of 64 px, ")] and len(said) == 1
+    assert said == [s for s in said if s.startswith("translating in tiles of 64 px, ")] and len(said) == 1
 
 
 @pytest.mark.parametrize("at", ["native", 96])

@@ -61,7 +61,7 @@ def info(
 
 
 def model_or_run_facts(run: Run, direction: str) -> dict[str, Any]:
-    """The facts of a run and of its model, as far as it has them; of a path that is no run, those of a model."""
+    """The facts of a run and of its newest model, where they exist. A file is read as a model."""
     if not run.path.is_dir():
         return model_facts(run.path)
     has_model = run.snapshots(direction) or not run.exists

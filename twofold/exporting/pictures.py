@@ -32,7 +32,7 @@ class Picture(NamedTuple):
 
 
 def pictures(header: Header, run: Path | None) -> list[Picture]:
-    """Held-out images of a run folder; the built-in pictures if there is no run or its images are missing."""
+    """Held-out images of a run; the built-in pictures without a run, or where no image can be read."""
     found = [*islice(held_out(header, run / "data.json"), COUNT)] if run else []
     return found or [Picture(f"built-in {seed}", drawn(seed, header)) for seed in range(COUNT)]
 

@@ -100,7 +100,7 @@ def influences(x: Float, y: Float) -> tuple[float, Float, Float]:
     YᵀY, and the trace of the root of their product is the sum of the singular values of XYᵀ = U S Vᵀ. This is exact
     with fewer images than features, where the matrix root fails. The transport map T from the normal distribution of
     X to that of Y has x T xᵀ = Σ_k s_k u_k² for each row x of X, and the reverse map has Σ_k s_k v_k² for each row of
-    Y: T is never computed. QR makes XYᵀ as small as the features are few.
+    Y, so T need not be computed. QR decompositions first reduce X and Y to at most as many rows as features.
     """
     gap = x.mean(0) - y.mean(0)
     rows_x, rows_y = centred(x), centred(y)

@@ -219,7 +219,7 @@ def check_disk(folder: Path, needed: int, in_memory: float) -> None:
 
 def say(translator: "Translator", tile: int, statistics: str) -> None:
     if translator.notify:
-        translator.notify(f"translated in tiles of {tile} px, {statistics}")
+        translator.notify(f"translating in tiles of {tile} px, {statistics}")
 
 
 def tracked(translator: "Translator", parts: Sequence[T], what: str) -> Iterator[T]:
