@@ -38,4 +38,4 @@ def test_every_suffix_that_is_written_is_found():
     from twofold.formats.write import HELD
 
     assert set(HELD) <= images.SUFFIXES
-    assert {".pbm", ".gif"} <= images.SUFFIXES
+    assert {".pbm", ".gif", ".svs"} <= images.SUFFIXES

@@ -77,6 +77,7 @@ def originals():
                 (".tif", tiff(bands, planarconfig="separate", compression=compression, tile=(16, 16)))
             )
     made += [
+        (".tif", tiff(rgb, photometric="rgb", compression="jpeg", tile=(16, 16))),
         (".tif", tiff(rgb16, photometric="rgb", compression="deflate", predictor=True, bigtiff=True)),
         (".tif", tiff(bands[0], compression="zstd", predictor=True, byteorder=">")),
         (".tif", tiff(rgb16[..., 0] >> 4, bitspersample=12)),

@@ -139,6 +139,48 @@ def test_pillows_pictures_are_as_pillow_reads_them(tmp_path, values, mode, compr
     )
 
 
+@pytest.mark.parametrize("tile", [(32, 48), None])
+@pytest.mark.parametrize("subsampling", [(1, 1), (2, 1), (2, 2)])
+@pytest.mark.parametrize("colours", ["rgb", "ycbcr", "minisblack", "miniswhite"])
+def test_jpeg_parts_are_read_by_windows_as_pillow_reads_the_whole(
+    tmp_path, window, colours, subsampling, tile
+):
+    path, small = tmp_path / "x.tif", np.random.default_rng(0).integers(0, 256, (9, 11, 3), np.uint8)
+    pixels = np.asarray(Image.fromarray(small).resize((150, 100)))
+    grey = colours.startswith("minis")
+    layout = {"tile": tile} if tile else {"rowsperstrip": 48}
+    tifffile.imwrite(
+        path,
+        pixels[..., 0] if grey else pixels,
+        photometric="rgb" if colours == "ycbcr" else colours,
+        subsampling=None if grey else subsampling,
+        compression="jpeg",
+        compressionargs={"outcolorspace": "rgb"} if colours == "rgb" else {},
+        **layout,
+    )
+    with Image.open(path) as picture:
+        twin = np.atleast_3d(np.array(picture))
+    stored = images.read_stored(path)
+    assert np.array_equal(stored.pixels, twin) and stored.facts == images.inspect(path)
+    assert np.abs(stored.pixels.astype(int) - (pixels[..., :1] if grey else pixels)).mean() < 12 or grey
+    for rows, columns in (
+        (slice(0, 100), slice(0, 150)),
+        (slice(31, 77), slice(47, 97)),
+        (slice(99, 100), slice(149, 150)),
+    ):
+        assert np.array_equal(window(path, rows, columns), twin[rows, columns])
+
+
+def test_jpeg_parts_with_common_tables(tmp_path, window, values):
+    path = tmp_path / "x.tif"
+    Image.fromarray(values("uint8", (70, 90, 3))).save(path, compression="jpeg", quality=90)
+    with tifffile.TiffFile(path) as file, Image.open(path) as picture:
+        assert file.pages.first.jpegtables
+        twin = np.array(picture)
+    assert np.array_equal(images.read_stored(path).pixels, twin)
+    assert np.array_equal(window(path, slice(20, 69), slice(3, 60)), twin[20:69, 3:60])
+
+
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_deep_files_are_turned(tmp_path, values, window, orientation):
     pixels = values("uint16", (4, 7, 5))
@@ -225,14 +267,36 @@ def test_limits_hold_before_any_pixel_is_decoded(tmp_path, monkeypatch, values):
             look(tmp_path / "x.tif")
 
 
-def test_a_part_that_claims_more_pixels_than_its_place_is_refused(tmp_path, values):
-    path, pixels = tmp_path / "x.tif", values("uint16", (20, 24, 3))
-    tifffile.imwrite(path, pixels, photometric="rgb", compression="jpeg2000", rowsperstrip=7)
+@pytest.mark.parametrize(
+    ("compression", "start", "offset"),
+    [("jpeg2000", b"\xff\x4f\xff\x51", 8), ("jpeg", b"\xff\xc0\x00\x11", 5)],
+)
+def test_a_part_that_claims_more_pixels_than_its_place_is_refused(
+    tmp_path, window, values, compression, start, offset
+):
+    path, pixels = tmp_path / "x.tif", values("uint8", (20, 24, 3))
+    tifffile.imwrite(path, pixels, photometric="rgb", compression=compression, rowsperstrip=16)
     assert images.read_stored(path).pixels.shape == (20, 24, 3)
     content = path.read_bytes()
-    place = content.index(b"\xff\x4f\xff\x51") + 8
-    path.write_bytes(content[:place] + (2**20).to_bytes(4, "big") + content[place + 4 :])
-    with pytest.raises(ImageError, match=r"x.tif: damaged \(a part is larger than its place\)"):
+    place = content.index(start) + offset
+    path.write_bytes(content[:place] + b"\x00\x10\xff\xff" + content[place + 4 :])
+    with pytest.raises(ImageError, match=r"x.tif: damaged \(a part is larger than its place\); remove"):
+        images.read_stored(path)
+    with pytest.raises(
+        ImageError, match=r"rows 0 to 16 and columns 0 to 24 \(a part is larger than its place\)"
+    ):
+        window(path, slice(3, 17), slice(2, 4))
+    window(path, slice(16, 20), slice(2, 4))
+
+
+def test_a_part_that_is_no_jpeg_is_refused(tmp_path, values):
+    path = tmp_path / "x.tif"
+    tifffile.imwrite(
+        path, values("uint8", (20, 24, 3)), photometric="rgb", compression="jpeg", rowsperstrip=8
+    )
+    content = path.read_bytes()
+    path.write_bytes(content.replace(b"\xff\xc0\x00\x11", b"\xff\xfe\x00\x11", 1))
+    with pytest.raises(ImageError, match=r"x.tif: damaged \(a part is not a JPEG\); remove"):
         images.read_stored(path)
 
 

@@ -64,6 +64,15 @@ def test_a_large_file_equals_its_array(large, tiled, tmp_path, how):
     assert [each.name for each in (tmp_path / "out").iterdir()] == ["in.tif"]
 
 
+def test_a_slide_of_jpeg_tiles_equals_its_array(large, tiled, tmp_path):
+    made = tiled()
+    source = large(name="slide.svs", compression="jpeg", compressionargs={"outcolorspace": "rgb"})
+    image = tifffile.imread(source)
+    assert difference(image, picture(170, 230)) < 128
+    (written,) = made.folder(source, tmp_path / "out").written
+    assert written.name == "slide.tif" and difference(tifffile.imread(written), made.array(image)) <= 1
+
+
 def test_alpha_is_kept(large, tiled, tmp_path):
     image = picture(100, 80, 4)
     made = tiled()

@@ -9,9 +9,12 @@ from typing import NamedTuple
 
 from twofold.errors import UsageError
 
-SUFFIXES = {
+TIFF_SUFFIXES = {".tif", ".tiff", ".btf", ".svs"}
+"""The suffixes of TIFF files, in lower case; .svs is Aperio's for slides, .btf one for files over 4 GiB."""
+
+SUFFIXES = TIFF_SUFFIXES | {
     *(".jpg", ".jpeg", ".jfif", ".png", ".webp", ".avif", ".bmp", ".gif", ".tga", ".jp2", ".j2k"),
-    *(".ppm", ".pgm", ".pbm", ".pnm", ".tif", ".tiff", ".npy", ".npz"),
+    *(".ppm", ".pgm", ".pbm", ".pnm", ".npy", ".npz"),
 }
 """The suffixes of image files in a folder, in lower case; other files are ignored."""
 
@@ -21,7 +24,7 @@ CONVERT = {
     **dict.fromkeys(
         (".dng", ".cr2", ".cr3", ".nef", ".arw", ".psd", ".exr", ".svg"), "convert to TIFF or PNG"
     ),
-    **dict.fromkeys((".dcm", ".nii", ".mha", ".czi", ".lif", ".nd2", ".svs"), "convert to TIFF or .npy"),
+    **dict.fromkeys((".dcm", ".nii", ".mha", ".czi", ".lif", ".nd2", ".ndpi"), "convert to TIFF or .npy"),
     **dict.fromkeys((".mp4", ".avi", ".mov", ".mkv"), "extract its frames with ffmpeg"),
 }
 """What to do with images of kinds that are not read, by their suffixes."""

@@ -15,7 +15,7 @@ from PIL import UnidentifiedImageError
 from twofold.formats import npy, pictures
 from twofold.formats.contract import Contract
 from twofold.formats.facts import Facts, ImageError
-from twofold.formats.find import SUFFIXES, Found, find, find_all  # noqa: F401 - other rooms take them from here
+from twofold.formats.find import SUFFIXES, TIFF_SUFFIXES, Found, find, find_all  # noqa: F401 - other rooms take them from here
 from twofold.formats.metadata import Metadata  # noqa: F401
 from twofold.formats.npy import Layout
 from twofold.formats.resize import resize  # noqa: F401

@@ -1,9 +1,10 @@
 """TIFF files: integers and floats of any depth, any number of bands, read by tifffile with imagecodecs.
 
-Kinds that only Pillow converts to RGB (palettes, CMYK, YCbCr, Lab, JPEG, under 8 bits) go through it.
+Kinds that only Pillow converts to RGB (palettes, CMYK, YCbCr without JPEG, Lab, under 8 bits) go through it.
 """
 
 import logging
+import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, BinaryIO, NamedTuple
@@ -23,7 +24,10 @@ _GREY, _COLOURS = (0, 1), {0: 1, 1: 1, 2: 3, 3: 1, 5: 4, 6: 3, 8: 3}
 """Photometric interpretations: MinIsWhite and MinIsBlack; the samples of each that are not extra ones."""
 
 _ASSOCIATED, _UNASSOCIATED = 1, 2
-_JPEG = (6, 7, 34892)
+_OLD_JPEG = 6
+_JPEG = (_OLD_JPEG, 7, 34892)
+_JPEG_COLOURS = {0: 1, 1: 1, 2: 3, 6: 3}
+"""Photometric interpretations, and their samples, of 8-bit JPEG parts that tifffile decodes to grey or RGB."""
 _JPEG_2000 = (33003, 33004, 33005, 34712)
 
 logging.getLogger("tifffile").addHandler(logging.NullHandler())  # else it writes to the terminal
@@ -46,6 +50,9 @@ def read(file: BinaryIO, suffix: str, indices: bool) -> Stored:
         if not kind.by_pillow:
             facts = _facts(page, kind, frames)
             _check_segments(page)
+            if int(page.compression) in _JPEG + _JPEG_2000:
+                for index in range(len(page.dataoffsets)):
+                    _check_room(page, _content(page, index))
             pixels = _finished(_hwc(page.asarray(squeeze=False, maxworkers=1)), page, kind, facts)
             return Stored(pictures.upright(pixels, _orientation(page)), facts, _metadata(page, file))
         about = _metadata(page, file)
@@ -137,8 +144,13 @@ def _kind(page: Any) -> _Kind:
         extra = (_UNASSOCIATED,)  # as other readers take it
     single = samples - _COLOURS[photometric] == 1
     alpha = single and extra[-1:] in ((_ASSOCIATED,), (_UNASSOCIATED,))
-    lossy_colours = int(page.compression) in _JPEG and not (photometric in _GREY and page.planarconfig == 2)
-    plain = photometric in (0, 1, 2) and not lossy_colours and page.bitspersample >= 8
+    if int(page.compression) not in _JPEG:
+        plain = photometric in (0, 1, 2) and page.bitspersample >= 8
+    elif page.planarconfig == 2:
+        plain = photometric in _GREY and page.bitspersample >= 8
+    else:
+        readable = int(page.compression) != _OLD_JPEG and page.bitspersample == 8
+        plain = readable and _JPEG_COLOURS.get(photometric) == samples
     narrow = page.bitspersample <= 8 and page.dtype.kind in "ub"
     if not plain and samples - _COLOURS[photometric] > alpha:
         raise ImageError(
@@ -207,20 +219,38 @@ def _check_segments(page: Any) -> None:
         inside = False
     if not inside:
         raise ImageError("damaged (the file is cut off); remove it or replace it")
-    if int(page.compression) in _JPEG_2000:
-        _check_codestreams(page)
     if page.is_tiled:
         check_size(page.tilewidth, page.tilelength, page.samplesperpixel, page.dtype.itemsize)
 
 
-def _check_codestreams(page: Any) -> None:
-    """Refuse JPEG 2000 strips or tiles that claim more pixels than they have room for: their decoder would allocate them."""
-    source, layout = page.parent.filehandle, _layout(page)
-    for offset in page.dataoffsets:
-        source.seek(offset)
-        width, height, _ = codestream_size(source.read(64))
-        if width > layout.width or height > layout.height:
-            raise ImageError("damaged (a part is larger than its place); remove it or replace it")
+def _content(page: Any, index: int) -> bytes:
+    """What the file holds for a strip or tile; empty if there is none."""
+    page.parent.filehandle.seek(page.dataoffsets[index])
+    return page.parent.filehandle.read(page.databytecounts[index])
+
+
+def _check_room(page: Any, content: bytes) -> None:
+    """Raise ValueError for a JPEG or JPEG 2000 strip or tile larger than its place: its decoder would allocate what it claims."""
+    if int(page.compression) in _JPEG_2000:
+        width, height, _ = codestream_size(content)
+    elif int(page.compression) in _JPEG and content:
+        width, height = _jpeg_size(content)
+    else:
+        return
+    layout = _layout(page)
+    if width > layout.width or height > layout.height:
+        raise ValueError("a part is larger than its place")
+
+
+def _jpeg_size(content: bytes) -> tuple[int, int]:
+    """Width and height in the frame header of a JPEG."""
+    place = 2
+    while place + 9 <= len(content) and content[place] == 0xFF:
+        marker, length, _, height, width = struct.unpack_from(">xBHBHH", content, place)
+        if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
+            return width, height
+        place += 1 if marker == 0xFF else 2 + length
+    raise ValueError("a part is not a JPEG")
 
 
 def _hwc(array: Any) -> Pixels:
@@ -231,15 +261,14 @@ def _hwc(array: Any) -> Pixels:
 def _decode_window(page: Any, rows: slice, columns: slice) -> Pixels:
     height, width = rows.stop - rows.start, columns.stop - columns.start
     window = np.empty((height, width, page.samplesperpixel), page.dtype.newbyteorder("="))
-    source = page.parent.filehandle
     for index in _segments(page, rows, columns):
         _, (plane, _, top, left, _), shape = page.decode(None, index)
         y0, y1 = max(rows.start, top), min(rows.stop, top + shape[1])
         x0, x1 = max(columns.start, left), min(columns.stop, left + shape[2])
-        source.seek(page.dataoffsets[index])
-        data = source.read(page.databytecounts[index]) if page.databytecounts[index] else None
+        content = _content(page, index)
         try:
-            segment = page.decode(data, index)[0]
+            _check_room(page, content)
+            segment = page.decode(content or None, index, jpegtables=page.jpegtables)[0]
         except Exception as error:  # as in `images`: decoders raise nearly anything
             raise ImageError(
                 f"damaged at rows {top} to {top + shape[1]} and columns {left} to {left + shape[2]} ({error}); replace it"

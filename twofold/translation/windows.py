@@ -154,7 +154,7 @@ def _nothing() -> Iterator[None]:
 
 
 def is_tiff(path: Path) -> bool:
-    return path.suffix.lower() in (".tif", ".tiff")
+    return path.suffix.lower() in images.TIFF_SUFFIXES
 
 
 def canvas_of(translator: "Translator", source: Opened) -> Canvas:
