@@ -354,3 +354,12 @@ def test_dropout_drops_only_in_train_mode():
         with torch.no_grad():
             assert not torch.equal(net(x), net(x))
             assert torch.equal(net.eval()(x), net(x))
+
+
+@pytest.mark.parametrize("antialias", [False, True])
+def test_features_of_every_layer_are_those_before_a_relu_changes_them_in_place(antialias):
+    network = ResnetGenerator(width=2, blocks=2, antialias=antialias).eval()
+    images, last = torch.randn(2, 3, 16, 16), len(network.encoder())
+    for number in range(last):
+        (alone,) = network.features(images, [number])
+        assert torch.equal(network.features(images, [number, last])[0], alone), number
