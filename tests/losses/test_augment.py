@@ -40,7 +40,7 @@ def test_colour_against_a_loop(monkeypatch):
 
 
 def test_translation_moves_whole_pixels_and_brings_in_zeros():
-    image = images(1) + 3  # no zero of its own
+    image, lost = images(1) + 3, set()  # no zero of its own
     for seed in range(20):
         torch.manual_seed(seed)
         moved = augmented(image, ["translation"])[0]
@@ -49,6 +49,8 @@ def test_translation_moves_whole_pixels_and_brings_in_zeros():
         found = moved[:, rows][:, :, columns]
         windows = image[0].unfold(1, found.shape[1], 1).unfold(2, found.shape[2], 1)
         assert (windows == found[:, None, None]).all(-1).all(-1).all(0).any()
+        lost |= {(16, int(16 - rows.sum())), (24, int(24 - columns.sum()))}
+    assert {(16, 2), (24, 3)} <= lost
 
 
 def test_cutout_clears_one_square():

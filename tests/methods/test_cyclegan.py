@@ -91,8 +91,8 @@ def check_images(golden: Any, close: Any, trainer: Trainer, batch: Batch) -> Non
 # ---- switches
 
 GENERATORS = {"gan_ab", "gan_ba", "cycle_a", "cycle_b", "idt_a", "idt_b"}
-CRITICS = {"disc_a", "disc_b"}
-ALONE = {  # what a weight of 0 leaves out, and the critic that is not trained then
+DISCRIMINATORS = {"disc_a", "disc_b"}
+ALONE = {  # what a weight of 0 leaves out, and the discriminator that is not trained then
     "gan_ab": ({"gan_ab", "disc_b"}, "disc_b"),
     "gan_ba": ({"gan_ba", "disc_a"}, "disc_a"),
     "cycle_a": ({"cycle_a", "idt_a"}, None),  # the identity is a share of the cycle's weight
@@ -102,10 +102,11 @@ ALONE = {  # what a weight of 0 leaves out, and the critic that is not trained t
 
 
 def tiny(**switches: Any) -> CycleGAN:
+    count = 4 if switches.pop("adversarial_cycle", False) else 2
     with torch.random.fork_rng():
         torch.manual_seed(0)
         networks = [ResnetGenerator(3, 3, width=2, blocks=1) for _ in range(2)]
-        discs = [PatchDiscriminator(3, width=2, layers=1) for _ in range(2)]
+        discs = [PatchDiscriminator(3, width=2, layers=1) for _ in range(count)]
         for network in (*networks, *discs):
             initialise(network, "normal", 0.2)
     return CycleGAN(*networks, *discs, **{"replay": 0, **switches})
@@ -121,12 +122,12 @@ def first_losses(method: CycleGAN) -> dict[str, float]:
 
 
 def test_all_terms_without_switches():
-    assert first_losses(tiny()).keys() == GENERATORS | CRITICS
+    assert first_losses(tiny()).keys() == GENERATORS | DISCRIMINATORS
 
 
 @pytest.mark.parametrize("switch", ALONE)
-def test_a_weight_of_0_leaves_out_its_term_and_its_critic(switch: str) -> None:
-    absent, critic = ALONE[switch]
+def test_a_weight_of_0_leaves_out_its_term_and_its_discriminator(switch: str) -> None:
+    absent, disc = ALONE[switch]
     everything, without = first_losses(tiny()), first_losses(tiny(**{switch: 0}))
     assert everything.keys() - without.keys() == absent
     assert without == pytest.approx({name: everything[name] for name in without}, rel=1e-6)
@@ -136,7 +137,7 @@ def test_a_weight_of_0_leaves_out_its_term_and_its_critic(switch: str) -> None:
     for network in ("gen_ab", "gen_ba", "disc_a", "disc_b"):
         now = trainer.method.get_submodule(network).state_dict()
         moved = any(not torch.equal(tensor, before[f"{network}.{name}"]) for name, tensor in now.items())
-        assert moved == (network != critic), network
+        assert moved == (network != disc), network
 
 
 @pytest.mark.parametrize("switch", ["gan_ab", "gan_ba", "cycle_a", "cycle_b", "identity"])
@@ -144,18 +145,38 @@ def test_losses_are_in_proportion_to_their_weights(switch: str) -> None:
     usual = {"gan_ab": 1.0, "gan_ba": 1.0, "cycle_a": 10.0, "cycle_b": 10.0, "identity": 0.5}
     before, after = first_losses(tiny()), first_losses(tiny(**{switch: 3 * usual[switch]}))
     grown = {name for name in before if after[name] == pytest.approx(3 * before[name], rel=1e-5)}
-    assert grown == ALONE[switch][0] - CRITICS
+    assert grown == ALONE[switch][0] - DISCRIMINATORS
     assert all(after[name] == pytest.approx(before[name], rel=1e-6) for name in before.keys() - grown)
+
+
+@pytest.mark.parametrize("generators_learn", [True, False])
+def test_an_adversarial_cycle_is_the_least_squares_loss_of_further_discriminators(
+    generators_learn: bool,
+) -> None:
+    steps = 1 if generators_learn else 2  # of two discriminator updates the first is alone
+    method = tiny(adversarial_cycle=True, adversarial=AdversarialObjective(critic_steps=steps))
+    a, b = images()[:2]
+    losses = first_losses(method)
+    assert ("gan_ab" in losses) == generators_learn
+    with torch.no_grad():
+        rounds = {"a": (a, method.gen_ba(method.gen_ab(a))), "b": (b, method.gen_ab(method.gen_ba(b)))}
+        for domain, (image, rec) in rounds.items():
+            disc = method.get_submodule(f"rec_disc_{domain}")
+            ((of_image,), (of_rec,)) = disc(image), disc(rec)
+            told_apart = ((of_image - 1).square().mean() + of_rec.square().mean()) / 2
+            assert losses[f"rec_disc_{domain}"] == pytest.approx(told_apart.item(), rel=1e-5)
+            fooled = 10 * (of_rec - 1).square().mean()
+            assert losses.get(f"cycle_{domain}", fooled.item()) == pytest.approx(fooled.item(), rel=1e-5)
 
 
 @pytest.mark.parametrize(
     ("preset", "terms"),
     [
-        ("cyclegan", GENERATORS | CRITICS),
+        ("cyclegan", GENERATORS | DISCRIMINATORS),
         ("cycle-alone", {"cycle_a", "cycle_b"}),
-        ("gan-alone", {"gan_ab", "gan_ba"} | CRITICS),
-        ("gan-forward", {"gan_ab", "gan_ba", "cycle_a"} | CRITICS),
-        ("gan-backward", {"gan_ab", "gan_ba", "cycle_b"} | CRITICS),
+        ("gan-alone", {"gan_ab", "gan_ba"} | DISCRIMINATORS),
+        ("gan-forward", {"gan_ab", "gan_ba", "cycle_a"} | DISCRIMINATORS),
+        ("gan-backward", {"gan_ab", "gan_ba", "cycle_b"} | DISCRIMINATORS),
     ],
 )
 def test_presets_of_table_4(preset: str, terms: set[str]) -> None:
@@ -181,7 +202,7 @@ def test_the_generator_loss_leaves_the_discriminator_alone(loss: Any) -> None:
 
 
 def test_each_update_reaches_its_own_networks_only() -> None:
-    """Backpropagated without `inputs=`, the generators' update gives no critic a gradient, and the reverse."""
+    """Backpropagated without `inputs=`, the generators' update gives no discriminator a gradient, and the reverse."""
     method = tiny()
     updates = list(method.step(images()))
     assert [(update.phase, update.complete) for update in updates] == [("G", False), ("G", True), ("D", True)]
