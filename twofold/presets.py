@@ -255,7 +255,7 @@ def find(name: str) -> Preset:
 def commands(name: str, folder: Path | None = None) -> list[str]:
     """The commands that download a preset's data set, where that is possible, and train on it in `folder`."""
     preset = find(name)
-    home = folder or Path(preset.data or "")
+    home = folder or Path(preset.data or "DATA")
     inside = ["train"] if preset.method == "pix2pix" else ["trainA", "trainB"]
     folders = [str(home / each) for each in (inside[::-1] if preset.backwards else inside)]
     fetch = [f"twofold data download {preset.data}"] if preset.data in PUBLISHED else []
