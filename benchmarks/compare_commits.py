@@ -3,8 +3,8 @@
     git worktree add ../before v0.1
     python benchmarks/compare_commits.py ../before . --record rebuild
 
-Each side runs in a process of its own, with its checkout on PYTHONPATH. A training is `twofold train` itself, stopped
-before each step until it is that side's turn: what is timed are whole steps of the loop, with loading. The two processes
+Each side runs in a process of its own, with its checkout on PYTHONPATH. A run is `twofold train` itself, stopped
+before each step until it is that side's turn. So whole steps of the loop are timed, with loading. The two processes
 of a method stay alive and take turns, in the order before, after, after, before. Two turns warm up. The table shows
 the median seconds of a step (or of a translated image) over the rounds, and the ratio before/after of each round: its
 median and range. A ratio above 1 means that `after` is faster.

@@ -1,13 +1,13 @@
 """How many images a run needs that starts from a model of other pictures, against one that starts from nothing.
 
-    python benchmarks/fine_tune.py OUT [COUNT]
+    python benchmarks/fine_tune.py OUT [COUNT] --record fine-tune
 
 draws `seasons` of two seeds at 64 px in the folder OUT (COUNT pictures a season, 100 by default), trains on the first,
 then on the second from nothing, and from the first run with half of the images. Prints the held-out PSNR of both runs on
 the second seed. About 5 minutes on one core; finished runs in OUT are not trained again.
 """
 
-import sys
+import argparse
 from pathlib import Path
 
 from twofold import train
@@ -79,5 +79,12 @@ def compared(direction: str, scratch: dict[int, float], tuned: dict[int, float])
 if __name__ == "__main__":
     from record import measurement
 
-    with measurement("fine-tune") as found:
-        found |= main(Path(sys.argv[1]), int(sys.argv[2]) if len(sys.argv) > 2 else 100)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("out", type=Path)
+    parser.add_argument("count", type=int, nargs="?", default=100, help="pictures a season")
+    parser.add_argument("--record", metavar="NAME", help="keep the figures in benchmarks/records/DATE-NAME")
+    options = parser.parse_args()
+    with measurement(options.record) as found:
+        found |= main(options.out, options.count)

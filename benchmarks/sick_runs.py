@@ -6,7 +6,7 @@ trains in the folder `sick` (a minute or two a run on one slow core), writes the
 `twofold doctor` for each. Finished runs in that folder are not trained again.
 """
 
-import sys
+import argparse
 from pathlib import Path
 
 from PIL import Image
@@ -24,7 +24,7 @@ RECIPES = {
         *("--discriminator.width", "64", "--discriminator.layers", "3"),
     ],
     "collapsed": [
-        *("--cyclegan.cycle-a", "0", "--cyclegan.cycle-b", "0", "--optim.lr", "0.004", "--batch", "1"),
+        *("--cyclegan.cycle-a", "0", "--cyclegan.cycle-b", "0", "--lr", "0.004", "--batch", "1"),
         *("--generator.upsample", "transposed", "--generator.no-skips"),
     ],
     "checkerboard": ["--generator.upsample", "transposed", "--generator.no-skips"],
@@ -66,5 +66,10 @@ def main(out: Path) -> None:
 if __name__ == "__main__":
     from record import measurement
 
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("out", type=Path)
+    options = parser.parse_args()
     with measurement():
-        main(Path(sys.argv[1]))
+        main(options.out)

@@ -1,6 +1,6 @@
 """Compare the order of a run's snapshots by SWD, which needs no answers, with their order by PSNR.
 
-    twofold data make seasons
+    twofold data make seasons seasons --size 64
     twofold train seasons/trainA seasons/trainB --val seasons/valA seasons/valB --preset seasons --out runs/seasons
     python benchmarks/swd_and_psnr.py seasons/valA seasons/valB runs/seasons
 

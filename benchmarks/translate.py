@@ -3,8 +3,8 @@
     python benchmarks/translate.py --count 16 --backends torch onnxruntime --record translate
     python benchmarks/translate.py --size 4000x3000 --width 16 --count 2 --rounds 1 --backends torch onnxruntime openvino
 
-The folder holds smooth images as JPEGs, of 256 pixels by default, which are translated at their own size. The plain loop reads one with Pillow, runs the eager network in
-float32 on torch's own number of threads, and saves a PNG with Pillow. Ours is what `twofold translate` does after it has
+The folder holds smooth images as JPEGs, of 256 pixels by default, which are translated at their own size. The plain loop
+reads one with Pillow, runs the eager network in float32 on torch's own number of threads, and saves a PNG with Pillow. Ours is what `twofold translate` does after it has
 loaded the model; loading is timed separately. Both networks are a ResNet-9 with random weights. The sides run in
 alternation; quote the ratio of the minima. If other processes keep the cores busy, `--threads 1 --clock cpu` counts the
 CPU time of this process.

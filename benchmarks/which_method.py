@@ -7,8 +7,8 @@ the test images, writes the guide's pictures of four scenes, and prints a line f
 are not trained again.
 """
 
+import argparse
 import json
-import sys
 import time
 from pathlib import Path
 
@@ -153,5 +153,11 @@ def run(*tokens: str) -> None:
 if __name__ == "__main__":
     from record import measurement
 
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("out", type=Path)
+    parser.add_argument("rows", nargs="*", metavar="ROW", help="names of rows; all if none is given")
+    options = parser.parse_args()
     with measurement():
-        main(Path(sys.argv[1]), sys.argv[2:])
+        main(options.out, options.rows)

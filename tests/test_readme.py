@@ -65,8 +65,8 @@ OTHER_VERBS = {"--at native": ["translate", "runs/h2z", "photos", "-o", "out"]}
 
 ALONE = {
     "--data.lab": ["horses"],
-    "--data.pairs halves": ["pairs"],
-    "--data.pairs jpg:png": ["suffixes"],
+    "--pairs halves": ["pairs"],
+    "--pairs jpg:png": ["suffixes"],
     "--direction ba": ["pairs"],
     "--method pix2pix": ["pairs"],
 }

@@ -1,6 +1,7 @@
-"""twofold: two folders of images in, a translator out.
+"""Train models that translate images of one kind into images of another, from two folders of images.
 
 import twofold
+
 run = twofold.train("horses", "zebras", out="runs/h2z", epochs=20)
 zebra = twofold.load("runs/h2z")("horse.jpg")
 """

@@ -221,7 +221,7 @@ def from_file(path: Path) -> dict[str, Any]:
     try:
         layer = yaml.load(path.read_text(encoding="utf-8"), Loader=Loader)
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        reason = " ".join(str(error).split())
+        reason = getattr(error, "strerror", None) or " ".join(str(error).split())
         raise UsageError(f"cannot read settings from {path}: {reason}") from error
     if not isinstance(layer, dict):
         raise UsageError(f"{path} holds no settings; write them as `optim: {{lr: 0.0001}}`")

@@ -155,7 +155,7 @@ PRESETS: dict[str, Preset] = {
     "gan-forward": part("both discriminators and the cycle A→B→A", cycle_b=0),
     "gan-backward": part("both discriminators and the cycle B→A→B", cycle_a=0),
     "pix2pix-facades": paired("label map → facade", "pix2pix-facades", 200, photo_left=True),
-    "pix2pix-maps": paired("aerial photo → map (--data.direction ba: back)", "pix2pix-maps", 200),
+    "pix2pix-maps": paired("aerial photo → map (--direction ba: back)", "pix2pix-maps", 200),
     "pix2pix-cityscapes": paired("label map → street scene", "cityscapes", 200, photo_left=True),
     "edges2shoes": paired(
         "edges → shoe", "edges2shoes", 15, 4, {"data.load_size": (256, SHOES), "data.flip": (False, SHOES)}
@@ -255,7 +255,7 @@ def find(name: str) -> Preset:
 def commands(name: str, folder: Path | None = None) -> list[str]:
     """The commands that download a preset's data set, where that is possible, and train on it in `folder`."""
     preset = find(name)
-    home = folder or Path(preset.data or "")
+    home = folder or Path(preset.data or "DATA")
     inside = ["train"] if preset.method == "pix2pix" else ["trainA", "trainB"]
     folders = [str(home / each) for each in (inside[::-1] if preset.backwards else inside)]
     fetch = [f"twofold data download {preset.data}"] if preset.data in PUBLISHED else []

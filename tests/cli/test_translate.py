@@ -95,7 +95,7 @@ def test_translate_refuses_in_one_line(noise, refuses, model):
     Path("file").write_text("x")
     Path("empty").mkdir()
     assert "give images to translate" in refuses("translate", model, "-o", "out")
-    assert "there is no nowhere" in refuses("translate", model, "nowhere", "-o", "out")
+    assert "nowhere does not exist" in refuses("translate", model, "nowhere", "-o", "out")
     assert "nowhere does not exist" in refuses("translate", "nowhere", "in", "-o", "out")
     assert "in has no snapshot of direction ab; give a run folder" in refuses(
         "translate", "in", "in", "-o", "out"

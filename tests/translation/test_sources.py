@@ -116,7 +116,7 @@ def test_an_output_may_not_be_another_input(tree):
 
 def test_a_missing_input_is_named(tree):
     tree("A/notes.txt")
-    with pytest.raises(UsageError, match="there is no nowhere"):
+    with pytest.raises(UsageError, match="nowhere does not exist"):
         planned("nowhere")
     with pytest.raises(UsageError, match="no images"):
         planned("A")

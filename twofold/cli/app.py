@@ -40,6 +40,13 @@ VERBS = [
 DATA_VERBS = ["check", "make", "download"]
 """Functions of data.py."""
 
+ABOUT = """Train models that translate images of one kind into images of another, from two folders of images.
+
+- `twofold demo`: all steps on built-in pictures, in a few minutes.
+- `twofold train A B --out RUN`: train on two folders of images.
+- `twofold translate RUN IMAGES -o OUT`: translate images.
+"""
+
 LAYERS = "Settings can also stand in a YAML file (-c) or in the environment (TWOFOLD_SET_OPTIM__LR=1e-4)."
 
 
@@ -48,7 +55,7 @@ def parser(tokens: Sequence[str]) -> App:
     everything = "--help-all" in tokens
     app = App(
         name="twofold",
-        help="Two folders of images in, a translator out.\n\n`twofold demo` shows the whole thing in a few minutes.",
+        help=ABOUT,
         version_flags=["--version"],
         result_action="return_int_as_exit_code_else_zero",
         suppress_keyboard_interrupt=False,

@@ -27,7 +27,7 @@ def check(
     test: Annotated[list[Path] | None, Parameter(consume_multiple=True)] = None,
     json: Flag = False,
 ) -> int:
-    """Check one or two folders of images for training: say what each is used for, read each image, list every problem.
+    """Check one or two folders of images for training: print their use, read each image, list every problem.
 
     The exit code is 0 if training would start, and 1 if not.
 

@@ -41,7 +41,7 @@ def evaluate(
 ) -> None:
     """Measure translations of test images, against known answers or against the target domain.
 
-    Each value is a mean over images and half its 95 % confidence interval.
+    Example: `twofold evaluate runs/h2z horses zebras`. Each value is a mean over images and half its 95 % interval.
 
     Args:
         model: A run folder, a .safetensors model, a checkpoint that `twofold import` takes, or a folder of ready

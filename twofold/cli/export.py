@@ -36,6 +36,8 @@ def export(
 ) -> None:
     """Write a model as a file that other programs run: .onnx, .html (a web page), .pt2 (PyTorch), .pth (weights).
 
+    Example: `twofold export runs/h2z -o h2z.onnx`.
+
     An .onnx or .pt2 file is compared with PyTorch on held-out images of the run first, and written only if it gives
     the same pixels; FILE.report.json holds the comparison.
 

@@ -24,6 +24,8 @@ def import_(
 ) -> None:
     """Convert generators of CycleGAN, pix2pix, CUT, pix2pixHD and others to twofold models.
 
+    Example: `twofold import latest_net_G_A.pth -o model.safetensors`.
+
     A train_opt.txt beside a checkpoint tells what the options below leave open. No code in a file is run.
 
     Args:
@@ -31,7 +33,7 @@ def import_(
         out: The .safetensors file to write; for a folder a folder, which gets ab.safetensors and ba.safetensors.
         direction: The model's direction; G_A of a CycleGAN is ab, G_B is ba. Of a file or folder with both, the one
             to import.
-        key: Which mapping of a file that holds several, such as netG_A2B or state_dict/G_AB.
+        key: Which state dict of a file that holds several, such as netG_A2B or state_dict/G_AB.
         epoch: Which checkpoints of a folder, such as 200; the latest if not given.
         size: The crop size it was trained at, in pixels, so that images are translated at that scale.
         dropout: Whether the U-Net was trained with dropout, as pix2pix is by default; its keys do not show it.
@@ -42,7 +44,9 @@ def import_(
     from twofold.translation.model_file import save
 
     if not checkpoint.exists():
-        raise UsageError(f"there is no file {checkpoint}")
+        raise UsageError(
+            f"there is no file {checkpoint}; give a checkpoint (.pth, .ckpt, .safetensors) or a folder of them"
+        )
     if checkpoint.is_file() and is_model(checkpoint) and read_header(checkpoint):
         raise UsageError(f"{checkpoint} is a twofold model already; `twofold translate` takes it as it is")
     if Run(checkpoint).exists:

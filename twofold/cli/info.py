@@ -30,13 +30,13 @@ def info(
 ) -> None:
     """Print the facts of a run or a model: network, direction, images in and out, scale, origin.
 
-    Of a checkpoint of another project these are the facts of the model that `twofold import` would write.
+    For a checkpoint of another project it prints the facts of the model that `twofold import` would write.
 
     Args:
         model: A run folder, a .safetensors model, an .onnx file of `twofold export`, or a checkpoint or a folder that
             `twofold import` takes.
         direction: Which of a run's two models; ab if not given.
-        key: Which mapping of a checkpoint that holds several.
+        key: Which state dict of a checkpoint that holds several.
         epoch: Which checkpoint of a folder; the latest if not given.
         json: Print JSON.
     """

@@ -20,12 +20,15 @@ def monitor(
 ) -> None:
     """Show runs on a live page while they train and afterwards; Ctrl-C ends it.
 
+    Example: `twofold monitor runs`.
+
     Args:
         runs: Run folders and folders of run folders. They are only read.
         host: The address to listen on. 0.0.0.0 lets other machines connect, with the token.
         port: The port to listen on; 0 takes a free one.
         allow_host: A further name that the page answers to, where a proxy passes on the name in the browser's address.
-        token: What other machines must send, 8 letters or more; made and printed if not given and --host is not local.
+        token: What other machines must send, 8 characters or more. If not given, twofold makes and prints one where --host
+            is not local.
         open: Open the page in a browser.
     """
     from twofold.serving.monitor import serve

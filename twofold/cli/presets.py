@@ -30,6 +30,7 @@ def show(name: str) -> None:
     emit(f"--method {preset.method}")
     for setting, (value, source) in preset.values.items():
         emit(option_with_value(setting, value))
-        emit(paragraph(source, "    ", "    "))
+        if source != preset.source:
+            emit(paragraph(source, "    ", "    "))
     for line in commands(name):
         emit(line)

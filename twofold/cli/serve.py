@@ -35,12 +35,15 @@ def serve(
 ) -> int:
     """Translate images that are sent over HTTP, and show a page for it; Ctrl-C ends it.
 
+    Example: `twofold serve runs/h2z`.
+
     Args:
         models: Run folders, .safetensors models, and checkpoints that `twofold import` takes.
         host: The address to listen on. 0.0.0.0 lets other machines connect, with the token.
         port: The port to listen on; 0 takes a free one.
         allow_host: A further name that the server answers to, where a proxy passes on the name in the browser's address.
-        token: What other machines must send, 8 letters or more; made and printed if not given and --host is not local.
+        token: What other machines must send, 8 characters or more. If not given, twofold makes and prints one where --host
+            is not local.
         follow: Load the newest snapshot of a run that is training as soon as it is saved.
         queue: Requests in work at a time; further ones are answered with 503 and the time to wait.
         max_mb: Size of an upload, in MiB.

@@ -82,9 +82,9 @@ def train(
     profile: Annotated[Flag, Parameter(group=REST)] = False,
     json: Annotated[Flag, Parameter(group=RUN)] = False,
 ) -> int:
-    """Train a translator between two folders of images, on a dataset root, or on pairs; or resume a run.
+    """Train a model on two folders of images, on a dataset root, or on pairs; or resume a run.
 
-    Ctrl-C saves and stops; the same command again resumes.
+    Example: `twofold train horses zebras --out runs/h2z`. Ctrl-C saves and stops; the same command again resumes.
 
     Args:
         a: Folder of domain A, with its subfolders; or a dataset root with trainA and trainB, A/train and B/train, or
@@ -190,5 +190,5 @@ def next_commands(run: Path, finished: bool, launcher: str = "twofold") -> list[
     return [
         f"translate:  twofold translate {run} IMAGES -o translated",
         *["best:       add --best, the best snapshot on held-out images"] * Run(run).best("ab").is_file(),
-        f"look:       {run / 'report.html'}",
+        f"report:     {run / 'report.html'}",
     ]

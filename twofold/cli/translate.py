@@ -35,20 +35,22 @@ def translate(
 ) -> int:
     """Translate images and folders of images; each result has the size of its source.
 
+    Example: `twofold translate runs/h2z photos -o zebras`.
+
     Args:
         model: A run folder, a .safetensors model, an .onnx file of `twofold export`, or a checkpoint that
             `twofold import` takes, such as latest_net_G_A.pth or its folder.
         inputs: Image files, and folders with their subfolders.
         out: The folder for the results; for one image also a file name.
         direction: ab or ba; ab if not given. A model file has its own.
-        key: Which mapping of a checkpoint that holds several, such as netG_A2B.
+        key: Which state dict of a checkpoint that holds several, such as netG_A2B.
         epoch: Which checkpoint of a folder, such as 200; the latest if not given.
         at: The scale of the network's input: `trained` as in training, `native` for the image's own pixels,
             or the mean side in pixels.
-        tiles: `auto` translates an image in tiles where it does not fit into the memory, `off` never, a number of
-            pixels always in tiles of that side. A tile equals that part of the whole translation.
-        tile_statistics: What the norms know of a tiled image: `exact` all of it, `fast` a sample of it; `auto` is fast
-            where its error on some windows is below one of 255 levels.
+        tiles: `auto` uses tiles for images that do not fit into the memory, `off` uses none, and a number uses tiles of
+            that many pixels a side. A tile equals that part of the whole translation.
+        tile_statistics: What the norms of a tile use: `exact` the statistics of the whole image, `fast` those of a
+            sample of it; `auto` is fast where its error is below one of 255 levels, else exact.
         memory: The most memory that a translation may take, beside the model, such as 2GiB; all free memory if not
             given.
         format: The file format of the results; `same` as the source. If not given: png where it holds the model's

@@ -29,7 +29,7 @@ def download(name: str, out: Path | None, archive: Path | None, notify: Notify, 
     if out.exists() and not (out.is_dir() and not any(out.iterdir())):
         raise UsageError(f"{out} exists already; remove it, or give another --out")
     if archive is not None and not archive.is_file():
-        raise UsageError(f"there is no file {archive}")
+        raise UsageError(f"there is no file {archive}; give the archive that you downloaded")
     out.parent.mkdir(parents=True, exist_ok=True)
     file = archive or out.parent / f"{name}{published.archive[published.archive.index('.') :]}"
     if archive is None and not file.is_file():

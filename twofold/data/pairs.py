@@ -134,7 +134,9 @@ def by_suffix(folder: Path, files: Sequence[File], kind: str) -> Pairs:
     a, b = ([file for file in files if file.name.lower().endswith(each)] for each in (one, other))
     ones, others, broken = match_names(a, b, f"{one} file", f"{other} file")
     if not ones:
-        raise UsageError(f"{folder} holds no X{one} with an X{other}; see --pairs")
+        raise UsageError(
+            f"{folder} holds no X{one} with an X{other}; name the suffixes of its pairs, such as --pairs jpg:png"
+        )
     folders = Folder(folder, tuple(ones), suffix=one), Folder(folder, tuple(others), suffix=other)
     return Pairs(*folders, f"X{one} with X{other}", broken)
 
@@ -184,7 +186,7 @@ def read_list(path: Path) -> Iterator[tuple[str, str]]:
         marks = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
         text = content.decode("utf-16" if content.startswith(marks) else "utf-8-sig")
     except UnicodeDecodeError as error:
-        raise UsageError(f"cannot read the list {path}: it is no text in UTF-8; save it as such") from error
+        raise UsageError(f"cannot read the list {path}: it is not UTF-8 text; save it as UTF-8") from error
     except OSError as error:
         raise UsageError(f"cannot read the list {path}: {error}") from error
     rows = json_rows if path.suffix.lower() == ".jsonl" else csv_rows

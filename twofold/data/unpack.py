@@ -48,12 +48,14 @@ def unpack(archive: Path, out: Path, track: Track) -> None:
                 pass
             inside = list(aside.iterdir())
             if not inside:
-                raise TwofoldError(f"{archive} is empty; get it again")
+                raise TwofoldError(f"{archive} is empty; download it again")
             if out.exists():
                 out.rmdir()
             (inside[0] if len(inside) == 1 and inside[0].is_dir() else aside).rename(out)
     except BROKEN as error:
-        raise TwofoldError(f"{archive} is damaged ({error or 'it ends too early'}); get it again") from error
+        raise TwofoldError(
+            f"{archive} is damaged ({error or 'it ends too early'}); download it again"
+        ) from error
 
 
 @contextmanager
@@ -67,7 +69,7 @@ def opened(archive: Path) -> Iterator[tuple[Iterator[Member], int | None, int]]:
         with tarfile.open(archive) as file:
             yield tar_members(file), None, archive.stat().st_size
     else:
-        raise TwofoldError(f"{archive} is neither a .zip nor a .tar; remove it and get it again")
+        raise TwofoldError(f"{archive} is neither a .zip nor a .tar; remove it and download it again")
 
 
 def extracted(archive: Path, members: Iterator[Member], folder: Path) -> Iterator[None]:

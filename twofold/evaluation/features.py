@@ -96,7 +96,7 @@ def onnx(path: Path) -> tuple[Callable[[Tensor], Tensor], int | None]:
         import onnxruntime  # pyright: ignore[reportMissingImports]
     except ImportError as error:
         raise UsageError(
-            f"{path} needs onnxruntime: pip install 'twofold[onnx]', or give TorchScript"
+            f"{path} needs onnxruntime: pip install 'twofold[export]', or give TorchScript"
         ) from error
     try:
         session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])

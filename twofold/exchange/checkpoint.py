@@ -113,9 +113,9 @@ def notes_on_the_unknown(
 ) -> Iterator[str]:
     """A line for each value that neither the user nor a file told."""
     if isinstance(generator, UnetGenerator) and dropout is None:
-        yield "The keys do not tell whether the U-Net has dropout; it is imported without. With --dropout it has."
+        yield "The keys do not tell whether the U-Net has dropout; it is imported without. Add --dropout if it was trained with it."
     if generator.arguments["upsample"] == "resize-zero":
-        yield "Doublings repeat pixels and pad with zeros, as in PyTorch-GAN; the keys tell no more."
+        yield "The upsampling repeats pixels and pads with zeros, as in PyTorch-GAN; the keys do not tell it."
     if direction is None:
         yield "The direction is not known and taken to be ab; give --direction ba if it translates B to A."
     if header.scale is None and header.size is None:

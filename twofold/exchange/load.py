@@ -38,11 +38,11 @@ def load(
         path: a run folder, a .safetensors model, an .onnx file that `twofold export` wrote, a checkpoint (.pth, .pt,
             .ckpt, .safetensors), or a checkpoint folder.
         direction: "ab" or "ba". None: "ab" for folders; for a file, what it tells.
-        key: of a checkpoint: which of several mappings in it.
-        epoch: of a checkpoint folder: "latest", "200" and so on.
-        size: of a checkpoint: side in pixels of the squares that it was trained on.
-        dropout: of a checkpoint: whether a U-Net has dropout. None: as `noise`, or as the options file beside it says.
-        best: of a run: load the snapshot that was best on held-out images instead of the newest.
+        key: for a checkpoint with several state dicts: which one.
+        epoch: for a checkpoint folder: "latest", "200" and so on.
+        size: for a checkpoint: side in pixels of the squares that it was trained on.
+        dropout: for a checkpoint: whether a U-Net has dropout. None: as `noise`, or as the options file beside it says.
+        best: for a run: load the snapshot that was best on held-out images instead of the newest.
         device, noise, seed, precision, backend: as of `Translator.load`.
         notify: gets one line for each value that was found or assumed in an import.
 

@@ -237,7 +237,9 @@ def check_exportable(network: nn.Module) -> None:
     for reason, applies in reasons.items():
         if applies:
             kind = "ResNet" if resnet else "U-Net"
-            raise TwofoldError(f"the original has no such generator: a {kind} {reason}")
+            raise TwofoldError(
+                f"the original has no such generator: a {kind} {reason}; export it as .onnx or .pt2"
+            )
 
 
 def upsampling_kernels(network: nn.Module) -> dict[str, Tensor]:

@@ -56,7 +56,7 @@ class CycleGANSettings(Group):
     identity: float | None = Field(default=None, ge=0)
     """Weight of the identity loss as a share of the cycle weights; 0.5 by default, 0 where A and B differ in channels."""
     mask: float = Field(default=0.0, ge=0)
-    """Weight of the loss that keeps images unchanged inside the masks of data.masks-a and -b."""
+    """Weight of the loss that keeps images unchanged inside the masks of --data.masks-a and -b."""
     replay: int = Field(default=50, ge=0)
     """Past translations that each discriminator also sees; 0 turns it off."""
     recent_updates: int = Field(default=0, ge=0, le=16)
@@ -110,6 +110,6 @@ class CUTSettings(Group):
     flip: bool = False
     """FastCUT's flip equivariance."""
     mask: float = Field(default=0.0, ge=0)
-    """Weight of the loss that keeps A unchanged inside the masks of data.masks-a."""
+    """Weight of the loss that keeps A unchanged inside the masks of --data.masks-a."""
     replay: int = Field(default=0, ge=0)
     """Past translations that the discriminator also sees; 0 turns it off."""

@@ -25,13 +25,14 @@ class GeneratorSettings(Group):
     dropout: bool = False
     """Drop half of the values in the innermost layers."""
     upsample: Literal["transposed", "resize", "resize-zero", "blur"] = "transposed"
-    """Doublings: transposed convolutions; repeat and convolve, edges mirrored or zero; or bilinear, as in CUT."""
+    """How the decoder doubles the sides: transposed convolutions; repeated pixels and a convolution, whose edges are
+    mirrored (resize) or zero (resize-zero); or bilinear, as in CUT (blur)."""
     antialias: bool = False
-    """Blur before a ResNet's halvings, as CUT does."""
+    """Blur before each downsampling step of a ResNet, as CUT does."""
     blocks: int | None = Field(default=None, ge=1, le=64)
     """Residual blocks of a ResNet, instead of the 6 or 9 in its name."""
     halvings: int = Field(default=2, ge=1, le=5)
-    """Halvings of the sides before a ResNet's blocks; the paper has 2."""
+    """Downsampling steps before a ResNet's blocks, each of which halves the sides; the paper has 2."""
     skips: bool = False
     """Give a ResNet skips around its bottleneck, and learn only the change of the image."""
     init: Init = "normal"
@@ -42,19 +43,19 @@ class DiscriminatorSettings(Group):
     """The network that tells real images from translated ones."""
 
     network: Literal["patch", "pixel", "image", "pytorch-gan"] = "patch"
-    """What is judged as one: a patch, a pixel, the image, or a patch as in PyTorch-GAN."""
+    """What each output judges: a patch, a pixel, the whole image, or a patch as in PyTorch-GAN."""
     width: int = Field(default=64, ge=1, le=4096)
     """Channels of the first layer; deeper ones are multiples."""
     layers: Halvings = 3
-    """Halvings of the patch network; 3 judges patches of 70 by 70 pixels."""
+    """Downsampling steps of the patch network; with 3 a patch has 70 by 70 pixels."""
     extra_layers: Annotated[tuple[Halvings, ...], BeforeValidator(separated)] = Field(
         default=(), max_length=4
     )
-    """Halvings of further patch discriminators, whose losses are averaged: 1 judges 16 by 16 pixels."""
+    """Downsampling steps of further patch discriminators, whose losses are averaged; with 1 a patch has 16 by 16 pixels."""
     norm: Norm = "instance"
     """Normalisation after the inner convolutions."""
     antialias: bool = False
-    """Blur before the halvings, as CUT does."""
+    """Blur before each downsampling step, as CUT does."""
     spectral: bool = False
     """Spectral norm on every convolution."""
     scales: int = Field(default=1, ge=1, le=4)

@@ -192,7 +192,7 @@ class Records:
         last = f"the last good state is at {states[-1][0]}" if states else "no state was saved before"
         raise TwofoldError(
             f"{', '.join(names)} stopped being finite at image {images}; {last}. Start a new run with a lower"
-            " --optim.lr or --machine.precision float32"
+            " --lr or --machine.precision float32"
         )
 
     def sample(self) -> None:

@@ -200,7 +200,7 @@ def refuse_channels(config: Config, a: int, b: int) -> None:
     if config.cyclegan.identity and config.method == "cyclegan":
         raise UsageError(f"the identity loss needs {unequal}; leave out --cyclegan.identity")
     if config.data.masks_a or config.data.masks_b:
-        raise UsageError(f"masks need {unequal}; leave out data.masks-a and data.masks-b")
+        raise UsageError(f"masks need {unequal}; leave out --data.masks-a and --data.masks-b")
 
 
 def refuse_shown(config: Config, a: int, b: int) -> None:

@@ -59,11 +59,11 @@ def train(
     on_sample: OnFile | None = None,
     on_snapshot: OnFile | None = None,
 ) -> Run:
-    """Train a translator between two folders of images, or resume the run in `out`.
+    """Train a model on two folders of images, or resume the run in `out`.
 
     Args:
         a, b: the folders. `a` alone may be a dataset root with folders for both, or for pairs a folder that holds
-            both, or a list of them (.csv, .tsv, .jsonl). Of a run in `out`, they may have been moved; twofold compares
+            both, or a list of them (.csv, .tsv, .jsonl). If `out` is a run, they may have been moved: twofold compares
             their content.
         out: the run folder; runs/A2B-METHOD by default.
         method, preset, size, epochs, decay_epochs, batch, seed, device, freeze: as on the command line.
@@ -73,11 +73,11 @@ def train(
         on_report: called as ``on_report(values)`` after each line of metrics.jsonl. The values are images, epoch, lr,
             losses (a dictionary), seconds, images_per_s and waiting.
         on_sample, on_snapshot: called as ``on_sample(images, direction, file)`` after each sample grid, and each model
-            file, is written; direction is "ab" or "ba". Of several processes the first alone calls them. After an
+            file, is written; direction is "ab" or "ba". With several processes only the first calls them. After an
             exception in one of the three the run saves its state and ends, and the exception is raised here.
 
     Returns:
-        The run. ``Translator.load(run.path)`` loads the trained translator.
+        The run. ``twofold.load(run.path)`` gives its translator.
 
     Raises:
         UsageError: a setting or a folder is wrong, or differs from the run in `out`.

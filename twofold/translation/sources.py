@@ -151,7 +151,7 @@ def relative_names(given: Path) -> dict[Path, Path]:
     if given.is_dir():
         return {path: path.relative_to(given) for path in images.find(given)}
     if not given.exists():
-        raise UsageError(f"there is no {given}; give image files or folders")
+        raise UsageError(f"{given} does not exist; give image files or folders")
     return {given: Path(given.name)}
 
 

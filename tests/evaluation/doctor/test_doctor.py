@@ -158,7 +158,7 @@ ADVICE = [
         "--adversarial.augment colour",
         "--adversarial.augment colour,translation,cutout",
     ),
-    *("--optim.lr 0.0001", "--machine.precision float32", "--data.workers 8", "--data.cache", "--seed 1"),
+    *("--lr 0.0001", "--machine.precision float32", "--data.workers 8", "--cache", "--seed 1"),
     *("--cyclegan.cycle-a 10 --cyclegan.cycle-b 10", "--cyclegan.cycle-a 4 --cyclegan.cycle-b 4"),
     *("--cyclegan.identity 0.1", "--cyclegan.identity 0.5", "--cut.nce 0.5", "--cut.nce 1", "--cut.nce 5"),
     *("--cut.nce 10", "--cut.nce-identity", "--training.ema 1000", "--generator.skips", "--method cut"),

@@ -182,13 +182,13 @@ def slow_loading(waiting: Sequence[float], cached: bool) -> Finding | None:
         "trouble" if share > STARVED else "watch",
         f"{share:.0%} of the time the run waits for images to be decoded.",
         "Resume it with more threads: `--data.workers 8`"
-        + ("." if cached else ", or keep decoded images: `--data.cache`."),
+        + ("." if cached else ", or keep decoded images: `--cache`."),
     )
 
 
 def slower(lr: float) -> str:
     """Half of a learning rate, as advice."""
-    return f"half the learning rate, `--optim.lr {lr / 2:.3g}`"
+    return f"half the learning rate, `--lr {lr / 2:.3g}`"
 
 
 def late(values: Sequence[float]) -> Sequence[float]:
