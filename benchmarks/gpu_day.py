@@ -46,6 +46,7 @@ from record import measurement
 
 from twofold import Translator, hardware
 from twofold.config import compose
+from twofold.errors import UsageError
 from twofold.evaluation.features import inception_home
 from twofold.formats import images as pictures
 from twofold.formats.values import to_network
@@ -57,7 +58,7 @@ from twofold.training.capture import CaptureFailed
 from twofold.training.session import own_torch_state
 from twofold.training.trainer import Trainer
 
-DEVICE = hardware.pick_device(os.environ.get("GPU_DAY_DEVICE", "cuda"))
+DEVICE = torch.device(os.environ.get("GPU_DAY_DEVICE", "cuda:0"))
 CUDA = DEVICE.type == "cuda"
 
 BASE = {
@@ -103,6 +104,10 @@ def main() -> int:
     parser.add_argument("--only", nargs="+", choices=list(SHARES), default=list(SHARES), metavar="CHECK")
     parser.add_argument("--record", metavar="NAME", help="keep the figures in benchmarks/records/DATE-NAME")
     options = parser.parse_args()
+    try:
+        hardware.pick_device(str(DEVICE))
+    except UsageError as error:
+        parser.error(str(error))
     deadline = time.monotonic() + 60 * options.minutes
     checks: dict[str, Callable[[], Figures]] = {
         **{check.__name__: check for check in (eager, capture, failure, fp16, runs, memory, compile)},
