@@ -4,7 +4,7 @@ import os
 import shlex
 from json import dumps
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, get_origin
 
 import yaml
 from cyclopts import Group, Parameter
@@ -32,9 +32,6 @@ COMMON = {
 }
 """The settings that `--help` shows, and in which panel."""
 
-LISTS = ("training.log", "training.freeze", "data.augment", "data.show_a", "data.show_b")
-"""Settings of several values, which one option takes."""
-
 SET_BY_VAL = ("data.val_a", "data.val_b", "data.hold_out")
 """Settings that help shows as --val."""
 
@@ -55,7 +52,7 @@ def as_options(model: type[BaseModel], prefix: str = "", panel: Group | None = N
                 name=[*names],
                 group=COMMON.get(setting, panel),
                 show=setting not in SET_BY_VAL,
-                consume_multiple=setting in LISTS,
+                consume_multiple=get_origin(inner) is tuple,
             )
             fields[name] = (Annotated[(inner, *field.metadata, parameter)], field)
     described = {"use_attribute_docstrings": False}  # the fields have their descriptions already

@@ -4,7 +4,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from twofold.losses.settings import Group, separated
+from twofold.data.settings import separated
+from twofold.losses.settings import Group
 
 MethodName = Literal["cyclegan", "pix2pix", "cut", "fastcut"]
 
