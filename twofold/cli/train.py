@@ -115,7 +115,9 @@ def check_run_options(a: Path | None, out: Path | None, resume: Path | None) -> 
     if resume is not None and out is not None:
         raise UsageError(f"--resume {resume} names the run folder already; leave out --out")
     if resume is not None and not Run(resume).exists:
-        raise UsageError(f"{resume} is not a run folder; start a run with `twofold train A B --out {resume}`")
+        raise UsageError(
+            f"{resume} is not a run folder; start a run with `twofold train A B --out {Run(resume).quoted}`"
+        )
     if resume is None and a is None:
         raise UsageError(
             "give two folders or a dataset root: `twofold train A B`; to resume: `twofold train --resume RUN`"
@@ -183,9 +185,9 @@ def plan_text(plan: dict[str, Any]) -> str:
 
 def next_commands(run: Path, finished: bool, launcher: str = "twofold") -> list[str]:
     if not finished:
-        return [f"resume:     {launcher} train --resume {run}"]
+        return [f"resume:     {launcher} train --resume {Run(run).quoted}"]
     return [
-        f"translate:  twofold translate {run} IMAGES -o translated",
+        f"translate:  twofold translate {Run(run).quoted} IMAGES -o translated",
         *["best:       add --best, the best snapshot on held-out images"] * Run(run).best("ab").is_file(),
         f"look:       {run / 'report.html'}",
     ]

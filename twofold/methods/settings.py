@@ -9,7 +9,7 @@ from twofold.losses.settings import Group
 
 MethodName = Literal["cyclegan", "pix2pix", "cut", "fastcut"]
 
-ROOMS: dict[MethodName, Literal["cyclegan", "pix2pix", "cut"]] = {
+ROOMS: dict[MethodName, str] = {
     "cyclegan": "cyclegan",
     "pix2pix": "pix2pix",
     "cut": "cut",
