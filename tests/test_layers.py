@@ -203,10 +203,11 @@ def choices(model, field):
 
 
 def test_names_in_settings_are_those_in_the_registries():
+    from twofold.config import Settings
     from twofold.losses.adversarial import AdversarialName
     from twofold.losses.augment import AugmentName
     from twofold.losses.settings import AdversarialSettings
-    from twofold.methods.settings import MethodName
+    from twofold.methods.settings import DEFAULTS, ROOMS, MethodName
     from twofold.networks.layers import InitName, NormName, UpsampleName
     from twofold.networks.registry import DISCRIMINATORS, GENERATORS
     from twofold.networks.settings import DiscriminatorSettings, GeneratorSettings
@@ -218,7 +219,8 @@ def test_names_in_settings_are_those_in_the_registries():
         assert choices(model, "norm") == set(get_args(NormName))
         assert choices(model, "init") == set(get_args(InitName))
     assert choices(GeneratorSettings, "upsample") == set(get_args(UpsampleName))
-    assert set(get_args(MethodName)) == set(METHODS)
+    assert set(get_args(MethodName)) == set(METHODS) == set(DEFAULTS) == set(ROOMS)
+    assert set(ROOMS.values()) <= set(Settings.model_fields)
     assert choices(AdversarialSettings, "loss") == set(get_args(AdversarialName))
     (augment, _) = get_args(AdversarialSettings.model_fields["augment"].annotation)
     assert get_args(augment) == get_args(AugmentName)

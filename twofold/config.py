@@ -323,7 +323,7 @@ def explain(error: ValidationError, name: Callable[[str], str] = str) -> str:
         return f"{label}: {problem['msg'].removeprefix('Value error, ')}".removeprefix(": ")
     if kind == "literal_error":
         choices = problem.get("ctx", {}).get("expected", "").replace("'", "")
-        near = difflib.get_close_matches(str(value), re.split(r", | or ", choices), 1, 0.5)
+        near = difflib.get_close_matches(str(value).lower(), re.split(r", | or ", choices), 1, 0.5)
         return f"{label} must be {choices}, not {value}" + (f"; did you mean {near[0]}?" if near else "")
     expected = problem["msg"].removeprefix("Input should be ").replace("greater than or equal to", "at least")
     expected = KINDS.get(kind.split("_")[0], expected.replace("less than or equal to", "at most"))
@@ -331,7 +331,7 @@ def explain(error: ValidationError, name: Callable[[str], str] = str) -> str:
 
 
 def unknown_setting(path: str) -> str:
-    known = [name for name, _ in flatten(schema())]
+    known = [*(name for name, _ in flatten(schema())), *Settings.model_fields]
     same = [name for name in known if name.endswith("." + path.split(".")[-1])]
     near = same or difflib.get_close_matches(path, known, 1, 0.5)
     return f"there is no setting {path}" + (f"; did you mean {near[0]}?" if near else "")

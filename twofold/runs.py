@@ -15,6 +15,7 @@ profile/         000000016.json: a trace of `train --profile`
 
 import json
 import re
+import shlex
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
@@ -71,6 +72,11 @@ class Run:
     metrics, timing = Inside("metrics.jsonl"), Inside("timing.jsonl")
     evaluations = Inside("evaluations.jsonl")
     report, lock = Inside("report.html"), Inside("lock")
+
+    @property
+    def quoted(self) -> str:
+        """The folder as one word of a shell command."""
+        return shlex.quote(str(self.path))
 
     def sample(self, images: int, direction: str) -> Path:
         return self.path / "samples" / f"{stamp(images)}-{direction}.webp"
@@ -139,7 +145,7 @@ class Run:
             hint = (
                 f"use --direction {other[0]}"
                 if other
-                else f"train it first: twofold train --resume {self.path}"
+                else f"train it first: twofold train --resume {self.quoted}"
             )
             if not self.exists and not other:
                 hint = "give a run folder, a .safetensors model, or a folder of checkpoints such as latest_net_G_A.pth"

@@ -21,7 +21,7 @@ from twofold.runs import Run
     ("tokens", "message"),
     [
         ("trian A B", 'Did you mean "train"'),
-        ("train A", "cyclegan takes two folders: `twofold train A B`"),
+        ("train A", "A does not exist; give two folders of images or a dataset root"),
         ("train A B C", "too many arguments: C; see `twofold train --help`"),
         ("train --resume run --out run", "leave out --out"),
         ("train --resume nowhere", "nowhere is not a run folder"),

@@ -1,5 +1,6 @@
 """Options that contradict each other, and names that do not exist: refused in a line, before anything starts."""
 
+import re
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -87,7 +88,8 @@ CONTRADICTIONS = {
     "A B --method fastcut --cyclegan.identity 0": "fastcut has no setting cyclegan.identity; leave it out",
     "A B --preset cut-cat2dog --pix2pix.gan 0": "cut has no setting pix2pix.gan; leave it out, or use --method",
     "A --method cut": "two folders",
-    "A": "two folders",
+    "absent": "absent does not exist; give two folders of images or a dataset root",
+    "A": "cyclegan takes two folders: `twofold train A B`",
 }
 
 UNKNOWN = {
@@ -110,6 +112,11 @@ UNKNOWN = {
     "A B --epoch5 3": "Did you mean --epochs?",
     "A B --zzzz 3": "Unknown option: --zzzz",
     "A B --cut.layer 0": "Did you mean --cut.layers?",
+    "A B --phase train": "Unknown option: --phase; see `twofold train --help`",
+    "A B --help-al": "Did you mean --help-all?",
+    "A B --netG resnet_9blocks": "Did you mean --generator.network?",
+    "--dataroot A": "Did you mean the folder alone, `twofold train DATAROOT`?",
+    "A B --direction BtoA": "--direction must be ab or ba, not BtoA; did you mean ba?",
     "A B --pix2pix.conditionall": "Did you mean --pix2pix.conditional?",
 }
 
@@ -161,10 +168,26 @@ def test_pix2pix_of_folders_that_share_no_name(refused):
     assert "A0.png" in message or "B0.png" in message
 
 
-def test_several_values_of_one_option(capsys, folders):
-    tokens = ["A", "B", "--method", "cut", "--cut.layers", "0,4,8", "--adversarial.augment", "colour,cutout"]
-    tokens += ["--training.log", "csv,wandb"]
-    assert cli.run(["train", *tokens, *TINY, "--dry-run"]) == 0
+@pytest.mark.parametrize("between", [",", " ", ", "])
+def test_several_values_of_one_option(capsys, folders, between):
+    lists = {
+        "--cut.layers": ("0", "4", "8"),
+        "--discriminator.extra-layers": ("1", "2"),
+        "--adversarial.augment": ("colour", "cutout"),
+        "--training.log": ("csv", "wandb"),
+        "--data.show-a": ("2", "1", "0"),
+    }
+    tokens = [word for name, values in lists.items() for word in (name, *between.join(values).split(" "))]
+    assert cli.run(["train", "A", "B", "--method", "cut", *tokens, *TINY, "--dry-run"]) == 0
     plan = capsys.readouterr().out
     assert "  layers:\n  - 0\n  - 4\n  - 8\n" in plan and "  augment:\n  - colour\n  - cutout\n" in plan
-    assert "  log:\n  - csv\n  - wandb\n" in plan
+    assert "  log:\n  - csv\n  - wandb\n" in plan and "  show_a:\n  - 2\n  - 1\n  - 0\n" in plan
+    assert "  extra_layers:\n  - 1\n  - 2\n" in plan
+
+
+def test_options_of_the_original_are_replaced_by_options_that_exist():
+    known = {
+        name for each in cli.parser(["train"])["train"].assemble_argument_collection() for name in each.names
+    }
+    replacements = re.findall(r"--\S+", " ".join(cli.ORIGINAL_OPTIONS.values()))
+    assert len(replacements) >= len(cli.ORIGINAL_OPTIONS) - 1 and {*replacements} <= known

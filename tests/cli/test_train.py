@@ -11,6 +11,7 @@ import yaml
 from PIL import Image
 
 import twofold
+from twofold.cli.train import next_commands
 from twofold.runs import Run
 from twofold.training.settings import OptimSettings
 
@@ -235,3 +236,9 @@ def test_too_many_bad_files_stop_it(tiny, call, folders):
     result = call("train", "A", "B", "--out", "run", *tiny())
     assert result.code == 1 and "only 5 of 6 files" in result.line and "bad.jpg" in result.line
     assert not Path("run").exists()
+
+
+def test_commands_to_type_next_quote_a_folder_with_spaces(tmp_path):
+    run = tmp_path / "my run"
+    assert next_commands(run, finished=False) == [f"resume:     twofold train --resume '{run}'"]
+    assert f"twofold translate '{run}' IMAGES" in next_commands(run, finished=True)[0]

@@ -109,6 +109,12 @@ def test_other_folders_are_no_roots(root, folders):
         assert find_layout(home, None, paired) == (home, None, None, None, (), "")
 
 
+def test_a_folder_that_does_not_exist_is_no_part_of_a_root(root):
+    home = root("trainA", "trainB", "testA", "testB")
+    for given in ((home, home / "absent"), (home / "absent", home)):
+        assert find_layout(*given, paired=False)[:2] == given
+
+
 def test_plain_folders_files_and_lists_are_no_roots(root, tmp_path):
     home = root("x/1", "y/train_station")
     assert find_layout(home / "x", home / "y", paired=False) == (home / "x", home / "y", None, None, (), "")

@@ -18,7 +18,7 @@ ROOMS = {
 @pytest.fixture
 def trained(lab, tmp_path):
     def train(**callbacks):
-        settings = {"size": 16, "epochs": 2, "decay_epochs": 0, "settings": ROOMS}
+        settings = {"size": 16, "epochs": 2, "decay_epochs": 0, "settings": ROOMS | {"optim.lr": 1e-4}}
         return train_from_python(lab.a, lab.b, out=tmp_path / "run", **settings, **callbacks)
 
     return train
@@ -33,21 +33,23 @@ def test_arguments(trained):
     )
     assert [report["images"] for report in reports] == [2, 4, 6]
     assert reports[-1].items() >= read_lines(run.metrics)[-1].items()
+    assert reports[0]["lr"] == 1e-4
     assert reports[-1].items() >= read_lines(run.timing)[-1].items()
     both = [(images, way) for images in (3, 6) for way in ("ab", "ba")]
     assert snapshots == [(images, way, run.snapshot(images, way), True) for images, way in both]
     assert samples == [(6, way, run.sample(6, way), True) for way in ("ab", "ba")]
 
 
+@pytest.mark.parametrize("kind", [ValueError, KeyboardInterrupt])
 @pytest.mark.parametrize("moment", ["on_report", "on_sample", "on_snapshot"])
-def test_an_exception_ends_the_run_with_everything_saved(trained, moment, tmp_path):
+def test_an_exception_ends_the_run_with_everything_saved(trained, moment, kind, tmp_path):
     calls, lines = [], []
 
     def fail(*given):
         calls.append(given)
-        raise ValueError("the disk of the tracker is full")
+        raise kind("the disk of the tracker is full")
 
-    with pytest.raises(ValueError, match="tracker"):
+    with pytest.raises(kind, match="tracker"):
         trained(**{moment: fail, "notify": lines.append})
     assert len(calls) == 1
     run, images = Run(tmp_path / "run"), {"on_report": 2, "on_snapshot": 3, "on_sample": 6}[moment]

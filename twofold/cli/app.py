@@ -12,7 +12,7 @@ import cyclopts
 from cyclopts import App, CycloptsError, Parameter, UnknownOptionError
 
 from twofold.cli.help import OneNameFormatter
-from twofold.cli.options import option, with_joined_ranges, with_new_names
+from twofold.cli.options import ORIGINAL_OPTIONS, option, with_joined_ranges, with_new_names
 from twofold.cli.terminal import complain
 from twofold.errors import FAILED, INTERRUPTED, USAGE, TwofoldError
 
@@ -146,8 +146,10 @@ def parse_message(error: CycloptsError) -> str:
         return f"{missing}; see `{command} --help`"
     if isinstance(error, cyclopts.UnusedCliTokensError):
         return f"too many arguments: {' '.join(error.unused_tokens or [])}; see `{command} --help`"
-    if isinstance(error, UnknownOptionError) and (nearest := nearest_options(error)):
-        return f"Unknown option: {error.token.keyword or error.token.value}. Did you mean {' or '.join(nearest)}?"
+    if isinstance(error, UnknownOptionError):
+        nearest = nearest_options(error)
+        hint = f". Did you mean {' or '.join(nearest)}?" if nearest else f"; see `{command} --help`"
+        return f"Unknown option: {error.token.keyword or error.token.value}{hint}"
     return str(error)
 
 
@@ -159,17 +161,21 @@ def setting_message(error: BaseException | None) -> str | None:
 
 
 def nearest_options(error: UnknownOptionError) -> list[str]:
-    """The options that begin with the unknown one, which is an abbreviation; otherwise those with a similar name.
+    """The options that replace one of pytorch-CycleGAN-and-pix2pix; those that begin with the unknown one, which is an
+    abbreviation; otherwise those with a similar name.
 
     The group before a setting's own name is not compared, since users leave it out.
     """
     keyword = error.token.keyword or error.token.value  # before the arguments it is taken for one of them
     names = {name for argument in error.argument_collection for name in argument.names}
+    if "--method" in names and (replacement := ORIGINAL_OPTIONS.get(keyword.lstrip("-"))):
+        return [replacement]
+    names |= {"--help", "--help-all"}
     if longer := [name for name in names if keyword.startswith("--") and name.startswith(keyword)]:
         return sorted(longer)[:3]
-    if "." in keyword:
-        return []
-    own = {name: name.lstrip("-").rpartition(".")[2] for name in names}
-    nearest = get_close_matches(keyword.lstrip("-"), own.values(), 1)
+    own = {
+        name: name.lstrip("-") if "." in keyword else name.lstrip("-").rpartition(".")[2] for name in names
+    }
+    nearest = get_close_matches(keyword.lstrip("-"), own.values(), 1, 0.7)
     similar = sorted(name for name in names if own[name] in nearest)
     return [name for name in similar if "." not in name] or similar[:3]

@@ -30,6 +30,44 @@ SHORT_OPTIONS = {
 }
 """Settings that the command line takes under a short name as well; help and messages show the short name."""
 
+ORIGINAL_OPTIONS = {
+    **dict.fromkeys(("CUT_mode", "model"), "--method"),
+    **dict.fromkeys(("checkpoints_dir", "name"), "--out RUN"),
+    **dict.fromkeys(("continue_train", "epoch_count"), "--resume RUN"),
+    **dict.fromkeys(("crop_size", "fineSize"), "--size"),
+    **dict.fromkeys(("load_size", "loadSize"), "--data.load-size"),
+    "lr_decay_iters": "--training.step-epochs",
+    **dict.fromkeys(("nThreads", "num_threads"), "--data.workers"),
+    **dict.fromkeys(("n_epochs", "niter"), "--epochs"),
+    **dict.fromkeys(("n_epochs_decay", "niter_decay"), "--decay-epochs"),
+    **dict.fromkeys(("netD", "which_model_netD"), "--discriminator.network"),
+    **dict.fromkeys(("netG", "which_model_netG"), "--generator.network"),
+    **dict.fromkeys(("preprocess", "resize_or_crop"), "--data.resize"),
+    **dict.fromkeys(("save_epoch_freq", "save_latest_freq"), "--training.snapshot-every IMAGES"),
+    "dataroot": "the folder alone, `twofold train DATAROOT`",
+    "display_freq": "--training.sample-every IMAGES",
+    "flip_equivariance": "--cut.flip",
+    "gan_mode": "--adversarial.loss",
+    "gpu_ids": "--device cuda:0",
+    "init_type": "--generator.init and --discriminator.init",
+    "lambda_A": "--cyclegan.cycle-a",
+    "lambda_B": "--cyclegan.cycle-b",
+    "lambda_GAN": "--cut.gan",
+    "lambda_L1": "--pix2pix.distance",
+    "lambda_NCE": "--cut.nce",
+    "lr_policy": "--training.schedule",
+    "n_layers_D": "--discriminator.layers",
+    "nce_T": "--cut.temperature",
+    "nce_idt": "--cut.nce-identity",
+    "ndf": "--discriminator.width",
+    "netF_nc": "--cut.head-width",
+    "ngf": "--generator.width",
+    "pool_size": "--cyclegan.replay",
+    "print_freq": "--training.report-every IMAGES",
+    "use_wandb": "--training.log wandb",
+}
+"""Options of pytorch-CycleGAN-and-pix2pix and CUT whose names here are not similar."""
+
 
 def whole_number(_: object, tokens: Sequence[cyclopts.Token]) -> int:
     """Read a whole number; cyclopts alone would round 1.5."""

@@ -4,7 +4,7 @@ import os
 import shlex
 from json import dumps
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, get_origin
 
 import yaml
 from cyclopts import Group, Parameter
@@ -32,9 +32,6 @@ COMMON = {
 }
 """The settings that `--help` shows, and in which panel."""
 
-LISTS = ("training.log", "training.freeze", "data.augment", "data.show_a", "data.show_b")
-"""Settings of several values, which one option takes."""
-
 SET_BY_VAL = ("data.val_a", "data.val_b", "data.hold_out")
 """Settings that help shows as --val."""
 
@@ -55,7 +52,7 @@ def as_options(model: type[BaseModel], prefix: str = "", panel: Group | None = N
                 name=[*names],
                 group=COMMON.get(setting, panel),
                 show=setting not in SET_BY_VAL,
-                consume_multiple=setting in LISTS,
+                consume_multiple=get_origin(inner) is tuple,
             )
             fields[name] = (Annotated[(inner, *field.metadata, parameter)], field)
     described = {"use_attribute_docstrings": False}  # the fields have their descriptions already
@@ -118,7 +115,9 @@ def check_run_options(a: Path | None, out: Path | None, resume: Path | None) -> 
     if resume is not None and out is not None:
         raise UsageError(f"--resume {resume} names the run folder already; leave out --out")
     if resume is not None and not Run(resume).exists:
-        raise UsageError(f"{resume} is not a run folder; start a run with `twofold train A B --out {resume}`")
+        raise UsageError(
+            f"{resume} is not a run folder; start a run with `twofold train A B --out {Run(resume).quoted}`"
+        )
     if resume is None and a is None:
         raise UsageError(
             "give two folders or a dataset root: `twofold train A B`; to resume: `twofold train --resume RUN`"
@@ -186,9 +185,9 @@ def plan_text(plan: dict[str, Any]) -> str:
 
 def next_commands(run: Path, finished: bool, launcher: str = "twofold") -> list[str]:
     if not finished:
-        return [f"resume:     {launcher} train --resume {run}"]
+        return [f"resume:     {launcher} train --resume {Run(run).quoted}"]
     return [
-        f"translate:  twofold translate {run} IMAGES -o translated",
+        f"translate:  twofold translate {Run(run).quoted} IMAGES -o translated",
         *["best:       add --best, the best snapshot on held-out images"] * Run(run).best("ab").is_file(),
         f"report:     {run / 'report.html'}",
     ]

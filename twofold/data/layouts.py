@@ -55,6 +55,8 @@ def find_layout(a: Path, b: Path | None, paired: bool, *, val: bool = True) -> L
         UsageError: it is not clear what to train on; the message names what was found.
     """
     a, b = a.expanduser(), b and b.expanduser()
+    if b is not None and not (a.exists() and b.exists()):
+        return Layout(a, b)  # reading them says which one does not exist
     root = _inner(a) if b is None else a.parent if a.parent == b.parent else Path()
     tops = [root] if b is None else [a, b]
     roles = _roles(root) if b is None else _domain_roles(a, "a") | _domain_roles(b, "b")

@@ -12,12 +12,12 @@ DirectionName = Literal["ab", "ba"]
 AugmentName = Literal["vertical", "turns"]
 
 
-def _parted(value: Any) -> Any:
-    """`0 4095` or `vertical,turns`, also inside a list, as a list."""
+def separated(value: Any) -> Any:
+    """A list that may also be written as `0 4095` or `vertical,turns`, also inside a list."""
     if isinstance(value, str):
         return value.replace(",", " ").split()
     if isinstance(value, list | tuple):
-        return [part for each in value for part in (_parted(each) if isinstance(each, str) else [each])]
+        return [part for each in value for part in (separated(each) if isinstance(each, str) else [each])]
     return value
 
 
@@ -25,7 +25,7 @@ def _as_range(value: Any) -> Any:
     """`0 4095` as two numbers; a list that is no range is refused in one sentence."""
     if value is None or value == "per-channel":
         return value
-    parts = _parted(value)
+    parts = separated(value)
     try:
         low, high = (float(part) for part in parts)
     except (TypeError, ValueError):
@@ -59,7 +59,7 @@ class DataSettings(BaseModel):
     """Scale the shorter side, squash to a square, or scale the width, and crop; crop only; or whole images."""
     flip: bool = True
     """Mirror half of the training crops left to right."""
-    augment: Annotated[tuple[AugmentName, ...], BeforeValidator(_parted)] = ()
+    augment: Annotated[tuple[AugmentName, ...], BeforeValidator(separated)] = ()
     """Also mirror top to bottom (vertical), and turn by 90°, 180° and 270° (turns), for images without an upright."""
     jitter: float = Field(default=0.0, ge=0, le=1)
     """Strength of random brightness, contrast and saturation, 0 to 1."""
@@ -77,9 +77,9 @@ class DataSettings(BaseModel):
     """Axes of arrays in .npy and .npz files."""
     icc: Literal["srgb", "keep"] = "srgb"
     """Convert pictures with a colour profile to sRGB, or keep their values and their profile."""
-    show_a: tuple[int, ...] = ()
+    show_a: Annotated[tuple[int, ...], BeforeValidator(separated)] = ()
     """Channels of A that pictures show, one or three, counted from 0. Default: the first three, or the first."""
-    show_b: tuple[int, ...] = ()
+    show_b: Annotated[tuple[int, ...], BeforeValidator(separated)] = ()
     """Channels of B that pictures show, as for A."""
     lab: bool = False
     """Colourisation: A is the lightness of its images, B the colour (Lab)."""

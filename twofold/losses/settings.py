@@ -1,25 +1,16 @@
 """Settings of the losses."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
-from twofold.data.settings import AbsolutePath
+from twofold.data.settings import AbsolutePath, separated
 
 
 class Group(BaseModel):
     """A group of settings. The docstring below a setting is its description in `--help`."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
-
-
-def separated(value: Any) -> Any:
-    """A list that may also be written with commas: `0,4,8`."""
-    if isinstance(value, str):
-        return [part.strip() for part in value.split(",") if part.strip()]
-    if isinstance(value, list | tuple):
-        return [part for each in value for part in (separated(each) if isinstance(each, str) else [each])]
-    return value
 
 
 class AdversarialSettings(Group):

@@ -4,11 +4,12 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from twofold.losses.settings import Group, separated
+from twofold.data.settings import separated
+from twofold.losses.settings import Group
 
 MethodName = Literal["cyclegan", "pix2pix", "cut", "fastcut"]
 
-ROOMS: dict[MethodName, Literal["cyclegan", "pix2pix", "cut"]] = {
+ROOMS: dict[MethodName, str] = {
     "cyclegan": "cyclegan",
     "pix2pix": "pix2pix",
     "cut": "cut",

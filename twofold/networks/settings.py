@@ -4,7 +4,8 @@ from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field
 
-from twofold.losses.settings import Group, separated
+from twofold.data.settings import separated
+from twofold.losses.settings import Group
 
 Norm = Literal["instance", "instance-affine", "batch", "none"]
 Init = Literal["normal", "xavier", "kaiming", "orthogonal"]

@@ -23,7 +23,7 @@ class Callbacks:
         on_sample: OnFile | None = None,
         on_snapshot: OnFile | None = None,
     ) -> None:
-        self.error: Exception | None = None
+        self.error: BaseException | None = None
         self.report, self.sample, self.snapshot = map(self._caught, (on_report, on_sample, on_snapshot))
 
     def _caught(self, function: Callable[..., None] | None) -> Callable[..., None]:
@@ -32,7 +32,7 @@ class Callbacks:
                 return
             try:
                 function(*arguments)
-            except Exception as error:
+            except BaseException as error:
                 self.error = error
 
         return call

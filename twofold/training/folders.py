@@ -5,6 +5,7 @@ from pathlib import Path
 from twofold import config as configs
 from twofold.config import Config, Layer
 from twofold.data.layouts import Layout, find_layout
+from twofold.errors import UsageError
 from twofold.methods.settings import DEFAULTS
 
 
@@ -14,7 +15,7 @@ def with_layout(overrides: Layer) -> tuple[Layer, str]:
     A held-out set that the user gave is kept.
 
     Raises:
-        UsageError: it is not clear which folders to train on.
+        UsageError: it is not clear which folders to train on, or the only one does not exist.
     """
     found = layout_of(overrides)
     if found is None:
@@ -49,4 +50,6 @@ def layout_of(overrides: Layer) -> Layout | None:
     found = find_layout(Path(a), None if b is None else Path(b), one_folder, val=val)
     if found.b or one_folder:
         return found
+    if not found.a.exists():
+        raise UsageError(f"{found.a} does not exist; give two folders of images or a dataset root")
     return found._replace(val_a=None)  # `compose` refuses the missing folder in its own words

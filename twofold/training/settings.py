@@ -4,8 +4,8 @@ from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field
 
-from twofold.data.settings import AbsolutePath
-from twofold.losses.settings import Group, separated
+from twofold.data.settings import AbsolutePath, separated
+from twofold.losses.settings import Group
 
 Precision = Literal["auto", "float32", "bf16", "fp16"]
 Compile = Annotated[

@@ -68,7 +68,7 @@ def train(
         out: the run folder; runs/A2B-METHOD by default.
         method, preset, size, epochs, decay_epochs, batch, seed, device, freeze: as on the command line.
         start_from: trained weights to start from, as --from on the command line.
-        settings: any other setting, nested: ``{"optim": {"lr": 1e-4}}``.
+        settings: any other setting: ``{"optim": {"lr": 1e-4}}`` or ``{"optim.lr": 1e-4}``.
         notify: receives each line that the user should read, for example `print`.
         on_report: called as ``on_report(values)`` after each line of metrics.jsonl. The values are images, epoch, lr,
             losses (a dictionary), seconds, images_per_s and waiting.
@@ -98,7 +98,7 @@ def train(
     overrides = configs.merge(
         layer(preset),
         configs.from_environment(),
-        settings or {},
+        configs.with_new_names(settings or {}),
         configs.nest({path: value for path, value in short.items() if value is not None}),
         {name: Path(folder) for name, folder in (("a", a), ("b", b)) if folder is not None},
     )
