@@ -1,6 +1,7 @@
 """Runs that start from trained weights: which weights they get, what they keep, and what is refused."""
 
 import json
+import re
 import shutil
 import signal
 
@@ -21,7 +22,7 @@ from twofold.networks.settings import GeneratorSettings
 from twofold.networks.unet import UnetGenerator
 from twofold.runs import Run
 from twofold.training.build import arguments, build
-from twofold.training.freezing import fitting, named_parameters
+from twofold.training.freezing import fitting, frozen, named_parameters
 from twofold.training.pretrained import fit_channels, generator_settings, load, open_source, with_networks
 from twofold.training.trainer import Trainer
 from twofold.translation import model_file
@@ -207,26 +208,32 @@ def test_gray_images_from_a_colour_run(finished, lab, many, tmp_path, command):
 # ---- frozen weights
 
 
+def test_only_what_the_patterns_name_is_counted_as_frozen():
+    method = build(config(**NETWORKS, training={"freeze": ("gen_ba.enter",), "start_from": "x"}))
+    count = sum(parameter.numel() for parameter in method.get_submodule("gen_ba.enter").parameters())
+    assert re.fullmatch(rf"{count:,} of [\d,]+ parameters, in gen_ba", frozen(method, ["gen_ba.enter"]))
+
+
 @pytest.mark.parametrize("patterns", [("encoder",), ("gen_ab.down.0", "disc_?.convs.0.*"), ("*.bias",)])
 def test_frozen_weights_stay(patterns):
     made = config(**NETWORKS, training={"freeze": patterns, "start_from": "x", "ema": 5})
     trainer = Trainer(build(made), ema=5, weight_decay=0.5, channels_last=True, fused=True)
     named = named_parameters(trainer.method)
     before = {name: parameter.detach().clone() for name, parameter in named.items()}
-    frozen = {name for pattern in patterns for name in fitting(named, pattern)}
-    assert frozen and named.keys() - frozen
+    excluded = {name for pattern in patterns for name in fitting(named, pattern)}
+    assert excluded and named.keys() - excluded
     for step in range(3):
         draws = torch.Generator().manual_seed(step)
         trainer.step(Batch(*(torch.rand(1, 3, 16, 16, generator=draws) * 2 - 1 for _ in "ab")), 1e-2)
     moved = {name for name, parameter in named.items() if not torch.equal(before[name], parameter)}
-    assert not moved & frozen
+    assert not moved & excluded
     assert moved == {name for name, parameter in named.items() if parameter.requires_grad}
     optimized = {
         id(p) for each in trainer.optimizers.values() for group in each.param_groups for p in group["params"]
     }
     assert optimized == {id(named[name]) for name in moved}
     averaged = dict(trainer.averages["gen_ab"].named_parameters())
-    for name in frozen:
+    for name in excluded:
         if name.startswith("gen_ab."):
             torch.testing.assert_close(averaged[name.removeprefix("gen_ab.")], named[name])
 

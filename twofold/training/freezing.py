@@ -47,12 +47,13 @@ def fitting(names: Iterable[str], pattern: str) -> list[str]:
     ]
 
 
-def frozen(method: Method) -> str:
-    """How many parameters are frozen, and in which networks, in words."""
+def frozen(method: Method, patterns: Sequence[str]) -> str:
+    """How many parameters the patterns of `freeze` exclude, and in which networks, in words."""
     named = named_parameters(method)
-    still = {name: parameter for name, parameter in named.items() if not parameter.requires_grad}
-    count, total = (sum(parameter.numel() for parameter in each.values()) for each in (still, named))
-    return f"{count:,} of {total:,} parameters, in {', '.join({name.split('.')[0]: 0 for name in still})}"
+    names = {name for pattern in patterns for name in fitting(named, pattern)}
+    count, total = (sum(named[name].numel() for name in each) for each in (names, named))
+    networks = dict.fromkeys(name.split(".")[0] for name in named if name in names)
+    return f"{count:,} of {total:,} parameters, in {', '.join(networks)}"
 
 
 def named_parameters(method: Method) -> dict[str, nn.Parameter]:

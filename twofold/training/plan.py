@@ -39,6 +39,6 @@ def plan(out: Path, overrides: Layer, notify: Notify, track: Track = untracked) 
             f"{name} {sum(p.numel() for p in network.parameters()):,}"
             for name, network in method.networks().items()
         ),
-        **({"frozen": frozen(method)} if config.training.freeze else {}),
+        **({"frozen": frozen(method, config.training.freeze)} if config.training.freeze else {}),
         "memory": f"about {memory.estimate_step(config).total / 2**30:.1f} GiB a step on {config.machine.device}",
     }

@@ -182,7 +182,7 @@ def follow(
         if config.training.start_from and not run.states():
             origins = load(open_source(config.training.start_from), method, notify)
         if config.training.freeze:
-            notify(f"frozen: {frozen(method)}")
+            notify(f"frozen: {frozen(method, config.training.freeze)}")
         trainer = trainer_for(config, method, device)
         if device.type == "cuda":
             images = images.resident(device, int(RESIDENT_SHARE * (hardware.free_memory(device) or 0)))
