@@ -145,7 +145,7 @@ def test_lists_of_any_lines_and_encodings(tmp_path, suffix, separator, encoding)
 
 def test_lists_without_quotes(tmp_path):
     for delimiter in ",;\t":
-        (tmp_path / "list.csv").write_text(f"a{delimiter}B\r\n x.png {delimiter}./y.png\r\n\r\n")
+        (tmp_path / "list.csv").write_text(f'a{delimiter}B\r\n x.png {delimiter} "./y.png"\r\n\r\n')
         assert list(read_list(tmp_path / "list.csv")) == [("x.png", "y.png")]
     (tmp_path / "list.csv").write_text('x"1.png,y.png\rz.png,"w\n.png"')
     assert list(read_list(tmp_path / "list.csv")) == [('x"1.png', "y.png"), ("z.png", "w\n.png")]

@@ -201,7 +201,7 @@ def csv_rows(text: str, path: Path) -> Iterator[tuple[int, Sequence[object]]]:
     first = text.lstrip().partition("\n")[0]
     is_tsv = path.suffix.lower() == ".tsv"
     delimiter = "\t" if is_tsv else next((each for each in ",;\t" if each in first), ",")
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, skipinitialspace=True)
     try:
         for place, row in enumerate(reader):
             if row and not (place == 0 and [name.strip().lower() for name in row] == ["a", "b"]):

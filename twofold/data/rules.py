@@ -233,7 +233,7 @@ def check_content(label: str, folder: Folder, rule: LoadRule, report: Report) ->
         what = f"{counted(tiny)} smaller than the crop ({some(tiny)}); a lower --size keeps them sharp"
         report(Problem("advice", "tiny", label, what, tiny))
     if 0 < len(folder.good) < FEW:
-        what = f"{len(folder.good):,} images are few; more images are the surest way to better results"
+        what = f"only {counted(folder.good)}; more images are the surest way to better results"
         report(Problem("advice", "few", label, what, []))
 
 
