@@ -266,3 +266,11 @@ def test_one_image_is_one_image(fill, small):
     checked = check(fill("A", 1), fill("B", 2), small())
     assert sentence(checked.folders["A"]).startswith("1 image, 3 channels")
     assert "A: only 1 image; more images" in text(checked) and "B: only 2 images; more" in text(checked)
+
+
+def test_many_equal_files_are_one_short_line(fill, small):
+    a = fill("A", 40)
+    for path in sorted(a.iterdir())[1:]:
+        path.write_bytes((a / "0.png").read_bytes())
+    (line,) = [problem.what for problem in check(a, None, small()).problems if problem.kind == "duplicates"]
+    assert "(0.png = 1.png = 2.png = 3.png and 36 more); keep one" in line

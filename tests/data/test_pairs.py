@@ -185,6 +185,11 @@ def test_a_list_names_what_is_missing(fill, pair_up, tmp_path):
         ("l.jsonl", "[" * 100_000, "line 1: a pair reads"),
         ("l.csv", "x.png,y.png\n", r"files that do not exist: x.png, y.png"),
         ("l.csv", b"\xff\xfe\x00", "cannot read the list"),
+        (
+            "l.txt",
+            "x.png y.png\n",
+            r"neither a folder nor a list of pairs; the name of a list ends with \.csv, ",
+        ),
     ],
 )
 def test_lists_that_are_none(pair_up, tmp_path, name, text, message):

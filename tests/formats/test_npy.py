@@ -72,7 +72,9 @@ def test_channels_last_is_not_taken_for_channels_first(tmp_path):
 @pytest.mark.parametrize("shape", [(64, 64, 13), (40, 50, 3), (200, 300, 13)])
 def test_channels_last_are_refused_where_the_user_says_first(tmp_path, shape):
     np.save(tmp_path / "x.npy", np.zeros(shape, np.uint8))
-    with pytest.raises(ImageError, match=r"has the channels last; leave out --data.layout chw, or save np.tr"):
+    with pytest.raises(
+        ImageError, match=r"has the channels last; leave out --data.layout chw, or save np.tr"
+    ):
         images.inspect(tmp_path / "x.npy", "chw")
     assert images.inspect(tmp_path / "x.npy").channels == shape[2]
 

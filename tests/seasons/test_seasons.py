@@ -209,9 +209,7 @@ def test_an_empty_folder_is_taken(tmp_path: Path):
 def test_the_progress_is_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(landscape, "draw", blank)
     shown = []
-    dataset.make(
-        tmp_path / "s", 3, 16, 0, quiet, track=lambda *about: shown.append(about[1:]) or about[0]
-    )
+    dataset.make(tmp_path / "s", 3, 16, 0, quiet, track=lambda *about: shown.append(about[1:]) or about[0])
     assert shown == [(3 + 3 + 4 + 4, "drawing")]
 
 

@@ -47,6 +47,10 @@ def find_pairs(a: Path, b: Path | None, settings: DataSettings) -> Pairs:
         found = Pairs(*parts, "the lightness of each image and its colour", {})
     elif a.suffix.lower() in LISTS and not a.is_dir():
         found = from_list(a)
+    elif a.is_file():
+        raise UsageError(
+            f"{a} is neither a folder nor a list of pairs; the name of a list ends with .csv, .tsv or .jsonl"
+        )
     else:
         files = list_files(a)
         kind = settings.pairs or find_kind(a, files)

@@ -46,7 +46,9 @@ def make(
         with TemporaryDirectory(prefix=f".{out.name}.", dir=out if exists else out.parent) as aside:
             made = Path(aside) / "made"
             _write(made, count, size, seed, bits, track)
-            for part, place in [(part, out / part.name) for part in made.iterdir()] if exists else [(made, out)]:
+            for part, place in (
+                [(part, out / part.name) for part in made.iterdir()] if exists else [(made, out)]
+            ):
                 part.rename(place)
     except OSError as error:
         raise TwofoldError(f"cannot write {out}: {error.strerror or error}; choose another folder") from error
