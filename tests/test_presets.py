@@ -159,6 +159,7 @@ def test_a_set_that_can_be_fetched_is_fetched_first():
         "twofold data download pix2pix-maps",
         "twofold train m/train --val none --preset pix2pix-maps",
     ]
+    assert commands("pix2pix-maps", Path("my maps"))[1].startswith("twofold train 'my maps/train' --val")
     assert len(commands("cityscapes")) == len(commands("cyclegan")) == 1
 
 

@@ -4,6 +4,7 @@ The general defaults are CycleGAN's for photographs. The papers hold out no imag
 """
 
 import difflib
+import shlex
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -257,6 +258,6 @@ def commands(name: str, folder: Path | None = None) -> list[str]:
     preset = find(name)
     home = folder or Path(preset.data or "DATA")
     inside = ["train"] if preset.method == "pix2pix" else ["trainA", "trainB"]
-    folders = [str(home / each) for each in (inside[::-1] if preset.backwards else inside)]
+    folders = shlex.join(str(home / each) for each in (inside[::-1] if preset.backwards else inside))
     fetch = [f"twofold data download {preset.data}"] if preset.data in PUBLISHED else []
-    return [*fetch, f"twofold train {' '.join(folders)} --val none --preset {name}"]
+    return [*fetch, f"twofold train {folders} --val none --preset {name}"]

@@ -165,6 +165,9 @@ def test_junk_is_not_ready_made(place, call):
         path.write_bytes(b"junk")
     result = call("data", "check", "junk")
     assert result.code == 0 and "12 images, 3 channels" in result.out
+    assert result.out.endswith(
+        "no errors; to train, give the folder of the other domain too: `twofold train A B`\n"
+    )
     assert "5 hidden or system files below" in " ".join(result.out.split())
 
 

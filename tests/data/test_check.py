@@ -95,6 +95,7 @@ def test_nothing_but_bad_files(fill, small, tmp_path):
 def test_different_channels(fill, small):
     checked = check(fill("A", 2, channels=1), fill("B", 2), small())
     assert "A has 1 and B 3 channels" in text(checked)
+    assert "channels" not in text(check(fill("C", 2, channels=1), fill("D", 2), small(paired=True)))
 
 
 def test_pairs_and_what_is_wrong_with_them(fill, small):
@@ -259,3 +260,17 @@ def test_equal_errors_are_named_once(tmp_path):
 def test_kinds_of_pairs_are_for_one_folder(fill):
     with pytest.raises(UsageError, match="--pairs png:jpg is for pairs in one folder, not for"):
         check(fill("A", 2), fill("B", 2), DataSettings(paired=True, pairs="png:jpg"))
+
+
+def test_one_image_is_one_image(fill, small):
+    checked = check(fill("A", 1), fill("B", 2), small())
+    assert sentence(checked.folders["A"]).startswith("1 image, 3 channels")
+    assert "A: only 1 image; more images" in text(checked) and "B: only 2 images; more" in text(checked)
+
+
+def test_many_equal_files_are_one_short_line(fill, small):
+    a = fill("A", 40)
+    for path in sorted(a.iterdir())[1:]:
+        path.write_bytes((a / "0.png").read_bytes())
+    (line,) = [problem.what for problem in check(a, None, small()).problems if problem.kind == "duplicates"]
+    assert "(0.png = 1.png = 2.png = 3.png and 36 more); keep one" in line

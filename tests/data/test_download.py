@@ -484,3 +484,5 @@ def test_the_command(site, capsys):
     home = site.folder / "data" / "h2z"
     assert f"train: twofold train {home}/trainA {home}/trainB --val none --preset horse2zebra" in lines
     assert cli.run(["data", "download", "maps", "--from", "none.zip"]) == 2
+    assert cli.run(["data", "download", "--from", "horse2zebra.zip"]) == 2
+    assert "NAME is missing" in capsys.readouterr().err

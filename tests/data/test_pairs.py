@@ -145,7 +145,7 @@ def test_lists_of_any_lines_and_encodings(tmp_path, suffix, separator, encoding)
 
 def test_lists_without_quotes(tmp_path):
     for delimiter in ",;\t":
-        (tmp_path / "list.csv").write_text(f"a{delimiter}B\r\n x.png {delimiter}./y.png\r\n\r\n")
+        (tmp_path / "list.csv").write_text(f'a{delimiter}B\r\n x.png {delimiter} "./y.png"\r\n\r\n')
         assert list(read_list(tmp_path / "list.csv")) == [("x.png", "y.png")]
     (tmp_path / "list.csv").write_text('x"1.png,y.png\rz.png,"w\n.png"')
     assert list(read_list(tmp_path / "list.csv")) == [('x"1.png', "y.png"), ("z.png", "w\n.png")]
@@ -185,6 +185,11 @@ def test_a_list_names_what_is_missing(fill, pair_up, tmp_path):
         ("l.jsonl", "[" * 100_000, "line 1: a pair reads"),
         ("l.csv", "x.png,y.png\n", r"files that do not exist: x.png, y.png"),
         ("l.csv", b"\xff\xfe\x00", "cannot read the list"),
+        (
+            "l.txt",
+            "x.png y.png\n",
+            r"neither a folder nor a list of pairs; the name of a list ends with \.csv, ",
+        ),
     ],
 )
 def test_lists_that_are_none(pair_up, tmp_path, name, text, message):

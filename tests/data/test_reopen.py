@@ -220,6 +220,9 @@ def test_a_moved_list_and_one_rewritten_for_moved_images(
     now.write_text("\n".join([rows[0], rows[2], rows[1], *rows[3:]]))
     _, differences, _ = again(manifest, Given(then, None, settings), Given(now, None, settings))
     assert differences and all(line.endswith(".png was altered") for line in differences)
+    now.unlink()
+    _, differences, _ = again(manifest, Given(then, None, settings), Given(now, None, settings))
+    assert differences == [f"{label}: {now}: No such file or directory" for label in "AB"]
 
 
 def test_a_link_that_leads_elsewhere_now(fill, build, given, again, tmp_path):

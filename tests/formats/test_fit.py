@@ -145,7 +145,7 @@ def test_white_is_the_highest_value_of_the_declared_bits():
 
 @pytest.mark.parametrize(("have", "want"), [(4, 3), (4, 1), (2, 1), (5, 3), (3, 2), (1, 5), (7, 4)])
 def test_bands_are_never_dropped(have, want):
-    with pytest.raises(ImageError, match=f"it has {have} channels, not {want}"):
+    with pytest.raises(ImageError, match=f"it has {have} channels?, not {want}"):
         fit(stored(np.zeros((2, 2, have), np.uint8)), contract("uint8", want))
 
 

@@ -181,7 +181,7 @@ def test_channels_are_converted(tmp_path):
     assert (images.read(tmp_path / "colour.png", 4)[..., 3] == 255).all()
     luma = images.read(tmp_path / "colour.png", 1)[..., 0]
     assert np.abs(luma - colour @ [0.299, 0.587, 0.114]).max() <= 1
-    with pytest.raises(ImageError, match=r"colour.png: it has 3 channels, not 5; give files with 5 channels"):
+    with pytest.raises(ImageError, match=r"colour.png: it has 3 channels, not 5; give files with 5"):
         images.read(tmp_path / "colour.png", 5)
 
 
@@ -444,3 +444,11 @@ def test_ranges_round_trip_for_every_level():
 
 def test_suffixes_in_any_case():
     assert {Path("x.AVIF").suffix.lower(), ".tif", ".bmp"} <= images.SUFFIXES
+
+
+@pytest.mark.parametrize("name", ["x.png", "x.tif", "x.npy"])
+def test_an_empty_file_is_named_so(tmp_path, name):
+    (tmp_path / name).touch()
+    for read in (images.read_stored, images.inspect):
+        with pytest.raises(ImageError, match=rf"{name}: the file is empty; remove it or replace it"):
+            read(tmp_path / name)

@@ -55,6 +55,7 @@ def test_what_is_refused(tmp_path, suffix):
             r"shape 3 x 40 x 50 has the channels first; give --data.layout chw, or save np.transp",
         ),
         (np.zeros((13, 200, 300), np.uint8), "has the channels first"),
+        (np.zeros((13, 64, 64), np.uint8), "has the channels first"),
     ]:
         path = tmp_path / f"x.{suffix}"
         np.save(path, given) if suffix == "npy" else np.savez(path, a=given)
@@ -66,6 +67,22 @@ def test_channels_last_is_not_taken_for_channels_first(tmp_path):
     for shape in [(3, 40, 4), (40, 50, 64), (64, 64, 64), (4, 4, 30), (16, 64, 20)]:
         np.save(tmp_path / "x.npy", np.zeros(shape, np.uint8))
         assert images.read_stored(tmp_path / "x.npy").pixels.shape == shape
+
+
+@pytest.mark.parametrize("shape", [(64, 64, 13), (40, 50, 3), (200, 300, 13)])
+def test_channels_last_are_refused_where_the_user_says_first(tmp_path, shape):
+    np.save(tmp_path / "x.npy", np.zeros(shape, np.uint8))
+    with pytest.raises(
+        ImageError, match=r"has the channels last; leave out --data.layout chw, or save np.tr"
+    ):
+        images.inspect(tmp_path / "x.npy", "chw")
+    assert images.inspect(tmp_path / "x.npy").channels == shape[2]
+
+
+@pytest.mark.parametrize("shape", [(3, 40, 50), (13, 64, 64), (64, 64, 64), (200, 145, 145), (3, 4, 4)])
+def test_channels_first_are_read_where_the_user_says_so(tmp_path, shape):
+    np.save(tmp_path / "x.npy", np.zeros(shape, np.uint8))
+    assert images.inspect(tmp_path / "x.npy", "chw").channels == shape[0]
 
 
 def test_an_archive_of_several_arrays_names_them(tmp_path):

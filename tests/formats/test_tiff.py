@@ -300,6 +300,43 @@ def test_a_part_that_is_no_jpeg_is_refused(tmp_path, values):
         images.read_stored(path)
 
 
+def test_a_jpeg_part_that_is_cut_off_is_refused(tmp_path, window, values):
+    """Its decoder would fill the rest with grey."""
+    path = tmp_path / "x.tif"
+    tifffile.imwrite(
+        path, values("uint8", (64, 48, 3)), photometric="rgb", compression="jpeg", rowsperstrip=32
+    )
+    content = bytearray(path.read_bytes())
+    end = content.index(b"\xff\xd9")
+    content[end - 300 : end + 2] = bytes(302)
+    path.write_bytes(content)
+    with pytest.raises(ImageError, match=r"x.tif: damaged \(a part is cut off\); remove"):
+        images.read_stored(path)
+    with pytest.raises(ImageError, match=r"damaged at rows 0 to 32 .* \(a part is cut off\)"):
+        window(path, slice(3, 17), slice(2, 4))
+    window(path, slice(33, 60), slice(2, 4))
+
+
+@pytest.mark.parametrize(("photometric", "channels"), [("minisblack", 1), ("miniswhite", 1), ("rgb", 3)])
+@pytest.mark.parametrize("layout", [{"tile": (32, 48)}, {"rowsperstrip": 48}])
+def test_jpeg_of_12_bits(tmp_path, window, photometric, channels, layout):
+    path = tmp_path / "x.tif"
+    ramp = np.add.outer(np.arange(100) * 30, np.arange(70) * 10).astype(np.uint16)
+    pixels = ramp if channels == 1 else np.stack([ramp, ramp[::-1], ramp], axis=2)
+    tifffile.imwrite(path, pixels, photometric=photometric, compression="jpeg", **layout)
+    stored = images.read_stored(path)
+    wanted = np.atleast_3d(4095 - pixels if photometric == "miniswhite" else pixels).astype(int)
+    assert (stored.facts.dtype, stored.facts.bits) == ("uint16", 12) and stored.facts == images.inspect(path)
+    assert np.abs(stored.pixels - wanted).mean() < 40
+    assert np.array_equal(window(path, slice(20, 60), slice(30, 61)), stored.pixels[20:60, 30:61])
+
+
+def test_a_file_without_pages_is_named(tmp_path):
+    (tmp_path / "x.tif").write_bytes(b"II*\0" + bytes(4))
+    with pytest.raises(ImageError, match=r"x.tif: damaged \(it holds no page\); remove it"):
+        images.inspect(tmp_path / "x.tif")
+
+
 @pytest.mark.parametrize("compression", [None, "lzw", "deflate", "zstd"])
 @pytest.mark.parametrize("dtype", ["uint16", "float32"])
 def test_a_truncated_file_is_named(tmp_path, values, compression, dtype):

@@ -200,8 +200,17 @@ def test_a_folder_in_use_or_a_file_is_refused(made: Path, tmp_path: Path):
 
 def test_an_empty_folder_is_taken(tmp_path: Path):
     (tmp_path / "s").mkdir()
+    place = (tmp_path / "s").stat().st_ino  # it may be the current folder of a shell
     dataset.make(tmp_path / "s", 1, 16, 0, quiet)
     assert names(tmp_path / "s") == sorted([*FOLDERS, MARKER])
+    assert (tmp_path / "s").stat().st_ino == place and names(tmp_path) == ["s"]
+
+
+def test_the_progress_is_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(landscape, "draw", blank)
+    shown = []
+    dataset.make(tmp_path / "s", 3, 16, 0, quiet, track=lambda *about: shown.append(about[1:]) or about[0])
+    assert shown == [(3 + 3 + 4 + 4, "drawing")]
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,8 @@ from twofold.errors import FAILED, UsageError
 from twofold.presets import PRESETS
 from twofold.presets import commands as preset_commands
 
+ALONE = "no errors; to train, give the folder of the other domain too: `twofold train A B`"
+
 
 def check(
     a: Path,
@@ -29,7 +31,7 @@ def check(
 ) -> int:
     """Check one or two folders of images for training: print their use, read each image, list every problem.
 
-    The exit code is 0 if training would start, and 1 if not.
+    The exit code is 0 if training would start, and 1 if not; of one folder alone, 0 if it has no errors.
 
     Args:
         a: A folder of images, or a dataset root with trainA and trainB, A/train and B/train, or train and val of pairs;
@@ -77,9 +79,8 @@ def check(
             emit(paragraph(f"{use + ':':<12}{amount}", "", " " * 12))
         for problem in checked.problems:
             emit(paragraph(f"{problem.severity}: {problem.text}", "-  ", "   "))
-        emit(
-            "ready to train" if checked.ready else "not ready: `twofold train` would stop at the errors above"
-        )
+        ready = "ready to train" if "B" in checked.folders else ALONE
+        emit(ready if checked.ready else "not ready: `twofold train` would stop at the errors above")
     return 0 if checked.ready else FAILED
 
 
@@ -106,7 +107,7 @@ def make(
     from twofold.seasons.dataset import make as make_seasons
 
     assert what == "seasons"
-    make_seasons(out, count, size, seed, emit, bits=bits)
+    make_seasons(out, count, size, seed, emit, bits=bits, track=tracked)
 
 
 def download(
@@ -126,6 +127,8 @@ def download(
     from twofold.data.download import download as fetch_and_unpack
 
     if name is None:
+        if out or archive:
+            raise UsageError("NAME is missing; see `twofold data download --help`")
         _list_published()
         return
     folder = fetch_and_unpack(name, out, archive, emit, tracked)

@@ -257,7 +257,8 @@ def _check_read(found: Found, paired: bool, report: Report) -> Found:
     if "B" in found:
         a, b = found["A"][0], found["B"][0]
         rules.check_shared(a.folder, b.folder, report)
-        rules.check_channels(a.rule, b.rule, report)
+        if not paired:
+            rules.check_channels(a.rule, b.rule, report)
     return found
 
 

@@ -172,8 +172,9 @@ def sentence(found: dict[str, Any]) -> str:
     mixed = "" if list(stored) in ([], [channels]) else f" (stored: {counts})"
     small, middle, large = (f"{w} × {h}" for w, h in (found["smallest"], found["median"], found["largest"]))
     sizes = f"all {small}" if small == large else f"{small} to {large}, median {middle}"
-    kind, plural = "label maps" if found["labels"] else "images", "" if channels == 1 else "s"
+    kind = f"{'label map' if found['labels'] else 'image'}{'' if found['good'] == 1 else 's'}"
     if not found["good"]:
         return f"0 {kind}{bad}"
+    plural = "" if channels == 1 else "s"
     values = f", {found['dtype']} of {found['range']}" if found["range"] else ""
     return f"{found['good']:,} {kind}{bad}, {channels} channel{plural}{mixed}{values}, {sizes} px"

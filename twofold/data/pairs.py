@@ -47,6 +47,10 @@ def find_pairs(a: Path, b: Path | None, settings: DataSettings) -> Pairs:
         found = Pairs(*parts, "the lightness of each image and its colour", {})
     elif a.suffix.lower() in LISTS and not a.is_dir():
         found = from_list(a)
+    elif a.is_file():
+        raise UsageError(
+            f"{a} is neither a folder nor a list of pairs; the name of a list ends with .csv, .tsv or .jsonl"
+        )
     else:
         files = list_files(a)
         kind = settings.pairs or find_kind(a, files)
@@ -203,7 +207,7 @@ def csv_rows(text: str, path: Path) -> Iterator[tuple[int, Sequence[object]]]:
     first = text.lstrip().partition("\n")[0]
     is_tsv = path.suffix.lower() == ".tsv"
     delimiter = "\t" if is_tsv else next((each for each in ",;\t" if each in first), ",")
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, skipinitialspace=True)
     try:
         for place, row in enumerate(reader):
             if row and not (place == 0 and [name.strip().lower() for name in row] == ["a", "b"]):

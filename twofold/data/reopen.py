@@ -138,8 +138,10 @@ def _list_all(manifest: Manifest) -> tuple[Listings, list[str]]:
         try:
             found[id(folder)] = _list(folder, listed_only=bool(folder.source) or folder is domain.masks)
             lines += [f"{label}: {line}" for line in _other_files(folder, found[id(folder)])]
-        except (UsageError, OSError) as error:
+        except UsageError as error:
             lines.append(f"{label}: {error}")
+        except OSError as error:
+            lines.append(f"{label}: {error.filename}: {error.strerror}")
     return found, lines
 
 

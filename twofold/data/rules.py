@@ -225,7 +225,7 @@ def check_content(label: str, folder: Folder, rule: LoadRule, report: Report) ->
     if twins:
         what = (
             f"{counted(twins)} stored more than once, and so seen more often"
-            f" ({some([' = '.join(names) for names in twins])}); keep one of each"
+            f" ({some([some(names, 4, ' = ') for names in twins])}); keep one of each"
         )
         report(Problem("warning", "duplicates", label, what, [name for names in twins for name in names]))
     tiny = [file.name for file in folder.good if min(file.width, file.height) < rule.settings.size]
@@ -233,7 +233,7 @@ def check_content(label: str, folder: Folder, rule: LoadRule, report: Report) ->
         what = f"{counted(tiny)} smaller than the crop ({some(tiny)}); a lower --size keeps them sharp"
         report(Problem("advice", "tiny", label, what, tiny))
     if 0 < len(folder.good) < FEW:
-        what = f"{len(folder.good):,} images are few; more images are the surest way to better results"
+        what = f"only {counted(folder.good)}; more images are the surest way to better results"
         report(Problem("advice", "few", label, what, []))
 
 
@@ -299,7 +299,7 @@ def counted(items: Sequence[object]) -> str:
     return f"{len(items):,} image{'' if len(items) == 1 else 's'}"
 
 
-def some(names: Sequence[str], most: int = 3) -> str:
+def some(names: Sequence[str], most: int = 3, between: str = ", ") -> str:
     """The first few names, and how many more there are."""
     more = f" and {len(names) - most:,} more" if len(names) > most else ""
-    return ", ".join(names[:most]) + more
+    return between.join(names[:most]) + more

@@ -107,6 +107,9 @@ def open_windows(path: Path | str) -> Iterator[Any]:
 def _opened(path: Path, content: bytes | None) -> Iterator[tuple[BinaryIO, str]]:
     """A file, or its bytes, to read, with its suffix in lower case."""
     with named_errors(path), path.open("rb") if content is None else BytesIO(content) as file:
+        if not file.read(1):
+            raise ImageError("the file is empty; remove it or replace it")
+        file.seek(0)
         yield file, path.suffix.lower()
 
 

@@ -21,6 +21,10 @@ _READ_AS = {"int64": "int32", "uint64": "uint32", "longdouble": "float64", "bool
 """How types that no domain has are read: integers only if every value fits, booleans as 0 and 255."""
 
 
+_FIRST = "first; give --data.layout chw, or save np.transpose(x, (1, 2, 0))"
+_LAST = "last; leave out --data.layout chw, or save np.transpose(x, (2, 0, 1))"
+
+
 def read(file: BinaryIO, layout: Layout) -> Stored:
     """The array as (H, W, C).
 
@@ -84,11 +88,9 @@ def _facts(shape: tuple[int, ...], stored: np.dtype[Any], layout: Layout) -> Fac
     if len(shape) not in (2, 3):
         words = " x ".join(map(str, shape)) or "none"
         raise ImageError(f"it holds {stored} of shape {words}; save an array (H, W, C) or (H, W)")
-    if len(shape) == 3 and layout == "hwc" and _channels_first(shape):
-        raise ImageError(
-            f"its shape {' x '.join(map(str, shape))} has the channels first; "
-            "give --data.layout chw, or save np.transpose(x, (1, 2, 0))"
-        )
+    if len(shape) == 3 and _channels_first(shape if layout == "hwc" else shape[::-1]):
+        words = _FIRST if layout == "hwc" else _LAST
+        raise ImageError(f"its shape {' x '.join(map(str, shape))} has the channels {words}")
     height, width, channels = (
         (*shape, 1) if len(shape) == 2 else shape if layout == "hwc" else (*shape[1:], shape[0])
     )
@@ -101,7 +103,8 @@ def _facts(shape: tuple[int, ...], stored: np.dtype[Any], layout: Layout) -> Fac
 def _channels_first(shape: tuple[int, ...]) -> bool:
     """Whether the first of three axes is surely that of the channels and the last one is not."""
     first, second, last = shape
-    return last > 16 and first > 0 and second > 4 and (first <= 4 or 8 * first <= min(second, last))
+    few = first <= 4 or 8 * first <= min(second, last) or 2 * first <= second == last
+    return last > 16 and first > 0 and second > 4 and few
 
 
 def _upright(array: NDArray[Any], layout: Layout) -> NDArray[Any]:
@@ -129,8 +132,6 @@ def _array_file(file: BinaryIO) -> Iterator[tuple[Any, int]]:
     is_archive = file.read(2) == b"PK"
     size = file.seek(0, 2)
     file.seek(0)
-    if not size:
-        raise ImageError("the file is empty; remove it or replace it")
     if not is_archive:
         yield file, size
         return

@@ -51,7 +51,8 @@ def _with_fewer_channels(pixels: Pixels, channels: int, facts: Facts) -> Pixels:
     if count == channels:
         return pixels
     if channels not in (1, 3, 4) or not (count in (1, 3) or (count == 4 and facts.alpha)):
-        raise ImageError(f"it has {count} channels, not {channels}; give files with {channels} channels")
+        plural = "" if count == 1 else "s"
+        raise ImageError(f"it has {count} channel{plural}, not {channels}; give files with {channels}")
     if count == 4:
         pixels = over_white(pixels, highest(pixels.dtype, facts.bits))
     return _luma(pixels) if channels == 1 else pixels

@@ -27,7 +27,8 @@ _ASSOCIATED, _UNASSOCIATED = 1, 2
 _OLD_JPEG = 6
 _JPEG = (_OLD_JPEG, 7, 34892)
 _JPEG_COLOURS = {0: 1, 1: 1, 2: 3, 6: 3}
-"""Photometric interpretations, and their samples, of 8-bit JPEG parts that tifffile decodes to grey or RGB."""
+"""Photometric interpretations, and their samples, of JPEG parts that tifffile decodes to grey or RGB."""
+_END_OF_JPEG = b"\xff\xd9"
 _JPEG_2000 = (33003, 33004, 33005, 34712)
 
 logging.getLogger("tifffile").addHandler(logging.NullHandler())  # else it writes to the terminal
@@ -107,8 +108,10 @@ def _first_page(file: BinaryIO) -> Iterator[tuple[Any, int]]:
     """The first page and the number of pages."""
     try:
         with tifffile.TiffFile(file, name="", is_ome=False) as tiff:
+            if not (frames := len(tiff.pages)):
+                raise ImageError("damaged (it holds no page); remove it or replace it")
             page: Any = tiff.pages.first
-            yield page, len(tiff.pages)
+            yield page, frames
     except tifffile.TiffFileError as error:
         raise ImageError(f"damaged ({error}); remove it or replace it") from error
 
@@ -149,7 +152,7 @@ def _kind(page: Any) -> _Kind:
     elif page.planarconfig == 2:
         plain = photometric in _GREY and page.bitspersample >= 8
     else:
-        readable = int(page.compression) != _OLD_JPEG and page.bitspersample == 8
+        readable = int(page.compression) != _OLD_JPEG and page.bitspersample in (8, 12)
         plain = readable and _JPEG_COLOURS.get(photometric) == samples
     narrow = page.bitspersample <= 8 and page.dtype.kind in "ub"
     if not plain and samples - _COLOURS[photometric] > alpha:
@@ -159,7 +162,7 @@ def _kind(page: Any) -> _Kind:
     if not plain and not narrow:
         raise ImageError(
             f"it stores {page.bitspersample} bits as {page.photometric.name} with {page.compression.name}, which is not "
-            "read; save it as grey or RGB"
+            "read; save it without JPEG, as grey or RGB"
         )
     premultiplied = alpha and extra[-1] == _ASSOCIATED
     by_pillow = not plain or (narrow and premultiplied and samples == 4)
@@ -235,6 +238,8 @@ def _check_room(page: Any, content: bytes) -> None:
         width, height, _ = codestream_size(content)
     elif int(page.compression) in _JPEG and content:
         width, height = _jpeg_size(content)
+        if _END_OF_JPEG not in content:
+            raise ValueError("a part is cut off")
     else:
         return
     layout = _layout(page)

@@ -8,22 +8,31 @@ from twofold.data.answers import write_marker
 from twofold.errors import TwofoldError, UsageError
 from twofold.formats import images
 from twofold.randomness import generator
+from twofold.runs import Track, untracked
 from twofold.seasons import landscape
 
 SIZES = range(16, 4097)
 
 
 def make(
-    out: Path, count: int, size: int, seed: int, notify: Callable[[str], None], *, bits: int = 8
+    out: Path,
+    count: int,
+    size: int,
+    seed: int,
+    notify: Callable[[str], None],
+    *,
+    bits: int = 8,
+    track: Track = untracked,
 ) -> None:
     """Write the data set: PNG files in out/{trainA,trainB,valA,valB,testA,testB}, A summer, B winter; and its marker.
 
     trainA and trainB hold `count` different scenes each and share no file name; val and test hold
     max(4, count // 8) scenes each, the same under the same names in both seasons. No scene is in two sets.
-    Everything is built in a folder beside `out` and renamed, so `out` is whole or absent.
+    Everything is built aside and renamed, so `out` is whole, or absent or empty as it was.
 
     Args:
         bits: of a value, 8 to 16.
+        track: shows the progress.
 
     Raises:
         UsageError: `out` is in use, or `count`, `size`, `seed` or `bits` cannot be.
@@ -33,12 +42,14 @@ def make(
     _check(out, count, size, seed, bits)
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
-        with TemporaryDirectory(prefix=f".{out.name}.", dir=out.parent) as aside:
+        exists = out.exists()  # then it may be the current folder, or another disk, and is not replaced
+        with TemporaryDirectory(prefix=f".{out.name}.", dir=out if exists else out.parent) as aside:
             made = Path(aside) / "made"
-            _write(made, count, size, seed, bits)
-            if out.exists():
-                out.rmdir()
-            made.rename(out)
+            _write(made, count, size, seed, bits, track)
+            for part, place in (
+                [(part, out / part.name) for part in made.iterdir()] if exists else [(made, out)]
+            ):
+                part.rename(place)
     except OSError as error:
         raise TwofoldError(f"cannot write {out}: {error.strerror or error}; choose another folder") from error
     notify(f"seasons: {count} + {count} scenes to train on, {_held_out(count)} pairs to test on, in {out}")
@@ -61,19 +72,18 @@ def _held_out(count: int) -> int:
     return max(4, count // 8)
 
 
-def _write(root: Path, count: int, size: int, seed: int, bits: int) -> None:
-    for name, folders, seasons, number in (
-        ("summer", ("trainA",), (0,), count),
-        ("winter", ("trainB",), (1,), count),
-        ("val", ("valA", "valB"), (0, 1), _held_out(count)),
-        ("test", ("testA", "testB"), (0, 1), _held_out(count)),
-    ):
-        for folder in folders:
-            (root / folder).mkdir(parents=True)
-        for k in range(number):
-            pictures = landscape.draw(scene(seed, name, k), size, bits)
-            for folder, season in zip(folders, seasons, strict=True):
-                images.write(pictures[season], root / folder / f"{name}-{k:05d}.png")
+def _write(root: Path, count: int, size: int, seed: int, bits: int, track: Track) -> None:
+    sets = (
+        ("summer", {"trainA": 0}, count),
+        ("winter", {"trainB": 1}, count),
+        ("val", {"valA": 0, "valB": 1}, _held_out(count)),
+        ("test", {"testA": 0, "testB": 1}, _held_out(count)),
+    )
+    scenes = [(name, seasons, k) for name, seasons, number in sets for k in range(number)]
+    for name, seasons, k in track(iter(scenes), len(scenes), "drawing"):
+        pictures = landscape.draw(scene(seed, name, k), size, bits)
+        for folder, season in seasons.items():
+            images.write(pictures[season], root / folder / f"{name}-{k:05d}.png")
     write_marker(root, [("valA", "valB"), ("testA", "testB")])
 
 
