@@ -118,6 +118,10 @@ def test_formats_and_qualities(by_contract):
     pictures()
     made = by_contract(Contract(), identity=True)
     assert made.folder("in/colour.bmp", "out", format="same").written == [Path("out/colour.bmp")]
+    for name, result in (("once.gif", "once.png"), ("slide.svs", "slide.tif"), ("line.pbm", "line.png")):
+        kind = {".svs": "TIFF", ".pbm": "PPM"}.get(Path(name).suffix)
+        Image.new("1" if kind == "PPM" else "RGB", (20, 20)).save(name, kind)
+        assert made.folder(name, "out", format="same").written == [Path("out", result)]
     for name in ("jpg", "webp", "avif"):
         sizes = []
         for quality in (20, 95):

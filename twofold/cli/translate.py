@@ -53,8 +53,8 @@ def translate(
             sample of it; `auto` is fast where its error is below one of 255 levels, else exact.
         memory: The most memory that a translation may take, beside the model, such as 2GiB; all free memory if not
             given.
-        format: The file format of the results; `same` as the source. If not given: png where it holds the model's
-            depth and channels, else as the source if that holds them, else tif.
+        format: The file format of the results; `same` as the source, where its format is written. If not given: png
+            where it holds the model's depth and channels, else as the source if that holds them, else tif.
         quality: Quality of jpg, webp and avif results, 1 to 100.
         skip_existing: Leave results that exist as they are, and do not translate their sources.
         noise: Whether the network's dropout is on; on for pix2pix models if not given.

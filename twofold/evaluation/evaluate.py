@@ -166,7 +166,7 @@ def origin(inputs: Inputs, a: str | Path, b: str | Path | None, at: At) -> dict[
     used = sorted({path for item in inputs.items for path in item if path} | {*inputs.references})
     digest = hashlib.blake2b(digest_size=16)
     for path in used:
-        digest.update(f"{path.name} {cache.hash_file(path)}\n".encode())
+        digest.update(f"{path.name} {cache.hash_file(path)}\n".encode(errors="surrogateescape"))
     return {
         "direction": inputs.direction,
         "images": len(inputs.items),

@@ -21,7 +21,7 @@ from twofold.formats.npy import Layout
 from twofold.formats.resize import resize  # noqa: F401
 from twofold.formats.stored import Stored, fit, metadata_of_fitted  # noqa: F401
 from twofold.formats.values import Uint8, to_float, to_uint8  # noqa: F401
-from twofold.formats.write import best_suffix, encode, holds, write  # noqa: F401
+from twofold.formats.write import HELD, best_suffix, encode, holds, write  # noqa: F401
 
 _ARRAYS = (".npy", ".npz")
 _TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")

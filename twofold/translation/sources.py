@@ -92,10 +92,27 @@ def usual(suffix: str) -> str:
 
 
 def suffixes(target: Contract, format: str | None) -> Suffix:
-    """The suffix of each result: that of `format`, the source's own for "same", the best that holds it for None."""
-    if format is None:
-        return lambda source: images.best_suffix(target.dtype, target.channels, source.suffix.lower())
-    return lambda source: source.suffix if format == "same" else f".{format.removeprefix('.')}"
+    """The suffix of each result: that of `format`, or for None the best that holds it.
+
+    For "same" it is the source's own; for a format that is only read, .tif where it is a kind of TIFF, else the best.
+    """
+
+    def best(source: Path) -> str:
+        return images.best_suffix(target.dtype, target.channels, source.suffix.lower())
+
+    def same(source: Path) -> str:
+        known = source.suffix.lower()
+        return (
+            source.suffix
+            if known in images.HELD
+            else ".tif"
+            if known in images.TIFF_SUFFIXES
+            else best(source)
+        )
+
+    if format is None or format == "same":
+        return same if format else best
+    return lambda _: f".{format.removeprefix('.')}"
 
 
 def check_targets(jobs: Sequence[Job], target: Contract) -> None:
