@@ -1,6 +1,7 @@
 """`twofold demo`: draws pictures, trains, translates, and measures the translations against known answers."""
 
 from pathlib import Path
+from shlex import quote
 
 from twofold import config as configs
 from twofold.evaluation.evaluate import evaluate, to_row
@@ -96,6 +97,7 @@ def what_next(out: Path, run: Run) -> list[str]:
     best = [
         row for row in read_lines(run.evaluations) if row.get("best") and row.get("direction", "ab") == "ab"
     ][-1:]
+    test_a, test_b, summer = (quote(str(out / each)) for each in ("seasons/testA", "seasons/testB", "summer"))
     return [
         f"report:    open {run.report} in a browser; the translations are in {out / 'winter'}",
         *(
@@ -103,7 +105,7 @@ def what_next(out: Path, run: Run) -> list[str]:
             " images"
             for row in best
         ),
-        f"translate: twofold translate {run.path} {out / 'seasons' / 'testB'} --direction ba -o {out / 'summer'}",
-        f"evaluate:  twofold evaluate {run.path} {out / 'seasons' / 'testA'} {out / 'seasons' / 'testB'}",
+        f"translate: twofold translate {run.quoted} {test_b} --direction ba -o {summer}",
+        f"evaluate:  twofold evaluate {run.quoted} {test_a} {test_b}",
         "your own:  twofold train FOLDER_A FOLDER_B",
     ]

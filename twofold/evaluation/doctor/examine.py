@@ -108,7 +108,7 @@ def folder_findings(run: Run, config: Config) -> Iterator[Finding]:
             "no run",
             "watch",
             f"{run.path} holds no run: there is no config.yaml.",
-            f"Start one: `twofold train A B --out {run.path}`.",
+            f"Start one: `twofold train A B --out {run.quoted}`.",
         )
     elif not config:
         yield damaged(run.config)
