@@ -137,8 +137,8 @@ def evaluation(found: dict[Any, Any]) -> dict[str, Any]:
 def _figure(value: object, low: object, high: object) -> str:
     if not isinstance(value, float):
         return "–" if value is None else str(value)
-    both = isinstance(low, float) and isinstance(high, float)
-    return with_interval(value, (high - low) / 2 if both else None)
+    half = (high - low) / 2 if isinstance(low, float) and isinstance(high, float) else None
+    return with_interval(value, half)
 
 
 def with_interval(value: float, half: float | None) -> str:
