@@ -63,7 +63,8 @@ def read(run: Run) -> RunFolder:
         as_dict(parsed(run.config, as_yaml)),
         as_dict(parsed(run.evaluation, json.loads)),
         [start for start in map(as_dict, as_list(parsed(run.env, json.loads))) if start],
-        *(_log(path, mark(path)) for path in (run.metrics, run.timing)),
+        _log(run.metrics, mark(run.metrics)),
+        _log(run.timing, mark(run.timing)),
         _log(run.evaluations, mark(run.evaluations), len(DIRECTIONS)),
     )
 
