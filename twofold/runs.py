@@ -186,15 +186,19 @@ def read_lines(path: Path, newest: int = 0) -> list[dict[str, Any]]:
     return _rows(_lines(path)[-newest:])
 
 
-def read_evenly(path: Path, most: int = 600) -> list[dict[str, Any]]:
+def read_evenly(path: Path, most: int = 600, together: int = 1) -> list[dict[str, Any]]:
     """At most `most` rows of a log, evenly spaced, in order; the last whole one is among them.
 
-    Of every 2^k lines one is parsed, so that a log that grows keeps the rows it showed.
+    Of every 2^k groups of lines one is parsed, so that a log that grows keeps the rows it showed.
+
+    Args:
+        together: lines of a group, such as those of the two directions.
     """
     lines, stride = _lines(path), 1
-    while stride * (most - 1) < len(lines):
+    while stride * (most - together) < len(lines):
         stride *= 2
-    rows, last = _rows(lines[::stride]), _rows(lines[-2:])[-1:]  # the last line may be torn
+    kept = [line for place, line in enumerate(lines) if place // together % stride == 0]
+    rows, last = _rows(kept), _rows(lines[-2:])[-1:]  # the last line may be torn
     return rows if rows[-1:] == last else [*rows, *last]
 
 

@@ -99,6 +99,42 @@ def test_ready_translations_are_measured_as_the_model_is(call, home, tmp_path):
     assert figures(tmp_path / "model.json") == figures(tmp_path / "ready.json")
 
 
+def test_missing_translations_are_counted(call, home, tmp_path):
+    shutil.copytree(home / "B", tmp_path / "made")
+    (tmp_path / "made" / "3.png").unlink()
+    (tmp_path / "made" / "4.png").rename(tmp_path / "made" / "other.png")
+    assert call(tmp_path / "made", home / "A", home / "B", "-o", tmp_path / "e.json")[0] == 0
+    note = json.loads((tmp_path / "e.json").read_text())["note"]
+    assert "Measured: the 8 of 9 translations that have the name of one of 10 sources." in note
+
+
+def test_deeper_translations_than_their_domain_are_refused(call, home, tmp_path):
+    """12 bits stored in 16 would be divided by 257, which leaves 17 levels."""
+    for path in images.find(home / "A"):
+        images.write(images.read(path, 3).astype(np.uint16) * 16, tmp_path / "made" / path.name)
+    assert "0.png has uint16 values" in refused(call, tmp_path / "made", home / "A", home / "B")
+
+
+def test_images_of_one_pixel_have_no_structure(call, home, tmp_path):
+    for number in range(5):
+        images.write(np.full((1, 1, 3), 9 * number, np.uint8), tmp_path / "A" / f"{number}.png")
+    code, said, _ = call(
+        home / "model.safetensors", tmp_path / "A", tmp_path / "A", "-o", tmp_path / "e.json"
+    )
+    assert code == 0 and "Left out: structure needs 3 pixels a side, 0.png has 1×1." in said
+
+
+@pytest.mark.parametrize("json_too", [[], ["--json"]])
+def test_a_full_disk_does_not_lose_the_table(call, home, tmp_path, monkeypatch, json_too):
+    def full(*_):
+        raise OSError(28, "No space left on device", "e.json")
+
+    monkeypatch.setattr("twofold.evaluation.table.write_atomically", full)
+    tokens = [home / "model.safetensors", home / "A", home / "B", "-o", tmp_path / "e.json", *json_too]
+    code, said, complaint = call(*tokens)
+    assert code == 1 and "PSNR (dB)" in said and "written:" not in said and "No space left" in complaint
+
+
 def test_other_names_leave_the_distribution(call, home, tmp_path, scripted, small):
     shutil.copytree(home / "B", tmp_path / "B")
     for path in images.find(tmp_path / "B"):

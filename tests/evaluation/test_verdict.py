@@ -49,6 +49,14 @@ def test_few_images_have_no_verdict():
     assert verdict(COLUMNS, {}, 3) == ""
 
 
+def test_an_image_that_equals_its_answer_has_no_verdict():
+    words = verdict(COLUMNS, {"PSNR (dB)": Estimate(math.inf), "SSIM": Estimate(0.2, 0.1, 0.3)}, 12)
+    assert words == (
+        "Against the untouched sources: better by SSIM (+0.20 ± 0.10); no verdict, as an image equals its answer, by"
+        " PSNR (dB) (+∞)."
+    )
+
+
 # ---- on images
 
 COUNT, SIDE = 12, 64

@@ -5,6 +5,7 @@ import os
 import pytest
 
 from twofold.pages.run_folder import (
+    POINTS,
     differences,
     duration,
     evaluation,
@@ -83,11 +84,25 @@ def test_rows_come_in_the_order_of_their_images(tmp_path):
     assert read(Run(tmp_path)).metrics == [{"images": 1}, {"images": 3}]
 
 
+def test_a_long_log_keeps_both_directions_of_an_evaluation(tmp_path):
+    run, ways = Run(tmp_path), ("ab", "ba")
+    rows = [{"images": n, "direction": way, "values": {"psnr": 20.0}} for n in range(1000) for way in ways]
+    run.evaluations.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    kept = read(run).evaluations
+    counts = [sum(row["direction"] == way for row in kept) for way in ways]
+    assert len(kept) <= POINTS and min(counts) > 200 and max(counts) - min(counts) <= 1
+
+
+def test_an_evaluation_says_where_it_comes_from():
+    known = {"date": "2026-11-29T06:36:10+0000", "snapshots": [{"file": "8-ab.safetensors"}, "junk"]}
+    assert evaluation(known)["origin"] == "2026-11-29 · 8-ab.safetensors"
+
+
 def test_an_evaluation_becomes_text_with_half_intervals():
     row = {"name": "translated", "values": [13.4172, None, 3], "low": [13.0, 1], "high": [14.0], "best": True}
     found = evaluation({"columns": ["PSNR", "SSIM", "n"], "rows": [row, "junk"]})
-    assert found["rows"][0] == ("translated", True, [("13.42", "0.5"), ("–", ""), ("3", "")])
-    assert found["rows"][1] == ("", False, [])
+    assert found["candidates"] == [("translated", True), ("", False)]
+    assert found["metrics"] == [("PSNR", ["13.42 ± 0.50", "–"]), ("SSIM", ["–", "–"]), ("n", ["3", "–"])]
     assert evaluation({}) == {}
 
 

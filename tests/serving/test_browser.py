@@ -420,6 +420,8 @@ def test_runs_are_compared_at_the_same_moment(serve, show, tmp_path, made, until
     images = page.locator(".panel:visible [data-images]:visible")
     until(lambda: all(image.evaluate("i => i.naturalWidth") == 24 for image in images.all()))
     assert page.locator(".panel:visible .source img").evaluate("i => i.naturalWidth") == 24
+    beside = page.locator(".panel:visible .beside")
+    assert beside.evaluate("box => [box.scrollLeft, box.scrollWidth > box.clientWidth]") == [0, False]
     page.locator(".panel:visible").get_by_label("Translations only").uncheck()
     assert page.locator(".panel:visible .source").is_hidden()
     assert page.evaluate(FITS)

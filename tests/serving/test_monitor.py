@@ -273,9 +273,9 @@ def test_runs_are_compared_in_a_colour_each(serve, tmp_path, made):
 def test_too_few_or_too_many_runs_to_compare_are_refused(serve, thousand, count):
     served = serve(thousand)
     query = "&".join(f"run={key}" for key in keys(served.page())[:count])
-    assert f"Select 2 to 8 runs to see them side by side, not {count}." in served.page(
-        f"/compare?{query}", 400
-    )
+    page = served.page(f"/compare?{query}", 400)
+    assert f"Select 2 to 8 runs to see them side by side, not {count}." in page
+    assert f'<a href="./?{query.replace("&", "&amp;")}">' in page  # the selection stays
 
 
 def test_settings_that_differ_are_named_and_others_are_not(serve, tmp_path, made):

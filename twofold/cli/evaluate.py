@@ -91,13 +91,12 @@ def evaluate(
         notify=notify,
         track=tracked,
     )
-    written = write(table, Run(model), out, [each for each in (a, b) if each is not None])
-    if json:
-        emit(table.to_json())
-        return
-    for line in lines(table):
-        emit(line)
-    if written:
+    try:
+        written = write(table, Run(model), out, [each for each in (a, b) if each is not None])
+    finally:  # a disk that is full does not lose what took long to measure
+        for line in [table.to_json()] if json else lines(table):
+            emit(line)
+    if written and not json:
         emit(f"written:  {written}")
 
 

@@ -94,7 +94,8 @@ def evaluate(
 
     source, target = inputs.direction.upper()
     columns = [column for measure in measures for column in measure.columns]
-    table = Table(f"{source} to {target}, on {len(inputs.items):,} test images", columns, rows, notes=notes)
+    count = f"{len(inputs.items):,} test image{'' if len(inputs.items) == 1 else 's'}"
+    table = Table(f"{source} to {target}, on {count}", columns, rows, notes=[*inputs.notes, *notes])
     if floors:
         found = differences(pairs, table)
         table.summary = verdict(columns, found, len(inputs.items))

@@ -17,6 +17,7 @@ from twofold.evaluation.reading import contract_of, view_of
 from twofold.exchange.folder import find_generators
 from twofold.exchange.load import is_foreign, load
 from twofold.formats import images
+from twofold.formats.contract import Contract
 from twofold.formats.display import View
 from twofold.formats.npy import Layout
 from twofold.read_untrusted import mapping, room
@@ -44,6 +45,7 @@ class Inputs:
         references: all images of the target domain.
         there, back: the translator, and that of the other direction where the run has one.
         snapshots: their files, as far as they have files.
+        notes: what a reader has to know about the files.
         source, target: what the images of the two domains are, and which of their channels are shown.
         metrics: names the user gave; empty for all that apply.
         features: a user's feature network. inception, lpips: files of weights.
@@ -63,6 +65,7 @@ class Inputs:
     inception: Path | None = None
     lpips: Path | None = None
     snapshots: Sequence[Path] = ()
+    notes: Sequence[str] = ()
 
     @property
     def answered(self) -> bool:
@@ -105,9 +108,10 @@ def find_inputs(
     way = there.header.direction if there else direction or "ab"
     domains = pairs_in(a) if b is None else (by_name(a), by_name(b))
     sources, references = domains if way == "ab" else domains[::-1]
+    notes: list[str] = []
     if there is None:
         assert not isinstance(model, Translator)
-        items = ready_translations(by_name(Path(model)), sources)
+        items, notes = ready_translations(by_name(Path(model)), sources)
     else:
         items = {name: Item(source, None, None) for name, source in sources.items()}
     if paired is None and (b is None or have_answers(a, b)):
@@ -118,13 +122,14 @@ def find_inputs(
     layout: Layout = there.header.layout if there else "hwc"
     if there is None:
         target = contract_of([*references.values()], layout)
+        check_type(next(iter(items.values())).output, target)
         known = [item.source for item in chosen if item.source is not None]
         contracts = (contract_of(known, layout) if known else target, target)
     else:
         contracts = there.source, there.target
     source, target = (view_of(each, data, side) for side, each in zip(way, contracts, strict=True))
     found = Inputs(way, chosen, list(references.values()), there, back, where, source, target, layout)
-    return replace(found, snapshots=[path for path in loaded if path.is_file()]), line
+    return replace(found, snapshots=[path for path in loaded if path.is_file()], notes=notes), line
 
 
 def load_translators(model: Model, direction: str | None, best: bool, device: str) -> dict[Path, Translator]:
@@ -185,10 +190,28 @@ def pairs_in(place: Path) -> tuple[dict[str, Path], dict[str, Path]]:
     return dict(zip(names, a, strict=True)), dict(zip(names, b, strict=True))
 
 
-def ready_translations(outputs: dict[str, Path], sources: dict[str, Path]) -> dict[str, Item]:
-    """Ready translations with the sources of the same names; all of them without sources if no name is the same."""
-    names = [name for name in outputs if name in sources] or list(outputs)
-    return {name: Item(sources.get(name), outputs[name], None) for name in names}
+def ready_translations(
+    outputs: dict[str, Path], sources: dict[str, Path]
+) -> tuple[dict[str, Item], list[str]]:
+    """Ready translations with the sources of the same names, and a note if others are left out; all translations
+    without sources if no name is the same."""
+    common = [name for name in outputs if name in sources]
+    note = f"Measured: the {len(common):,} of {len(outputs):,} translations that have the name of one of {len(sources):,} sources."
+    left_out = common and not len(common) == len(outputs) == len(sources)
+    items = {name: Item(sources.get(name), outputs[name], None) for name in common or outputs}
+    return items, [note] if left_out else []
+
+
+def check_type(output: Path | None, target: Contract) -> None:
+    """Refuse deeper translations than the images of their domain: the range that their values fill is not known.
+
+    Raises:
+        UsageError: the domain has 8 bits and the translations have more.
+    """
+    if output is not None and target.dtype == "uint8" != (dtype := images.inspect(output).dtype):
+        raise UsageError(
+            f"{output} has {dtype} values and the images of its domain uint8; convert the translations to uint8"
+        )
 
 
 def with_answers(

@@ -26,6 +26,7 @@ from twofold.evaluation.measures import (
 from twofold.formats import images
 from twofold.metrics.alignment import SMALLEST
 from twofold.metrics.image import MS_SSIM_SIDE, SSIM_SIDE
+from twofold.metrics.structure import STRUCTURE_SIDE
 
 FEWEST, MANY = 8, 2000
 """FID and KID need at least `FEWEST` images of each domain; with fewer than `MANY` a FID is mostly bias."""
@@ -141,6 +142,10 @@ def sizes_of_sources(inputs: Inputs) -> str:
     return ""
 
 
+def sizes_for_structure(inputs: Inputs) -> str:
+    return sizes_of_sources(inputs) or pixels("structure", STRUCTURE_SIDE, inputs.sources, inputs)
+
+
 def sizes_for_alignment(inputs: Inputs) -> str:
     return sizes_of_sources(inputs) or pixels("alignment", SMALLEST, inputs.sources, inputs)
 
@@ -231,7 +236,7 @@ METRICS = [
     Metric(("labels",), lambda inputs: [label_measure(inputs)], label_maps),
     Metric(("fid", "clean-fid", "kid"), feature_measures, limit=images_and_weights),
     Metric(("swd",), lambda inputs: [patch_measure(inputs)], unknown_answers),
-    Metric(("structure",), lambda inputs: [structure_measure(inputs)], sources, sizes_of_sources),
+    Metric(("structure",), lambda inputs: [structure_measure(inputs)], sources, sizes_for_structure),
     Metric(("alignment",), lambda inputs: [alignment_measure(inputs)], sources, sizes_for_alignment),
     Metric(("cycle",), lambda inputs: [cycle_measure(inputs)], both_directions),
 ]

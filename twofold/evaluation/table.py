@@ -14,6 +14,7 @@ from twofold.formats import images
 from twofold.formats.values import Uint8
 from twofold.metrics.distribution import Estimate
 from twofold.metrics.labels import to_rgb
+from twofold.pages.run_folder import with_interval
 from twofold.runs import Run
 
 
@@ -128,16 +129,12 @@ def six_digits(value: float | None) -> float | None:
 
 
 def as_text(estimate: Estimate | None) -> str:
-    """`21.93 ± 0.31`, with two digits of uncertainty, or three digits where there is no interval."""
+    """`21.93 ± 0.31`, as the pages show it."""
     if estimate is None or math.isnan(estimate.value):
         return "–"
-    value, half = estimate.value, estimate.half
-    if not math.isfinite(value):
-        return "∞" if value > 0 else "-∞"
-    scale, digits = (half, 1) if half else (abs(value) or 1.0, 2)
-    places = min(6, max(0, digits - math.floor(math.log10(scale))))
-    text = f"{round(value, places) + 0.0:.{places}f}"  # + 0.0, so that there is no -0.0
-    return f"{text} ± {half:.{places}f}" if half else text
+    if not math.isfinite(estimate.value):
+        return "∞" if estimate.value > 0 else "-∞"
+    return with_interval(estimate.value, estimate.half)
 
 
 ACROSS, SIDE = 2, 160

@@ -36,13 +36,15 @@ def verdict(columns: Sequence[Column], found: dict[str, Estimate], images: int) 
         return ""
     better = {column.name: column.better for column in columns}
     named = {name: f"{name} ({signed(each)})" for name, each in found.items()}
-    unknown = [name for name, each in found.items() if each.low is None or not math.isfinite(each.value)]
-    shown = [name for name in found if name not in unknown and excludes_zero(found[name])]
+    infinite = [name for name, each in found.items() if not math.isfinite(each.value)]
+    unknown = [name for name, each in found.items() if each.low is None and name not in infinite]
+    shown = [name for name in found if excludes_zero(found[name])]
     gained = [name for name in shown if (found[name].value > 0) == (better[name] == "higher")]
     groups = {
         "better by ": gained,
         "worse by ": [name for name in shown if name not in gained],
-        "no difference shown by ": [name for name in found if name not in shown and name not in unknown],
+        "no difference shown by ": [name for name in found if name not in shown + infinite + unknown],
+        "no verdict, as an image equals its answer, by ": infinite,
         f"too few images ({images}, {FEWEST} or more needed) for a verdict by ": unknown,
     }
     parts = [words + ", ".join(named[name] for name in names) for words, names in groups.items() if names]

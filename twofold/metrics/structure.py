@@ -10,6 +10,9 @@ Float = NDArray[np.float64]
 LUMA = (0.299, 0.587, 0.114)
 """Weights of red, green and blue (Rec. 601)."""
 
+STRUCTURE_SIDE = 3
+"""The smallest side in pixels of an image whose gradient can be taken."""
+
 UNCHANGED_LEVELS = 2.0
 """A mean change of the pixels below so many levels of 255 cannot be seen. The compression of a sample grid alone
 changes pixels by 1.2 to 1.5 levels."""

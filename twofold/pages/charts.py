@@ -40,6 +40,7 @@ LOSSES = {  # by the first word of a loss's name: the chart's title and meaning
     "": ("Other losses", "Other terms that this method minimises."),
 }
 HELD_OUT = {
+    "psnr": "Peak signal-to-noise ratio on held-out images whose answers are known, in dB. Higher is better.",
     "swd": "Sliced Wasserstein distance of patches: how far translations are from held-out images of their domain. Lower"
     " is better.",
     "structure": "Correlation of the edges of source and translation, on held-out images; 1 is equal.",

@@ -1,6 +1,7 @@
 """Read what the pages show of a run folder. Values that are missing, torn or of the wrong type are left out."""
 
 import json
+import math
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from itertools import islice, zip_longest
@@ -9,7 +10,7 @@ from statistics import median
 from typing import Any, NamedTuple
 
 from twofold.read_untrusted import Mark, as_dict, as_list, as_yaml, mark, number, parsed, room
-from twofold.runs import Run, read_evenly
+from twofold.runs import DIRECTIONS, Run, read_evenly
 
 POINTS = 800
 """Most points of a curve: about what a wide screen can show."""
@@ -62,13 +63,15 @@ def read(run: Run) -> RunFolder:
         as_dict(parsed(run.config, as_yaml)),
         as_dict(parsed(run.evaluation, json.loads)),
         [start for start in map(as_dict, as_list(parsed(run.env, json.loads))) if start],
-        *(_log(path, mark(path)) for path in (run.metrics, run.timing, run.evaluations)),
+        _log(run.metrics, mark(run.metrics)),
+        _log(run.timing, mark(run.timing)),
+        _log(run.evaluations, mark(run.evaluations), len(DIRECTIONS)),
     )
 
 
 @lru_cache(maxsize=64)
-def _log(path: Path, mark: Mark | None) -> Rows:
-    rows = read_evenly(path, POINTS) if mark else []
+def _log(path: Path, mark: Mark | None, together: int = 1) -> Rows:
+    rows = read_evenly(path, POINTS, together) if mark else []
     return sorted(
         (row for row in rows if number(row.get("images")) is not None), key=lambda row: row["images"]
     )
@@ -116,27 +119,35 @@ def facts(run: RunFolder, speed: float, seconds_left: float = 0.0) -> list[tuple
 
 
 def evaluation(found: dict[Any, Any]) -> dict[str, Any]:
-    """The title, summary, note, columns and rows of evaluation.json; empty if it has nothing.
+    """The title, summary, note, origin, candidates and metrics of an evaluation's file; empty if it has nothing.
 
-    A row is a candidate: its name, whether it is the best, and its cells: a value and half of its 95 % interval.
+    A candidate has a name, and whether it is the best; a metric has a name, and the value of each candidate.
     """
-    texts = {key: str(found.get(key) or "") for key in ("title", "summary", "note")}
-    rows = []
-    for row in map(as_dict, as_list(found.get("rows"))[:ROWS]):
-        columns = zip_longest(*(as_list(row.get(key)) for key in ("values", "low", "high")))
-        cells = [(_figure(value), _half_interval(low, high)) for value, low, high in columns]
-        rows.append((str(row.get("name") or ""), bool(row.get("best")), cells))
-    return texts | {"columns": as_list(found.get("columns")), "rows": rows} if found else {}
+    texts = {key: str(found.get(key) or "") for key in ("title", "summary", "note", "date", "command")}
+    models = [str(each["file"]) for each in map(as_dict, as_list(found.get("snapshots"))) if "file" in each]
+    origin = " · ".join(filter(None, [texts["date"][:10], ", ".join(models)]))
+    rows = [*map(as_dict, as_list(found.get("rows"))[:ROWS])]
+    candidates = [(str(row.get("name") or ""), bool(row.get("best"))) for row in rows]
+    parts = ([as_list(row.get(key)) for key in ("values", "low", "high")] for row in rows)
+    cells = [[_figure(*each) for each in zip_longest(*part)] for part in parts]
+    names = as_list(found.get("columns"))
+    metrics = [(name, each) for name, *each in zip_longest(names, *cells, fillvalue="–")][: len(names)]
+    return texts | {"origin": origin, "candidates": candidates, "metrics": metrics} if found else {}
 
 
-def _figure(value: object) -> str:
+def _figure(value: object, low: object, high: object) -> str:
     if not isinstance(value, float):
         return "–" if value is None else str(value)
-    return f"{value:.2f}" if abs(value) >= 10 else f"{value:.3f}" if abs(value) >= 0.1 else f"{value:.2g}"
+    half = (high - low) / 2 if isinstance(low, float) and isinstance(high, float) else None
+    return with_interval(value, half)
 
 
-def _half_interval(low: object, high: object) -> str:
-    return f"{(high - low) / 2:.2g}" if isinstance(low, float) and isinstance(high, float) else ""
+def with_interval(value: float, half: float | None) -> str:
+    """`21.93 ± 0.31`, with two digits of half the interval, or three digits of the value where there is none."""
+    scale, digits = (half, 1) if half else (abs(value) or 1.0, 2)
+    places = min(6, max(0, digits - math.floor(math.log10(scale))))
+    text = f"{round(value, places) + 0.0:.{places}f}"  # + 0.0, so that there is no -0.0
+    return f"{text} ± {half:.{places}f}" if half else text
 
 
 def settings_by_room(config: dict[Any, Any]) -> dict[str, list[tuple[str, object]]]:

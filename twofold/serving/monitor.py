@@ -84,7 +84,8 @@ def application(watch: Watch, access: Access) -> ASGIApp:
         chosen = chosen_runs(request)
         if not 2 <= len(chosen) <= views.MAX_COMPARED:
             message = f"Select 2 to {views.MAX_COMPARED} runs to see them side by side, not {len(chosen)}."
-            return HTMLResponse(views.message_page(root(request), "Side by side", message), 400)
+            selected = f"{root(request)}?{request.url.query}"
+            return HTMLResponse(views.message_page(selected, "Side by side", message), 400)
         return page_if_changed(request, chosen, views.comparison_page, chosen)
 
     def chosen_runs(request: Request) -> list[Watched]:

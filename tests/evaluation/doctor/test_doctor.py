@@ -380,6 +380,14 @@ def test_a_copy_is_measured_before_the_compression(clinic, one_way):
     assert "A→B copies" not in names(one_way, models=True)  # too early to say
 
 
+def test_a_snapshot_that_cannot_be_loaded_is_named(one_way):
+    path = one_way.snapshot(2000, "ab")
+    path.parent.mkdir(exist_ok=True)
+    path.write_bytes(b"half a file")
+    (finding,) = [each for each in examine(one_way, models=True) if each.name == "snapshot ab damaged"]
+    assert finding.severity == "trouble" and path.name in finding.sentence
+
+
 # ---- the images that a run trains on
 
 

@@ -77,7 +77,7 @@ def no_problem(run: Run) -> str:
     """What to print of a run without findings."""
     images = max((row["images"] for row in read_rows(run)), default=0)
     if not images:
-        return "Nothing to judge yet: the first report of the losses is still to come."
+        return f"Nothing to judge yet: {run.metrics.name} has no report of the losses."
     return (
         f"No problem found after {images:,} images. This does not mean that the result is good: judge it by the sample"
         " images and by `twofold evaluate`."

@@ -54,10 +54,11 @@ def model_findings(run: Run, config: dict[Any, Any], *, young: bool) -> list[Fin
         return []  # halves of files are not read here
     listed = {side: files(document, side) for side in "ab"}
     contracts = {side: contract_of(room(document, side)) for side in "ab"}
+    generators, damaged = newest_generators(run)
     found = [range_finding(listed[side].train, data, contracts[side], side.upper()) for side in "ab"]
+    found += damaged
     if data.get("paired"):
         return [*filter(None, found)]  # discriminators of pairs take two images at once
-    generators = newest_generators(run)
     unseen = {side: read_evenly(listed[side].held_out, data, contracts[side]) for side in "ab"}
     for way, generator in generators.items():
         sources = [x for x in unseen[way[0]][:TRANSLATED] if accepts(generator, x)]
@@ -129,15 +130,18 @@ def domain_pictures(run: Run, side: str, _stamp: Mark) -> Pictures | None:
     return pictures(found, view_of(contract, data, side)) if found else None
 
 
-def newest_generators(run: Run) -> dict[str, Generator]:
-    found = {}
+def newest_generators(run: Run) -> tuple[dict[str, Generator], list[Finding]]:
+    """The generators of the newest snapshots by direction, and a finding for each snapshot that cannot be loaded."""
+    found, damaged = {}, []
     for way in DIRECTIONS:
         for _, path in run.snapshots(way)[-1:]:
             try:
                 found[way] = model_file.load(path)[0]
-            except (TwofoldError, OSError, SafetensorError):
-                continue
-    return found
+            except (TwofoldError, OSError, SafetensorError) as error:
+                sentence = f"The newest snapshot of {'→'.join(way.upper())} cannot be loaded: {error}."
+                advice = f"Until then, translate with another file of `{path.parent}`."
+                damaged.append(Finding(f"snapshot {way} damaged", "trouble", sentence, advice))
+    return found, damaged
 
 
 def cycle_finding(
