@@ -262,6 +262,7 @@ class Answer(Response):
         self.share = Share(service)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        del scope, receive  # of the interface
         self.share.add(len(self.body))
         try:
             await send(

@@ -251,7 +251,7 @@ class Translator(Windowed):
             TwofoldError: the memory did not suffice.
         """
         batch = [self._checked(image) for image in batch]
-        if len({self.working_size(*image.shape[:2], at) for image in batch}) != 1:
+        if len({self.working_size(image.shape[0], image.shape[1], at) for image in batch}) != 1:
             return [self.arrays([image], at)[0] for image in batch]
         if not self.header.lab:
             return self._translate(batch, at, self.source, self.target)
