@@ -267,6 +267,17 @@ def test_a_network_that_no_graph_can_follow_is_refused(made, way, message):
     assert export_bytes(Plugin("plain").eval(), made().header)
 
 
+def test_a_full_disk_is_one_line(made):
+    resource = pytest.importorskip("resource", reason="Unix only")
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limits[1]))
+    try:
+        with pytest.raises(TwofoldError, match=r"has no room for it .* free some space there"):
+            exported(made("resnet"))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+
+
 @pytest.mark.parametrize("package", ["onnx", "onnxruntime"])
 def test_a_missing_package_is_named_with_its_extra(made, monkeypatch, package):
     monkeypatch.setitem(sys.modules, package, None)

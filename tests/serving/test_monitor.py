@@ -603,7 +603,10 @@ def test_a_port_in_use_is_one_line_with_what_to_do(serve, run, notify):
         ([".", "--allow-host", "http://hub"], "--allow-host must be a name such as hub.example.org"),
         ([".", "--port", "x"], "--port must be a whole number, not x"),
         ([".", "--host", "no such host"], "--host no such host is not an address of this machine"),
-        ([".", "--host", "192.0.2.1", "--port", "0"], "cannot listen on 192.0.2.1"),
+        (
+            [".", "--host", "192.0.2.1", "--port", "0"],
+            "--host 192.0.2.1 is not an address of this machine; 0.0.0.0",
+        ),
     ],
 )
 def test_a_wrong_command_is_one_line(tmp_path, monkeypatch, notify, tokens, words):

@@ -1,5 +1,6 @@
 """The translation server asked in this process: results, limits, errors, models, following."""
 
+import asyncio
 import io
 import struct
 import threading
@@ -241,6 +242,24 @@ def test_limits_on_pixels(ask, model):
     np.save(bands, np.zeros((40, 40, 100)))
     assert "decoded" in error(client.post("/translate", content=bands.getvalue()), 413)
     error(client.post("/translate?at=100", content=encoded(picture())), 422)
+
+
+def test_an_answer_is_held_until_it_is_sent(ask, model):
+    state, held = ask(model).service, []
+    file = bytes(200_000)
+
+    async def send(message):
+        held.append((state.held, len(message.get("body", b""))))
+
+    async def fail(message):
+        raise OSError
+
+    asyncio.run(service.Answer(state, file, "image/png", {})({"type": "http"}, None, send))
+    assert {each for each, _ in held} == {200_000} and state.held == 0
+    assert max(sent for _, sent in held) == 65536 and sum(sent for _, sent in held) == 200_000
+    with pytest.raises(OSError):
+        asyncio.run(service.Answer(state, file, "image/png", {})({"type": "http"}, None, fail))
+    assert state.held == 0
 
 
 def test_too_slow_an_answer_is_503_and_leaves_nothing_behind(ask, model):

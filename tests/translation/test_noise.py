@@ -1,5 +1,8 @@
 """The noise of pix2pix at test time: on by default where the model says so, from the seed alone, one image at a time."""
 
+import sys
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 import torch
@@ -44,6 +47,20 @@ def test_an_image_does_not_depend_on_earlier_ones_and_the_callers_random_state_s
     translator(image(1))
     assert np.array_equal(first, translator(image(0)))
     assert torch.equal(before, torch.get_rng_state())
+
+
+def test_threads_draw_one_after_the_other(noisy):
+    translator, images = noisy(), [image(seed) for seed in range(24)]
+    expected, before = [translator(each) for each in images], torch.get_rng_state()
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-5)
+    try:
+        with ThreadPoolExecutor(8) as pool:
+            assert all(map(np.array_equal, pool.map(translator, images), expected))
+    finally:
+        sys.setswitchinterval(interval)
+    assert torch.equal(before, torch.get_rng_state())
+    assert not any(module.training for module in translator.generator.modules())
 
 
 def test_modes_are_restored_and_buffers_unchanged(unet):

@@ -110,6 +110,12 @@ def test_what_a_file_cannot_do(file, given, message):
         twofold.load("x.onnx", backend="onnxruntime", noise=False, device="cpu").save("y.safetensors")
 
 
+def test_a_file_is_not_translated_in_tiles(file, command):
+    ended = command("translate", "x.onnx", "x.png", "-o", "out", "--tiles", "16")
+    assert ended.code == 2
+    assert "--tiles 16: onnxruntime does not translate in tiles; give the run or" in ended.output
+
+
 def test_other_files_are_refused_in_a_line(file, command):
     graph = onnx.load(file)
     del graph.metadata_props[:]

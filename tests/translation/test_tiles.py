@@ -6,7 +6,8 @@ import torch
 
 from twofold import hardware
 from twofold.errors import TwofoldError, UsageError
-from twofold.formats.contract import Contract
+from twofold.formats import images
+from twofold.formats.contract import Contract, Labels
 from twofold.networks.registry import describe
 from twofold.translation.header import Header
 from twofold.translation.tiles import Tiling
@@ -160,6 +161,33 @@ def test_what_cannot_be_tiled_is_one_line(translator, resnet, monkeypatch):
     made.tiling = Tiling("auto")
     with pytest.raises(UsageError, match=r"its smallest tile, 4 px .* needs about"):
         made.array(image)
+
+
+@pytest.mark.parametrize("statistics", ["auto", "fast"])
+def test_an_image_too_small_for_a_sample(translator, statistics):
+    made, image = translator(), picture(9, 6)
+    whole = made.array(image)
+    made.tiling = Tiling(4, statistics=statistics)
+    assert difference(made.array(image), whole) <= 1
+
+
+def test_label_maps_have_windows(by_contract):
+    labels = Labels(((0,), (1,), (2,)), ())
+    made, image = by_contract(Contract("uint8", 1, (0.0,), (2.0,), "labels", labels)), picture(40, 52, 1) % 3
+    made.tiling = Tiling(16, statistics="exact")
+    assert difference(made.window(image, 5, 6, 20, 10), made.array(image, "native")[6:16, 5:25]) <= 1
+
+
+def test_other_libraries_do_not_tile(resnet, tmp_path):
+    pytest.importorskip("onnxruntime")
+    network = resnet()
+    made = Translator(network, Header(describe(network), "ab"), backend="onnxruntime")
+    made.tiling = Tiling(16)
+    images.write(picture(20, 20), tmp_path / "x.png")
+    for translate in (lambda: made.array(picture(8, 8)), lambda: made.folder(tmp_path, tmp_path / "out")):
+        with pytest.raises(UsageError, match="--tiles 16: onnxruntime does not translate in tiles; give"):
+            translate()
+    assert not (tmp_path / "out").exists()
 
 
 def test_what_has_no_window_is_one_line(translator):

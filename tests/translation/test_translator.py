@@ -1,3 +1,6 @@
+import copy
+import pickle
+
 import numpy as np
 import pytest
 import torch
@@ -112,6 +115,27 @@ def test_an_output_depends_on_its_image_alone(translator, unet, norm):
         together = images.to_uint8(made.generator(images.to_float(batch)))[1].permute(1, 2, 0).numpy()
     assert np.abs(together.astype(int) - first).max() <= 1
     assert all(torch.equal(before[name], tensor) for name, tensor in made.generator.state_dict().items())
+
+
+def test_arrays_of_several_sizes_and_no_array(translator):
+    made, images = translator(size=32), [noise(20, 24), noise(40, 24), noise(20, 24)]
+    assert all(map(np.array_equal, made.arrays(images), map(made.array, images)))
+    assert made.arrays([]) == []
+
+
+@pytest.mark.parametrize("at", [0, 40.5, None, float("nan"), "40"])
+def test_a_wrong_scale_is_named(translator, at):
+    with pytest.raises(UsageError, match=f"at must be .*, not {at!r}"):
+        translator()(noise(8, 8), at=at)
+
+
+def test_a_translator_can_be_copied_and_sent_to_another_process(translator):
+    made, image = translator(), noise(20, 24)
+    copied, sent = copy.deepcopy(made), pickle.loads(pickle.dumps(made))
+    for other in (copied, sent):
+        assert np.array_equal(other.array(image), made.array(image))
+        torch.nn.init.zeros_(next(other.generator.parameters()))
+        assert not np.array_equal(other.array(image), made.array(image))  # it runs its own weights
 
 
 def test_any_memory_will_do(translator):

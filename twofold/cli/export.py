@@ -157,7 +157,7 @@ def how_to_use(report: "Report", fixed: tuple[int, int] | None, io: str) -> list
         )
     if header.network.get("dropout"):
         lines.append("dropout is off, so equal images give equal results")
-    if report.kind == "onnx":
+    if report.kind == "onnx" and report.file.suffix == ".onnx":
         lines.append(f"`twofold translate {report.file} IMAGES -o OUT` runs it")
     return lines
 

@@ -38,7 +38,8 @@ def serve(
     Example: `twofold serve runs/h2z`.
 
     Args:
-        models: Run folders, .safetensors models, and checkpoints that `twofold import` takes.
+        models: Run folders, .safetensors models, .onnx files of `twofold export`, and checkpoints that `twofold import`
+            takes.
         host: The address to listen on. 0.0.0.0 lets other machines connect, with the token.
         port: The port to listen on; 0 takes a free one.
         allow_host: A further name that the server answers to, where a proxy passes on the name in the browser's address.

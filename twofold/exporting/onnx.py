@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from twofold.errors import UsageError
+from twofold.errors import TwofoldError, UsageError
 from twofold.exporting.portable import Portable
 from twofold.networks.layers import Generator
 from twofold.translation import memory
@@ -125,7 +125,13 @@ def folded(content: bytes) -> bytes:
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
         options.optimized_model_filepath = str(Path(folder, "folded.onnx"))
         options.log_severity_level = 3
-        onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+        try:
+            onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+        except Exception as error:  # its classes have no common base
+            raise TwofoldError(
+                f"ONNX Runtime cannot load this network, or {folder} has no room for it ({error!s:.100}); free some space"
+                " there, or name another place in TMPDIR"
+            ) from error
         return Path(options.optimized_model_filepath).read_bytes()
 
 

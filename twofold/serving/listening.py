@@ -1,6 +1,7 @@
 """The socket, the HTTP server and the access rules of the monitor and the translation server."""
 
 import asyncio
+import errno
 import hmac
 import logging
 import os
@@ -63,6 +64,10 @@ def listen(host: str, port: int) -> socket.socket:
     try:
         return socket.create_server(place, family=family, backlog=1024)
     except OSError as error:
+        if error.errno == errno.EADDRNOTAVAIL:
+            raise UsageError(
+                f"--host {host} is not an address of this machine; 0.0.0.0 stands for all"
+            ) from None
         reason = os.strerror(error.errno) if error.errno else error
         raise TwofoldError(
             f"cannot listen on {host}, port {port}: {reason}; --port 0 takes a free one"

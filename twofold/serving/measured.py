@@ -33,7 +33,7 @@ class Metrics:
         self.gauges = {
             "open": Gauge("requests_open", "Translations that are not answered yet", **about),
             "working": Gauge("queue_requests", "Of these, those whose upload is complete", **about),
-            "held": Gauge("held_bytes", "Bytes of uploads and decoded images", **about),
+            "held": Gauge("held_bytes", "Bytes of uploads, decoded images and answers", **about),
         }
 
     def text(self, service: "Service") -> bytes:

@@ -13,6 +13,7 @@ from urllib.parse import quote
 import torch
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
 
 from twofold.errors import TwofoldError
 from twofold.serving import uploads
@@ -27,6 +28,9 @@ CODECS = 2
 
 SMALL = 1 << 20
 """Bytes of an upload that is read even where the answer will be 503, so that the client reads it."""
+
+PART = 1 << 16
+"""Bytes of an answer that are sent at a time."""
 
 FOLLOW_SECONDS = 1.0
 """Time between two looks at the folders of followed runs."""
@@ -56,7 +60,7 @@ class Service:
         torch.get_num_threads()  # as in `twofold.prefetch`
         self.codecs = ThreadPoolExecutor(CODECS, "twofold-codec", torch.set_num_threads, (1,))
         self.open, self.working, self.held = 0, 0, 0
-        """Requests in progress, those of them whose upload is complete, and bytes that they hold."""
+        """Requests in progress, those of them whose upload is complete, and bytes that they and answers hold."""
         self.works: set[asyncio.Task[Response]] = set()
         self.image_seconds = 0.1
         """Seconds that an image lately took in the network."""
@@ -207,7 +211,7 @@ class Service:
         headers = {f"X-Twofold-{name}": quote(value) for name, value in named.items()}
         self.metrics.images.labels(model.name, translator.header.direction).inc()
         media = uploads.MEDIA.get(format, "application/octet-stream")
-        return Response(file, media_type=media, headers={**headers, "Server-Timing": times})
+        return Answer(self, file, media, {**headers, "Server-Timing": times})
 
     async def _translator(self, asked: Parameters) -> tuple[Model, Snapshot, Translator]:
         model = self.models.get(asked.model) if asked.model else next(iter(self.models.values()))
@@ -250,6 +254,28 @@ class Service:
         return await asyncio.get_running_loop().run_in_executor(pool, functools.partial(function, *args))
 
 
+class Answer(Response):
+    """A translation in parts, each sent when the client has read those before; its bytes count as held until then."""
+
+    def __init__(self, service: Service, file: bytes, media_type: str, headers: Mapping[str, str]) -> None:
+        super().__init__(file, headers=headers, media_type=media_type)
+        self.share = Share(service)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        del scope, receive  # of the interface
+        self.share.add(len(self.body))
+        try:
+            await send(
+                {"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers}
+            )
+            for start in range(0, len(self.body), PART):
+                part = self.body[start : start + PART]
+                await send({"type": "http.response.body", "body": part, "more_body": True})
+            await send({"type": "http.response.body"})
+        finally:
+            self.share.release()
+
+
 class Share:
     """The bytes that one request holds of the memory for all."""
 
@@ -260,6 +286,9 @@ class Share:
         """Raises RefusedError if the memory is full."""
         if self.service.held + size > self.service.limits.held:
             raise self.service._busy(closes=True)
+        self.add(size)
+
+    def add(self, size: int) -> None:
         self.size += size
         self.service.held += size
 

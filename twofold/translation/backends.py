@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Callable
+from functools import partial
 from importlib import import_module
 from types import ModuleType
 from typing import Literal
@@ -29,7 +30,7 @@ def make_forward(backend: Backend, generator: Generator, precision: str, noise: 
         UsageError: the backend is not installed, or cannot do this.
     """
     if backend == "torch":
-        return lambda images: run_torch(generator, images, precision)
+        return partial(run_torch, generator, precision)  # unlike a lambda it can be copied and pickled
     device = next(generator.parameters()).device
     if device.type != "cpu":
         raise UsageError(f"--backend {backend} runs on the CPU, not on {device}; use --device cpu")
@@ -44,7 +45,7 @@ def make_forward(backend: Backend, generator: Generator, precision: str, noise: 
         ) from error
 
 
-def run_torch(generator: Generator, images: Tensor, precision: str) -> Tensor:
+def run_torch(generator: Generator, precision: str, images: Tensor) -> Tensor:
     with torch.autocast(images.device.type, torch.bfloat16, enabled=precision == "bf16"):
         return generator(images).float()
 

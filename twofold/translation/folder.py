@@ -57,6 +57,8 @@ def translate_folder(
     jobs = plan(given, out, suffix, format)
     check_targets(jobs, translator.target)
     check_quality(jobs, quality)
+    if isinstance(translator.tiling.tiles, int):
+        tiles.checked_tile(translator, translator.tiling.tiles)
     existing = [job.target for job in jobs if job.target.is_file()] if skip_existing else []
     done = {*existing}
     jobs = [job for job in jobs if job.target not in done]

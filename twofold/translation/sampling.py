@@ -32,6 +32,18 @@ class Sample(NamedTuple):
         return Sample(self.inner[number::2], tuple(rim[number::2] for rim in self.rims), self.share)
 
 
+def can_sample(canvas: Canvas) -> bool:
+    """Whether the windows of a sample have values inside their edge at every norm, as those of tiny images have not."""
+    side, steps = window_side(canvas), canvas.graph.steps
+    reductions = [steps[norm].reduction for norm in canvas.graph.norms]
+    return all(side // each > 2 * max(1, SAMPLED_EDGE // each) for each in reductions)
+
+
+def window_side(canvas: Canvas) -> int:
+    multiple = canvas.graph.multiple_of
+    return min(-(-SAMPLED_SIDE // multiple) * multiple, *canvas.size)
+
+
 @torch.inference_mode()
 def sampled(canvas: Canvas, pixels: float) -> tuple[Statistics, float]:
     """Statistics from windows of about `pixels` in all, and the error that they cause.
@@ -53,8 +65,7 @@ def sampled(canvas: Canvas, pixels: float) -> tuple[Statistics, float]:
 
 def spread_windows(canvas: Canvas, pixels: float) -> Sample:
     """Windows of about `pixels` in all: rows in order, columns by the golden ratio; one in eight at each edge."""
-    multiple, (height, width) = canvas.graph.multiple_of, canvas.size
-    side = min(-(-SAMPLED_SIDE // multiple) * multiple, height, width)
+    side, (height, width) = window_side(canvas), canvas.size
     count = max(4, int(pixels / side**2 / 1.5))
 
     def windows(number: int, down: Callable[[float], float], right: Callable[[float], float]) -> Tensor:

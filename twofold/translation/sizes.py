@@ -1,5 +1,6 @@
 """The size in pixels at which the network sees an image."""
 
+from numbers import Integral
 from typing import Literal
 
 import numpy as np
@@ -37,9 +38,9 @@ def mean_side(header: Header, at: At) -> int | None:
         return None if scale.resize in ("crop", "none") else scale.load_size
     if at == "native":
         return None
-    if isinstance(at, str) or at < 1:
+    if not isinstance(at, Integral) or at < 1:
         raise UsageError(f'at must be "trained", "native" or a number of pixels, 1 or more, not {at!r}')
-    return at
+    return int(at)
 
 
 def pad(image: Pixels, generator: Generator) -> Pixels:

@@ -18,7 +18,7 @@ from twofold.errors import TwofoldError, UsageError
 from twofold.formats.contract import Contract, Pixels
 from twofold.translation import memory
 from twofold.translation.regions import Region
-from twofold.translation.sampling import sampled
+from twofold.translation.sampling import can_sample, sampled
 from twofold.translation.statistics import Canvas, Statistics, exact, grid, spilled_bytes
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ def tile_for(
     tiling, in_torch = translator.tiling, translator.backend == "torch"
     if isinstance(tiling.tiles, int):
         tile = checked_tile(translator, tiling.tiles)
-        return tile if in_torch and max(height, width) > tile else None
+        return tile if max(height, width) > tile else None
     available = memory.room(translator.device, tiling.memory)
     if available is None:
         return None
@@ -84,8 +84,8 @@ def tile_for(
     if count > 1 and tiling.tiles == "off":
         raise memory.refuse(needed, available, height, width)  # the caller tries one by one
     if tiling.tiles == "off" or not in_torch:
-        way = "leave out --tiles off" if in_torch else "use --backend torch"
-        raise memory.refuse(needed, available, height, width, f"{way} to translate in tiles, or ")
+        way = "leave out --tiles off to translate in tiles" if in_torch else only_torch(translator)
+        raise memory.refuse(needed, available, height, width, f"{way}, or ")
     return tile_that_fits(translator, height * width if held is None else held, available)
 
 
@@ -93,10 +93,12 @@ def checked_tile(translator: "Translator", side: int) -> int:
     """A tile's side as the user gave it, rounded up to a multiple that the network takes.
 
     Raises:
-        UsageError: it is below 1, or the tile does not fit into the memory.
+        UsageError: it is below 1, the tile does not fit into the memory, or another library than torch runs the network.
     """
     if side < 1:
         raise UsageError(f'tiles must be "auto", "off" or a number of pixels, 1 or more, not {side}')
+    if translator.backend != "torch":
+        raise UsageError(f"--tiles {side}: {only_torch(translator)}")
     graph = translator.graph
     tile = -(-side // graph.multiple_of) * graph.multiple_of
     available = memory.room(translator.device, translator.tiling.memory)
@@ -107,6 +109,10 @@ def checked_tile(translator: "Translator", side: int) -> int:
             f"{available / 2**20:,.0f} are free; use smaller --tiles, or --tiles auto"
         )
     return tile
+
+
+def only_torch(translator: "Translator") -> str:
+    return f"{translator.backend} does not translate in tiles; give the run or the .safetensors model, with --backend torch"
 
 
 def tile_that_fits(translator: "Translator", pixels: int, available: int) -> int:
@@ -194,7 +200,7 @@ def statistics_for(translator: "Translator", canvas: Canvas, tile: int) -> Stati
         return Statistics({}, {}, canvas.size, True)
     available = memory.room(translator.device, tiling.memory) or 2**32
     how, error = tiling.statistics, None
-    if how != "exact" and not translator.context:
+    if how != "exact" and not translator.context and can_sample(canvas):
         each = memory.bytes_per_pixel(translator.generator, translator.forward, translator.precision)
         found, error = sampled(canvas, min(SAMPLE, TILE_SHARE * available / each))
         if how == "fast" or error < ERROR:

@@ -234,13 +234,13 @@ class Translator(Windowed):
         return self.arrays([pixels], at)[0]
 
     def arrays(self, batch: Sequence[Pixels], at: At = "trained") -> list[Pixels]:
-        """Translate arrays of one working size together, which is faster than one by one; none depends on the others.
+        """Translate arrays; those of one working size together, which is faster than one by one.
 
         A network in Lab predicts lightness or colour. The image, RGB or grey, keeps its other part pixel by pixel.
 
         Args:
-            batch: arrays (H, W, channels) or (H, W) in the dtype of `source`, of one `working_size`; best
-                `batch_size(at)` of them.
+            batch: arrays (H, W, channels) or (H, W) in the dtype of `source`; best `batch_size(at)` of one
+                `working_size`. None depends on the others.
             at: the scale, as in `__call__`.
 
         Returns:
@@ -251,6 +251,8 @@ class Translator(Windowed):
             TwofoldError: the memory did not suffice.
         """
         batch = [self._checked(image) for image in batch]
+        if len({self.working_size(image.shape[0], image.shape[1], at) for image in batch}) != 1:
+            return [self.arrays([image], at)[0] for image in batch]
         if not self.header.lab:
             return self._translate(batch, at, self.source, self.target)
         sees_lightness = self.generator.arguments["in_channels"] == 1
@@ -384,7 +386,7 @@ class Translator(Windowed):
 
         Only 8-bit values are converted there, since some devices lack wider types.
         """
-        inputs = torch.from_numpy(batch).permute(0, 3, 1, 2)
+        inputs = torch.from_numpy(np.require(batch, requirements=["C", "W"])).permute(0, 3, 1, 2)
         if inputs.dtype == torch.uint8:
             return to_network(inputs.to(self.device), source)
         return to_network(inputs, source).to(self.device)

@@ -185,7 +185,9 @@ def check_torch(translator: "Translator") -> None:
     if translator.header.lab:
         raise UsageError("a model of lightness and colour (Lab) has no windows; translate the whole image")
     if translator.backend != "torch":
-        raise UsageError(f"{translator.backend} has no windows; load the model with backend='torch'")
+        raise UsageError(
+            f"{translator.backend} has no windows; load the run or the .safetensors model, with backend='torch'"
+        )
 
 
 @contextmanager
