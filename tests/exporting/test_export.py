@@ -184,8 +184,9 @@ def test_wrong_arguments(run, name, given, message):
 def test_the_model_is_not_overwritten(run):
     model = run / "snapshots/000000001-ab.safetensors"
     before = model.read_bytes()
-    with pytest.raises(UsageError, match="is the model itself; name another file"):
-        twofold.export(model, model, to="pth")
+    for source in (model, run):
+        with pytest.raises(UsageError, match="is the model itself; name another file"):
+            twofold.export(source, model, to="pth")
     assert model.read_bytes() == before
 
 

@@ -10,6 +10,7 @@ from twofold.formats import images
 from twofold.formats.contract import Contract, Labels
 from twofold.networks.registry import describe
 from twofold.translation.header import Header
+from twofold.translation.sampling import mixed, moments_of
 from twofold.translation.tiles import Tiling
 from twofold.translation.translator import Translator
 
@@ -88,6 +89,12 @@ def test_a_sample_gives_nearly_the_whole(translator, resnet):
     made.tiling = Tiling(256, statistics="fast")
     error = np.square(made.array(image).astype(float) - whole).mean() ** 0.5
     assert 0 < error < 10
+
+
+def test_the_statistics_of_two_samples_together():
+    one, other = torch.randn(3, 30) * 2 + 1, torch.randn(3, 10)
+    both = mixed(moments_of(one), moments_of(other), 0.25)
+    torch.testing.assert_close(both, moments_of(torch.cat([one, other], 1)))
 
 
 def test_auto_takes_exact_statistics_where_a_sample_is_wrong(translator, resnet):

@@ -139,9 +139,10 @@ def kind_of(path: Path, to: str | None) -> Kind:
 
 
 def check_another(path: Path, model: Path) -> None:
-    """Raise UsageError if the file to write is the model."""
-    if path.exists() and model.exists() and path.samefile(model):
-        raise UsageError(f"{path} is the model itself; name another file to write")
+    """Raise UsageError if the file to write is the model, or a snapshot of the run."""
+    for each in (model, *model.glob("snapshots/*")):
+        if path.exists() and each.exists() and path.samefile(each):
+            raise UsageError(f"{path} is the model itself; name another file to write")
 
 
 class OnnxForm(NamedTuple):

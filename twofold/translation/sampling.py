@@ -119,9 +119,9 @@ def edges(edge: int) -> list[tuple[slice, ...]]:
 
 def mixed(one: Moments, other: Moments, share: float) -> Moments:
     """The mean and variance of two samples together, of which the other has this share."""
-    mean = one[0] + (other[0] - one[0]) * share
-    apart = (one[0] - mean).square() * (1 - share) + (other[0] - mean).square() * share
-    return mean, one[1] + (other[1] - one[1]) * share + apart
+    apart = other[0] - one[0]
+    variance = one[1] + (other[1] - one[1]) * share + apart.square() * share * (1 - share)
+    return one[0] + apart * share, variance
 
 
 def translated(canvas: Canvas, windows: Tensor, norms: Mapping[int, Moments]) -> Tensor:
