@@ -165,7 +165,7 @@ def test_files_that_are_no_network(tmp_path):
 def test_onnx_without_its_runtime_names_the_extra(tmp_path, monkeypatch):
     (tmp_path / "net.onnx").write_bytes(b"")
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
-    with pytest.raises(UsageError, match=r"pip install 'twofold\[onnx\]'"):
+    with pytest.raises(UsageError, match=r"pip install 'twofold\[export\]'"):
         own_network(tmp_path / "net.onnx", CPU)
 
 
