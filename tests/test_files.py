@@ -29,6 +29,12 @@ def test_a_failure_keeps_the_old_content(tmp_path):
     assert [each.name for each in tmp_path.iterdir()] == ["file.txt"]
 
 
+def test_a_full_disk_is_an_error_of_the_file(tmp_path):
+    with pytest.raises(OSError) as caught, replacing(tmp_path / "file.txt"):
+        raise OSError(errno.ENOSPC, "No space left on device")
+    assert caught.value.filename == str(tmp_path / "file.txt")
+
+
 HOLD = """
 import sys
 from pathlib import Path

@@ -86,7 +86,7 @@ class Config(Settings):
         if self.b is None and not self.data.paired and not self.data.lab:
             yield (
                 f"{method} takes two folders: `twofold train A B`, or a dataset root with trainA and trainB;"
-                f" {self.a} is one folder, which --method pix2pix takes if it holds pairs"
+                f" {self.a} alone is for --method pix2pix, if it holds pairs"
             )
         if method == "pix2pix" and not self.data.paired:
             yield "pix2pix needs pairs; leave out data.paired, or use --method cyclegan"

@@ -30,8 +30,10 @@ def replacing(path: Path, *, durable: bool = False, shared: bool = False) -> Ite
         if durable:
             sync(aside)
         aside.replace(path)
-    except BaseException:
+    except BaseException as error:
         aside.unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.filename is None:  # a full disk does not say of which file
+            error.filename = str(path)
         raise
 
 

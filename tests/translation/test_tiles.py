@@ -197,11 +197,13 @@ def test_other_libraries_do_not_tile(resnet, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
-def test_what_has_no_window_is_one_line(translator):
+def test_what_has_no_window_is_one_line(translator, resnet):
     made, image = translator(), picture(64, 64)
     statistics = made.statistics(image)
     with pytest.raises(UsageError, match=r"x = 60, y = 0 does not lie inside the image of 64×64"):
         made.window(image, 60, 0, 5, 5, statistics=statistics)
+    with pytest.raises(UsageError, match="64×64 pixels or of another model"):
+        made.window(image, 0, 0, 8, 8, statistics=translator(resnet(blocks=2)).statistics(image))
     with pytest.raises(UsageError, match="statistics are of an image of 64×64"):
         made.window(picture(128, 64), 0, 0, 5, 5, statistics=statistics)
 

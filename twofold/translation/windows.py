@@ -92,7 +92,8 @@ class Windowed:
             the whole translation within one level of 255.
 
         Raises:
-            UsageError: the part does not lie inside the image, or the statistics are of an image of another size.
+            UsageError: the part does not lie inside the image, or the statistics are of an image of another size or of
+                another model.
             TwofoldError: the file cannot be read, or the memory did not suffice.
         """
         check_torch(self)
@@ -105,9 +106,9 @@ class Windowed:
                     f"a window of {width}×{height} pixels at x = {x}, y = {y} does not lie inside the image of "
                     f"{image.width}×{image.height}"
                 )
-            if found.size != canvas.size:
+            if found.size != canvas.size or found.norms.keys() != {*canvas.graph.norms}:
                 raise UsageError(
-                    f"the statistics are of an image of {found.size[1]}×{found.size[0]} pixels, not of "
+                    f"the statistics are of an image of {found.size[1]}×{found.size[0]} pixels or of another model, not of "
                     f"{canvas.size[1]}×{canvas.size[0]}; make them with translator.statistics(source)"
                 )
             region = Region((y, y + height), (x, x + width))
