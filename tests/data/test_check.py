@@ -28,6 +28,14 @@ def test_two_good_folders(fill, small, tmp_path):
     assert not (tmp_path / "cache").exists()
 
 
+def test_a_broken_link_is_named(fill, small):
+    a = fill("A", 9)
+    (a / "bad.png").symlink_to(a / "absent.png")
+    checked = check(a, fill("B", 9, first=9), small())
+    assert found(checked)["error", "unreadable", "A"] == ["bad.png"]
+    assert "bad.png (No such file or directory)" in text(checked)
+
+
 def test_every_problem_is_found(fill, small):
     a, b = fill("A", 40), fill("B", 3)
     fill("A", 1, size=(5, 50), first=40)

@@ -27,6 +27,13 @@ def test_every_file_is_an_image_ignored_or_junk(tmp_path):
     assert sorted(others) == ["1 .txt", "1 without a suffix"]
 
 
+def test_a_broken_link_is_an_image_that_cannot_be_read(tmp_path):
+    (tmp_path / "1.png").symlink_to(tmp_path / "absent.png")
+    assert images.find(tmp_path) == [tmp_path / "1.png"]
+    with pytest.raises(images.ImageError, match=r"1.png: No such file or directory"):
+        images.read(tmp_path / "1.png")
+
+
 def test_a_folder_without_images(tmp_path):
     touch(tmp_path, "1.heic")
     assert images.find_all(tmp_path).images == []

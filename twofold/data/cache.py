@@ -282,7 +282,7 @@ def _read(job: Job, file: File, keep: bool) -> tuple[File, Pixels | None, Pixels
         digest = hashlib.blake2b(content, digest_size=16).hexdigest()
         image = read_part(path, rule, content)
     except (ImageError, OSError) as error:
-        reason = str(error).removeprefix(f"{path}: ")
+        reason = getattr(error, "strerror", None) or str(error).removeprefix(f"{path}: ")
         return file._replace(hash=digest, width=0, height=0, error=reason), None, None
     read = file._replace(hash=digest, width=image.shape[1], height=image.shape[0], error="")
     return read, to_load_size(image, rule) if keep else None, _summary(image, file.name, rule)

@@ -61,8 +61,9 @@ def list_files(root: Path, suffix: str = "") -> list[File]:
 
 
 def stat_file(root: Path, name: str) -> File:
-    """A file by its name relative to `root`, with size and time."""
-    stat = (root / name).stat()
+    """A file by its name relative to `root`, with size and time; of a broken link those of the link."""
+    path = root / name
+    stat = path.stat() if path.exists() else path.lstat()
     return File(name, stat.st_size, stat.st_mtime_ns)
 
 

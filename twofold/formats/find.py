@@ -83,7 +83,7 @@ def find_all(folder: Path | str) -> Found:
     for path in _walk(root):
         if _is_junk(path.name):
             found = found._replace(junk=found.junk + 1)
-        elif path.is_file():
+        elif path.is_file() or not path.exists():  # reading a broken link says what is missing
             suffix = path.suffix.lower()
             if suffix in SUFFIXES:
                 found.images.append(path)
