@@ -38,7 +38,7 @@ class Plain:
         if now - self.last >= self.every or images >= total:
             self.last = now
             left = time_left(images, total, rate)
-            emit(f"{images}/{total} images  {speed(rate)}  {left} left  {mean_losses(losses)}")
+            emit(f"{images}/{total} images  {speed(rate)}  {left} left  {mean_losses(losses)}".rstrip())
 
     def track(self, items: Iterator[T], total: int | None, what: str) -> Iterator[T]:
         return with_lines(items, total, what, self.notify)

@@ -192,7 +192,7 @@ def read_list(path: Path) -> Iterator[tuple[str, str]]:
     except UnicodeDecodeError as error:
         raise UsageError(f"cannot read the list {path}: it is not UTF-8 text; save it as UTF-8") from error
     except OSError as error:
-        raise UsageError(f"cannot read the list {path}: {error}") from error
+        raise UsageError(f"cannot read the list {path}: {error.strerror}") from error
     rows = json_rows if path.suffix.lower() == ".jsonl" else csv_rows
     for line, row in rows(text, path):
         names = [

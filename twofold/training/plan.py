@@ -40,5 +40,5 @@ def plan(out: Path, overrides: Layer, notify: Notify, track: Track = untracked) 
             for name, network in method.networks().items()
         ),
         **({"frozen": frozen(method, config.training.freeze)} if config.training.freeze else {}),
-        "memory": f"about {memory.estimate_step(config).total / 2**30:.1f} GiB a step on {config.machine.device}",
+        "memory": f"about {memory.estimate_step(config).total / 2**30:.2g} GiB a step on {config.machine.device}",
     }
