@@ -59,7 +59,9 @@ def test_find_follows_links_but_not_in_circles(tmp_path):
     (folder / "loop").symlink_to(folder)
     (folder / "there").symlink_to(elsewhere)
     (folder / "self.png").symlink_to(folder / "self.png")
-    assert images.find(folder) == [folder / "there" / "x.png"]
+    assert images.find(folder) == [folder / "self.png", folder / "there" / "x.png"]
+    with pytest.raises(images.ImageError, match=r"self.png: Too many levels of symbolic links"):
+        images.read(folder / "self.png")
 
 
 def test_find_says_what_is_wrong(tmp_path):
