@@ -133,10 +133,10 @@ def named_errors(path: Path) -> Iterator[None]:
         raise ImageError(f"{path}: {error}") from None
     except UnidentifiedImageError:
         raise ImageError(f"{path}: not an image, whatever its name says; remove it or replace it") from None
-    except (FileNotFoundError, IsADirectoryError, PermissionError) as error:
-        raise ImageError(f"{path}: {error.strerror}") from None
     except MemoryError:
         raise ImageError(f"{path}: too large for this machine's memory; make it smaller") from None
     except Exception as error:  # decoders raise nearly anything on a damaged file
+        if isinstance(error, OSError) and error.filename is not None:  # it could not be opened
+            raise ImageError(f"{path}: {error.strerror}") from None
         reason = " ".join(str(error).split()) or type(error).__name__
         raise ImageError(f"{path}: damaged ({reason}); remove it or replace it") from error
