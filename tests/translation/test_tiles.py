@@ -202,7 +202,7 @@ def test_what_has_no_window_is_one_line(translator, resnet):
     statistics = made.statistics(image)
     with pytest.raises(UsageError, match=r"x = 60, y = 0 does not lie inside the image of 64×64"):
         made.window(image, 60, 0, 5, 5, statistics=statistics)
-    with pytest.raises(UsageError, match="64×64 pixels or of another model"):
+    with pytest.raises(UsageError, match="the statistics are of another model; make them"):
         made.window(image, 0, 0, 8, 8, statistics=translator(resnet(blocks=2)).statistics(image))
     with pytest.raises(UsageError, match="statistics are of an image of 64×64"):
         made.window(picture(128, 64), 0, 0, 5, 5, statistics=statistics)

@@ -161,8 +161,8 @@ def setting_message(error: BaseException | None) -> str | None:
 
 
 def nearest_options(error: UnknownOptionError) -> list[str]:
-    """The options that replace one of pytorch-CycleGAN-and-pix2pix; those that begin with the unknown one, which is an
-    abbreviation; otherwise those with a similar name.
+    """Options that the user may have meant: the replacement of an option of pytorch-CycleGAN-and-pix2pix, else those
+    that begin with the unknown name (an abbreviation), else those with a similar name.
 
     The group before a setting's own name is not compared, since users leave it out.
     """

@@ -122,7 +122,7 @@ def find_inputs(
     layout: Layout = there.header.layout if there else "hwc"
     if there is None:
         target = contract_of([*references.values()], layout)
-        check_type(next(iter(items.values())).output, target)
+        check_depth(next(iter(items.values())).output, target)
         known = [item.source for item in chosen if item.source is not None]
         contracts = (contract_of(known, layout) if known else target, target)
     else:
@@ -202,7 +202,7 @@ def ready_translations(
     return items, [note] if left_out else []
 
 
-def check_type(output: Path | None, target: Contract) -> None:
+def check_depth(output: Path | None, target: Contract) -> None:
     """Refuse deeper translations than the images of their domain: the range that their values fill is not known.
 
     Raises:

@@ -53,7 +53,7 @@ def read(file: BinaryIO, suffix: str, indices: bool) -> Stored:
             _check_segments(page)
             if int(page.compression) in _JPEG + _JPEG_2000:
                 for index in range(len(page.dataoffsets)):
-                    _check_room(page, _content(page, index))
+                    _check_encoded(page, _content(page, index))
             pixels = _finished(_hwc(page.asarray(squeeze=False, maxworkers=1)), page, kind, facts)
             return Stored(pictures.upright(pixels, _orientation(page)), facts, _metadata(page, file))
         about = _metadata(page, file)
@@ -232,8 +232,14 @@ def _content(page: Any, index: int) -> bytes:
     return page.parent.filehandle.read(page.databytecounts[index])
 
 
-def _check_room(page: Any, content: bytes) -> None:
-    """Raise ValueError for a JPEG or JPEG 2000 strip or tile larger than its place: its decoder would allocate what it claims."""
+def _check_encoded(page: Any, content: bytes) -> None:
+    """Refuse a JPEG or JPEG 2000 strip or tile that is cut off or claims more pixels than it has room for.
+
+    Its decoder would fill the rest with grey, or allocate what it claims.
+
+    Raises:
+        ValueError: with the reason.
+    """
     if int(page.compression) in _JPEG_2000:
         width, height, _ = codestream_size(content)
     elif int(page.compression) in _JPEG and content:
@@ -248,7 +254,7 @@ def _check_room(page: Any, content: bytes) -> None:
 
 
 def _jpeg_size(content: bytes) -> tuple[int, int]:
-    """Width and height in the frame header of a JPEG."""
+    """Width and height in the frame header of a JPEG; ValueError if it has none."""
     place = 2
     while place + 9 <= len(content) and content[place] == 0xFF:
         marker, length, _, height, width = struct.unpack_from(">xBHBHH", content, place)
@@ -272,7 +278,7 @@ def _decode_window(page: Any, rows: slice, columns: slice) -> Pixels:
         x0, x1 = max(columns.start, left), min(columns.stop, left + shape[2])
         content = _content(page, index)
         try:
-            _check_room(page, content)
+            _check_encoded(page, content)
             segment = page.decode(content or None, index, jpegtables=page.jpegtables)[0]
         except Exception as error:  # as in `images`: decoders raise nearly anything
             raise ImageError(

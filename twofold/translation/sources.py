@@ -101,14 +101,9 @@ def suffixes(target: Contract, format: str | None) -> Suffix:
         return images.best_suffix(target.dtype, target.channels, source.suffix.lower())
 
     def same(source: Path) -> str:
-        known = source.suffix.lower()
-        return (
-            source.suffix
-            if known in images.HELD
-            else ".tif"
-            if known in images.TIFF_SUFFIXES
-            else best(source)
-        )
+        if source.suffix.lower() in images.HELD:
+            return source.suffix
+        return ".tif" if source.suffix.lower() in images.TIFF_SUFFIXES else best(source)
 
     if format is None or format == "same":
         return same if format else best

@@ -106,10 +106,14 @@ class Windowed:
                     f"a window of {width}×{height} pixels at x = {x}, y = {y} does not lie inside the image of "
                     f"{image.width}×{image.height}"
                 )
-            if found.size != canvas.size or found.norms.keys() != {*canvas.graph.norms}:
+            if found.size != canvas.size:
                 raise UsageError(
-                    f"the statistics are of an image of {found.size[1]}×{found.size[0]} pixels or of another model, not of "
+                    f"the statistics are of an image of {found.size[1]}×{found.size[0]} pixels, not of "
                     f"{canvas.size[1]}×{canvas.size[0]}; make them with translator.statistics(source)"
+                )
+            if found.norms.keys() != {*canvas.graph.norms}:
+                raise UsageError(
+                    "the statistics are of another model; make them with translator.statistics(source)"
                 )
             region = Region((y, y + height), (x, x + width))
             with torch.inference_mode(), memory.explain_out_of_memory(height, width):

@@ -139,7 +139,7 @@ def newest_generators(run: Run) -> tuple[dict[str, Generator], list[Finding]]:
                 found[way] = model_file.load(path)[0]
             except (TwofoldError, OSError, SafetensorError) as error:
                 sentence = f"The newest snapshot of {'→'.join(way.upper())} cannot be loaded: {error}."
-                advice = f"Until then, translate with another file of `{path.parent}`."
+                advice = f"Translate with another file of `{path.parent}`."
                 damaged.append(Finding(f"snapshot {way} damaged", "trouble", sentence, advice))
     return found, damaged
 
