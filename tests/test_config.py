@@ -327,7 +327,7 @@ def test_other_folders_are_taken_over_and_named(stored):
     changed = resume(stored, {"a": "/other"})
     assert changed == stored.model_copy(update={"a": Path("/other")})
     assert moved(stored.model_dump(), {"a": "/other", "b": FOLDERS["b"]}) == {"a": (stored.a, Path("/other"))}
-    with pytest.raises(UsageError, match=r"started with data\.masks_a = None, not /masks"):
+    with pytest.raises(UsageError, match=r"started with data\.masks_a = none, not /masks"):
         resume(stored, {"data": {"masks_a": "/masks"}, "cyclegan": {"mask": 1.0}})
 
 

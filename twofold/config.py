@@ -276,10 +276,17 @@ def resume(stored: Config, overrides: Layer) -> Config:
             changed[path] = value
         elif path not in FREE and not left_open and value != kept[path]:
             raise UsageError(
-                f"this run was started with {path} = {kept[path]}, not {value}; leave it out to resume,"
-                " or give another --out to start a new run"
+                f"this run was started with {path} = {_as_typed(kept[path])}, not {_as_typed(value)}; leave it out"
+                " to resume, or give another --out to start a new run"
             )
     return compose(stored.model_dump(), nest(changed))
+
+
+def _as_typed(value: Any) -> str:
+    """A setting as the command line takes it: "-1024.0 3071.0"."""
+    if value is None:
+        return "none"
+    return " ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
 
 
 def moved(stored: Layer, overrides: Layer) -> dict[str, tuple[Path, Path]]:

@@ -133,7 +133,7 @@ def test_what_is_no_label_map_stops_training_and_the_check_says_so(fill, build, 
     assert not checked.ready and checked.problems[0][:3] == ("error", "labels", "B")
     floats = maps(lambda i: classes(i).astype(np.float32), suffix="npy")
     with pytest.raises(
-        UsageError, match=r"B: 0\.npy holds float32 values of 1 channels, which are no classes"
+        UsageError, match=r"B: 0\.npy holds float32 values of 1 channel, which are no classes"
     ):
         build(a, floats, labels_b=True)
 

@@ -226,6 +226,38 @@ def test_bands_of_jpeg_are_read_plane_by_plane(tmp_path):
     assert np.abs(stored.pixels.astype(int) - np.moveaxis(smooth, 0, 2)).max() < 8
 
 
+@pytest.mark.parametrize(
+    "how",
+    [
+        {"ome": True, "metadata": {"axes": "YX", "PhysicalSizeX": 0.5, "PhysicalSizeY": 0.25}},
+        {
+            "ome": True,
+            "metadata": {
+                "axes": "YX",
+                "PhysicalSizeX": 5e2,
+                "PhysicalSizeXUnit": "nm",
+                "PhysicalSizeY": 0.25,
+            },
+        },
+        {"imagej": True, "resolution": (2, 4), "metadata": {"unit": "um"}},
+        {"imagej": True, "resolution": (2000, 4000), "metadata": {"unit": "mm"}},
+        {"imagej": True, "resolution": (50800, 101600), "resolutionunit": "inch"},
+    ],
+)
+def test_the_resolution_of_microscopes_is_kept(tmp_path, values, how):
+    tifffile.imwrite(tmp_path / "x.ome.tif", values("uint16", (4, 4)), **how)
+    stored = images.read_stored(tmp_path / "x.ome.tif")
+    assert stored.metadata.dpi == pytest.approx((50800, 101600))
+    images.write(stored.pixels, tmp_path / "y.ome.tif", stored.metadata)
+    with tifffile.TiffFile(tmp_path / "y.ome.tif") as written:
+        assert written.pages.first.description == ""  # an OME description would hide the resolution
+    for name in ("y.ome.tif", "y.png"):
+        images.write(stored.pixels, tmp_path / name, stored.metadata)
+        assert images.read_stored(tmp_path / name).metadata.dpi == pytest.approx((50800, 101600))
+    images.write((stored.pixels >> 8).astype(np.uint8), tmp_path / "y.jpg", stored.metadata)
+    assert images.read_stored(tmp_path / "y.jpg").metadata.dpi is None  # not what is left of it in 16 bits
+
+
 def test_resolution(tmp_path, values):
     for unit, expected in (("inch", (600, 300)), ("centimeter", (1524, 762)), ("none", None)):
         tifffile.imwrite(

@@ -181,7 +181,8 @@ def test_files_that_do_not_fit_are_named_and_the_others_done(by_contract, ct):
     problems = {path.name: problem for path, problem in results.problems.items()}
     assert "6 channels, not 1" in problems["bands.npy"] and "float" in problems["float.tif"]
     assert Path("out/ct.tif") in results.written
-    assert len(lines) == len(problems) and all(line.startswith("skipped in/") for line in lines)
+    assert sum(line.startswith("skipped in/") for line in lines) == len(problems)
+    assert ["are clipped" in line for line in lines if not line.startswith("skipped in/")] == [True]
 
 
 def test_a_small_working_size_is_noted_once(by_contract):
@@ -196,6 +197,28 @@ def test_a_small_working_size_is_noted_once(by_contract):
     ]
     for at in ("native", 64):
         made.folder("in", "out", notify=pytest.fail, at=at)
+
+
+def test_frames_and_values_that_are_not_used_are_noted_once(by_contract, ct):
+    Path("in").mkdir()
+    for name, top in (("a", 3000), ("b", 3071), ("c", 9000), ("d", 9000)):
+        stack = np.stack([np.eye(40, dtype=np.int16) * top] * 2)
+        tifffile.imwrite(f"in/{name}.tif", stack, photometric="minisblack")
+    made, lines = by_contract(ct), []
+    made.folder("in", "out", notify=lines.append, at="native")
+    assert lines == [
+        "in/a.tif: it has 2 frames: only the first is used, as in every such file",
+        "in/c.tif: 2 % of its values are outside those of the model (int16, 1 channel, -1,024…3,071) and are clipped",
+    ]
+
+
+@pytest.mark.parametrize("format", ["npy", "npz"])
+def test_a_grey_array_has_two_axes(by_contract, ct, format):
+    pixels = RNG.integers(-1000, 3000, (40, 52), np.int16)
+    np.save("x.npy", pixels)
+    (written,) = by_contract(ct, identity=True).folder("x.npy", "out", format=format).written
+    result = np.load(written)
+    assert np.array_equal(result["arr_0"] if format == "npz" else result, pixels)
 
 
 def test_arrays_with_channels_first(by_contract, bands):

@@ -200,6 +200,8 @@ def test_other_libraries_do_not_tile(resnet, tmp_path):
 def test_what_has_no_window_is_one_line(translator, resnet):
     made, image = translator(), picture(64, 64)
     statistics = made.statistics(image)
+    with pytest.raises(UsageError, match=r"must be whole numbers, not 0.5, 0, 8, 8$"):
+        made.window(image, 0.5, 0, 8, 8, statistics=statistics)  # pyright: ignore[reportArgumentType]
     with pytest.raises(UsageError, match=r"x = 60, y = 0 does not lie inside the image of 64×64"):
         made.window(image, 60, 0, 5, 5, statistics=statistics)
     with pytest.raises(UsageError, match="the statistics are of another model; make them"):

@@ -118,8 +118,8 @@ def choose_label_contract(label: str, folders: Sequence[Folder], settings: DataS
     for name, each in facts.items():
         if each.dtype not in allowed or channels not in (1, 3):
             raise UsageError(
-                f"{label}: {name} holds {each.dtype} values of {each.channels} channels, which are no classes; store label"
-                " maps as ids (1 channel of whole numbers) or as colours (3 channels of 8 bits)"
+                f"{label}: {name} holds {each.dtype} values of {each.channels} channel{'s' * (each.channels > 1)}, which are no"
+                " classes; store label maps as ids (1 channel of whole numbers) or as colours (3 channels of 8 bits)"
             )
     dtype = np.result_type("uint8", *(each.dtype for each in facts.values())).name
     low, high = whole_range(dtype := dtype if dtype in LABEL_TYPES else "int32")
@@ -145,7 +145,9 @@ def _choose_channels(label: str, folder: Folder, dtype: str) -> int:
     kinds = set(counts.values())
     if dtype == "uint8" and kinds <= {1, 3}:
         return 1 if kinds == {1} else 3
-    _refuse_kinds(label, "channels", {name: f"{count} channels" for name, count in counts.items()})
+    _refuse_kinds(
+        label, "channels", {name: f"{count} channel{'s' * (count > 1)}" for name, count in counts.items()}
+    )
     return kinds.pop()
 
 

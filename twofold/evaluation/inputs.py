@@ -181,7 +181,8 @@ def pairs_in(place: Path) -> tuple[dict[str, Path], dict[str, Path]]:
     found = find_pairs(place, None, DataSettings())
     if found.a.part == "left":
         raise UsageError(
-            f"{place} holds no pairs X.jpg with X.png; give such a folder, a list (.csv, .tsv, .jsonl), or two folders"
+            f"{place} holds no pairs X.jpg with X.png; give such a folder, a list (.csv, .tsv, .jsonl), or two folders; "
+            "cut pairs that are side by side in one image into two folders first"
         )
     if found.broken:
         raise UsageError(f"broken pairs in {place}: {listed(found.broken)}; repair or remove them")

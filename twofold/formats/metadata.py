@@ -75,7 +75,7 @@ def checked_dpi(found: Any) -> tuple[float, float] | None:
         across, down = (float(value) for value in found)
     except (TypeError, ValueError, ZeroDivisionError):
         return None
-    return (across, down) if 0 < across < 1e6 and 0 < down < 1e6 else None
+    return (across, down) if 0 < across < 1e8 and 0 < down < 1e8 else None
 
 
 def _exif(picture: Image.Image) -> bytes:

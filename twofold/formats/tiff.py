@@ -4,6 +4,7 @@ Kinds that only Pillow converts to RGB (palettes, CMYK, YCbCr without JPEG, Lab,
 """
 
 import logging
+import re
 import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -196,13 +197,33 @@ def _metadata(page: Any, file: BinaryIO) -> Metadata:
 
 
 def _dpi(page: Any) -> tuple[float, float] | None:
-    scale = {2: 1.0, 3: 2.54}.get(page.tags.valueof(296, default=2))
+    """Of the tags, which ImageJ gives in a unit of its own, or of OME-TIFF's sizes of a pixel."""
+    text = page.description
+    unit = re.search(r"^unit=(\S+)", text, re.MULTILINE) if text.startswith("ImageJ=") else None
+    scale = _PER_INCH.get(unit[1]) if unit else {2: 1.0, 3: 2.54}.get(page.tags.valueof(296, default=2))
     try:
-        across, down = (page.tags.valueof(tag) for tag in (282, 283))
-        found = across[0] / across[1] * scale, down[0] / down[1] * scale
-    except (TypeError, IndexError, ZeroDivisionError):
+        if "<OME" in text and "PhysicalSizeX=" in text:
+            found: Any = [_ome_dpi(text, axis) for axis in "XY"]
+        else:
+            found = [value[0] / value[1] * scale for value in map(page.tags.valueof, (282, 283))]
+    except (TypeError, IndexError, KeyError, ValueError, ZeroDivisionError):
         return None
     return metadata.checked_dpi(found)
+
+
+_PER_INCH = {"nm": 2.54e7, **dict.fromkeys(("um", "µm", "\u03bcm", "\\u00B5m", "micron", "microns"), 2.54e4)}
+_PER_INCH |= {"mm": 25.4, "cm": 2.54, "inch": 1.0}
+"""How many of a unit make an inch, by the names that ImageJ and OME-TIFF give it."""
+
+
+def _ome_dpi(text: str, axis: str) -> float:
+    """The resolution along an axis in the description of an OME-TIFF file."""
+    found = dict(
+        re.findall(
+            rf'\b(PhysicalSize{axis}(?:Unit)?)="([^"]*)"', text.partition("<Pixels")[2].partition(">")[0]
+        )
+    )
+    return _PER_INCH[found.get(f"PhysicalSize{axis}Unit", "µm")] / float(found[f"PhysicalSize{axis}"])
 
 
 # ---- pixels

@@ -119,9 +119,9 @@ def encode(
     metadata = metadata._replace(exif=checked_exif(metadata.exif), icc=icc)
     match suffix:
         case ".npy":
-            np.save(file, pixels, allow_pickle=False)
+            np.save(file, _flat(pixels), allow_pickle=False)
         case ".npz":
-            np.savez_compressed(file, pixels)
+            np.savez_compressed(file, _flat(pixels))
         case ".tif" | ".tiff":
             from twofold.formats import write_tiff  # its packages take a tenth of a second to import
 
@@ -202,7 +202,7 @@ def _write_picture(
     picture = Image.fromarray(_flat(pixels))
     if palette and options["format"] in ("PNG", "BMP"):
         picture.putpalette([part for colour in palette for part in colour])
-    if metadata.dpi:
+    if metadata.dpi and (options["format"] != "JPEG" or max(metadata.dpi) < 2**16):  # JPEG has 16 bits for it
         options["dpi"] = metadata.dpi
     if metadata.exif and (options["format"] != "JPEG" or len(metadata.exif) <= _LONGEST_JPEG_EXIF):
         options["exif"] = metadata.exif

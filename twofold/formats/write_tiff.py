@@ -89,6 +89,7 @@ def _write(
         resolutionunit="inch" if metadata.dpi else None,
         iccprofile=metadata.icc or None,
         software=False,
+        ome=False,  # a name such as x.ome.tif would add a description with a random id and without the resolution
         metadata=None,
         extratags=tags,
         **how,

@@ -159,7 +159,7 @@ def choose_from_data(config: Config, manifest: Manifest, notify: Notify) -> Conf
     refuse_shown(config, a, b)
     identity = config.cyclegan.identity
     if a != b and identity is None and config.method == "cyclegan":
-        notify(f"A has {a} channels and B has {b}: no identity loss")
+        notify(f"A and B differ in channels ({a} and {b}): no identity loss")
     chosen = {
         "data": {
             "channels_a": manifest.a.channels,

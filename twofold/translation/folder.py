@@ -1,6 +1,7 @@
 """Translate files: threads decode and encode images while the network runs in the calling thread."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from itertools import groupby, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -10,8 +11,10 @@ import numpy as np
 from twofold.cpu import scratch
 from twofold.errors import TwofoldError
 from twofold.formats import images
+from twofold.formats.contract import Contract
 from twofold.prefetch import prefetch
 from twofold.translation import inputs, streaming, tiles
+from twofold.translation.header import contract_in_words
 from twofold.translation.sources import Job, check_quality, check_targets, plan, suffixes
 from twofold.translation.windows import is_tiff
 
@@ -20,6 +23,9 @@ if TYPE_CHECKING:
 
 DECODERS, ENCODERS = 2, 2
 """Threads that read images, and that write them."""
+
+CLIPPED = 0.01
+"""Share of the values of an image, outside the range of the model, above which a line says so."""
 
 Notify = Callable[[str], None]
 
@@ -93,7 +99,8 @@ def translate_files(
         jobs: sources and targets, as `sources.plan` makes them.
         at: the scale to translate at, as for `Translator.__call__`.
         quality: of jpg, webp and avif, 1 to 100.
-        notify: gets a line at the first image of which the network sees less than half of a side.
+        notify: gets a line at the first image of several frames, the first with values outside the model's range, and
+            the first of which the network sees less than half of a side.
 
     Raises:
         TwofoldError: a result cannot be written. Files written before are complete.
@@ -104,7 +111,9 @@ def translate_files(
     def read(job: Job) -> Job:
         size = streaming.large_size(job.source) if is_tiff(job.target) and not translator.header.lab else None
         in_parts = size is not None and translator.working_size(*size, at) == size
-        return job._replace(large=size) if in_parts else read_job(translator, job)
+        if in_parts:
+            return job._replace(large=size, frames=images.inspect(job.source).frames)
+        return read_job(translator, job)
 
     def write(job: Job) -> Job:
         if job.image is not None:
@@ -115,8 +124,8 @@ def translate_files(
 
     most = translator.batch_size(at)
     decoded = prefetch(read, jobs, threads=DECODERS, depth=DECODERS + most)
-    if at == "trained" and notify:
-        decoded = with_scale_note(translator, decoded, notify)
+    if notify:
+        decoded = with_notes(translator, decoded, at, notify)
     grouped = batches(translator, decoded, at)
     translated = (job for batch in grouped for job in translate_batch(translator, batch, at))
     try:
@@ -125,21 +134,47 @@ def translate_files(
         scratch.release()
 
 
-def with_scale_note(translator: "Translator", jobs: Iterable[Job], notify: Notify) -> Iterator[Job]:
-    """The same jobs; one line for the first image that is scaled to less than half of a side."""
-    noted = False
+def with_notes(translator: "Translator", jobs: Iterable[Job], at: "At", notify: Notify) -> Iterator[Job]:
+    """The same jobs; one line for the first image that is not used whole, of each way in which it is not."""
+    find = {"frames": frames_note, "values": partial(values_note, translator.source)}
+    if at == "trained":
+        find["scale"] = partial(scale_note, translator)
     for job in jobs:
-        if job.image is not None and not noted:
-            height, width = job.image.shape[:2]
-            rows, columns = translator.working_size(height, width)
-            factor = max(height / rows, width / columns)
-            if factor > 2:
-                noted = True
-                notify(
-                    f"{job.source}: the network sees {columns}×{rows} of {width}×{height} pixels, as in training, and "
-                    f"its output is enlarged {factor:.1f} times; --at native uses every pixel"
-                )
+        notes = {kind: note for kind, note_of in find.items() if (note := note_of(job))}
+        for kind, note in notes.items():
+            notify(f"{job.source}: {note}")
+            del find[kind]
         yield job
+
+
+def frames_note(job: Job) -> str:
+    return (
+        f"it has {job.frames} frames: only the first is used, as in every such file" if job.frames > 1 else ""
+    )
+
+
+def values_note(source: Contract, job: Job) -> str:
+    """A line for an image that the range of the model clips, as `data check` names one; label maps have no range."""
+    if job.image is None or source.found == "dtype" or source.is_labels:
+        return ""
+    share = ((job.image < np.array(source.low)) | (job.image > np.array(source.high))).mean((0, 1)).max()
+    if share <= CLIPPED:
+        return ""
+    return f"{100 * share:.0f} % of its values are outside those of the model ({contract_in_words(source)}) and are clipped"
+
+
+def scale_note(translator: "Translator", job: Job) -> str:
+    if job.image is None:
+        return ""
+    height, width = job.image.shape[:2]
+    rows, columns = translator.working_size(height, width)
+    factor = max(height / rows, width / columns)
+    if factor <= 2:
+        return ""
+    return (
+        f"the network sees {columns}×{rows} of {width}×{height} pixels, as in training, and its output is enlarged "
+        f"{factor:.1f} times; --at native uses every pixel"
+    )
 
 
 def batches(translator: "Translator", jobs: Iterable[Job], at: "At") -> Iterator[list[Job]]:
@@ -196,4 +231,4 @@ def read_job(translator: "Translator", job: Job) -> Job:
     except TwofoldError as error:
         return job._replace(problem=str(error).removeprefix(f"{job.source}: "))
     alpha, metadata = inputs.alpha_of(stored, target), inputs.metadata_of(stored, source, target)
-    return job._replace(image=pixels, alpha=alpha, metadata=metadata)
+    return job._replace(image=pixels, alpha=alpha, metadata=metadata, frames=stored.facts.frames)

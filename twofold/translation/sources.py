@@ -33,6 +33,7 @@ class Job(NamedTuple):
             target; None before, and where there is a problem.
         alpha: (H, W, 1), of the source, for the result; None if there is none.
         metadata: for the result.
+        frames: how many images the source holds, of which the first is translated; 1 before it is read.
         large: height and width of a TIFF file that is read and translated part by part.
         problem: why this file was not translated; empty if it was.
     """
@@ -42,6 +43,7 @@ class Job(NamedTuple):
     image: Pixels | None = None
     alpha: Pixels | None = None
     metadata: Metadata = Metadata()
+    frames: int = 1
     large: tuple[int, int] | None = None
     problem: str = ""
 

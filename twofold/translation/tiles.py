@@ -106,7 +106,7 @@ def checked_tile(translator: "Translator", side: int) -> int:
     if available is not None and needed > available:
         raise UsageError(
             f"a tile of {tile} px needs about {needed / 2**20:,.0f} MiB of memory with the pixels around it, "
-            f"{available / 2**20:,.0f} are free; use smaller --tiles, or --tiles auto"
+            f"{available / 2**20:,.0f} MiB are free; use smaller --tiles, or --tiles auto"
         )
     return tile
 
@@ -126,7 +126,8 @@ def tile_that_fits(translator: "Translator", pixels: int, available: int) -> int
     if needed > bound:
         raise UsageError(
             f"the image is too large for this memory: its smallest tile, {multiple} px with the pixels around it, needs "
-            f"about {smallest / 2**20:,.0f} MiB, {max(0.0, bound) / 2**20:,.0f} are free for it; free some memory or use a smaller --at"
+            f"about {smallest / 2**20:,.0f} MiB, {max(0.0, bound) / 2**20:,.0f} MiB are free for it; raise --memory, free memory, "
+            "or use a smaller --at"
         )
     tile = multiple
     while tile < LARGEST and tile_bytes(translator, tile + multiple) <= bound:

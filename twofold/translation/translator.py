@@ -285,8 +285,8 @@ class Translator(Windowed):
                 and the channels, else as the source if that holds them, else TIFF.
             quality: of jpg, webp and avif, 1 to 100.
             skip_existing: leave results that exist as they are, and do not translate their sources.
-            notify: gets one line for each file that could not be translated, and one where the network sees less
-                than half of an image's side.
+            notify: gets one line for each file that could not be translated, and the lines of
+                `folder.translate_files`.
             track: gets the finished jobs and their number, and yields them again, to show progress.
 
         Returns:

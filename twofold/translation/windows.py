@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from numbers import Integral
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -100,6 +101,10 @@ class Windowed:
         found = self.statistics(source) if statistics is None else statistics
         with opened(self, source) as image, ready(self):
             canvas = canvas_of(self, image)
+            if not all(isinstance(number, Integral) for number in (x, y, width, height)):
+                raise UsageError(
+                    f"x, y, width and height must be whole numbers, not {x}, {y}, {width}, {height}"
+                )
             inside = 0 <= x < x + width <= image.width and 0 <= y < y + height <= image.height
             if not inside:
                 raise UsageError(
