@@ -284,9 +284,8 @@ def resume(stored: Config, overrides: Layer) -> Config:
 
 def _as_typed(value: Any) -> str:
     """A setting as the command line takes it: "-1024.0 3071.0"."""
-    if value is None:
-        return "none"
-    return " ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+    words = value if isinstance(value, list | tuple) else ["none" if value is None else value]
+    return " ".join(map(str, words))
 
 
 def moved(stored: Layer, overrides: Layer) -> dict[str, tuple[Path, Path]]:

@@ -1,7 +1,6 @@
 """Translate files: threads decode and encode images while the network runs in the calling thread."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from functools import partial
 from itertools import groupby, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -11,7 +10,6 @@ import numpy as np
 from twofold.cpu import scratch
 from twofold.errors import TwofoldError
 from twofold.formats import images
-from twofold.formats.contract import Contract
 from twofold.prefetch import prefetch
 from twofold.translation import inputs, streaming, tiles
 from twofold.translation.header import contract_in_words
@@ -136,31 +134,28 @@ def translate_files(
 
 def with_notes(translator: "Translator", jobs: Iterable[Job], at: "At", notify: Notify) -> Iterator[Job]:
     """The same jobs; one line for the first image that is not used whole, of each way in which it is not."""
-    find = {"frames": frames_note, "values": partial(values_note, translator.source)}
-    if at == "trained":
-        find["scale"] = partial(scale_note, translator)
+    notes = [frames_note, values_note, *([scale_note] if at == "trained" else [])]
     for job in jobs:
-        notes = {kind: note for kind, note_of in find.items() if (note := note_of(job))}
-        for kind, note in notes.items():
-            notify(f"{job.source}: {note}")
-            del find[kind]
+        for note_of in [*notes]:
+            if note := note_of(translator, job):
+                notify(f"{job.source}: {note}")
+                notes.remove(note_of)
         yield job
 
 
-def frames_note(job: Job) -> str:
-    return (
-        f"it has {job.frames} frames: only the first is used, as in every such file" if job.frames > 1 else ""
-    )
+def frames_note(_: "Translator", job: Job) -> str:
+    only = f"it has {job.frames} frames: only the first is used, as in every such file"
+    return only if job.frames > 1 else ""
 
 
-def values_note(source: Contract, job: Job) -> str:
-    """A line for an image that the range of the model clips, as `data check` names one; label maps have no range."""
+def values_note(translator: "Translator", job: Job) -> str:
+    """A line for an image that the range of the model clips; label maps have no range."""
+    source = translator.source
     if job.image is None or source.found == "dtype" or source.is_labels:
         return ""
     share = ((job.image < np.array(source.low)) | (job.image > np.array(source.high))).mean((0, 1)).max()
-    if share <= CLIPPED:
-        return ""
-    return f"{100 * share:.0f} % of its values are outside those of the model ({contract_in_words(source)}) and are clipped"
+    clipped = f"outside those of the model ({contract_in_words(source)}) and are clipped"
+    return f"{100 * share:.0f} % of its values are {clipped}" if share > CLIPPED else ""
 
 
 def scale_note(translator: "Translator", job: Job) -> str:
@@ -169,12 +164,9 @@ def scale_note(translator: "Translator", job: Job) -> str:
     height, width = job.image.shape[:2]
     rows, columns = translator.working_size(height, width)
     factor = max(height / rows, width / columns)
-    if factor <= 2:
-        return ""
-    return (
-        f"the network sees {columns}×{rows} of {width}×{height} pixels, as in training, and its output is enlarged "
-        f"{factor:.1f} times; --at native uses every pixel"
-    )
+    seen = f"the network sees {columns}×{rows} of {width}×{height} pixels, as in training"
+    enlarged = f"its output is enlarged {factor:.1f} times; --at native uses every pixel"
+    return f"{seen}, and {enlarged}" if factor > 2 else ""
 
 
 def batches(translator: "Translator", jobs: Iterable[Job], at: "At") -> Iterator[list[Job]]:

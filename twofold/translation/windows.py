@@ -102,9 +102,8 @@ class Windowed:
         with opened(self, source) as image, ready(self):
             canvas = canvas_of(self, image)
             if not all(isinstance(number, Integral) for number in (x, y, width, height)):
-                raise UsageError(
-                    f"x, y, width and height must be whole numbers, not {x}, {y}, {width}, {height}"
-                )
+                given = f"{x}, {y}, {width}, {height}"
+                raise UsageError(f"x, y, width and height must be whole numbers, not {given}")
             inside = 0 <= x < x + width <= image.width and 0 <= y < y + height <= image.height
             if not inside:
                 raise UsageError(
