@@ -95,8 +95,8 @@ def test_many_bad_inputs_are_ten_lines_and_a_count(noise, call, model):
     assert lines[-1] == "twofold: skipped 3 more files; --json lists each of them"
     found = json.loads(result.out)
     assert (found["written"], found["existing"]) == (["out/good.png"], [])
-    assert [*found["skipped"]] == [f"in/{number:02}.png" for number in range(13)]
-    assert "not an image" in found["skipped"]["in/12.png"]
+    assert [*found["problems"]] == [f"in/{number:02}.png" for number in range(13)]
+    assert "not an image" in found["problems"]["in/12.png"]
 
 
 def test_nothing_but_bad_inputs_is_a_failure(call, model):

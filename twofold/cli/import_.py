@@ -92,7 +92,6 @@ def targets_in(out: Path, ways: list[str]) -> list[Path]:
 
 def model_name(out: Path) -> Path:
     if out.suffix != ".safetensors":
-        raise UsageError(
-            f"a model's name ends in .safetensors: -o {quote(str(out.with_suffix('.safetensors')))}"
-        )
+        name = quote(str(out.with_suffix(".safetensors")))
+        raise UsageError(f"a model's name ends in .safetensors: -o {name}")
     return out

@@ -3,16 +3,13 @@
 import shlex
 from json import dumps
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
 from twofold.cli.options import Bytes, Direction, Flag, Scale, Tiles, Whole
 from twofold.cli.terminal import complain, emit, tracked
 from twofold.errors import FAILED, SOME_FAILED, UsageError
-
-if TYPE_CHECKING:
-    from twofold.translation.folder import Results
 
 
 def translate(
@@ -66,7 +63,7 @@ def translate(
         noise: Whether the network's dropout is on; on for pix2pix models if not given.
         seed: Seed of that noise.
         best: Use the run's best snapshot on held-out images, not the newest.
-        json: Print JSON: the files `written` and `existing`, and `skipped`, the sources that failed with the reasons.
+        json: Print JSON: the files `written` and `existing`, and `problems`, the reason for each source that failed.
         device: auto, cpu, cuda, cuda:1, mps.
         precision: auto is bf16 where the machine computes it fast (a few levels of difference), else float32;
             always float32 for models of more than 8 bits.
@@ -111,17 +108,10 @@ def translate(
     place = results.written[0] if total == done == 1 else out
     existing = f"; {len(results.existing)} existed already" if results.existing else ""
     if json:
-        emit(dumps(as_json(results)))
+        problems = {str(source): problem for source, problem in results.problems.items()}
+        emit(dumps(results._asdict() | {"problems": problems}, default=str))
     else:
         emit(f"{done} of {total} images translated to {place}{existing}")
     if failed:
         return FAILED if failed == total else SOME_FAILED
     return 0
-
-
-def as_json(results: "Results") -> dict[str, Any]:
-    return {
-        "written": [*map(str, results.written)],
-        "existing": [*map(str, results.existing)],
-        "skipped": {str(source): problem for source, problem in results.problems.items()},
-    }

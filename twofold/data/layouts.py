@@ -5,9 +5,9 @@ alone, train val test of pairs; and two folders that each hold train, val and te
 """
 
 import re
-import shlex
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from shlex import quote
 from typing import NamedTuple
 
 from twofold.errors import UsageError
@@ -175,11 +175,9 @@ def _refuse_unclear(where: str, root: Path, roles: Roles) -> None:
             raise UsageError(f"{found}; {names} could all be meant, so give the folders to train on")
     for side in _sides(roles):
         if ("train", side) not in roles and ("", side) not in roles:
-            trained = [paths[0] for (split, _), paths in roles.items() if split == "train"]
+            trained = [quote(str(paths[0])) for (split, _), paths in roles.items() if split == "train"]
             what = (
-                f"two folders: `twofold train {shlex.quote(str(trained[0]))} OTHER`"
-                if trained
-                else "the folders to train on"
+                f"two folders: `twofold train {trained[0]} OTHER`" if trained else "the folders to train on"
             )
             raise UsageError(f"{found}, but no train{side.upper()}; add it, or give {what}")
 

@@ -43,8 +43,7 @@ def load_onnx(
         raise UsageError(f"{path} runs in ONNX Runtime; for OpenVINO give the run or the .safetensors model")
     if precision == "bf16":
         raise UsageError(
-            f"{path} runs in the precision that it was exported in, not in bf16; leave out --precision, or give the run or"
-            " the .safetensors model"
+            f"{path} has no bf16; leave out --precision, or give the run or the .safetensors model"
         )
     if noise:
         raise UsageError(

@@ -91,11 +91,9 @@ def translate(translator: "Translator", job: "Job", tile: int) -> None:
             folder.mkdir(parents=True, exist_ok=True)
             journal = Journal(folder, work)
             statistics = kept_statistics(translator, canvas, journal)
-            rows = range(0, source.height, work.tile)[journal.rows_done :]
+            rows, what = range(0, source.height, work.tile), f"{job.source.name}, rows of tiles"
             with ThreadPoolExecutor(4, "twofold-encode") as pool:
-                for top in tiles.tracked(
-                    translator, rows, f"{job.source.name}, rows of tiles", journal.rows_done
-                ):
+                for top in tiles.tracked(translator, rows[journal.rows_done :], what, journal.rows_done):
                     band = translated_band(translator, canvas, source, statistics, top, work)
                     journal.add_row(pool.map(lambda part: encoded(part, work, translator), cuts(band, work)))
             finish(translator, job, journal, source, found)
