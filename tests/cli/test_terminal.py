@@ -177,6 +177,8 @@ def test_paragraphs_fit_and_keep_long_words_whole(monkeypatch):
     monkeypatch.setenv("COLUMNS", "30")
     text = terminal.paragraph("some words and /a/very/long/path/that-does-not/fit-in-here.png", "-  ", "   ")
     assert text.splitlines() == ["-  some words and", "   /a/very/long/path/that-does-not/fit-in-here.png"]
+    text = terminal.paragraph("to run it, type `twofold translate 'my x.onnx' IMAGES -o OUT` here")
+    assert text.splitlines() == ["to run it, type", "`twofold translate 'my x.onnx' IMAGES -o OUT`", "here"]
     assert terminal.paragraph("", "empty:  ") == "empty:"
 
 

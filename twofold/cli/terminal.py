@@ -3,6 +3,7 @@
 import io
 import json
 import math
+import re
 import shutil
 import sys
 import textwrap
@@ -133,9 +134,10 @@ def grid(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
 
 
 def paragraph(text: str, first: str = "", rest: str = "") -> str:
-    """Wrap text to the terminal's width; its first line starts with `first`, the others with `rest`."""
+    """Wrap text to the terminal's width, but no command in backticks. Lines start with `first`, then with `rest`."""
+    text = re.sub("`[^`]*`", lambda command: command[0].replace(" ", "\0"), text)
     wrapper = textwrap.TextWrapper(text_width(), first, rest, break_long_words=False, break_on_hyphens=False)
-    return wrapper.fill(text) or first.rstrip()
+    return wrapper.fill(text).replace("\0", " ") or first.rstrip()
 
 
 def text_width() -> int:
