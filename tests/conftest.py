@@ -291,9 +291,9 @@ def tiny() -> Callable[..., CycleGAN]:
         with torch.random.fork_rng():
             torch.manual_seed(0)
             generators = [ResnetGenerator(3, 3, width=2, blocks=1) for _ in range(2)]
-            critics = [PatchDiscriminator(3, width=2, layers=1) for _ in range(2)]
-            for network in (*generators, *critics):
+            discriminators = [PatchDiscriminator(3, width=2, layers=1) for _ in range(2)]
+            for network in (*generators, *discriminators):
                 initialise(network, "normal", 0.2)
-        return CycleGAN(*generators, *critics, **{"replay": 2, **switches})  # pyright: ignore[reportArgumentType]
+        return CycleGAN(*generators, *discriminators, **{"replay": 2, **switches})  # pyright: ignore[reportArgumentType]
 
     return make

@@ -143,7 +143,7 @@ def test_the_doctors_words_are_those_of_the_code():
         assert any(text.fullmatch(each) for text in texts), each
 
 
-# ---- which method, which loss, which critic
+# ---- which method, which loss, which discriminator
 
 
 @pytest.fixture(scope="module")

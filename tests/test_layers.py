@@ -297,6 +297,13 @@ def test_info_does_not_wait_for_torch(tmp_path):
     assert done.returncode == 0 and "resnet" in done.stdout, done.stderr
 
 
+def test_data_make_does_not_wait_for_torch(tmp_path):
+    make = ["data", "make", "seasons", str(tmp_path / "out"), "--count", "1", "--size", "16"]
+    code = f"import sys\nfrom twofold.cli.app import run\nassert run({make}) == 0\nassert 'torch' not in sys.modules"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
 @pytest.mark.parametrize(
     "code", ["import twofold", f"from twofold.cli.app import run\nfor tokens in {COMMANDS}: run(tokens)"]
 )

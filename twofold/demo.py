@@ -42,7 +42,7 @@ def demonstrate(
         {"a": train_a, "b": train_b, "data": {"val_a": val_a, "val_b": val_b}},
     )
     if not loop.start_or_resume(run.path, overrides, notify, progress, track):
-        notify(f"resume:     twofold demo --out {out}")
+        notify(f"resume:     twofold demo --out {quote(str(out))}{' --quick' if quick else ''}")
         return False
     notify("3. translating summers that were not trained on, and comparing them with their true winters")
     translator = Translator.load(run.path)

@@ -91,6 +91,8 @@ def fetch(
                     f" try again, or put the file at {target}"
                 )
             part.path.replace(target)
+        except KeyboardInterrupt:
+            raise KeyboardInterrupt("the same command continues the download") from None
         finally:
             if part.size == 0:
                 part.clear()
@@ -208,7 +210,7 @@ class Partial:
             check_space(self.path.parent, self.space * total - have, self.path)
         of_total = f" of {sized(total)}" if total else ""
         self.notify(f"{f'continuing at {sized(have)}' if have else f'downloading {there.url}'}{of_total}")
-        for _ in self.track(self._copied(response), total and (total - have) // UNIT, "downloading"):
+        for _ in self.track(self._copied(response), total and total // UNIT, "downloading", have // UNIT):
             pass
 
     def _copied(self, response: http.client.HTTPResponse) -> Iterator[None]:

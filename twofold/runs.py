@@ -37,12 +37,12 @@ Notify = Callable[[str], None]
 
 
 class Track(Protocol):
-    """Passes on the items of an iterator, of which there are so many (None: not known), and shows the progress."""
+    """Passes on the items of an iterator and shows the progress: of `total` (None: not known), `done` are done before."""
 
-    def __call__(self, items: Iterator[T], total: int | None, what: str, /) -> Iterator[T]: ...
+    def __call__(self, items: Iterator[T], total: int | None, what: str, done: int = 0, /) -> Iterator[T]: ...
 
 
-def untracked(items: Iterator[T], _total: int | None, _what: str, /) -> Iterator[T]:
+def untracked(items: Iterator[T], _total: int | None, _what: str, _done: int = 0, /) -> Iterator[T]:
     """A `Track` that shows nothing."""
     return items
 

@@ -27,6 +27,8 @@ from twofold.runs import Run
         ("train --resume nowhere", "nowhere is not a run folder"),
         ("translate", "MODEL is missing; see `twofold translate --help`"),
         ("translate m", "--out is missing"),
+        ("train A B -- --size 64", "--size stands after --, where options end; write it before --"),
+        ("train A B -- --size=64", "--size stands after --"),
         ("train A B --lr", "--lr needs a value; see `twofold train --help`"),
         ("translate m x -o y --format gif", 'Choose from: "png"'),
         ("translate m x -o y --directon ba", "Did you mean --direction"),

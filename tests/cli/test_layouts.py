@@ -137,15 +137,15 @@ def test_photographs_are_not_cut_in_half(place, call, refuses, planned):
 
 
 def test_a_root_that_is_not_clear(place, call, refuses):
-    place(photo, "root", "root/trainA", "root/trainB", "half/trainA", "half/testB")
+    place(photo, "root", "root/trainA", "root/trainB", "my half/trainA", "my half/testB")
     message = (
         "root holds 3 images beside the folders trainA and trainB; move the images into a folder of their own"
     )
     assert message in refuses("train", "root")
-    assert "but no trainB; add it, or give two folders: `twofold train half/trainA OTHER`" in refuses(
-        "train", "half"
+    assert "but no trainB; add it, or give two folders: `twofold train 'my half/trainA' OTHER`" in refuses(
+        "train", "my half"
     )
-    for root in ("root", "half"):
+    for root in ("root", "my half"):
         result = call("data", "check", root)
         assert result.code == 1 and "not ready" in result.out
     assert call("data", "check", "nowhere").code == 2

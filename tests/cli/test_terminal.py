@@ -135,6 +135,10 @@ def test_a_long_pass_off_a_terminal_is_a_line_every_ten_seconds():
     assert lines == ["reading /a: 10 of 1,200, 19:50 left", "reading /a: 20 of 1,200, 19:40 left"]
     assert list(terminal.with_lines(iter("abc"), None, "reading", lines.append, clock(6.0))) == [*"abc"]
     assert lines[2:] == ["reading: 2"]
+    assert list(terminal.with_lines(iter(range(12)), 100, "rows", lines.append, clock(1.0), 88)) == [
+        *range(12)
+    ]
+    assert lines[3:] == ["rows: 98 of 100, 0:02 left"]
 
 
 def test_a_short_pass_shows_nothing(capsys):
@@ -173,6 +177,8 @@ def test_paragraphs_fit_and_keep_long_words_whole(monkeypatch):
     monkeypatch.setenv("COLUMNS", "30")
     text = terminal.paragraph("some words and /a/very/long/path/that-does-not/fit-in-here.png", "-  ", "   ")
     assert text.splitlines() == ["-  some words and", "   /a/very/long/path/that-does-not/fit-in-here.png"]
+    text = terminal.paragraph("to run it, type `twofold translate 'my x.onnx' IMAGES -o OUT` here")
+    assert text.splitlines() == ["to run it, type", "`twofold translate 'my x.onnx' IMAGES -o OUT`", "here"]
     assert terminal.paragraph("", "empty:  ") == "empty:"
 
 

@@ -1,6 +1,7 @@
 """`twofold translate`: pictures, formats, models, and what it refuses."""
 
 import errno
+import json
 import os
 import re
 from pathlib import Path
@@ -84,6 +85,20 @@ def test_bad_inputs_are_named_and_the_others_done(noise, call, model):
     assert sorted(path.name for path in Path("out").iterdir()) == ["a.png", "z.png"]
 
 
+def test_many_bad_inputs_are_ten_lines_and_a_count(noise, call, model):
+    noise(Path("in/good.png"))
+    for number in range(13):
+        Path(f"in/{number:02}.png").write_bytes(b"no image")
+    result = call("translate", model, "in", "-o", "out", "--json")
+    lines = result.err.splitlines()
+    assert result.code == 3 and len(lines) == 11
+    assert lines[-1] == "twofold: skipped 3 more files; --json lists each of them"
+    found = json.loads(result.out)
+    assert (found["written"], found["existing"]) == (["out/good.png"], [])
+    assert [*found["problems"]] == [f"in/{number:02}.png" for number in range(13)]
+    assert "not an image" in found["problems"]["in/12.png"]
+
+
 def test_nothing_but_bad_inputs_is_a_failure(call, model):
     Path("text.png").write_text("no image")
     result = call("translate", model, "text.png", "-o", "out")
@@ -95,6 +110,8 @@ def test_translate_refuses_in_one_line(noise, refuses, model):
     Path("file").write_text("x")
     Path("empty").mkdir()
     assert "give images to translate" in refuses("translate", model, "-o", "out")
+    given = refuses("translate", "my runs/x", "-o", "my out")
+    assert given == "give images to translate: `twofold translate 'my runs/x' IMAGES -o 'my out'`"
     assert "nowhere does not exist" in refuses("translate", model, "nowhere", "-o", "out")
     assert "nowhere does not exist" in refuses("translate", "nowhere", "in", "-o", "out")
     assert "in has no snapshot of direction ab; give a run folder" in refuses(

@@ -5,7 +5,8 @@ import shutil
 
 import pytest
 
-from twofold.data.answers import MARKER, answered_by_name, equal_names, have_answers, write_marker
+from twofold.data.answers import answered_by_name, equal_names
+from twofold.data.marker import MARKER, have_answers, write_marker
 from twofold.errors import UsageError
 from twofold.seasons import dataset
 

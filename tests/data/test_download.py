@@ -25,7 +25,7 @@ from twofold.data.published import Published
 from twofold.errors import TwofoldError, UsageError
 
 
-def no_track(items, total, what):
+def no_track(items, total, what, done=0):
     yield from items
 
 
@@ -436,7 +436,7 @@ def test_a_tar_is_unpacked_without_its_rights_and_owners(site):
 
 
 def test_an_interruption_leaves_no_half_folder(site):
-    def stop(items, total, what):
+    def stop(items, total, what, done=0):
         for count, item in enumerate(items):
             if what == "unpacking" and count == 2:
                 raise KeyboardInterrupt

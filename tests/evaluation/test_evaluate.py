@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from twofold.cli import app as cli
-from twofold.data.answers import write_marker
 from twofold.data.cache import hash_file
+from twofold.data.marker import write_marker
 from twofold.errors import UsageError
 from twofold.evaluation.evaluate import evaluate
 from twofold.evaluation.features import inception_home

@@ -9,7 +9,7 @@ import scipy.ndimage
 from torch import nn
 
 from twofold.cli import app as cli
-from twofold.data.answers import write_marker
+from twofold.data.marker import write_marker
 from twofold.errors import UsageError
 from twofold.evaluation import measures
 from twofold.evaluation.evaluate import evaluate

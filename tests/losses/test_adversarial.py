@@ -65,7 +65,7 @@ def test_hinge_and_wasserstein_equal_a_loop_over_the_logits():
 
 
 @pytest.mark.parametrize("name", ["lsgan", "bce", "hinge", "wgan"])
-def test_several_critics_count_alike_however_large_their_maps(name):
+def test_several_discriminators_count_alike_however_large_their_maps(name):
     small, large = torch.randn(1, 1, 2, 2).double(), torch.randn(1, 1, 9, 9).double()
     for loss in (lambda x: generator_loss(name, x), lambda x: discriminator_loss(name, x, x)):
         each = (loss(small) + loss(large)) / 2
@@ -74,22 +74,24 @@ def test_several_critics_count_alike_however_large_their_maps(name):
 
 def test_frozen_weights_take_no_gradient_and_are_restored():
     torch.manual_seed(0)
-    critic = nn.Sequential(nn.Conv2d(3, 4, 3), nn.LeakyReLU(0.2), nn.Conv2d(4, 1, 3)).double()
-    critic[0].bias.requires_grad_(False)
-    before = [weight.requires_grad for weight in critic.parameters()]
+    discriminator = nn.Sequential(nn.Conv2d(3, 4, 3), nn.LeakyReLU(0.2), nn.Conv2d(4, 1, 3)).double()
+    discriminator[0].bias.requires_grad_(False)
+    before = [weight.requires_grad for weight in discriminator.parameters()]
     fake = torch.randn(2, 3, 9, 9, dtype=torch.float64, requires_grad=True)
-    with frozen(critic):
-        term = generator_loss("lsgan", critic(fake))
-    assert [weight.requires_grad for weight in critic.parameters()] == before == [True, False, True, True]
+    with frozen(discriminator):
+        term = generator_loss("lsgan", discriminator(fake))
+    assert (
+        [weight.requires_grad for weight in discriminator.parameters()] == before == [True, False, True, True]
+    )
     term.backward()
-    assert all(weight.grad is None for weight in critic.parameters())
+    assert all(weight.grad is None for weight in discriminator.parameters())
     again = fake.detach().requires_grad_()
-    generator_loss("lsgan", critic(again)).backward()
+    generator_loss("lsgan", discriminator(again)).backward()
     torch.testing.assert_close(fake.grad, again.grad)
 
 
 def test_frozen_weights_are_restored_after_an_error():
-    critic = nn.Conv2d(3, 1, 3)
-    with pytest.raises(RuntimeError), frozen(critic):
-        critic(torch.zeros(1, 2, 9, 9))
-    assert all(weight.requires_grad for weight in critic.parameters())
+    discriminator = nn.Conv2d(3, 1, 3)
+    with pytest.raises(RuntimeError), frozen(discriminator):
+        discriminator(torch.zeros(1, 2, 9, 9))
+    assert all(weight.requires_grad for weight in discriminator.parameters())

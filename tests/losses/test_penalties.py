@@ -1,4 +1,4 @@
-"""Penalties on a critic whose gradient is known, against a loop of finite differences, and through real critics."""
+"""Penalties on a discriminator whose gradient is known, against a loop of finite differences, and through real discriminators."""
 
 import pytest
 import torch
@@ -24,18 +24,20 @@ class Linear(nn.Module):
         return (x * self.w).sum((1, 2, 3)).reshape(-1, 1, 1, 1)
 
 
-def test_a_linear_critics_penalties_are_known():
-    critic = Linear()
-    norm = critic.w.norm().item()
-    assert gradient_penalty(critic, images(seed=1), images(seed=2)).item() == pytest.approx((norm - 1) ** 2)
-    assert r1_penalty(critic, images(seed=1)).item() == pytest.approx(0.5 * norm**2)
+def test_a_linear_discriminators_penalties_are_known():
+    discriminator = Linear()
+    norm = discriminator.w.norm().item()
+    assert gradient_penalty(discriminator, images(seed=1), images(seed=2)).item() == pytest.approx(
+        (norm - 1) ** 2
+    )
+    assert r1_penalty(discriminator, images(seed=1)).item() == pytest.approx(0.5 * norm**2)
 
 
 def test_a_map_of_logits_counts_as_its_mean():
     """D is the mean of the map, so each of its 20 logits has a gradient of w / 20."""
-    critic = nn.Conv2d(3, 1, 1, bias=False).double()
-    found = image_gradients(critic, images())
-    for channel, weight in enumerate(critic.weight.flatten().tolist()):
+    discriminator = nn.Conv2d(3, 1, 1, bias=False).double()
+    found = image_gradients(discriminator, images())
+    for channel, weight in enumerate(discriminator.weight.flatten().tolist()):
         torch.testing.assert_close(
             found[:, channel], torch.full((2, 4, 5), weight / 20, dtype=torch.float64), rtol=1e-10, atol=1e-12
         )
@@ -43,18 +45,22 @@ def test_a_map_of_logits_counts_as_its_mean():
 
 def tiny(norm="instance"):
     torch.manual_seed(0)
-    critic = PatchDiscriminator(3, width=2, layers=1, norm=norm)
-    initialise(critic, "normal", 0.5)
-    return critic.double()
+    discriminator = PatchDiscriminator(3, width=2, layers=1, norm=norm)
+    initialise(discriminator, "normal", 0.5)
+    return discriminator.double()
 
 
 @pytest.mark.parametrize("penalty", ["gradient", "r1"])
 def test_against_finite_differences_in_every_pixel(penalty):
-    critic = tiny()
+    discriminator = tiny()
     draws = torch.Generator().manual_seed(1)
     real, fake = (torch.rand(1, 3, 6, 6, generator=draws, dtype=torch.float64) for _ in "rf")
     torch.manual_seed(7)
-    value = gradient_penalty(critic, real, fake) if penalty == "gradient" else r1_penalty(critic, real)
+    value = (
+        gradient_penalty(discriminator, real, fake)
+        if penalty == "gradient"
+        else r1_penalty(discriminator, real)
+    )
     torch.manual_seed(7)
     mix = torch.rand(1, 1, 1, 1).double() if penalty == "gradient" else 0.0
     point = (real + mix * (fake - real)).detach()
@@ -63,7 +69,7 @@ def test_against_finite_differences_in_every_pixel(penalty):
         for place in range(point.numel()):
             step = torch.zeros_like(point).flatten()
             step[place] = 1e-6
-            up, down = (critic(point + sign * step.view_as(point)).mean() for sign in (1, -1))
+            up, down = (discriminator(point + sign * step.view_as(point)).mean() for sign in (1, -1))
             slopes[place] = (up - down) / 2e-6
     expected = (slopes.norm() - 1) ** 2 if penalty == "gradient" else 0.5 * slopes.square().sum()
     torch.testing.assert_close(value.detach(), expected, rtol=1e-5, atol=1e-9)
@@ -71,16 +77,16 @@ def test_against_finite_differences_in_every_pixel(penalty):
 
 @pytest.mark.parametrize("norm", ["instance", "none"])
 def test_the_penaltys_own_gradient_is_its_slope(norm):
-    """Second derivatives: by each weight of the critic, against finite differences."""
-    critic = tiny(norm)
+    """Second derivatives: by each weight of the discriminator, against finite differences."""
+    discriminator = tiny(norm)
     real, fake = torch.rand(2, 3, 6, 6).double(), torch.rand(2, 3, 6, 6).double()
 
     def penalty():
         torch.manual_seed(3)
-        return gradient_penalty(critic, real, fake) + r1_penalty(critic, real)
+        return gradient_penalty(discriminator, real, fake) + r1_penalty(discriminator, real)
 
-    weight = critic.convs[0].weight
-    critic.zero_grad()
+    weight = discriminator.convs[0].weight
+    discriminator.zero_grad()
     penalty().backward()
     for place in (0, 17, 40):
         with torch.no_grad():
@@ -97,12 +103,12 @@ def test_the_penaltys_own_gradient_is_its_slope(norm):
         assert weight.grad.view(-1)[place].item() == pytest.approx(slope, rel=1e-3, abs=1e-7)
 
 
-def test_several_critics_are_penalised_as_their_mean():
-    critics = [tiny(), tiny()]
-    nn.init.constant_(critics[1].convs[-1].weight, 0.1)
-    both = MultiDiscriminator([critics])
+def test_several_discriminators_are_penalised_as_their_mean():
+    discriminators = [tiny(), tiny()]
+    nn.init.constant_(discriminators[1].convs[-1].weight, 0.1)
+    both = MultiDiscriminator([discriminators])
     image = torch.rand(1, 3, 8, 8).double()
-    mean = sum(image_gradients(critic, image.clone()) for critic in critics) / 2
+    mean = sum(image_gradients(discriminator, image.clone()) for discriminator in discriminators) / 2
     torch.testing.assert_close(image_gradients(both, image.clone()), mean)
 
 

@@ -17,7 +17,7 @@ from twofold.networks.resnet import ResnetGenerator
 from twofold.training.trainer import Trainer
 
 
-def critic(channels=3, norm="instance"):
+def discriminator(channels=3, norm="instance"):
     network = PatchDiscriminator(channels, width=2, layers=1, norm=norm)
     initialise(network, "normal", 0.3)
     return network
@@ -31,11 +31,11 @@ def generator():
 
 METHODS = {
     "cyclegan": lambda adversarial: CycleGAN(
-        generator(), generator(), critic(), critic(), adversarial=adversarial, replay=2
+        generator(), generator(), discriminator(), discriminator(), adversarial=adversarial, replay=2
     ),
-    "pix2pix": lambda adversarial: Pix2Pix(generator(), critic(6), adversarial=adversarial),
+    "pix2pix": lambda adversarial: Pix2Pix(generator(), discriminator(6), adversarial=adversarial),
     "cut": lambda adversarial: CUT(
-        generator(), critic(), layers=(0, 4), patches=6, head_width=4, adversarial=adversarial
+        generator(), discriminator(), layers=(0, 4), patches=6, head_width=4, adversarial=adversarial
     ),
 }
 
@@ -64,8 +64,8 @@ def test_every_method_takes_every_loss(method, loss):
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_generators_learn_from_every_kth_batch_and_critics_from_each(method):
-    """Algorithm 1 of WGAN-GP: k critic steps on fresh images, then one of the generator; counted from `images`."""
+def test_generators_learn_from_every_kth_batch_and_discriminators_from_each(method):
+    """Algorithm 1 of WGAN-GP: k discriminator steps on fresh images, then one of the generator; counted from `images`."""
     torch.manual_seed(0)
     trainer = Trainer(METHODS[method](AdversarialObjective("wgan", critic_steps=3)))
     trainer.images = 4  # as a resumed run: the turn is the position's, not this process's
@@ -83,9 +83,9 @@ def test_generators_learn_from_every_kth_batch_and_critics_from_each(method):
     assert moved == [False, True, False, False, True, False]  # batches 4 to 9; 5 and 8 are the last of three
 
 
-def test_the_critics_loss_is_the_loss_with_its_penalties():
+def test_the_discriminators_loss_is_the_loss_with_its_penalties():
     torch.manual_seed(0)
-    disc, (real, fake, *_) = critic(), images()
+    disc, (real, fake, *_) = discriminator(), images()
     plain = AdversarialObjective("wgan", gradient_penalty=0).discriminator_loss(disc, real, fake)
     torch.manual_seed(1)
     whole = AdversarialObjective("wgan", gradient_penalty=10, r1=2).discriminator_loss(disc, real, fake)
@@ -99,17 +99,19 @@ def test_the_critics_loss_is_the_loss_with_its_penalties():
     )
 
 
-def test_no_gradient_of_the_critics_loss_reaches_the_translation():
+def test_no_gradient_of_the_discriminators_loss_reaches_the_translation():
     for loss in ("lsgan", "wgan"):
         fake = images().b.requires_grad_()
-        AdversarialObjective(loss, r1=1).discriminator_loss(critic(), images().a, fake).backward()
+        AdversarialObjective(loss, r1=1).discriminator_loss(discriminator(), images().a, fake).backward()
         assert fake.grad is None
 
 
 @pytest.mark.parametrize("norm", ["instance", "batch"])
 def test_both_inputs_in_one_call_are_what_two_calls_give(norm):
     torch.manual_seed(0)
-    disc = MultiDiscriminator([[critic(norm=norm), critic(norm=norm)], [critic(norm=norm)]])
+    disc = MultiDiscriminator(
+        [[discriminator(norm=norm), discriminator(norm=norm)], [discriminator(norm=norm)]]
+    )
     twin = deepcopy(disc)
     real, fake, *_ = images(2)
     mine = both_logits(disc, real, fake)
@@ -119,14 +121,14 @@ def test_both_inputs_in_one_call_are_what_two_calls_give(norm):
             torch.testing.assert_close(x, y)
     for name, buffer in twin.named_buffers():  # what batch norm has gathered of both
         torch.testing.assert_close(disc.get_buffer(name), buffer)
-    sizes = both_logits(critic(), real, fake[:, :, :12])
+    sizes = both_logits(discriminator(), real, fake[:, :, :12])
     assert sizes[0].shape != sizes[1].shape
 
 
 def test_spectral_norm_trains_and_its_iteration_is_part_of_the_state():
     torch.manual_seed(0)
-    disc = spectrally_normed(critic())
-    method = CycleGAN(generator(), generator(), disc, spectrally_normed(critic()), replay=0)
+    disc = spectrally_normed(discriminator())
+    method = CycleGAN(generator(), generator(), disc, spectrally_normed(discriminator()), replay=0)
     trainer = Trainer(method, channels_last=True, fused=True)
     kept = method.disc_a.state_dict()["convs.0.parametrizations.weight.0._u"].clone()
     for _ in range(20):

@@ -143,13 +143,13 @@ def test_gradients_are_those_of_a_norm_written_as_a_formula(golden, monkeypatch,
 
 def test_features_and_keys_are_the_originals(golden, close):
     told = golden("cut_4steps")
-    generator, critic = (network.double() for network in networks(told, "init"))
+    generator, discriminator = (network.double() for network in networks(told, "init"))
     image = told.tensors["features/input"].double() / 127.5 - 1
     found = generator.features(image, LAYERS)
     for layer, feature, channels in zip(LAYERS, found, generator.feature_channels(LAYERS), strict=True):
         close(feature, told.tensors[f"features/layer{layer}"], f"layer {layer}")
         assert feature.shape[1] == channels
-    for network, theirs in ((generator, "G"), (critic, "D")):
+    for network, theirs in ((generator, "G"), (discriminator, "D")):
         written, state = to_original(network), told.weights("init", theirs)
         assert written.keys() == state.keys()
         for name, tensor in state.items():
@@ -178,9 +178,11 @@ def test_layers_that_do_not_exist(layers):
 def tiny(**switches):
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        generator, critic = ResnetGenerator(width=2, blocks=2), PatchDiscriminator(width=2, layers=1)
-        method = CUT(generator, critic, **{"layers": (0, 4, 10), "patches": 8, "head_width": 6, **switches})
-        for network in (generator, critic, method.heads):
+        generator, discriminator = ResnetGenerator(width=2, blocks=2), PatchDiscriminator(width=2, layers=1)
+        method = CUT(
+            generator, discriminator, **{"layers": (0, 4, 10), "patches": 8, "head_width": 6, **switches}
+        )
+        for network in (generator, discriminator, method.heads):
             initialise(network, "normal", 0.2)
     return method
 

@@ -32,7 +32,7 @@ def network(kind, **arguments):
 
 def cyclegan(**switches):
     torch.manual_seed(0)
-    discs = [network("critic", width=4, layers=1) for _ in range(2)]
+    discs = [network("discriminator", width=4, layers=1) for _ in range(2)]
     return CycleGAN(network("generator"), network("generator"), *discs, replay=0, **switches)
 
 
@@ -40,7 +40,7 @@ def cut(**switches):
     torch.manual_seed(0)
     return CUT(
         network("generator"),
-        network("critic", width=4, layers=1),
+        network("discriminator", width=4, layers=1),
         layers=(0, 4),
         patches=8,
         head_width=4,

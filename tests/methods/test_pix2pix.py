@@ -94,7 +94,7 @@ def test_distances_against_a_loop():
     assert squared == pytest.approx(7 * sum(x * x for x in far) / len(far), rel=1e-4)
 
 
-def test_a_conditional_critic_sees_the_input():
+def test_a_conditional_discriminator_sees_the_input():
     """Another input beside the same output is another verdict; without the condition it is not."""
     for conditional, differs in ((True, True), (False, False)):
         method, batch = tiny(conditional=conditional), images()

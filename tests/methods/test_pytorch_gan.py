@@ -2,8 +2,8 @@
 
 Its facts (eriklindernoren/PyTorch-GAN, implementations/cyclegan): the generator mirrors as many pixels as the image
 has channels, halves twice, has nine blocks, doubles by repeating pixels before 3×3 convolutions with zeros around;
-the critic halves four times, norms all but the first, and pads left and top before its last 4×4 convolution. One Adam
-for both generators and one for each critic; the generators' losses are means over both directions, times 1, 10 and 5.
+the discriminator halves four times, norms all but the first, and pads left and top before its last 4×4 convolution. One Adam
+for both generators and one for each discriminator; the generators' losses are means over both directions, times 1, 10 and 5.
 """
 
 import random
@@ -65,7 +65,7 @@ def their_generator(channels: int, width: int, blocks: int) -> nn.Sequential:
     return nn.Sequential(*layers, nn.ReflectionPad2d(channels), nn.Conv2d(width, channels, 7), nn.Tanh())
 
 
-def their_critic(channels: int, width: int) -> nn.Sequential:
+def their_discriminator(channels: int, width: int) -> nn.Sequential:
     layers: list[nn.Module] = [nn.Conv2d(channels, width, 4, stride=2, padding=1), nn.LeakyReLU(0.2)]
     for _ in range(3):
         layers += [nn.Conv2d(width, 2 * width, 4, stride=2, padding=1), nn.InstanceNorm2d(2 * width)]
@@ -101,7 +101,7 @@ class Theirs:
 
     def __init__(self, ours: nn.Module, blocks: int, buffer: int) -> None:
         self.g_ab, self.g_ba = (their_generator(3, WIDTH, blocks).double() for _ in "ab")
-        self.d_a, self.d_b = (their_critic(3, WIDTH).double() for _ in "ab")
+        self.d_a, self.d_b = (their_discriminator(3, WIDTH).double() for _ in "ab")
         for name, network in self.networks().items():
             mine = ours.get_submodule(name).state_dict()
             network.load_state_dict(dict(zip(network.state_dict(), mine.values(), strict=True)))
@@ -127,12 +127,14 @@ class Theirs:
         self.optimizer_g.step()
 
         said = {"gan": loss_gan, "cycle": 10 * loss_cycle, "idt": 5 * loss_identity}
-        for name, critic, real, past, optimizer in (
+        for name, discriminator, real, past, optimizer in (
             ("disc_a", self.d_a, real_a, self.fake_a_buffer.push_and_pop(fake_a), self.optimizer_d_a),
             ("disc_b", self.d_b, real_b, self.fake_b_buffer.push_and_pop(fake_b), self.optimizer_d_b),
         ):
             optimizer.zero_grad()
-            loss = (F.mse_loss(critic(real), valid) + F.mse_loss(critic(past.detach()), fake)) / 2
+            loss = (
+                F.mse_loss(discriminator(real), valid) + F.mse_loss(discriminator(past.detach()), fake)
+            ) / 2
             loss.backward()
             optimizer.step()
             said[name] = loss

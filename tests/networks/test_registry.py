@@ -48,10 +48,10 @@ def test_settings_name_what_the_registry_has():
     assert options(ours, "norm") == get_args(layers.NormName)
     assert options(ours, "upsample") == get_args(layers.UpsampleName)
     assert options(ours, "init") == get_args(layers.InitName)
-    critic = settings.DiscriminatorSettings
-    assert options(critic, "network") == tuple(registry.DISCRIMINATORS)
-    assert options(critic, "norm") == get_args(layers.NormName)
-    assert options(critic, "init") == get_args(layers.InitName)
+    discriminator = settings.DiscriminatorSettings
+    assert options(discriminator, "network") == tuple(registry.DISCRIMINATORS)
+    assert options(discriminator, "norm") == get_args(layers.NormName)
+    assert options(discriminator, "init") == get_args(layers.InitName)
 
 
 def test_every_setting_says_what_it_is():
@@ -185,14 +185,16 @@ def test_image_gan_is_five_layers_averaged():
     assert isinstance(discriminator("pixel"), PixelDiscriminator)
 
 
-def test_critics_of_several_depths():
-    critics = build_discriminator(
+def test_discriminators_of_several_depths():
+    discriminators = build_discriminator(
         "patch", in_channels=3, width=2, layers=3, norm="instance", extra_layers=(1, 2), count=2, scales=2
     )
-    depths = [[critic.arguments["layers"] for critic in scale] for scale in critics.scales]
+    depths = [
+        [discriminator.arguments["layers"] for discriminator in scale] for scale in discriminators.scales
+    ]
     assert depths == [[3, 3, 1, 1, 2, 2]] * 2
-    assert critics.minimum == 48  # that of the deepest, on the second scale
-    logits = critics(torch.rand(1, 3, 48, 48))
+    assert discriminators.minimum == 48  # that of the deepest, on the second scale
+    logits = discriminators(torch.rand(1, 3, 48, 48))
     assert [tuple(x.shape[2:]) for x in logits[::2]] == [(4, 4), (22, 22), (10, 10), (1, 1), (10, 10), (4, 4)]
     shallow = build_discriminator(
         "patch", in_channels=3, width=2, layers=1, norm="instance", extra_layers=(3,)
@@ -261,29 +263,32 @@ def test_networks_with_every_option_take_their_smallest_image():
         network = ResnetGenerator(3, 2, width=2, blocks=1, upsample=upsample, antialias=True)
         side = network.minimum
         assert network(torch.rand(1, 3, side, 2 * side)).shape == (1, 2, side, 2 * side)
-    critics = [
+    discriminators = [
         build_discriminator("patch", in_channels=3, width=2, layers=2, norm="instance", antialias=True),
         build_discriminator("pytorch-gan", in_channels=3, width=2, layers=3, norm="instance"),
         build_discriminator("image", in_channels=3, width=2, layers=3, norm="none", spectral=True),
     ]
-    for critic in critics:
-        check_size(critic, critic.minimum, critic.minimum)
-        assert critic(torch.rand(2, 3, critic.minimum, critic.minimum)).shape[:2] == (2, 1)
-    assert critics[1](torch.rand(1, 3, 64, 96)).shape == (1, 1, 4, 6)
+    for discriminator in discriminators:
+        check_size(discriminator, discriminator.minimum, discriminator.minimum)
+        assert discriminator(torch.rand(2, 3, discriminator.minimum, discriminator.minimum)).shape[:2] == (
+            2,
+            1,
+        )
+    assert discriminators[1](torch.rand(1, 3, 64, 96)).shape == (1, 1, 4, 6)
 
 
-def test_several_critics_have_weights_of_their_own_and_halved_images():
+def test_several_discriminators_have_weights_of_their_own_and_halved_images():
     torch.manual_seed(0)
-    critics = build_discriminator(
+    discriminators = build_discriminator(
         "patch", in_channels=3, width=2, layers=1, norm="instance", scales=2, count=2
     )
     image = torch.rand(1, 3, 24, 32)
-    logits = critics(image)
+    logits = discriminators(image)
     assert [tuple(x.shape[2:]) for x in logits] == [(10, 14), (10, 14), (4, 6), (4, 6)]
     assert len({x.sum().item() for x in logits}) == 4
     smaller = torch.nn.functional.avg_pool2d(image, 3, 2, 1, count_include_pad=False)
-    torch.testing.assert_close(critics.scales[1][0](smaller), logits[2])
-    assert critics.minimum == 2 * critics.scales[0][0].minimum
+    torch.testing.assert_close(discriminators.scales[1][0](smaller), logits[2])
+    assert discriminators.minimum == 2 * discriminators.scales[0][0].minimum
 
 
 @pytest.mark.parametrize("halvings", [1, 2, 3])
@@ -310,7 +315,9 @@ def test_options_that_a_network_does_not_have_are_refused():
 
 
 def test_initialising_reaches_the_weights_under_spectral_norm():
-    critic = build_discriminator("patch", in_channels=3, width=4, layers=1, norm="instance", spectral=True)
-    layers.initialise(critic, "normal", 3.0)
-    original = critic.convs[0].parametrizations.weight.original
+    discriminator = build_discriminator(
+        "patch", in_channels=3, width=4, layers=1, norm="instance", spectral=True
+    )
+    layers.initialise(discriminator, "normal", 3.0)
+    original = discriminator.convs[0].parametrizations.weight.original
     assert original.std().item() == pytest.approx(3, rel=0.3)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from twofold.data.answers import MARKER
+from twofold.data.marker import MARKER
 from twofold.errors import TwofoldError, UsageError
 from twofold.formats import images
 from twofold.randomness import generator

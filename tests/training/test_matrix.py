@@ -1,4 +1,4 @@
-"""Every method with each of its networks, losses and critics: two steps from the command line to a translation.
+"""Every method with each of its networks, losses and discriminators: two steps from the command line to a translation.
 
 And each method, killed between two states, ends as if nothing had happened.
 """
@@ -20,7 +20,7 @@ LAYERS = {"cut__layers": "0,4,8", "cut__patches": 8, "cut__head_width": 4}
 
 GENERATOR_SIZES = {"unet-256": 256, "unet-128": 128, "unet": 32, "encoder-decoder": 32}
 RESNETS = ("resnet-9", "resnet-6", "pytorch-gan")
-CRITICS = {
+DISCRIMINATORS = {
     **{f"patch {n}": {"discriminator__layers": n} for n in range(1, 6)},
     "antialiased": {"discriminator__antialias": True},
     "image": {"discriminator__network": "image"},
@@ -74,7 +74,7 @@ def cases():
                     {"generator__network": network, "size": GENERATOR_SIZES.get(network, 16)},
                 )
         yield method, "with dropout", {"generator__dropout": True}
-    for name, changes in CRITICS.items():
+    for name, changes in DISCRIMINATORS.items():
         yield "cyclegan", name, {"size": 96} | changes
     for loss, changes in LOSSES.items():
         for method in METHODS:

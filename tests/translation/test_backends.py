@@ -97,6 +97,8 @@ def test_noise_and_other_devices_are_refused(unet):
     header = Header(describe(network), "ab", 32, noise=True)
     with pytest.raises(UsageError, match="has no dropout noise; add --no-noise"):
         Translator(network, header, backend="onnxruntime")
+    with pytest.raises(UsageError, match="--backend onnxruntime has no bf16; leave out --precision"):
+        Translator(network, header, precision="bf16", noise=False, backend="onnxruntime")
     with pytest.raises(UsageError, match="runs on the CPU, not on meta"):
         Translator(network.to("meta"), header, "meta", noise=False, backend="openvino")
 

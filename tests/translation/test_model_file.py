@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import shlex
 import struct
 from pathlib import Path
 
@@ -202,10 +203,12 @@ def test_damaged_files_are_refused(network, header, tmp_path):
         assert "copy it again" in refusal(path)
 
 
-@pytest.mark.parametrize("name", ["x.pth", "x.pt", "x.ckpt"])
+@pytest.mark.parametrize("name", ["x.pth", "x.pt", "my x.ckpt"])
 def test_checkpoints_are_referred_to_import(network, tmp_path, name):
     torch.save(network.state_dict(), tmp_path / name)
-    with pytest.raises(UsageError, match=rf"twofold import .*{name} -o model.safetensors"):
+    with pytest.raises(
+        UsageError, match=rf"twofold import {shlex.quote(str(tmp_path / name))} -o model.safetensors"
+    ):
         model_file.load(tmp_path / name)
 
 

@@ -98,6 +98,7 @@ def file(by_contract, tmp_path, monkeypatch):
         ({"device": "cuda"}, "x.onnx runs in ONNX Runtime on the CPU, not on cuda"),
         ({"backend": "openvino"}, "for OpenVINO give the run"),
         ({"noise": True}, "no dropout noise"),
+        ({"precision": "bf16"}, "x.onnx has no bf16; leave out --precision"),
         ({"direction": "ba"}, "translates ab, not ba"),
         ({"best": True}, "--best is for runs; x.onnx is not one"),
         ({"key": "netG"}, "--key is for checkpoints of other projects; x.onnx is not one"),

@@ -93,8 +93,8 @@ def test_one_file_may_name_its_result(tree):
 @pytest.mark.parametrize("given", [["A"], ["A/x.png", "A/y.png"]])
 def test_several_images_need_a_folder(tree, given):
     tree("A/x.png", "A/y.png")
-    with pytest.raises(UsageError, match=r"is a file name, for one image; name a folder: -o z$"):
-        planned(*given, out="z.png")
+    with pytest.raises(UsageError, match=r"is a file name, for one image; name a folder: -o 'a z'$"):
+        planned(*given, out="a z.png")
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import tifffile
 
+from twofold.errors import TwofoldError
 from twofold.translation import streaming
 from twofold.translation.tiles import Tiling
 from twofold.translation.translator import Translator
@@ -95,14 +96,22 @@ def test_a_broken_translation_goes_on_and_gives_the_same_bytes(
             raise KeyboardInterrupt
         return band(*arguments)
 
+    def track(parts, total, what, done):
+        if "rows" in what:
+            progress.append((total, done))
+        return parts
+
     monkeypatch.setattr(streaming, "translated_band", breaks)
+    made.track, progress = track, []
     for _ in range(2):
-        with pytest.raises(KeyboardInterrupt):
+        with pytest.raises(
+            KeyboardInterrupt, match=r"^finished rows .*in\.tif\.parts; the same command goes on"
+        ):
             made.folder(source, tmp_path / "out")
         with (tmp_path / "out" / ".in.tif.parts" / "tiles").open("ab") as file:
             file.write(b"half a row")
     (written,) = made.folder(source, tmp_path / "out").written
-    assert rows == [0, 64, 64, 128, 128]
+    assert rows == [0, 64, 64, 128, 128] and progress == [(3, 0), (3, 1), (3, 2)]
     assert written.read_bytes() == unbroken.read_bytes()
     assert [each.name for each in (tmp_path / "out").iterdir()] == ["in.tif"]
 
@@ -131,6 +140,25 @@ def test_a_damaged_tile_is_one_line_and_the_rest_is_finished(large, tiled, tmp_p
     assert [each.name for each in results.written] == ["b.tif"]
     (problem,) = results.problems.values()
     assert problem.startswith("damaged at rows 64 to 96 and columns 96 to 144") and "\n" not in problem
+    assert [each.name for each in (tmp_path / "out").iterdir()] == [
+        "b.tif"
+    ]  # exact statistics failed: no row is kept
+
+
+def test_what_is_kept_of_a_damaged_file_is_said(large, tiled, tmp_path, monkeypatch):
+    source, made = large(), tiled()
+    band = streaming.translated_band
+
+    def fails(*arguments):
+        if arguments[-2]:
+            raise TwofoldError(f"{source}: damaged at rows 64 to 96 and columns 0 to 48 (x); replace it")
+        return band(*arguments)
+
+    monkeypatch.setattr(streaming, "translated_band", fails)
+    problem = made.folder(source, tmp_path / "out").problems[source]
+    kept = tmp_path / "out" / ".in.tif.parts"
+    assert problem.startswith("damaged at rows 64") and f"finished rows of tiles are in {kept};" in problem
+    assert (kept / "rows.json").is_file()
 
 
 def test_no_disk_for_the_output_is_said_before_the_start(large, tiled, tmp_path, monkeypatch):

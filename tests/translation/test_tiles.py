@@ -59,10 +59,10 @@ def test_tiles_with_exact_statistics_equal_the_whole(translator, network):
 def test_progress_is_shown_by_passes_and_by_tiles(translator, resnet):
     made, seen = translator(resnet(width=4, blocks=1)), []
 
-    def track(parts, total, what):
+    def track(parts, total, what, done):
         for number, part in enumerate(parts, 1):
             yield part
-            seen.append((what, number, total))
+            seen.append((what, done + number, total))
 
     made.track, made.tiling = track, Tiling(32, statistics="exact")
     made.array(picture(64, 90), "native")

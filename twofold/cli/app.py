@@ -118,8 +118,8 @@ def run(tokens: list[str]) -> int:
         if (message := setting_message(error)) is None:
             raise
         return report_error(message, USAGE)
-    except KeyboardInterrupt:
-        return report_error("interrupted", INTERRUPTED)
+    except KeyboardInterrupt as error:
+        return report_error(": ".join(["interrupted", *map(str, error.args)]), INTERRUPTED)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return FAILED
@@ -149,7 +149,10 @@ def parse_message(error: CycloptsError) -> str:
     if isinstance(error, UnknownOptionError):
         nearest = nearest_options(error)
         hint = f". Did you mean {' or '.join(nearest)}?" if nearest else f"; see `{command} --help`"
-        return f"Unknown option: {error.token.keyword or error.token.value}{hint}"
+        name = error.token.keyword or error.token.value
+        if name in nearest:
+            return f"{name} stands after --, where options end; write it before --"
+        return f"Unknown option: {name}{hint}"
     return str(error)
 
 

@@ -72,7 +72,7 @@ def evaluate(
     if model is None or a is None:
         raise UsageError("give a run or a model and two folders (or one of pairs): twofold evaluate RUN A B")
     if out is not None and out.is_dir():
-        raise UsageError(f"{out} is a folder; give a file: -o {out / 'evaluation.json'}")
+        raise UsageError(f"{out} is a folder; give a file: -o {shlex.quote(str(out / 'evaluation.json'))}")
     from twofold.evaluation.evaluate import evaluate as measure
 
     table = measure(

@@ -2,6 +2,7 @@
 
 import math
 import re
+import shlex
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -158,7 +159,7 @@ def how_to_use(report: "Report", fixed: tuple[int, int] | None, io: str) -> list
     if header.network.get("dropout"):
         lines.append("dropout is off, so equal images give equal results")
     if report.kind == "onnx" and report.file.suffix == ".onnx":
-        lines.append(f"`twofold translate {report.file} IMAGES -o OUT` runs it")
+        lines.append(f"`twofold translate {shlex.quote(str(report.file))} IMAGES -o OUT` runs it")
     return lines
 
 

@@ -1,6 +1,7 @@
 """`twofold import`: models made of another project's checkpoints."""
 
 from pathlib import Path
+from shlex import quote
 from typing import Annotated
 
 from cyclopts import Parameter
@@ -79,7 +80,7 @@ def targets_in(out: Path, ways: list[str]) -> list[Path]:
     if out.suffix == ".safetensors":
         if len(ways) > 1:
             raise UsageError(
-                f"the folder holds both directions: give a folder, -o {out.with_suffix('')}, or --direction"
+                f"the folder holds both directions: give a folder, -o {quote(str(out.with_suffix('')))}, or --direction"
             )
         return [out]
     if out.is_file():
@@ -91,5 +92,6 @@ def targets_in(out: Path, ways: list[str]) -> list[Path]:
 
 def model_name(out: Path) -> Path:
     if out.suffix != ".safetensors":
-        raise UsageError(f"a model's name ends in .safetensors: -o {out.with_suffix('.safetensors')}")
+        name = quote(str(out.with_suffix(".safetensors")))
+        raise UsageError(f"a model's name ends in .safetensors: -o {name}")
     return out

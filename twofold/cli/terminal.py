@@ -3,6 +3,7 @@
 import io
 import json
 import math
+import re
 import shutil
 import sys
 import textwrap
@@ -40,8 +41,8 @@ class Plain:
             left = time_left(images, total, rate)
             emit(f"{images}/{total} images  {speed(rate)}  {left} left  {mean_losses(losses)}".rstrip())
 
-    def track(self, items: Iterator[T], total: int | None, what: str) -> Iterator[T]:
-        return with_lines(items, total, what, self.notify)
+    def track(self, items: Iterator[T], total: int | None, what: str, done: int = 0) -> Iterator[T]:
+        return with_lines(items, total, what, self.notify, done=done)
 
 
 class Json(Plain):
@@ -89,8 +90,8 @@ class Bar:
             self.task = self.bar.add_task(text, total=total, completed=images)
         self.bar.update(self.task, completed=images, description=text)
 
-    def track(self, items: Iterator[T], total: int | None, what: str) -> Iterator[T]:
-        return with_bar(items, total, what, self.bar.console)
+    def track(self, items: Iterator[T], total: int | None, what: str, done: int = 0) -> Iterator[T]:
+        return with_bar(items, total, what, self.bar.console, done)
 
 
 Watcher = Plain | Bar
@@ -133,9 +134,10 @@ def grid(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
 
 
 def paragraph(text: str, first: str = "", rest: str = "") -> str:
-    """Wrap text to the terminal's width; its first line starts with `first`, the others with `rest`."""
+    """Wrap text to the terminal's width, but no command in backticks. Lines start with `first`, then with `rest`."""
+    text = re.sub("`[^`]*`", lambda command: command[0].replace(" ", "\0"), text)
     wrapper = textwrap.TextWrapper(text_width(), first, rest, break_long_words=False, break_on_hyphens=False)
-    return wrapper.fill(text) or first.rstrip()
+    return wrapper.fill(text).replace("\0", " ") or first.rstrip()
 
 
 def text_width() -> int:
@@ -153,19 +155,21 @@ def in_words(value: Any) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
-def tracked(items: Iterator[T], total: int | None, what: str) -> Iterator[T]:
+def tracked(items: Iterator[T], total: int | None, what: str, done: int = 0) -> Iterator[T]:
     """The same items, with a progress bar on a terminal, and lines on standard error elsewhere."""
     console = Console(stderr=True)
     if console.is_terminal:
-        return with_bar(items, total, what, console)
-    return with_lines(items, total, what, complain)
+        return with_bar(items, total, what, console, done)
+    return with_lines(items, total, what, complain, done=done)
 
 
-def with_bar(items: Iterator[T], total: int | None, what: str, console: Console) -> Iterator[T]:
+def with_bar(
+    items: Iterator[T], total: int | None, what: str, console: Console, done: int = 0
+) -> Iterator[T]:
     """The same items, with a progress bar from `SOON` seconds on."""
     began = time.monotonic()
     bar = Progress(*Progress.get_default_columns(), console=console, transient=True)
-    task = bar.add_task(escape(printable(what)), total=total)
+    task = bar.add_task(escape(printable(what)), total=total, completed=done)
     try:
         for item in items:
             yield item
@@ -183,16 +187,17 @@ def with_lines(
     what: str,
     notify: Callable[[str], None],
     clock: Callable[[], float] = time.monotonic,
+    done: int = 0,
 ) -> Iterator[T]:
     """The same items, with a line every `EVERY` seconds: `reading A: 1,200 of 5,000, 0:32 left`."""
     began = last = clock()
-    for done, item in enumerate(items, 1):
+    for count, item in enumerate(items, 1):
         yield item
-        now = clock()
-        if now - last >= EVERY and done != total:
+        now, images = clock(), done + count
+        if now - last >= EVERY and images != total:
             last = now
-            left = f" of {total:,}, {time_left(done, total, done / (now - began))} left" if total else ""
-            notify(f"{what}: {done:,}{left}")
+            left = f" of {total:,}, {time_left(images, total, count / (now - began))} left" if total else ""
+            notify(f"{what}: {images:,}{left}")
 
 
 def speed(rate: float) -> str:

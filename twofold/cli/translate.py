@@ -1,5 +1,7 @@
 """`twofold translate`: files and folders through a model."""
 
+import shlex
+from json import dumps
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -29,6 +31,7 @@ def translate(
     noise: Annotated[bool | None, Parameter(negative="--no-noise")] = None,
     seed: Whole = 0,
     best: Flag = False,
+    json: Flag = False,
     device: str = "auto",
     precision: Literal["auto", "float32", "bf16"] = "auto",
     backend: Literal["torch", "openvino", "onnxruntime"] = "torch",
@@ -60,13 +63,15 @@ def translate(
         noise: Whether the network's dropout is on; on for pix2pix models if not given.
         seed: Seed of that noise.
         best: Use the run's best snapshot on held-out images, not the newest.
+        json: Print JSON: the files `written` and `existing`, and `problems`, the reason for each source that failed.
         device: auto, cpu, cuda, cuda:1, mps.
         precision: auto is bf16 where the machine computes it fast (a few levels of difference), else float32;
             always float32 for models of more than 8 bits.
         backend: The library that runs the network: openvino and onnxruntime run on a CPU, where installed.
     """
     if not inputs:
-        raise UsageError(f"give images to translate: `twofold translate {model} IMAGES -o {out}`")
+        before, after = shlex.join(["twofold", "translate", str(model)]), shlex.join(["-o", str(out)])
+        raise UsageError(f"give images to translate: `{before} IMAGES {after}`")
     from twofold.exchange.load import load
     from twofold.hardware import keep_freed_memory
     from twofold.translation.tiles import Tiling
@@ -102,7 +107,11 @@ def translate(
     total = done + failed + len(results.existing)
     place = results.written[0] if total == done == 1 else out
     existing = f"; {len(results.existing)} existed already" if results.existing else ""
-    emit(f"{done} of {total} images translated to {place}{existing}")
+    if json:
+        problems = {str(source): problem for source, problem in results.problems.items()}
+        emit(dumps(results._asdict() | {"problems": problems}, default=str))
+    else:
+        emit(f"{done} of {total} images translated to {place}{existing}")
     if failed:
         return FAILED if failed == total else SOME_FAILED
     return 0

@@ -1,5 +1,6 @@
 """`twofold data download`: fetch a published data set and unpack it, or unpack an archive of it."""
 
+import shlex
 from pathlib import Path
 
 from twofold.data.published import find
@@ -25,6 +26,7 @@ def download(name: str, out: Path | None, archive: Path | None, notify: Notify, 
             hostile, or the disk is full. The fetched bytes are kept, and the next call continues.
     """
     published = find(name)
+    to = f" --out {shlex.quote(str(out))}" if out else ""
     out = (out or Path(name)).expanduser().absolute()
     if out.exists() and not (out.is_dir() and not any(out.iterdir())):
         raise UsageError(f"{out} exists already; remove it, or give another --out")
@@ -33,7 +35,7 @@ def download(name: str, out: Path | None, archive: Path | None, notify: Notify, 
     out.parent.mkdir(parents=True, exist_ok=True)
     file = archive or out.parent / f"{name}{published.archive[published.archive.index('.') :]}"
     if archive is None and not file.is_file():
-        by_hand = f"twofold data download {name} --from {published.archive}"
+        by_hand = f"twofold data download {name} --from {published.archive}{to}"
         advice = f"try again later, or get the file elsewhere and unpack it with `{by_hand}`"
         size = published.about if published.sha256 else None
         fetch(published.mirrors, file, advice=advice, size=size, space=2, notify=notify, track=track)
@@ -42,7 +44,7 @@ def download(name: str, out: Path | None, archive: Path | None, notify: Notify, 
         problem = f"{file} is not the published file: its SHA-256 is {found[:16]}…, not {known[:16]}…"
         if archive is None:
             raise TwofoldError(
-                f"{problem}; if you trust it, unpack it with `twofold data download {name} --from {file}`,"
+                f"{problem}; if you trust it, unpack it with `twofold data download {name} --from {shlex.quote(str(file))}{to}`,"
                 " else remove it"
             )
         notify(f"note: {problem}")

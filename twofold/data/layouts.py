@@ -7,6 +7,7 @@ alone, train val test of pairs; and two folders that each hold train, val and te
 import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from shlex import quote
 from typing import NamedTuple
 
 from twofold.errors import UsageError
@@ -174,7 +175,7 @@ def _refuse_unclear(where: str, root: Path, roles: Roles) -> None:
             raise UsageError(f"{found}; {names} could all be meant, so give the folders to train on")
     for side in _sides(roles):
         if ("train", side) not in roles and ("", side) not in roles:
-            trained = [paths[0] for (split, _), paths in roles.items() if split == "train"]
+            trained = [quote(str(paths[0])) for (split, _), paths in roles.items() if split == "train"]
             what = (
                 f"two folders: `twofold train {trained[0]} OTHER`" if trained else "the folders to train on"
             )

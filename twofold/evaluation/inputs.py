@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 
 from twofold import hardware
-from twofold.data.answers import have_answers
+from twofold.data.marker import have_answers
 from twofold.data.pairs import find_pairs
 from twofold.data.rules import listed
 from twofold.data.settings import DataSettings

@@ -54,7 +54,9 @@ def load(
     path, choices = Path(path), Choices(key, epoch, size, dropout)
     if path.suffix == ".onnx":
         check_arguments(path, best, choices)
-        return Translator.load(path, direction=direction, device=device, noise=noise, backend=backend)
+        return Translator.load(
+            path, direction=direction, device=device, noise=noise, precision=precision, backend=backend
+        )
     if noise and dropout is None and is_foreign(path):
         choices = choices._replace(dropout=True)
     generator, header, notes = open_generator(path, direction, best, choices)

@@ -4,9 +4,9 @@ from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from twofold.data.answers import write_marker
+from twofold.data.marker import write_marker
 from twofold.errors import TwofoldError, UsageError
-from twofold.formats import images
+from twofold.formats.write import write  # not from images, which loads torch
 from twofold.randomness import generator
 from twofold.runs import Track, untracked
 from twofold.seasons import landscape
@@ -83,7 +83,7 @@ def _write(root: Path, count: int, size: int, seed: int, bits: int, track: Track
     for name, seasons, k in track(iter(scenes), len(scenes), "drawing"):
         pictures = landscape.draw(scene(seed, name, k), size, bits)
         for folder, season in seasons.items():
-            images.write(pictures[season], root / folder / f"{name}-{k:05d}.png")
+            write(pictures[season], root / folder / f"{name}-{k:05d}.png")
     write_marker(root, [("valA", "valB"), ("testA", "testB")])
 
 

@@ -1,5 +1,6 @@
 """Start from trained weights: a run, a model, or another project's checkpoints."""
 
+import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -96,7 +97,7 @@ def read(path: Path) -> Source:
     if len({*keys.values()} - {None}) < len(keys):
         raise UsageError(
             f"it holds {len(keys)} generators: {', '.join(list(keys)[:6])}; make a model of one: `twofold import"
-            f" {path} --key NAME -o model.safetensors`"
+            f" {shlex.quote(str(path))} --key NAME -o model.safetensors`"
         )
     found = {str(way): open_generator(path, way, choices=Choices(key)).generator for key, way in keys.items()}
     return of_generators(found, dict.fromkeys(found, path))

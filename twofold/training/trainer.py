@@ -163,7 +163,7 @@ class Trainer:
             self._average()
         elif self.accumulated == self.accumulate - 1:
             for phase, params in self.params.items():
-                if any(param.grad is not None for param in params):  # critic steps leave out the generators
+                if any(param.grad is not None for param in params):  # between them, only discriminators learn
                     self._update(phase)
             self._average()
 

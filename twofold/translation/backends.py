@@ -23,7 +23,7 @@ def make_forward(backend: Backend, generator: Generator, precision: str, noise: 
     """Prepare `backend` to run a generator in eval mode, on as many threads as torch has.
 
     Args:
-        precision: "float32" or "bf16": autocast in torch, a hint to OpenVINO, ignored by ONNX Runtime.
+        precision: "float32" or "bf16": autocast in torch, a hint to OpenVINO; ONNX Runtime has no bf16 on a CPU.
         noise: whether dropout is on, which only torch can do.
 
     Raises:
@@ -34,6 +34,8 @@ def make_forward(backend: Backend, generator: Generator, precision: str, noise: 
     device = next(generator.parameters()).device
     if device.type != "cpu":
         raise UsageError(f"--backend {backend} runs on the CPU, not on {device}; use --device cpu")
+    if precision == "bf16" and backend == "onnxruntime":
+        raise UsageError("--backend onnxruntime has no bf16; leave out --precision, or use another --backend")
     if noise:
         raise UsageError(f"--backend {backend} has no dropout noise; add --no-noise, or use --backend torch")
     try:

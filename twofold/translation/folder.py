@@ -25,6 +25,9 @@ DECODERS, ENCODERS = 2, 2
 CLIPPED = 0.01
 """Share of the values of an image, outside the range of the model, above which a line says so."""
 
+SHOWN = 10
+"""Files that are not translated, each with a line of its own; of the others their number is printed."""
+
 Notify = Callable[[str], None]
 
 
@@ -71,14 +74,28 @@ def translate_folder(
         return results
     jobs[0].target.parent.mkdir(parents=True, exist_ok=True)
     finished = translate_files(translator, jobs, at, quality=quality, notify=notify)
-    for job in track(finished, len(jobs)) if track else finished:
-        if job.problem:
-            results.problems[job.source] = job.problem
-            if notify:
-                notify(f"skipped {job.source}: {job.problem}")
-        else:
-            results.written.append(job.target)
+    try:
+        for job in track(finished, len(jobs)) if track else finished:
+            if job.problem:
+                results.problems[job.source] = job.problem
+                if notify and len(results.problems) <= SHOWN:
+                    notify(f"skipped {job.source}: {job.problem}")
+            else:
+                results.written.append(job.target)
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(how_to_go_on(results, jobs, skip_existing)) from None
+    if notify and (more := len(results.problems) - SHOWN) > 0:
+        notify(f"skipped {more:,} more files; --json lists each of them")
     return results
+
+
+def how_to_go_on(results: Results, jobs: Sequence[Job], skip_existing: bool) -> str:
+    """What an interrupted translation has finished, and what the next one has to do."""
+    done, total = len(results.written), len(jobs)
+    add = "" if skip_existing else " with --skip-existing"
+    files = f"{done:,} of {total:,} images are translated; the same command{add} translates the others"
+    rows = next((rows for job in jobs if (rows := streaming.kept(job.target))), "")
+    return "; ".join([*[files] * (total > 1), *[rows] * bool(rows)]) or "nothing is written"
 
 
 def translate_files(
@@ -210,7 +227,8 @@ def translate_large(translator: "Translator", job: Job, at: "At") -> Job:
             return done
         streaming.translate(translator, job, tile)
     except TwofoldError as error:
-        return job._replace(problem=str(error).removeprefix(f"{job.source}: "))
+        problem = str(error).removeprefix(f"{job.source}: ")
+        return job._replace(problem="; ".join(filter(None, [problem, streaming.kept(job.target)])))
     return job
 
 

@@ -1,6 +1,7 @@
 """The header of a model file: which network the weights belong to, and how to feed it. Read without torch."""
 
 import json
+import shlex
 from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
@@ -225,7 +226,7 @@ def read_header(path: Path) -> Header:
     if path.suffix in (".pth", ".pt", ".ckpt"):
         raise UsageError(
             f"{path} is a PyTorch checkpoint: `twofold.load` reads it; or run "
-            f"`twofold import {path.name} -o model.safetensors`"
+            f"`twofold import {shlex.quote(str(path))} -o model.safetensors`"
         )
     try:
         with safe_open(path, "np") as file:

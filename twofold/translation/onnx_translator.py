@@ -28,6 +28,7 @@ def load_onnx(
     direction: str | None = None,
     device: str = "auto",
     noise: bool | None = None,
+    precision: str = "float32",
     backend: Backend = "torch",
 ) -> "OnnxTranslator":
     """Load a file that `twofold export` wrote; arguments as of `Translator.load`.
@@ -40,6 +41,10 @@ def load_onnx(
         raise UsageError(f"{path} runs in ONNX Runtime on the CPU, not on {device}; leave out --device")
     if backend == "openvino":
         raise UsageError(f"{path} runs in ONNX Runtime; for OpenVINO give the run or the .safetensors model")
+    if precision == "bf16":
+        raise UsageError(
+            f"{path} has no bf16; leave out --precision, or give the run or the .safetensors model"
+        )
     if noise:
         raise UsageError(
             f"{path} has no dropout noise; leave out --noise, or give the run or the .safetensors model"

@@ -1,5 +1,6 @@
 """Which images to translate, and the file that each result goes to."""
 
+import shlex
 from collections.abc import Callable, Iterator, Sequence
 from itertools import count
 from pathlib import Path
@@ -74,7 +75,7 @@ def plan(
     if out.suffix.lower() in images.SUFFIXES | NOT_WRITTEN and not out.is_dir():
         if len(inputs) != 1 or inputs[0].is_dir():
             raise UsageError(
-                f"-o {out} is a file name, for one image; name a folder: -o {out.with_suffix('')}"
+                f"-o {out} is a file name, for one image; name a folder: -o {shlex.quote(str(out.with_suffix('')))}"
             )
         jobs = [Job(source, out) for source in relative_names(inputs[0])]
         if format and usual(suffix_of(inputs[0])) != usual(out.suffix):

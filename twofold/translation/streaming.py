@@ -34,6 +34,9 @@ if TYPE_CHECKING:
 FROM = 2**24
 """Pixels of a TIFF file from which it is read by windows, where it is translated in tiles."""
 
+ROWS, STATISTICS = "rows.json", "statistics.safetensors"
+"""Files of the folder that is kept: sizes of the compressed tiles of each finished row, and the norms' statistics."""
+
 WRITTEN_SIDE = 256
 """Side in pixels of the tiles of the results, at most."""
 
@@ -74,7 +77,7 @@ def translate(translator: "Translator", job: "Job", tile: int) -> None:
         ImageError: a part of the source is damaged, or the target cannot be written; what is done is kept.
         TwofoldError: there is too little memory or disk.
     """
-    folder = job.target.with_name(f".{job.target.name}.parts")
+    folder = folder_beside(job.target)
     with (
         images.open_windows(job.source) as found,
         windows.ready(translator),
@@ -88,15 +91,30 @@ def translate(translator: "Translator", job: "Job", tile: int) -> None:
             folder.mkdir(parents=True, exist_ok=True)
             journal = Journal(folder, work)
             statistics = kept_statistics(translator, canvas, journal)
-            rows = range(journal.rows_done * work.tile, source.height, work.tile)
+            rows, what = range(0, source.height, work.tile), f"{job.source.name}, rows of tiles"
             with ThreadPoolExecutor(4, "twofold-encode") as pool:
-                for top in tiles.tracked(translator, rows, f"{job.source.name}, rows of tiles"):
+                for top in tiles.tracked(translator, rows[journal.rows_done :], what, journal.rows_done):
                     band = translated_band(translator, canvas, source, statistics, top, work)
                     journal.add_row(pool.map(lambda part: encoded(part, work, translator), cuts(band, work)))
             finish(translator, job, journal, source, found)
         except OSError as error:
             raise images.ImageError(f"cannot write {job.target}: {error.strerror or error}") from error
+        finally:
+            if not any((folder / name).is_file() for name in (ROWS, STATISTICS)):
+                shutil.rmtree(folder, ignore_errors=True)
     shutil.rmtree(folder)
+
+
+def folder_beside(target: Path) -> Path:
+    """The folder for what is done of a target that is not finished."""
+    return target.with_name(f".{target.name}.parts")
+
+
+def kept(target: Path) -> str:
+    """What a broken translation has left for the next one, in words; empty if there is nothing."""
+    folder = folder_beside(target)
+    rows = f"finished rows of tiles are in {folder}; the same command goes on there, unless the source is changed"
+    return rows if (folder / ROWS).is_file() else ""
 
 
 def work_of(translator: "Translator", job: "Job", tile: int) -> Work:
@@ -148,7 +166,7 @@ class Journal:
     """The compressed tiles of finished rows, and their sizes."""
 
     def __init__(self, folder: Path, work: Work) -> None:
-        self.folder, self.data, self.list = folder, folder / "tiles", folder / "rows.json"
+        self.folder, self.data, self.list = folder, folder / "tiles", folder / ROWS
         self.sizes: list[list[int]] = json.loads(self.list.read_text()) if self.list.is_file() else []
         if not (folder / "work.json").is_file():
             write_atomically(folder / "work.json", json.dumps(work._asdict()), durable=True)
@@ -177,7 +195,7 @@ class Journal:
 
 def kept_statistics(translator: "Translator", canvas: Canvas, journal: Journal) -> Statistics:
     """The statistics of the whole image; those of a broken run where it had them, unless feature maps belong to them."""
-    path = journal.folder / "statistics.safetensors"
+    path = journal.folder / STATISTICS
     if path.is_file() and not translator.context:
         kept = safetensors.torch.load_file(path)
         norms = {

@@ -229,6 +229,7 @@ def say(translator: "Translator", tile: int, statistics: str) -> None:
         translator.notify(f"translating in tiles of {tile} px, {statistics}")
 
 
-def tracked(translator: "Translator", parts: Sequence[T], what: str) -> Iterator[T]:
-    """The same parts, their progress shown as `translator.track` does."""
-    return translator.track(iter(parts), len(parts), what) if translator.track else iter(parts)
+def tracked(translator: "Translator", parts: Sequence[T], what: str, done: int = 0) -> Iterator[T]:
+    """The same parts, their progress shown as `translator.track` does; `done` others are done already."""
+    track = translator.track
+    return track(iter(parts), done + len(parts), what, done) if track else iter(parts)

@@ -19,7 +19,7 @@ from twofold.formats.contract import Contract, Pixels
 from twofold.formats.lab import from_lab, to_lab
 from twofold.formats.values import UINT8, from_network, last_axis, stored_pixels, to_network
 from twofold.networks.layers import Generator
-from twofold.runs import Run
+from twofold.runs import Run, Track
 from twofold.translation import memory, model_file, sizes, tiles
 from twofold.translation.backends import Backend, make_forward
 from twofold.translation.header import Header
@@ -57,13 +57,13 @@ class Translator(Windowed):
         source, target: what the pixels of the inputs and of the translations are: dtype, channels, range.
         tiling: when an image is translated in tiles, and how; may be set at any time.
         notify: gets a line about each kind of tiling that is used; may be set at any time.
-        track: gets the parts of an image in tiles, their number and what is done to them, and yields them again, to
-            show progress; may be set at any time.
+        track: gets the parts of an image in tiles, their number, what is done to them and how many were done before, and
+            yields them again, to show progress; may be set at any time.
     """
 
     tiling = Tiling()
     notify: Callable[[str], None] | None = None
-    track: Callable[[Iterator[Any], int, str], Iterator[Any]] | None = None
+    track: Track | None = None
 
     def __init__(
         self,
@@ -128,7 +128,9 @@ class Translator(Windowed):
         if file.suffix == ".onnx":
             from twofold.translation.onnx_translator import load_onnx
 
-            return load_onnx(file, direction=direction, device=device, noise=noise, backend=backend)
+            return load_onnx(
+                file, direction=direction, device=device, noise=noise, precision=precision, backend=backend
+            )
         generator, header = model_file.load(file)
         if direction not in (None, header.direction):
             raise UsageError(f"{file} translates {header.direction}, not {direction}; load the other model")
@@ -153,7 +155,8 @@ class Translator(Windowed):
         generator = generator.requires_grad_(False)
         if precision == "auto":
             deep = header.source_contract.is_deep or header.target_contract.is_deep
-            precision = "bf16" if hardware.fast_bf16(place) and not deep else "float32"
+            fast = hardware.fast_bf16(place) and backend != "onnxruntime"
+            precision = "bf16" if fast and not deep else "float32"
         if place.type == "cpu" or precision == "bf16":
             generator = generator.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
         return cls(generator, header, place, noise=noise, seed=seed, precision=precision, backend=backend)
@@ -285,8 +288,8 @@ class Translator(Windowed):
                 and the channels, else as the source if that holds them, else TIFF.
             quality: of jpg, webp and avif, 1 to 100.
             skip_existing: leave results that exist as they are, and do not translate their sources.
-            notify: gets one line for each file that could not be translated, and the lines of
-                `folder.translate_files`.
+            notify: gets a line for each of the first ten files that could not be translated, one with the number of the
+                others, and the lines of `folder.translate_files`.
             track: gets the finished jobs and their number, and yields them again, to show progress.
 
         Returns:
@@ -295,6 +298,7 @@ class Translator(Windowed):
         Raises:
             UsageError: an input is missing, or a format does not hold the results; nothing was written.
             TwofoldError: a result cannot be written. Files written before are complete.
+            KeyboardInterrupt: with what is done and how to go on.
         """
         from twofold.translation.folder import translate_folder
 
