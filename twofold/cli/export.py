@@ -150,6 +150,8 @@ def how_to_use(report: "Report", fixed: tuple[int, int] | None, io: str) -> list
     lines = [f"takes {forms[0]} as `images`, gives {forms[1]} as `translated`"]
     scale = scale_in_words(header)
     first = "give images as they are" if "own scale" in scale else "scale images like this first"
+    if fixed:
+        first = f"scale images to {width}×{height} px first"
     lines.append(f"trained on {takes}, {scale}; {first}. It makes {gives}.")
     if header.lab:
         lines.append(
