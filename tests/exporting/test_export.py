@@ -173,6 +173,12 @@ def test_default_tolerances():
         ("x.pth", {"tolerance": 1}, "--tolerance is for .onnx and .pt2 files"),
         ("x.onnx", {"direction": "ba"}, "no snapshot of direction ba"),
         ("x.onnx", {"fixed": 63}, "use 60 or 64"),
+        ("x.onnx", {"fixed": "64"}, r"fixed must be a side in pixels or \(height, width\), not '64'"),
+        ("x.onnx", {"fixed": (64,)}, "fixed must be a side in pixels"),
+        ("x.onnx", {"io": "int8"}, "io must be float or uint8, not 'int8'"),
+        ("x.onnx", {"tolerance": -1}, "--tolerance must be 0 or more levels, not -1"),
+        ("x.onnx", {"to": "tflite"}, "to must be onnx, pt2 or pth, not 'tflite'"),
+        ("x.html", {}, "only the command line writes web pages"),
     ],
 )
 def test_wrong_arguments(run, name, given, message):

@@ -68,8 +68,6 @@ def export(
         return
     if ort or webgpu or yes:
         raise UsageError("--ort, --webgpu and --yes are for web pages; leave them out, or write -o PAGE.html")
-    if tolerance is not None and not tolerance >= 0:
-        raise UsageError(f"--tolerance must be 0 or more levels, not {tolerance:g}")
     size = size_of(fixed) if fixed else None
     from twofold.exporting.export import export as write
     from twofold.exporting.export import kind_of
