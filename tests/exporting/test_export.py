@@ -2,6 +2,8 @@
 
 import errno
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +13,8 @@ import twofold
 from twofold.errors import TwofoldError, UsageError
 from twofold.exporting import export as exporting
 from twofold.exporting import pictures as found
+from twofold.exporting import web_runtime
+from twofold.exporting.page import write_page
 from twofold.exporting.proof import Proof, check, default_tolerance
 from twofold.files import replacing
 from twofold.formats import images
@@ -185,6 +189,15 @@ def test_wrong_arguments(run, name, given, message):
     with pytest.raises(UsageError, match=message):
         twofold.export(run, run.parent / name, **given)
     assert not Path(run.parent, name).exists()
+
+
+def test_a_web_page_names_a_missing_package_before_any_download(made, tmp_path, monkeypatch):
+    monkeypatch.setattr(web_runtime, "_installed", lambda: iter(()))
+    monkeypatch.setattr(subprocess, "run", lambda *_, **__: pytest.fail("npm was started"))
+    monkeypatch.setitem(sys.modules, "onnx", None)
+    model = made("resnet", resize="shortest")
+    with pytest.raises(UsageError, match=r"needs the package onnx: pip install 'twofold\[export\]'"):
+        write_page({"ab": (model.generator, model.header)}, tmp_path / "x.html", title="x", consent=True)
 
 
 def test_the_model_is_not_overwritten(run):

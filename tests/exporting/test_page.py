@@ -3,7 +3,6 @@
 import base64
 import re
 import subprocess
-import sys
 from collections.abc import Callable
 from functools import cache
 from io import BytesIO
@@ -435,14 +434,6 @@ def test_without_consent_nothing_is_fetched(tmp_path, monkeypatch):
     with pytest.raises(UsageError, match="npm install onnxruntime-web"):
         write_page({"ab": model()}, tmp_path / "page.html", title="x")
     assert not list(tmp_path.iterdir())
-
-
-def test_a_missing_package_is_named_before_anything_is_downloaded(tmp_path, monkeypatch):
-    monkeypatch.setattr(web_runtime, "_installed", lambda: iter(()))
-    monkeypatch.setattr(subprocess, "run", lambda *_, **__: pytest.fail("npm was started"))
-    monkeypatch.setitem(sys.modules, "onnx", None)
-    with pytest.raises(UsageError, match=r"needs the package onnx: pip install 'twofold\[export\]'"):
-        write_page({"ab": model()}, tmp_path / "page.html", title="x", consent=True)
 
 
 def test_a_folder_without_the_runtime_is_refused(tmp_path):
