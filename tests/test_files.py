@@ -35,6 +35,14 @@ def test_a_full_disk_is_an_error_of_the_file(tmp_path):
     assert caught.value.filename == str(tmp_path / "file.txt")
 
 
+def test_an_error_names_the_file_not_the_one_beside_it(tmp_path):
+    for name, reason in (("x" * 300, errno.ENAMETOOLONG), ("folder", errno.EISDIR)):
+        (tmp_path / "folder").mkdir(exist_ok=True)
+        with pytest.raises(OSError, match=f": '{tmp_path / name}'$") as caught:
+            write_atomically(tmp_path / name, b"")
+        assert (caught.value.errno, caught.value.filename) == (reason, str(tmp_path / name))
+
+
 HOLD = """
 import sys
 from pathlib import Path

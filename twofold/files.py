@@ -3,7 +3,7 @@
 import errno
 import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -31,9 +31,11 @@ def replacing(path: Path, *, durable: bool = False, shared: bool = False) -> Ite
             sync(aside)
         aside.replace(path)
     except BaseException as error:
-        aside.unlink(missing_ok=True)
-        if isinstance(error, OSError) and error.filename is None:  # a full disk does not say of which file
+        with suppress(OSError):  # which would hide the error
+            aside.unlink()
+        if isinstance(error, OSError) and error.filename in (None, str(aside)):  # a full disk names no file
             error.filename = str(path)
+            del error.filename2  # of the rename
         raise
 
 

@@ -26,7 +26,7 @@ def pick_device(name: str = "auto", local_rank: int = 0) -> torch.device:
         return pick_device(best, local_rank)
     try:
         device = torch.device(name)
-    except RuntimeError as error:
+    except (RuntimeError, TypeError) as error:
         raise UsageError(f"there is no device {name!r}; use auto, cpu, cuda, cuda:1 or mps") from error
     if device.type == "cuda":
         place = local_rank if device.index is None else device.index

@@ -2,6 +2,8 @@
 
 import errno
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +13,8 @@ import twofold
 from twofold.errors import TwofoldError, UsageError
 from twofold.exporting import export as exporting
 from twofold.exporting import pictures as found
+from twofold.exporting import web_runtime
+from twofold.exporting.page import write_page
 from twofold.exporting.proof import Proof, check, default_tolerance
 from twofold.files import replacing
 from twofold.formats import images
@@ -173,12 +177,27 @@ def test_default_tolerances():
         ("x.pth", {"tolerance": 1}, "--tolerance is for .onnx and .pt2 files"),
         ("x.onnx", {"direction": "ba"}, "no snapshot of direction ba"),
         ("x.onnx", {"fixed": 63}, "use 60 or 64"),
+        ("x.onnx", {"fixed": "64"}, r"fixed must be a side in pixels or \(height, width\), not '64'"),
+        ("x.onnx", {"fixed": (64,)}, "fixed must be a side in pixels"),
+        ("x.onnx", {"io": "int8"}, "io must be float or uint8, not 'int8'"),
+        ("x.onnx", {"tolerance": -1}, "--tolerance must be 0 or more levels, not -1"),
+        ("x.onnx", {"to": "tflite"}, "to must be onnx, pt2 or pth, not 'tflite'"),
+        ("x.html", {}, "only the command line writes web pages"),
     ],
 )
 def test_wrong_arguments(run, name, given, message):
     with pytest.raises(UsageError, match=message):
         twofold.export(run, run.parent / name, **given)
     assert not Path(run.parent, name).exists()
+
+
+def test_a_web_page_names_a_missing_package_before_any_download(made, tmp_path, monkeypatch):
+    monkeypatch.setattr(web_runtime, "_installed", lambda: iter(()))
+    monkeypatch.setattr(subprocess, "run", lambda *_, **__: pytest.fail("npm was started"))
+    monkeypatch.setitem(sys.modules, "onnx", None)
+    model = made("resnet", resize="shortest")
+    with pytest.raises(UsageError, match=r"needs the package onnx: pip install 'twofold\[export\]'"):
+        write_page({"ab": (model.generator, model.header)}, tmp_path / "x.html", title="x", consent=True)
 
 
 def test_the_model_is_not_overwritten(run):

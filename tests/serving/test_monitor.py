@@ -621,7 +621,7 @@ def test_without_its_extra_it_names_it(run, monkeypatch, notify):
     monkeypatch.setitem(sys.modules, "starlette.applications", None)
     monkeypatch.delitem(sys.modules, "twofold.serving.monitor")
     code, line = notify(run.path)
-    assert code == 1
+    assert code == 2
     assert "pip install 'twofold[monitor]'" in line
 
 

@@ -210,9 +210,9 @@ def test_broken_forms_are_refused(ask, model):
 
 def test_unknown_paths_and_methods_are_json_too(ask, model):
     client = ask(model)
-    assert "GET /none: Not Found" in error(client.get("/none"), 404)
+    assert "GET /none: Not Found; GET /openapi.json lists the addresses" in error(client.get("/none"), 404)
     answer = client.get("/translate")
-    error(answer, 405)
+    assert error(answer, 405) == "GET /translate: Method Not Allowed; use POST"
     assert answer.headers["allow"] == "POST"
 
 

@@ -310,5 +310,5 @@ def test_without_its_extra_it_names_it(tmp_path, capsys, monkeypatch):
     for name in ("server", "service", "measured"):
         monkeypatch.delitem(sys.modules, f"twofold.serving.{name}")
     monkeypatch.setitem(sys.modules, "prometheus_client", None)
-    assert cli.run(["serve", str(tmp_path / "none")]) == 1
+    assert cli.run(["serve", str(tmp_path / "none")]) == 2
     assert "needs prometheus_client: pip install 'twofold[serve]'" in capsys.readouterr().err

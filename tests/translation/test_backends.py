@@ -1,5 +1,6 @@
 """Backends beside torch give the same pictures, or one clear line where they cannot run."""
 
+import pickle
 import subprocess
 import sys
 
@@ -90,6 +91,33 @@ def test_a_missing_package_is_named_with_its_extra(translator, monkeypatch, caps
     assert cli.run([*map(str, command), "--backend", backend]) == 2
     assert f"pip install 'twofold[{extra}]'" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"backend": "tensorrt"}, "backend must be torch or openvino or onnxruntime, not 'tensorrt'"),
+        ({"precision": "fp16"}, "precision must be auto or float32 or bf16, not 'fp16'"),
+        ({"device": None}, "there is no device None"),
+    ],
+)
+def test_what_does_not_exist_is_refused(translator, tmp_path, given, message):
+    translator().save(tmp_path / "x.safetensors")
+    with pytest.raises(UsageError, match=message):
+        Translator.load(tmp_path / "x.safetensors", **given)
+
+
+@pytest.mark.parametrize("backend", ["torch", "openvino", "onnxruntime"])
+def test_a_pickled_translator_computes_in_the_same_way(resnet, backend):
+    """The pickle of a network holds torch's own layers; its translator makes them fast again."""
+    if backend != "torch":
+        skip_without(backend)
+    network = resnet(width=64)
+    made = Translator(network, Header(describe(network), "ab", 64), backend=backend)
+    sent = pickle.loads(pickle.dumps(made))
+    layers = [[type(layer) for layer in each.generator.modules()] for each in (made, sent)]
+    assert layers[0] == layers[1]
+    assert np.array_equal(sent.array(noise(40, 40)), made.array(noise(40, 40)))
 
 
 def test_noise_and_other_devices_are_refused(unet):

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import torch
 
 import twofold
 from twofold.errors import TwofoldError, UsageError
@@ -96,7 +97,8 @@ def file(by_contract, tmp_path, monkeypatch):
     ("given", "message"),
     [
         ({"device": "cuda"}, "x.onnx runs in ONNX Runtime on the CPU, not on cuda"),
-        ({"backend": "openvino"}, "for OpenVINO give the run"),
+        ({"backend": "openvino"}, "for openvino give the run"),
+        ({"backend": "tensorrt"}, "for tensorrt give the run"),
         ({"noise": True}, "no dropout noise"),
         ({"precision": "bf16"}, "x.onnx has no bf16; leave out --precision"),
         ({"direction": "ba"}, "translates ab, not ba"),
@@ -108,7 +110,9 @@ def test_what_a_file_cannot_do(file, given, message):
     with pytest.raises(UsageError, match=message):
         twofold.load("x.onnx", **given)
     with pytest.raises(UsageError, match="no weights to save"):
-        twofold.load("x.onnx", backend="onnxruntime", noise=False, device="cpu").save("y.safetensors")
+        twofold.load("x.onnx", backend="onnxruntime", noise=False, device=torch.device("cpu")).save(
+            "y.safetensors"
+        )
 
 
 def test_a_file_is_not_translated_in_tiles(file, command):

@@ -126,6 +126,13 @@ def test_images_that_do_not_fit_together_go_one_by_one(translator, monkeypatch):
     assert all(difference(*pair) <= 1 for pair in zip(made.arrays(batch), whole, strict=True))
 
 
+def test_a_limit_that_is_too_low_is_named(translator):
+    made = translator()
+    made.tiling = Tiling(memory=1)
+    with pytest.raises(UsageError, match=r"too large for this memory.*raise --memory or use a smaller --at"):
+        made.array(picture(64, 64))
+
+
 def test_deep_values_in_tiles(by_contract):
     deep = Contract("uint16", 2, low=(0.0,), high=(4095.0,))
     made, image = by_contract(deep, deep, identity=False), picture(90, 70, 2).astype(np.uint16) * 16

@@ -69,8 +69,6 @@ def export(
         return
     if ort or webgpu or yes:
         raise UsageError("--ort, --webgpu and --yes are for web pages; leave them out, or write -o PAGE.html")
-    if tolerance is not None and not tolerance >= 0:
-        raise UsageError(f"--tolerance must be 0 or more levels, not {tolerance:g}")
     size = size_of(fixed) if fixed else None
     from twofold.exporting.export import export as write
     from twofold.exporting.export import kind_of
@@ -151,6 +149,8 @@ def how_to_use(report: "Report", fixed: tuple[int, int] | None, io: str) -> list
     lines = [f"takes {forms[0]} as `images`, gives {forms[1]} as `translated`"]
     scale = scale_in_words(header)
     first = "give images as they are" if "own scale" in scale else "scale images like this first"
+    if fixed:
+        first = f"scale images to {width}×{height} px first"
     lines.append(f"trained on {takes}, {scale}; {first}. It makes {gives}.")
     if header.lab:
         lines.append(

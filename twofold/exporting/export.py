@@ -103,9 +103,11 @@ def export(
         raise UsageError(f"{path} is a folder; name the file to write, such as {path / 'model.onnx'}")
     if not isinstance(model, Translator):
         check_another(path, Path(model))
-    form = OnnxForm(io, fp16, (fixed, fixed) if isinstance(fixed, int) else fixed)
+    form = form_of(io, fp16, fixed)
     if kind != "onnx" and form != OnnxForm():
         raise UsageError(f"--fixed, --io and --fp16 are for .onnx files, not for {path.name}; leave them out")
+    if tolerance is not None and not tolerance >= 0:
+        raise UsageError(f"--tolerance must be 0 or more levels, not {tolerance:g}")
     if kind == "pth" and tolerance is not None:
         raise UsageError(f"--tolerance is for .onnx and .pt2 files, not for {path.name}; leave it out")
     generator, header, notes = opened(model, direction, best)
@@ -127,12 +129,16 @@ def kind_of(path: Path, to: str | None) -> Kind:
     """What to write.
 
     Raises:
-        UsageError: neither `to` nor the suffix says it.
+        UsageError: neither `to` nor the suffix says it, or it is a web page.
     """
     name = to or path.suffix.removeprefix(".")
     for kind in get_args(Kind):
         if kind == name:
             return kind
+    if name == "html":
+        raise UsageError(f"only the command line writes web pages: twofold export MODEL -o {path}")
+    if to:
+        raise UsageError(f"to must be onnx, pt2 or pth, not {to!r}")
     raise UsageError(
         f"{path} has no suffix that tells what to write; use .onnx, .html, .pt2 or .pth, or --to onnx"
     )
@@ -151,6 +157,17 @@ class OnnxForm(NamedTuple):
     io: IoName = "float"
     fp16: bool = False
     fixed: tuple[int, int] | None = None
+
+
+def form_of(io: IoName, fp16: bool, fixed: Any) -> OnnxForm:
+    """The form of a graph; UsageError if `io` or `fixed` is none that `export` takes."""
+    if io not in get_args(IoName):
+        raise UsageError(f"io must be float or uint8, not {io!r}")
+    sides = (fixed, fixed) if isinstance(fixed, int) else fixed
+    whole = isinstance(sides, tuple) and len(sides) == 2 and all(isinstance(side, int) for side in sides)
+    if sides is not None and not whole:
+        raise UsageError(f"fixed must be a side in pixels or (height, width), not {fixed!r}")
+    return OnnxForm(io, fp16, sides)
 
 
 def opened(

@@ -55,6 +55,7 @@ def write_page(
         OSError: the disk refused.
     """
     models = [describe(generator, header, title) for generator, header in generators.values()]
+    packages()  # a missing one is named before anything is downloaded
     runtime = read_runtime(ort, webgpu, consent)
     weights = {}
     for direction, (generator, header) in generators.items():

@@ -23,7 +23,7 @@ try:
     from starlette.responses import RedirectResponse, Response
     from starlette.types import ASGIApp, Receive, Scope, Send
 except ImportError as error:
-    raise TwofoldError(
+    raise UsageError(
         f"twofold's pages need {error.name}: pip install 'twofold[monitor]' for `twofold monitor`, 'twofold[serve]' for "
         "`twofold serve`"
     ) from None

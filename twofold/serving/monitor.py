@@ -6,7 +6,7 @@ import secrets
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from twofold.errors import TwofoldError
+from twofold.errors import UsageError
 from twofold.serving import views
 from twofold.serving.doctor import BackgroundDoctor
 from twofold.serving.download import as_csv
@@ -23,7 +23,7 @@ try:
     from starlette.routing import Route
     from starlette.types import ASGIApp
 except ImportError as error:
-    raise TwofoldError(
+    raise UsageError(
         f"twofold monitor needs {error.name}: pip install 'twofold[monitor]'; `twofold report` works without it"
     ) from None
 

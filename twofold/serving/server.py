@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from twofold.errors import TwofoldError
+from twofold.errors import UsageError
 from twofold.pages.translate import server_page
 from twofold.serving.listening import Access, Guard, Server, access_to, address, listen
 from twofold.serving.models import Loader, Model, UnknownError, open_models
@@ -24,7 +24,7 @@ try:
     from twofold.serving.service import Service
     from twofold.serving.uploads import Limits, RefusedError
 except ImportError as error:
-    raise TwofoldError(f"twofold serve needs {error.name}: pip install 'twofold[serve]'") from None
+    raise UsageError(f"twofold serve needs {error.name}: pip install 'twofold[serve]'") from None
 
 
 def serve(
@@ -130,8 +130,11 @@ def _refused(_: Request, error: RefusedError) -> Response:
 
 def _http(request: Request, error: HTTPException) -> Response:
     """An unknown path or method."""
-    answer = error_answer(error.status_code, f"{request.method} {request.url.path[:100]}: {error.detail}")
-    answer.headers.update(error.headers or {})
+    headers = error.headers or {}
+    advice = f"use {headers['Allow']}" if "Allow" in headers else "GET /openapi.json lists the addresses"
+    message = f"{request.method} {request.url.path[:100]}: {error.detail}; {advice}"
+    answer = error_answer(error.status_code, message)
+    answer.headers.update(headers)
     return answer
 
 

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from functools import partial
 from importlib import import_module
 from types import ModuleType
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor
@@ -15,6 +15,7 @@ from twofold.networks.layers import Generator
 from twofold.translation.graph import trace
 
 Backend = Literal["torch", "openvino", "onnxruntime"]
+PRECISIONS = ("auto", "float32", "bf16")
 Forward = Callable[[Tensor], Tensor]
 """From images (N, C, H, W), float32 in [-1, 1], to the generator's output, float32 in [-1, 1]."""
 
@@ -27,8 +28,14 @@ def make_forward(backend: Backend, generator: Generator, precision: str, noise: 
         noise: whether dropout is on, which only torch can do.
 
     Raises:
-        UsageError: the backend is not installed, or cannot do this.
+        UsageError: there is no such backend or precision, the backend is not installed, or it cannot do this.
     """
+    for name, value, choices in (
+        ("backend", backend, get_args(Backend)),
+        ("precision", precision, PRECISIONS),
+    ):
+        if value not in choices:
+            raise UsageError(f"{name} must be {' or '.join(choices)}, not {value!r}")
     if backend == "torch":
         return partial(run_torch, generator, precision)  # unlike a lambda it can be copied and pickled
     device = next(generator.parameters()).device

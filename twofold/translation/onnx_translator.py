@@ -37,14 +37,14 @@ def load_onnx(
         UsageError: the file does not exist, or cannot do what the arguments say, or onnxruntime is missing.
         TwofoldError: the file is damaged, or twofold did not write it.
     """
-    if device not in ("auto", "cpu"):
+    if str(device) not in ("auto", "cpu"):
         raise UsageError(f"{path} runs in ONNX Runtime on the CPU, not on {device}; leave out --device")
-    if backend == "openvino":
-        raise UsageError(f"{path} runs in ONNX Runtime; for OpenVINO give the run or the .safetensors model")
     if precision == "bf16":
         raise UsageError(
             f"{path} has no bf16; leave out --precision, or give the run or the .safetensors model"
         )
+    if backend not in ("torch", "onnxruntime"):
+        raise UsageError(f"{path} runs in ONNX Runtime; for {backend} give the run or the .safetensors model")
     if noise:
         raise UsageError(
             f"{path} has no dropout noise; leave out --noise, or give the run or the .safetensors model"

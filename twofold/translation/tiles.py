@@ -124,10 +124,11 @@ def tile_that_fits(translator: "Translator", pixels: int, available: int) -> int
     multiple, bound = translator.graph.multiple_of, TILE_SHARE * (available - image_bytes(translator, pixels))
     smallest = needed = tile_bytes(translator, multiple)
     if needed > bound:
+        advice = "free some memory" if translator.tiling.memory is None else "raise --memory"
         raise UsageError(
             f"the image is too large for this memory: its smallest tile, {multiple} px with the pixels around it, needs "
-            f"about {smallest / 2**20:,.0f} MiB, {max(0.0, bound) / 2**20:,.0f} MiB are free for it; raise --memory, free memory, "
-            "or use a smaller --at"
+            f"about {smallest / 2**20:,.0f} MiB, {max(0.0, bound) / 2**20:,.0f} MiB are free for it; {advice} or use a "
+            "smaller --at"
         )
     tile = multiple
     while tile < LARGEST and tile_bytes(translator, tile + multiple) <= bound:

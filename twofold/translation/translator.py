@@ -78,16 +78,25 @@ class Translator(Windowed):
     ) -> None:
         self.device = torch.device(device)
         self.generator = generator.to(self.device).eval()
-        if self.device.type == "cpu" and backend == "torch":
-            accelerate(self.generator)
         self.header = header
         self.source, self.target = header.source_contract, header.target_contract
         self.backend: Backend = backend
-        self.noise, self.seed = header.noise if noise is None else noise, seed
-        self.precision = precision
-        self.forward = make_forward(backend, self.generator, precision, self.noise)
+        self.noise, self.seed, self.precision = header.noise if noise is None else noise, seed, precision
+        self._prepare()
         alone = self.noise or self.target.is_deep  # in a batch, sums round otherwise: one level of 12 bits
         self.max_batch = 1 if alone else MAX_BATCH.get(self.device.type, 1)
+
+    def _prepare(self) -> None:
+        if self.device.type == "cpu" and self.backend == "torch":
+            accelerate(self.generator)
+        self.forward = make_forward(self.backend, self.generator, self.precision, self.noise)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in self.__dict__.items() if name != "forward"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._prepare()  # a pickle holds neither the faster layers nor the session of a backend
 
     @classmethod
     def load(
@@ -302,8 +311,7 @@ class Translator(Windowed):
         """
         from twofold.translation.folder import translate_folder
 
-        given = [inputs] if isinstance(inputs, str | Path) else inputs
-        paths = [Path(each) for each in given]
+        paths = [Path(each) for each in ([inputs] if isinstance(inputs, str | Path) else inputs)]
         return translate_folder(
             self, paths, Path(out), at, format, quality, skip_existing, notify=notify, track=track
         )
