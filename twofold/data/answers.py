@@ -36,9 +36,6 @@ def have_answers(a: Path, b: Path) -> bool:
 def answered_by_name(manifest: Manifest, paired: bool) -> bool:
     """Whether the held-out sets of a run on unpaired images are answers to each other.
 
-    Args:
-        paired: the user says that they are.
-
     Raises:
         UsageError: the user says so, and there are no such sets, or their names differ.
     """

@@ -26,7 +26,6 @@ class Row:
     """The comparison of one input.
 
     Attributes:
-        name: of the picture.
         size: (height, width) in pixels, as the file was given them.
         images: how many there were in the batch.
         max, mean: absolute difference, in levels of the target.
@@ -72,7 +71,6 @@ class Proof:
     def inputs(
         self, pictures: Sequence[Picture], fixed: tuple[int, int] | None
     ) -> Iterator[tuple[str, list[Pixels]]]:
-        """Names and batches."""
         nearest = self.translator.header.nearest
         for name, pixels in pictures:
             size = fixed or self.translator.working_size(*pixels.shape[:2])
