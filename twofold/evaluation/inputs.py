@@ -21,7 +21,7 @@ from twofold.formats.contract import Contract
 from twofold.formats.display import View
 from twofold.formats.npy import Layout
 from twofold.read_untrusted import mapping, room
-from twofold.runs import DIRECTIONS, Run
+from twofold.runs import Run
 from twofold.translation.translator import Translator
 
 Model = str | Path | Translator
@@ -139,7 +139,7 @@ def load_translators(model: Model, direction: str | None, best: bool, device: st
         return load_imported(model, direction, best, device)
     if not model.is_dir():
         return {model: Translator.load(model, direction=direction, device=device)}
-    if not run.exists and not any(run.snapshots(each) for each in DIRECTIONS):
+    if not run.recognised:
         return {}
     snapshot, back = run.best_snapshot if best else run.newest_snapshot, way[::-1]
     has_back = run.best(back).is_file() if best else run.snapshots(back)
