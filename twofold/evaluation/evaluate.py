@@ -109,11 +109,7 @@ def evaluate(
 
 
 def translations(inputs: Inputs, at: At) -> Iterator[Sample]:
-    """Every test image with its translation, made now, neighbours of one size together, or read.
-
-    Raises:
-        UsageError: a translation and its answer have different sizes.
-    """
+    """Every test image with its translation, made now, neighbours of one size together, or read."""
     into, out, there = inputs.source.contract, inputs.target.contract, inputs.there
 
     def read(item: Item) -> tuple[Pixels | None, ...]:

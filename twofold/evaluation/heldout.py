@@ -136,11 +136,7 @@ class Judge:
 
 
 def judging_network(settings: EvaluationSettings, device: torch.device) -> Network | None:
-    """The network of KID and FID: the user's, else Inception, whose weights are in the cache; None for other metrics.
-
-    Raises:
-        UsageError: it cannot be read.
-    """
+    """The network of KID and FID: the user's, else Inception, whose weights are in the cache; None for other metrics."""
     if settings.features is not None:
         network = own_network(settings.features, device)
         return network if settings.metric in ("kid", "fid") else None

@@ -42,9 +42,6 @@ def choose(config: Config, total: int, notify: Notify) -> Config:
 
     Args:
         total: images that the run will see.
-
-    Raises:
-        UsageError: a setting cannot be used on this machine.
     """
     given = config.machine
     device = hardware.pick_device(given.device, local_rank())
