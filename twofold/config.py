@@ -17,14 +17,8 @@ from twofold.data.settings import AbsolutePath, DataSettings
 from twofold.errors import UsageError
 from twofold.evaluation.settings import EvaluationSettings
 from twofold.losses.settings import AdversarialSettings, PerceptualSettings
-from twofold.methods.settings import (
-    DEFAULTS,
-    ROOMS,
-    CUTSettings,
-    CycleGANSettings,
-    MethodName,
-    Pix2PixSettings,
-)
+from twofold.methods import settings as methods
+from twofold.methods.settings import DEFAULTS, ROOMS, MethodName
 from twofold.networks.settings import DiscriminatorSettings, GeneratorSettings
 from twofold.runs import FORMAT
 from twofold.training.settings import MachineSettings, OptimSettings, TrainingSettings
@@ -55,9 +49,9 @@ class Settings(BaseModel):
     generator: GeneratorSettings = GeneratorSettings()
     discriminator: DiscriminatorSettings = DiscriminatorSettings()
     adversarial: AdversarialSettings = AdversarialSettings()
-    cyclegan: CycleGANSettings = CycleGANSettings()
-    pix2pix: Pix2PixSettings = Pix2PixSettings()
-    cut: CUTSettings = CUTSettings()
+    cyclegan: methods.CycleGANSettings = methods.CycleGANSettings()
+    pix2pix: methods.Pix2PixSettings = methods.Pix2PixSettings()
+    cut: methods.CUTSettings = methods.CUTSettings()
     perceptual: PerceptualSettings = PerceptualSettings()
     optim: OptimSettings = OptimSettings()
     training: TrainingSettings = TrainingSettings()
@@ -73,15 +67,12 @@ class Config(Settings):
 
     @model_validator(mode="after")
     def _agree(self) -> "Config":
-        try:
-            self.data.agree()
-        except ValueError as error:
-            raise ValueError(f"data: {error}") from error
         for message in self._contradictions():
             raise ValueError(message)
         return self
 
     def _contradictions(self) -> Iterator[str]:
+        yield from (f"data: {message}" for message in self.data.contradictions())
         method, room = self.method, ROOMS[self.method]
         if self.b is None and not self.data.paired and not self.data.lab:
             yield (

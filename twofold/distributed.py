@@ -16,9 +16,6 @@ from torch import Tensor
 
 from twofold.errors import TwofoldError
 
-BUCKET = 25 * 2**20
-"""Bytes of gradients in one all-reduce."""
-
 STEP_TIMEOUT = timedelta(minutes=10)
 """How long a process waits in a step for the others before it ends with an error."""
 
@@ -159,7 +156,7 @@ def minimum(tensor: Tensor) -> Tensor:
 
 
 def sync_gradients(params: Sequence[Tensor]) -> None:
-    """Average the gradients over all ranks, in buckets, and give each its parameter's strides.
+    """Average the gradients over all ranks, in one all-reduce, and give each its parameter's strides.
 
     The strides matter on one process too: fused Adam on a CPU is silently wrong when a channels-last parameter meets a
     contiguous gradient.
@@ -167,22 +164,12 @@ def sync_gradients(params: Sequence[Tensor]) -> None:
     for param in params:
         if param.grad is not None and param.grad.stride() != param.stride():
             param.grad = torch.empty_like(param).copy_(param.grad)
-    if world() == 1:
+    grads = [param.grad for param in params if param.grad is not None]
+    if world() == 1 or not grads:
         return
-    bucket: list[Tensor] = []
-    for grad in (p.grad for p in params if p.grad is not None):
-        bucket.append(grad)
-        if sum(g.numel() * g.element_size() for g in bucket) >= BUCKET:
-            _average_bucket(bucket)
-            bucket = []
-    if bucket:
-        _average_bucket(bucket)
-
-
-def _average_bucket(tensors: list[Tensor]) -> None:
-    flat = average(torch.cat([tensor.detach().reshape(-1) for tensor in tensors]))
-    for tensor, part in zip(tensors, flat.split([t.numel() for t in tensors]), strict=True):
-        tensor.copy_(part.view(tensor.shape))
+    flat = average(torch.cat([grad.detach().reshape(-1) for grad in grads]))
+    for grad, part in zip(grads, flat.split([grad.numel() for grad in grads]), strict=True):
+        grad.copy_(part.view(grad.shape))
 
 
 @contextmanager

@@ -197,14 +197,12 @@ class Partial:
         self.note.unlink(missing_ok=True)
 
     def start(self, there: Source) -> None:
-        """Start anew, with the file of this source."""
         if self.known_size is not None and there.total not in (None, self.known_size):
             raise Useless(f"the file there has {there.total} bytes, the known one {self.known_size}")
         self.clear()
         write_atomically(self.note, json.dumps(there._asdict()))
 
     def append(self, response: http.client.HTTPResponse, there: Source) -> None:
-        """Append the body of an answer."""
         have, total = self.size, there.total
         if total is not None:
             check_space(self.path.parent, self.space * total - have, self.path)

@@ -142,12 +142,10 @@ class Run:
         found = self.snapshots(direction)
         if not found:
             other = [d for d in DIRECTIONS if self.snapshots(d)]
-            hint = (
-                f"use --direction {other[0]}"
-                if other
-                else f"train it first: twofold train --resume {self.quoted}"
-            )
-            if not self.exists and not other:
+            hint = f"train it first: twofold train --resume {self.quoted}"
+            if other:
+                hint = f"use --direction {other[0]}"
+            elif not self.exists:
                 hint = "give a run folder, a .safetensors model, or a folder of checkpoints such as latest_net_G_A.pth"
             raise UsageError(f"{self.path} has no snapshot of direction {direction}; {hint}")
         return found[-1][1]

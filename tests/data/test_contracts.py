@@ -10,7 +10,7 @@ import torch
 from twofold.data import cache
 from twofold.data.check import check, sentence
 from twofold.data.dataset import open_images
-from twofold.data.loader import Loader, load_plain
+from twofold.data.loader import Loader, load_plain_batch
 from twofold.data.manifest import Manifest
 from twofold.errors import UsageError
 from twofold.formats import images
@@ -104,7 +104,7 @@ def test_every_kind_reaches_the_networks_in_its_own_range(folder, build, small, 
     for x, image in zip([to_network(each, found) for each in whole], whole, strict=True):
         twin = ((image.numpy().astype(np.float64) - low) / (high - low) * 2 - 1).clip(-1, 1)
         assert np.allclose(x.numpy(), twin, atol=1e-6)
-    assert load_plain(stores.a, 0, 8).dtype == stores.a[0].dtype
+    assert load_plain_batch(stores.a, [0], 8).dtype == stores.a[0].dtype
     again = Manifest.from_json(manifest.to_json())
     assert again == manifest and again.a.contract == found
 

@@ -6,7 +6,7 @@ import torch
 
 from twofold.data.dataset import ImageStore
 from twofold.data.geometry import LoadRule
-from twofold.data.loader import Loader, load_plain, load_plain_batch
+from twofold.data.loader import Loader, load_plain_batch
 from twofold.data.sampler import offset, pick, placement
 from twofold.errors import TwofoldError, UsageError
 from twofold.formats import images
@@ -126,11 +126,11 @@ def data_threads():
 
 
 def test_plain_pictures_are_the_middle_as_it_is(stores):
-    plain = load_plain(stores[0], 2, 5)
+    plain = load_plain_batch(stores[0], [2], 5)[0]
     assert plain.dtype == torch.uint8 and plain.shape == (3, 5, 5)
     assert torch.equal(plain, stores[0][2][2:7, 2:7].permute(2, 0, 1))
     assert torch.equal(load_plain_batch(stores[0], [2, 0], 5)[0], plain)
-    assert load_plain(stores[0], 0, None).shape == (3, 9, 9)
+    assert load_plain_batch(stores[0], [0], None).shape == (1, 3, 9, 9)
 
 
 def test_ahead_keeps_the_order_and_the_depth():

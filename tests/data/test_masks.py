@@ -42,7 +42,7 @@ def test_a_mask_is_cut_mirrored_and_turned_with_its_image(indexed, folders, pair
     stores = open_images(Manifest.from_json(manifest.to_json()), settings, print)
     with Loader(stores.a, stores.b, settings, 3, batch=2, device=CPU, paired=paired) as loader:
         seen = 0.0
-        for a, b, mask_a, mask_b in islice(loader, 5):
+        for a, b, _, mask_a, mask_b in islice(loader, 5):
             assert (
                 mask_a is not None and mask_b is None and mask_a.shape == (2, 1, 8, 8) and b.shape == a.shape
             )

@@ -32,7 +32,7 @@ def run(made, tmp_path):
     for name in ("a.png", "b.png", "d.png"):
         images.write(rng.integers(0, 256, (50, 60, 3), dtype=np.uint8), tmp_path / "held" / name)
     (tmp_path / "held/c.png").write_bytes(b"no picture")
-    files = [{"name": f"{name}.png", "error": ""} for name in "abcd"]
+    files = [{"name": f"{name}.png", "hash": name, "error": ""} for name in "abcd"]
     domain = {
         "folder": str(tmp_path / "train"),
         "files": [],
@@ -138,7 +138,7 @@ def test_halves_of_pairs_and_drawn_images_are_used(made, tmp_path):
     domain = {
         "folder": str(tmp_path),
         "part": "right",
-        "files": [{"name": "p.png"}, {"name": "q.png"}],
+        "files": [{"name": "p.png", "hash": "p"}, {"name": "q.png", "hash": "q"}],
         "held_out": ["p.png"],
         "val": None,
     }
@@ -155,7 +155,7 @@ def test_halves_of_pairs_and_drawn_images_are_used(made, tmp_path):
         "{",
         "[]",
         '{"a": {}}',
-        '{"a": {"folder": 3, "files": [{"name": "x"}], "held_out": ["x"]}}',
+        '{"a": {"folder": 3, "files": [{"name": "x", "hash": "x"}], "held_out": ["x"]}}',
     ):
         (tmp_path / "data.json").write_text(damaged)
         assert found.pictures(made().header, tmp_path)[0].name == "built-in 0", damaged

@@ -11,9 +11,6 @@ from twofold.errors import UsageError
 def answered_by_name(manifest: Manifest, paired: bool) -> bool:
     """Whether the held-out sets of a run on unpaired images are answers to each other.
 
-    Args:
-        paired: the user says that they are.
-
     Raises:
         UsageError: the user says so, and there are no such sets, or their names differ.
     """

@@ -7,8 +7,7 @@ from torch import Tensor
 
 from twofold.formats.contract import Contract
 from twofold.formats.values import UINT8, to_network
-
-_LUMA = (0.299, 0.587, 0.114)
+from twofold.metrics.structure import LUMA
 
 
 class Moves(NamedTuple):
@@ -59,7 +58,7 @@ def _jittered(floats: Tensor, jitter: Tensor) -> Tensor:
     colour = mean + (colour - mean) * contrast
     if channels in (3, 4):
         red, green, blue = colour.split(1, 1)
-        luma = _LUMA[0] * red + _LUMA[1] * green + _LUMA[2] * blue
+        luma = LUMA[0] * red + LUMA[1] * green + LUMA[2] * blue
         colour = luma + (colour - luma) * saturation
     colour = colour.clamp(0, 1) * 2 - 1
     return torch.cat([colour, floats[:, 3:]], 1) if channels == 4 else colour

@@ -49,10 +49,8 @@ def build_manifest(
     with a bad file is skipped as a whole.
 
     Args:
-        seed: of the run; it draws the held-out images.
-        notify: called with each warning of `rules`.
+        seed: draws the held-out images.
         multiple_of: the networks need sizes to be a multiple of this.
-        track: shows the progress of reading.
 
     Raises:
         UsageError: a folder is missing, empty or inside another, an image is too small, or pairs are broken.
@@ -107,10 +105,6 @@ def read_folders(
     Args:
         folder_b: None for pairs in `folder_a`, or for one domain alone.
         report: called with every problem; it may raise to stop.
-
-    Raises:
-        UsageError: a folder is missing, empty or inside another, its `.npy` files or masks do not fit, or nothing in
-            it is a pair.
     """
     masks = {"A": settings.masks_a, "B": settings.masks_b}
     given = [folder_a, folder_b, settings.val_a, settings.val_b, *dict.fromkeys(masks.values())]
@@ -191,7 +185,6 @@ def find_range(label: str, own: Sequence[Loaded], drawn: frozenset[str], report:
     """The contract of a domain with its range, which is reported, as are images that it clips.
 
     Args:
-        label: A or B.
         own: the folders of the domain, to train on and held out.
         drawn: names of files that are held out, and so do not count.
     """

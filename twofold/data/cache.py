@@ -64,7 +64,6 @@ def open_caches(
     Args:
         verify: find out which files are bad even without a cache, and read the bad files of an old cache again, in
             case they were repaired without a change of size and time.
-        track: shows the progress of reading each folder.
     """
     notify = lru_cache(maxsize=None)(notify)  # each line once, whichever folder it is about
     paths = [home(settings) / f"{_key(job)}.pixels" for job in jobs]

@@ -56,7 +56,6 @@ def check(
         settings: with `paired`, pairs are searched for, in one folder too. A list holds pairs, and so does a folder of
             images that look like pairs.
         test: folders whose images must not be trained on, besides those of the dataset root.
-        track: shows the progress of reading.
 
     Raises:
         UsageError: a folder is missing, unreadable or empty, its `.npy` files do not go together, one folder
@@ -165,7 +164,6 @@ def values_in_words(rule: LoadRule) -> str:
 
 
 def sentence(found: dict[str, Any]) -> str:
-    """The figures of a folder in words."""
     bad = f" ({found['bad']:,} bad)" if found["bad"] else ""
     channels, stored = found["channels"], found["stored_channels"]
     counts = ", ".join(f"{count:,} with {n}" for n, count in stored.items())

@@ -36,7 +36,6 @@ class ImageStore:
 
     @property
     def contract(self) -> Contract:
-        """What the pixels are."""
         return self.rule.contract
 
     def __getitem__(self, i: int) -> Tensor:

@@ -13,12 +13,8 @@ def download(name: str, out: Path | None, archive: Path | None, notify: Notify, 
     """Fetch a published data set and unpack it; or unpack an archive of it that the user has.
 
     Args:
-        name: see `published.PUBLISHED`.
         out: the folder, which appears whole or not at all; the name in the current folder if None.
         archive: a file to use in place of the network.
-
-    Returns:
-        The folder.
 
     Raises:
         UsageError: there is no such data set or archive, or `out` is in use.

@@ -30,7 +30,6 @@ class LoadRule(NamedTuple):
 
     @property
     def geometry(self) -> Geometry:
-        """At which size images are loaded."""
         return Geometry(self.settings.resize, self.settings.loaded, self.settings.size)
 
     def key(self) -> list[str | int]:

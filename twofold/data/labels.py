@@ -8,15 +8,8 @@ import numpy as np
 
 from twofold.errors import UsageError
 from twofold.formats.contract import Contract, Labels, Pixels
-from twofold.metrics.labels import (
-    MAX_CLASSES,
-    clear_colours,
-    flat_parts,
-    hexadecimal,
-    packed,
-    to_rgb,
-    unpacked,
-)
+from twofold.metrics import labels as maps
+from twofold.metrics.labels import MAX_CLASSES, flat_parts, packed, to_rgb
 
 Value = tuple[int, ...]
 """The value of a class: one id, or the parts of a colour."""
@@ -60,7 +53,7 @@ def look_at(pixels: Pixels, name: str) -> Seen:
         clear = np.diff(starts, append=len(numbers))
     counts = np.bincount(places, clear).astype(np.int64)
     kept = np.sort(np.argsort(-counts, kind="stable")[:MAX_CLASSES])
-    rows = values[kept, None] if pixels.shape[2] == 1 else unpacked(values[kept])
+    rows = values[kept, None] if pixels.shape[2] == 1 else maps.unpacked(values[kept])
     return Seen(len(values), int(clear.sum()), tuple(map(tuple, rows.tolist())), tuple(counts[kept].tolist()))
 
 
@@ -80,10 +73,6 @@ def find_classes(domain: str, seen: Mapping[str, Seen]) -> tuple[Value, ...]:
 
     They are all values that occur. In a set of JPEG files, or with more than `MAX_CLASSES`, they are the few values
     that fill the flat parts.
-
-    Args:
-        domain: "A" or "B", for messages.
-        seen: what each file holds, by name.
 
     Raises:
         UsageError: these are not label maps; says which file, and how many values it has.
@@ -108,7 +97,7 @@ def _clear_values(domain: str, seen: Mapping[str, Seen]) -> list[Value]:
         raise _not_labels(domain, seen)
     rows = np.array(list(counts), np.uint8)
     clear, total = np.array(list(counts.values())), sum(each.clear for each in seen.values())
-    chosen = clear_colours(to_rgb(rows[None])[0], clear, total)
+    chosen = maps.clear_colours(to_rgb(rows[None])[0], clear, total)
     if chosen is None:
         raise _not_labels(domain, seen)
     return sorted(tuple(row) for row in chosen[:, : rows.shape[1]].tolist())
@@ -142,7 +131,7 @@ def sentence(contract: Contract, labels: Labels) -> str:
 
 def in_words(labels: Labels) -> str:
     """The classes: "19 classes: 0, 1, 2, … 18"."""
-    values = [str(each[0]) if len(each) == 1 else hexadecimal(each) for each in labels.values]
+    values = [str(each[0]) if len(each) == 1 else maps.hexadecimal(each) for each in labels.values]
     listed = ", ".join(values if len(values) <= 8 else [*values[:3], f"… {values[-1]}"])
     return f"{len(values)} classes: {listed}"
 

@@ -33,7 +33,6 @@ class Layout(NamedTuple):
     Attributes:
         a, b: to train on; `b` is None where `a` is a list, or one folder.
         val_a, val_b: held out; None where there are none.
-        test: not used by training.
         line: the use of each folder of a dataset root, in one line; empty where nothing was recognised.
     """
 
@@ -82,7 +81,6 @@ def is_split(folder: Path) -> bool:
 
 
 def _roles(root: Path) -> Roles:
-    """The folders of a root by their roles."""
     roles: Roles = {}
     for folder in _subfolders(root):
         role = _role(folder.name)
@@ -154,7 +152,6 @@ def _subfolders(root: Path) -> list[Path]:
 
 
 def _count_images(folder: Path) -> int:
-    """The images directly in a folder."""
     return sum(
         path.suffix.lower() in images.SUFFIXES and path.name[0] != "." and path.is_file()
         for path in folder.iterdir()

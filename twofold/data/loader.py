@@ -14,6 +14,7 @@ from twofold.data.dataset import ImageStore
 from twofold.data.sampler import DomainName, offset, pick, placement
 from twofold.data.settings import DataSettings
 from twofold.errors import UsageError
+from twofold.methods.base import Batch
 from twofold.prefetch import prefetch
 
 KEPT = 127
@@ -28,32 +29,19 @@ class _Crops(NamedTuple):
     jitter: Tensor  # float32 (N, 3)
 
 
-class TrainingBatch(NamedTuple):
-    """One batch of both domains."""
-
-    a: Tensor
-    b: Tensor
-    mask_a: Tensor | None
-    """(batch, 1, size, size), 1 where A is to be kept and 0 elsewhere; None if A has no masks."""
-    mask_b: Tensor | None
-
-
 @dataclass(eq=False)
-class Loader(Iterator[TrainingBatch]):
+class Loader(Iterator[Batch]):
     """Batches of both domains as a function of the position in the stream.
 
     Without pairs the domains are drawn independently. Both images of a pair get the same crop, flips, turns and jitter.
-    Iterating yields `TrainingBatch` forever: float32 (batch, network channels, size, size) in [-1, 1] on the device.
+    Iterating yields a `Batch` forever: float32 (batch, network channels, size, size) in [-1, 1] on the device.
     With ``resize`` "none" or "scale-width" the images are whole, of any size. At step k, rank r sees the global positions from
     ``start + k * batch * world + r * batch``. Use it as a context manager, or call `close`.
 
     Args:
-        store_a: images of A. store_b: images of B.
         paired: whether the images of one number belong together.
-        seed: of the run.
         batch: images of each domain in a batch, on this rank.
         rank: of this process. world: how many processes share the stream.
-        device: where the batches go.
         start: the global position to continue from: the images that all ranks have seen.
 
     Raises:
@@ -82,10 +70,8 @@ class Loader(Iterator[TrainingBatch]):
                 f"whole images (data.resize {resize}) cannot be batched; set training.batch to 1"
             )
         self.stores = self.store_a, self.store_b
-        firsts, workers = (
-            count(self.start + self.rank * self.batch, self.world * self.batch),
-            self.settings.workers,
-        )
+        firsts = count(self.start + self.rank * self.batch, self.world * self.batch)
+        workers = self.settings.workers
         self.batches = prefetch(self._prepare, firsts, workers, depth=2 * workers)
 
     def __enter__(self) -> "Loader":
@@ -98,7 +84,7 @@ class Loader(Iterator[TrainingBatch]):
         """End the threads; iterating afterwards yields nothing."""
         self.batches.close()
 
-    def __next__(self) -> TrainingBatch:
+    def __next__(self) -> Batch:
         began = time.perf_counter()
         crops = iter(next(self.batches))
         self.waiting += time.perf_counter() - began
@@ -106,7 +92,7 @@ class Loader(Iterator[TrainingBatch]):
             (self._finish(next(crops), store), self._mask(next(crops)) if store.masks else None)
             for store in self.stores
         )
-        return TrainingBatch(a, b, mask_a, mask_b)
+        return Batch(a, b, mask_a=mask_a, mask_b=mask_b)
 
     def _prepare(self, first: int) -> list[_Crops]:
         """A, its masks, B, its masks (if there are masks). An image and its mask get the same crop, and so does a pair."""
@@ -143,7 +129,6 @@ class Loader(Iterator[TrainingBatch]):
         return moved((pixels > KEPT).float(), self._wanted(moves))
 
     def _wanted(self, moves: Tensor) -> Moves:
-        """The moves that the settings have."""
         turns = "turns" in self.settings.augment
         wanted = self.settings.flip, "vertical" in self.settings.augment, turns, turns
         return Moves(*(chosen if on else None for chosen, on in zip(moves.unbind(0), wanted, strict=True)))
@@ -156,17 +141,12 @@ class Loader(Iterator[TrainingBatch]):
         return self._on_device(augment(pixels, *changes, store.contract))
 
 
-def load_plain(store: ImageStore, i: int, size: int | None) -> Tensor:
-    """Image `i` at load size, its middle `size` x `size` pixels (None: whole), neither flipped nor jittered.
+def load_plain_batch(store: ImageStore, numbers: Sequence[int], size: int | None) -> Tensor:
+    """Images at load size, their middle `size` x `size` pixels (None: whole), neither flipped nor jittered.
 
     Returns:
-        (C, size, size) in the stored dtype, on the CPU.
+        (N, C, size, size) in the stored dtype, on the CPU; whole images must be of one size.
     """
-    return load_plain_batch(store, [i], size)[0]
-
-
-def load_plain_batch(store: ImageStore, numbers: Sequence[int], size: int | None) -> Tensor:
-    """`load_plain` of several: (N, C, size, size) in the stored dtype on the CPU; whole images must be of one size."""
     return _planes([same_crop([store[i]], size, 0.5, 0.5)[0] for i in numbers]).cpu()
 
 

@@ -104,7 +104,6 @@ class Domain:
 
     @property
     def channels(self) -> int:
-        """Channels of the stored pixels."""
         return self.contract.channels
 
     @property
@@ -127,7 +126,6 @@ class Domain:
         return tuple(by_name[file.name] for file in self.train)
 
     def with_folders(self, change: Callable[[Folder], Folder]) -> "Domain":
-        """The domain with each of its folders changed."""
         val, masks = (own and change(own) for own in (self.val, self.masks))
         return replace(self, folder=change(self.folder), val=val, masks=masks)
 
@@ -144,7 +142,6 @@ def mask_rule(settings: DataSettings, multiple_of: int) -> LoadRule:
 
 
 def masks_of(label: str) -> str:
-    """The label of a domain's masks."""
     return f"masks of {label}"
 
 
@@ -179,7 +176,6 @@ class Manifest:
         ]
 
     def to_json(self) -> str:
-        """The text of data.json."""
         head: dict[str, Any] = {"format": FORMAT, "multiple_of": self.multiple_of}
         if self.geometry is not None:
             head["geometry"] = self.geometry._asdict()
@@ -212,16 +208,13 @@ def _domain_to_dict(domain: Domain) -> dict[str, Any]:
     return head | {"held_out": sorted(domain.drawn), "val": val} | masks
 
 
+RARE = ("part", "suffix", "source", "source_hash", "cached_as")
+"""The fields of a folder that data.json leaves out where they have their default."""
+
+
 def _folder_to_dict(folder: Folder) -> dict[str, Any]:
-    rare = {
-        "part": "" if folder.part == "whole" else folder.part,
-        "suffix": folder.suffix,
-        "source": folder.source,
-        "source_hash": folder.source_hash,
-        "alone": sorted(folder.without_partner),
-        "cached_as": folder.cached_as,
-    }
-    rare = {key: value for key, value in rare.items() if value}
+    rare = {name: getattr(folder, name) for name in RARE} | {"alone": sorted(folder.without_partner)}
+    rare = {key: value for key, value in rare.items() if value and value != "whole"}
     return {"folder": folder.path.as_posix(), **rare, "files": [file._asdict() for file in folder.files]}
 
 
@@ -235,13 +228,7 @@ def _domain_from_dict(document: dict[str, Any]) -> Domain:
 
 
 def _folder_from_dict(document: dict[str, Any]) -> Folder:
-    return Folder(
-        Path(document["folder"]),
-        tuple(File(**file) for file in document["files"]),
-        document.get("part", "whole"),
-        document.get("suffix", ""),
-        document.get("source", ""),
-        document.get("source_hash", ""),
-        frozenset(document.get("alone", ())),
-        document.get("cached_as", ""),
-    )
+    files = tuple(File(**file) for file in document["files"])
+    rare = {name: document[name] for name in RARE if name in document}
+    alone = frozenset(document.get("alone", ()))
+    return Folder(Path(document["folder"]), files, without_partner=alone, **rare)

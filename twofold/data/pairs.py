@@ -125,7 +125,6 @@ def find_kind(folder: Path, files: Sequence[File]) -> str:
 
 
 def halves(folder: Path, files: Sequence[File]) -> Pairs:
-    """The left and the right half of each image."""
     left, right = Folder(folder, tuple(files), "left"), Folder(folder, tuple(files), "right")
     return Pairs(left, right, "the left and the right half of each image", {})
 
@@ -239,7 +238,6 @@ def is_file(path: Path) -> bool:
 
 
 def odd_widths(folder: Folder) -> Faults:
-    """The images that cannot be cut into halves."""
     odd = [f"{name} ({each.width} x {each.height})" for name, each in folder.facts.items() if each.width % 2]
     return {"odd widths, which cannot be halved": odd} if folder.part == "left" else {}
 

@@ -29,7 +29,6 @@ class Published(NamedTuple):
 
     @property
     def archive(self) -> str:
-        """The archive's file name."""
         return self.mirrors[0].rsplit("/", 1)[-1]
 
 

@@ -198,7 +198,6 @@ def check_readable(label: str, folder: Folder, rows: Sequence[Sequence[File]], r
 
 
 def check_masks(label: str, folder: Folder, report: Report) -> None:
-    """Every mask must be readable."""
     if bad := folder.skipped:
         what = f"{len(bad):,} files in {folder.path} cannot be read: {by_error(bad)}"
         report(Problem("error", "masks", label, what, [file.name for file in bad]))

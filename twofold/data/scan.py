@@ -20,21 +20,13 @@ from twofold.prefetch import prefetch
 
 
 def find_folder(path: Path, part: Part = "whole") -> Folder:
-    """A folder with every image file in it; the headers are not read yet.
-
-    Raises:
-        UsageError: the folder is missing, unreadable or holds no images.
-    """
+    """A folder with every image file in it; the headers are not read yet."""
     root = path.expanduser().resolve()
     return Folder(root, tuple(list_files(root)), part)
 
 
 def with_headers(folder: Folder, layout: Layout) -> Folder:
-    """The folder with what the headers of its files say. The sizes of a half are its own.
-
-    Args:
-        layout: the order of the axes in arrays.
-    """
+    """The folder with what the headers of its files say. The sizes of a half are its own."""
     parts = 2 if folder.part in ("left", "right") else 1
     paths = [folder.path / file.name for file in folder.files]
     headers = prefetch(partial(_header, layout=layout), paths, THREADS, depth=64)

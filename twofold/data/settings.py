@@ -2,6 +2,7 @@
 
 import math
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -143,39 +144,28 @@ class DataSettings(BaseModel):
             raise ValueError(f"name one or three channels, counted from 0, such as 3 2 1, not {given}")
         return channels
 
-    def agree(self) -> None:
-        """Raise ValueError where two settings contradict each other.
-
-        Called for a whole config only: a command line has a part of the settings.
-        """
+    def contradictions(self) -> Iterator[str]:
+        """What is wrong where two settings contradict each other; for a whole config, not a part of it."""
         scaled = ("shortest", "resize-and-crop", "scale-width-and-crop")
         if self.loaded < self.size and self.resize in scaled:
-            raise ValueError(
-                f"load_size {self.loaded} is under the crop, {self.size}; make it at least as large"
-            )
+            yield f"load_size {self.loaded} is under the crop, {self.size}; make it at least as large"
         both_needed = self.val_b is not None or not (self.paired or self.lab)
         if (self.val_a is None) != (self.val_b is None) and both_needed:
-            raise ValueError(
-                "val_a and val_b go together: --val takes two folders, of A and B; one alone is for pairs"
-            )
+            yield "val_a and val_b go together: --val takes two folders, of A and B; one alone is for pairs"
         if self.pairs and self.lab:
-            raise ValueError("lab pairs the lightness and the colour of each image; leave out pairs")
+            yield "lab pairs the lightness and the colour of each image; leave out pairs"
         if self.onehot and not (self.labels_a or self.labels_b):
-            raise ValueError("onehot is for label maps; give labels_a or labels_b too")
+            yield "onehot is for label maps; give labels_a or labels_b too"
         if self.lab and (self.labels_a or self.labels_b):
-            raise ValueError("lab images are no label maps; leave out labels_a and labels_b")
+            yield "lab images are no label maps; leave out labels_a and labels_b"
         if self.lab and self.direction == "ba":
-            raise ValueError(
-                "lab goes from lightness to colour; leave out direction, or exchange the folders"
-            )
+            yield "lab goes from lightness to colour; leave out direction, or exchange the folders"
         if self.lab and (self.range_a is not None or self.range_b is not None):
-            raise ValueError("lab images have a range of their own; leave out range_a and range_b")
+            yield "lab images have a range of their own; leave out range_a and range_b"
         for side in "ab":
             if getattr(self, f"labels_{side}") and getattr(self, f"range_{side}") is not None:
-                raise ValueError(
-                    f"label maps have classes, not a range; leave out range_{side} or labels_{side}"
-                )
+                yield f"label maps have classes, not a range; leave out range_{side} or labels_{side}"
         if "turns" in self.augment and not self.crops:
-            raise ValueError(f"turns are for square crops; leave them out, or leave out resize {self.resize}")
+            yield f"turns are for square crops; leave them out, or leave out resize {self.resize}"
         if self.lab and self.jitter:
-            raise ValueError("jitter is for colours, which lab images do not have; leave out one")
+            yield "jitter is for colours, which lab images do not have; leave out one"

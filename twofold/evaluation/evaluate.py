@@ -2,14 +2,14 @@
 
 import hashlib
 import itertools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from twofold.data import cache
 from twofold.errors import UsageError
-from twofold.evaluation.inputs import Inputs, Item, Model, Notify, find_inputs
+from twofold.evaluation.inputs import Inputs, Item, Model, find_inputs
 from twofold.evaluation.measures import Measure, Sample
 from twofold.evaluation.reading import read_as
 from twofold.evaluation.selection import choose
@@ -18,9 +18,8 @@ from twofold.evaluation.verdict import differences, verdict
 from twofold.formats.contract import Pixels
 from twofold.formats.values import Uint8
 from twofold.prefetch import prefetch
+from twofold.runs import Notify, Track, untracked
 from twofold.translation.translator import At
-
-Track = Callable[[Iterator[Any], int, str], Iterator[Any]]
 
 SHOWN = 8
 """Test images on the contact sheet."""
@@ -41,7 +40,7 @@ def evaluate(
     lpips: str | Path | None = None,
     device: str = "auto",
     notify: Notify = lambda line: None,  # noqa: ARG005
-    track: Track = lambda items, total, what: items,  # noqa: ARG005
+    track: Track = untracked,
 ) -> Table:
     """Measure the translations of test images, against known answers or against the target domain.
 
@@ -63,7 +62,6 @@ def evaluate(
         inception: FID's published weights; from the cache folder if None. lpips: AlexNet's or VGG-16's.
         device: "auto", "cpu", "cuda", "cuda:1" or "mps".
         notify: is called with a line about the answers that were found.
-        track: wraps the images to show progress.
 
     Returns:
         The table, with a 95 % interval for every value where there are at least 5 images.
@@ -111,11 +109,7 @@ def evaluate(
 
 
 def translations(inputs: Inputs, at: At) -> Iterator[Sample]:
-    """Every test image with its translation, made now, neighbours of one size together, or read.
-
-    Raises:
-        UsageError: a translation and its answer have different sizes.
-    """
+    """Every test image with its translation, made now, neighbours of one size together, or read."""
     into, out, there = inputs.source.contract, inputs.target.contract, inputs.there
 
     def read(item: Item) -> tuple[Pixels | None, ...]:

@@ -1,7 +1,7 @@
 """Metrics on held-out images while a run trains, which choose the best snapshot of each direction."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from twofold.data.dataset import ImageStore
-from twofold.data.loader import load_plain
+from twofold.data.loader import load_plain_batch
 from twofold.evaluation.features import Network, features, inception_home, inception_network, own_network
 from twofold.evaluation.settings import EvaluationSettings
 from twofold.formats.contract import Pixels
@@ -66,7 +66,7 @@ class Judge:
         self.network, self.shown = network, shown
         self.source, self.target = a.contract, b.contract
         self.sources, answers = (
-            [load_plain(store, i, size) for i in range(min(settings.images, len(store)))] for store in (a, b)
+            load_plain_batch(store, range(min(settings.images, len(store))), size) for store in (a, b)
         )
         if self.metric == "swd":
             real = (to_network(each, self.target) for each in answers)
@@ -114,7 +114,7 @@ class Judge:
         made = self._features(self.network, outputs)
         return {self.metric: (kid if self.metric == "kid" else fid)(made, self.real)}
 
-    def _features(self, network: Network, images: Sequence[Tensor]) -> NDArray[np.float64]:
+    def _features(self, network: Network, images: Iterable[Tensor]) -> NDArray[np.float64]:
         pictures = (View(self.target, self.shown).show(to_array(image)) for image in images)
         return features(network, pictures, self.device).astype(np.float64)
 
@@ -136,11 +136,7 @@ class Judge:
 
 
 def judging_network(settings: EvaluationSettings, device: torch.device) -> Network | None:
-    """The network of KID and FID: the user's, else Inception, whose weights are in the cache; None for other metrics.
-
-    Raises:
-        UsageError: it cannot be read.
-    """
+    """The network of KID and FID: the user's, else Inception, whose weights are in the cache; None for other metrics."""
     if settings.features is not None:
         network = own_network(settings.features, device)
         return network if settings.metric in ("kid", "fid") else None

@@ -1,6 +1,6 @@
 """The inputs of an evaluation: the model or ready translations, the test images, and their answers where known."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
@@ -21,10 +21,9 @@ from twofold.formats.contract import Contract
 from twofold.formats.display import View
 from twofold.formats.npy import Layout
 from twofold.read_untrusted import mapping, room
-from twofold.runs import DIRECTIONS, Run
+from twofold.runs import Run
 from twofold.translation.translator import Translator
 
-Notify = Callable[[str], None]
 Model = str | Path | Translator
 
 
@@ -74,7 +73,6 @@ class Inputs:
 
     @property
     def answers(self) -> list[Path]:
-        """The known answers."""
         return [item.answer for item in self.items if item.answer is not None]
 
     @property
@@ -98,11 +96,7 @@ class Inputs:
 def find_inputs(
     model: Model, a: Path, b: Path | None, direction: str | None, paired: bool | None, best: bool, device: str
 ) -> tuple[Inputs, str]:
-    """Load the model and find the files; also returns a line about the answers, empty if there are none.
-
-    Raises:
-        UsageError: something is missing or does not fit.
-    """
+    """Load the model and find the files; also returns a line about the answers, empty if there are none."""
     loaded = load_translators(model, direction, best, device)
     there, back = (*loaded.values(), None, None)[:2]
     way = there.header.direction if there else direction or "ab"
@@ -136,9 +130,6 @@ def load_translators(model: Model, direction: str | None, best: bool, device: st
     """The translator and that of the other direction where there is one, by their files; none for ready translations.
 
     A loaded translator has no file.
-
-    Raises:
-        UsageError: the run has no such snapshot, or the model has the other direction.
     """
     if isinstance(model, Translator):
         return {Path(): model}
@@ -148,7 +139,7 @@ def load_translators(model: Model, direction: str | None, best: bool, device: st
         return load_imported(model, direction, best, device)
     if not model.is_dir():
         return {model: Translator.load(model, direction=direction, device=device)}
-    if not run.exists and not any(run.snapshots(each) for each in DIRECTIONS):
+    if not run.recognised:
         return {}
     snapshot, back = run.best_snapshot if best else run.newest_snapshot, way[::-1]
     has_back = run.best(back).is_file() if best else run.snapshots(back)

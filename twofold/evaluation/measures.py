@@ -12,16 +12,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from twofold.evaluation.cycle import (
-    CycleError,
-    Damage,
-    holds_jpeg,
-    jpeg,
-    no_damage,
-    noise,
-    stored_as,
-    translator_cycle,
-)
+from twofold.evaluation import cycle
+from twofold.evaluation.cycle import CycleError, Damage, holds_jpeg
 from twofold.evaluation.features import BATCH, Network, features, features_of_files, planes, stacked
 from twofold.evaluation.inputs import Inputs
 from twofold.evaluation.reading import read_as
@@ -139,11 +131,7 @@ LABELS = {"fid": "FID", "kid": "KID", "clean-fid": "clean-FID"}
 
 
 def feature_measure(network: Network, names: Sequence[str], inputs: Inputs) -> Measure:
-    """FID and KID: how far a network's features of the translations are from those of the target domain.
-
-    Args:
-        names: of "fid", "clean-fid", "kid".
-    """
+    """FID and KID: how far a network's features of the translations are from those of the target domain."""
 
     def of_files(paths: Sequence[Path]) -> NDArray[np.float32]:
         return features_of_files(network, paths, inputs.target, inputs.layout, inputs.device)
@@ -255,12 +243,12 @@ def damages(contract: Contract = UINT8) -> dict[Column, Damage]:
     """What happens to a translation of a domain before it is translated back; noise alone where no JPEG holds it."""
     bits = "8 bits" if contract.dtype == "uint8" else f"stored as {contract.dtype}"
     found = {
-        Column("cycle error (of 255)", "lower"): no_damage,
-        Column(f"cycle error, {bits}", ""): stored_as(contract),
+        Column("cycle error (of 255)", "lower"): cycle.no_damage,
+        Column(f"cycle error, {bits}", ""): cycle.stored_as(contract),
     }
     if holds_jpeg(contract):
-        found[Column(f"cycle error, JPEG {QUALITY}", "")] = jpeg(QUALITY, "4:2:0")
-    return found | {Column(f"cycle error, noise of {SIGMA:g}", ""): noise(SIGMA)}
+        found[Column(f"cycle error, JPEG {QUALITY}", "")] = cycle.jpeg(QUALITY, "4:2:0")
+    return found | {Column(f"cycle error, noise of {SIGMA:g}", ""): cycle.noise(SIGMA)}
 
 
 FEW = 16
@@ -275,17 +263,15 @@ def cycle_measure(inputs: Inputs) -> Measure:
     kept, harmed = ("JPEG", "is stored as a JPEG") if in_jpeg else ("faint noise", "has faint noise")
     found: list[list[CycleError]] = []
     total = len(inputs.items)
-    measured = (
-        {*range(total)}
-        if inputs.metrics
-        else {*np.linspace(0, total - 1, min(FEW, total)).round().astype(int)}
-    )
+    count = total if inputs.metrics else min(FEW, total)
+    measured = {*np.linspace(0, total - 1, count).round().astype(int)}
 
     def value(sample: Sample) -> list[float] | None:
         if sample.number not in measured:
             return None
-        found.append(translator_cycle(sample.source, there, back, [*chosen.values()], sample.number))
-        return [each.error for each in found[-1]]
+        errors = cycle.translator_cycle(sample.source, there, back, [*chosen.values()], sample.number)
+        found.append(errors)
+        return [each.error for each in errors]
 
     def complete(table: Table, values: list[Any]) -> None:  # noqa: ARG001
         (clean, _), _, (damaged, damage), *_ = np.mean(found, 0).tolist()

@@ -6,24 +6,14 @@ from typing import NamedTuple
 
 from twofold.data.labels import look_like_labels
 from twofold.errors import UsageError
+from twofold.evaluation import measures as made
 from twofold.evaluation.cycle import holds_jpeg
 from twofold.evaluation.features import inception_home, inception_network, own_network
 from twofold.evaluation.inputs import Inputs
 from twofold.evaluation.label_scores import label_measure
-from twofold.evaluation.measures import (
-    MS_SSIM,
-    PSNR,
-    SSIM,
-    Measure,
-    alignment_measure,
-    cycle_measure,
-    feature_measure,
-    lpips_measure,
-    mae_measure,
-    patch_measure,
-    structure_measure,
-)
+from twofold.evaluation.measures import Measure
 from twofold.formats import images
+from twofold.formats.contract import Contract
 from twofold.metrics.alignment import SMALLEST
 from twofold.metrics.image import MS_SSIM_SIDE, SSIM_SIDE
 from twofold.metrics.structure import STRUCTURE_SIDE
@@ -47,7 +37,7 @@ class Metric(NamedTuple):
     """
 
     names: tuple[str, ...]
-    make: Callable[[Inputs], list[Measure]]
+    make: Callable[[Inputs], Measure | list[Measure]]
     needs: Need = lambda _: ""
     limit: Need = lambda _: ""
 
@@ -73,7 +63,8 @@ def choose(inputs: Inputs) -> tuple[list[Measure], list[str]]:
         if reason and inputs.metrics:
             raise UsageError(f"{' and '.join(wanted)} cannot be measured: {reason}")
         if not reason:
-            measures += metric.make(inputs)
+            found = metric.make(inputs)
+            measures += found if isinstance(found, list) else [found]
         elif not missing and f"Left out: {reason}." not in notes:
             notes.append(f"Left out: {reason}.")
     if not measures:
@@ -124,6 +115,10 @@ def picture_answers(inputs: Inputs) -> str:
     return answers(inputs) or pictures(inputs)
 
 
+def sizes_of_answers(name: str, side: int) -> Need:
+    return lambda inputs: pixels(name, side, inputs.answers, inputs)
+
+
 def sources(inputs: Inputs) -> str:
     missing = "the ready translations and the images of A have different names"
     return "" if len(inputs.sources) == len(inputs.items) else missing
@@ -142,12 +137,8 @@ def sizes_of_sources(inputs: Inputs) -> str:
     return ""
 
 
-def sizes_for_structure(inputs: Inputs) -> str:
-    return sizes_of_sources(inputs) or pixels("structure", STRUCTURE_SIDE, inputs.sources, inputs)
-
-
-def sizes_for_alignment(inputs: Inputs) -> str:
-    return sizes_of_sources(inputs) or pixels("alignment", SMALLEST, inputs.sources, inputs)
+def sizes_for(name: str, side: int) -> Need:
+    return lambda inputs: sizes_of_sources(inputs) or pixels(name, side, inputs.sources, inputs)
 
 
 def pixels(name: str, side: int, paths: Sequence[Path], inputs: Inputs) -> str:
@@ -197,17 +188,23 @@ def images_and_weights(inputs: Inputs) -> str:
     )
 
 
+def of_target(measure: Callable[[Contract], Measure]) -> Callable[[Inputs], Measure]:
+    """A measure that depends on the target's contract alone."""
+    return lambda inputs: measure(inputs.target.contract)
+
+
 def feature_measures(inputs: Inputs) -> list[Measure]:
     """FID and KID by the user's network, and by Inception where its weights are at hand or nothing else is."""
     found: list[Measure] = []
     own, clean = wanted_of(("fid", "kid"), inputs), wanted_of(("clean-fid",), inputs)
     if inputs.features is not None and own:
-        found.append(feature_measure(own_network(inputs.features, inputs.device), own, inputs))
+        network = own_network(inputs.features, inputs.device)
+        found.append(made.feature_measure(network, own, inputs))
     weights = inputs.inception or inception_home()
     if inputs.inception or weights.is_file() or not found or "clean-fid" in inputs.metrics:
         for names in filter(None, (own, clean)):
             network = inception_network(weights, names is clean, inputs.device)
-            found.append(feature_measure(network, names, inputs))
+            found.append(made.feature_measure(network, names, inputs))
     fewest = min(len(inputs.items), len(inputs.references))
     if fewest < MANY:
         found[0].notes = [
@@ -218,26 +215,16 @@ def feature_measures(inputs: Inputs) -> list[Measure]:
 
 
 METRICS = [
-    Metric(("psnr",), lambda inputs: [PSNR(inputs.target.contract)], values),
-    Metric(
-        ("ssim",),
-        lambda inputs: [SSIM(inputs.target.contract)],
-        values,
-        lambda inputs: pixels("SSIM", SSIM_SIDE, inputs.answers, inputs),
-    ),
-    Metric(
-        ("ms-ssim",),
-        lambda inputs: [MS_SSIM(inputs.target.contract)],
-        values,
-        lambda inputs: pixels("MS-SSIM", MS_SSIM_SIDE, inputs.answers, inputs),
-    ),
-    Metric(("mae",), lambda inputs: [mae_measure(inputs.target.contract)], own_units),
-    Metric(("lpips",), lambda inputs: [lpips_measure(inputs)], lpips_weights, picture_answers),
-    Metric(("labels",), lambda inputs: [label_measure(inputs)], label_maps),
+    Metric(("psnr",), of_target(made.PSNR), values),
+    Metric(("ssim",), of_target(made.SSIM), values, sizes_of_answers("SSIM", SSIM_SIDE)),
+    Metric(("ms-ssim",), of_target(made.MS_SSIM), values, sizes_of_answers("MS-SSIM", MS_SSIM_SIDE)),
+    Metric(("mae",), of_target(made.mae_measure), own_units),
+    Metric(("lpips",), made.lpips_measure, lpips_weights, picture_answers),
+    Metric(("labels",), label_measure, label_maps),
     Metric(("fid", "clean-fid", "kid"), feature_measures, limit=images_and_weights),
-    Metric(("swd",), lambda inputs: [patch_measure(inputs)], unknown_answers),
-    Metric(("structure",), lambda inputs: [structure_measure(inputs)], sources, sizes_for_structure),
-    Metric(("alignment",), lambda inputs: [alignment_measure(inputs)], sources, sizes_for_alignment),
-    Metric(("cycle",), lambda inputs: [cycle_measure(inputs)], both_directions),
+    Metric(("swd",), made.patch_measure, unknown_answers),
+    Metric(("structure",), made.structure_measure, sources, sizes_for("structure", STRUCTURE_SIDE)),
+    Metric(("alignment",), made.alignment_measure, sources, sizes_for("alignment", SMALLEST)),
+    Metric(("cycle",), made.cycle_measure, both_directions),
 ]
 """Every metric, in the order of the table's columns."""

@@ -2,9 +2,10 @@
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from twofold.data.settings import AbsolutePath
+from twofold.losses.settings import Group
 
 MetricName = Literal[
     "psnr",
@@ -25,14 +26,11 @@ MetricName = Literal[
 HeldOutMetric = Literal["auto", "psnr", "ssim", "swd", "kid", "fid", "none"]
 
 
-class EvaluationSettings(BaseModel):
+class EvaluationSettings(Group):
     """How a run measures itself on held-out images, and which snapshot it keeps as the best."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-    every: int | None = Field(
-        default=None, ge=0, description="Images between evaluations; a few per run if not given, 0 for none."
-    )
+    every: int | None = Field(default=None, ge=0)
+    """Images between evaluations; a few per run if not given, 0 for none."""
     metric: HeldOutMetric = Field(
         default="auto",
         description="Metric that chooses the best snapshots; auto is psnr where the held-out images have answers,"
@@ -50,9 +48,7 @@ class EvaluationSettings(BaseModel):
         description="Least correlation of the edges of source and translation with which a snapshot is preferred as the"
         " best by swd, kid or fid. On the seasons images: 0.69 with the true answers, 0.07 with those of other images.",
     )
-    patience: int | None = Field(
-        default=None,
-        ge=1,
-        description="Stop after this many evaluations without a better one; never if not given.",
-    )
-    images: int = Field(default=100, ge=1, description="Most held-out images per evaluation.")
+    patience: int | None = Field(default=None, ge=1)
+    """Stop after this many evaluations without a better one; never if not given."""
+    images: int = Field(default=100, ge=1)
+    """Most held-out images per evaluation."""

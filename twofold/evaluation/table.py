@@ -42,7 +42,6 @@ class Table:
     """What an evaluation measured: `table.rows`, `table.to_dict()`, `str(table)`.
 
     Attributes:
-        columns: the metrics.
         rows: the translations first, then what they should beat.
         summary: one or two sentences.
         notes: what a reader has to know about the values.
@@ -88,14 +87,12 @@ class Table:
         return None
 
     def add(self, sentence: str) -> None:
-        """Add a sentence to the summary."""
         self.summary = f"{self.summary} {sentence}".strip()
 
     def to_json(self) -> str:
         return json.dumps(self.to_dict(), indent=1)
 
     def save(self, file: Path) -> None:
-        """Write the JSON."""
         write_atomically(file, self.to_json())
 
     def save_in(self, run: Run, name: str) -> Path:

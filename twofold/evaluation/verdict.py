@@ -15,7 +15,6 @@ def differences(pairs: Sequence[tuple[Measure, Measure]], table: Table) -> dict[
 
     Args:
         pairs: each measure of the translations and the same of the untouched sources.
-        table: with both of their rows.
     """
     made, before = (row.values for row in table.rows[:2])
     found = {}

@@ -4,8 +4,9 @@ import copy
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, get_args
+from typing import Any, Literal, get_args
 
 import torch
 
@@ -34,10 +35,7 @@ class Report:
     """What an export wrote.
 
     Attributes:
-        file: the file.
         kind: "onnx", "pt2" or "pth".
-        bytes: its size.
-        header: of the model.
         tolerance: the largest difference that was allowed, in levels of the target.
         rows: the comparisons with PyTorch; empty for "pth", which holds weights alone.
         notes: of an import.
@@ -90,7 +88,6 @@ def export(
         io: "onnx": "float" for (N, C, H, W) in [-1, 1]; "uint8" for (N, H, W, C) of stored values.
         fp16: "onnx": half precision inside, except for norms.
         tolerance: the largest difference allowed, in levels of the target. None: see `proof.default_tolerance`.
-        track: passes on the comparisons, to show progress.
 
     Raises:
         UsageError: an argument is wrong, the model is missing, or a package is.
@@ -103,8 +100,10 @@ def export(
         raise UsageError(f"{path} is a folder; name the file to write, such as {path / 'model.onnx'}")
     if not isinstance(model, Translator):
         check_another(path, Path(model))
-    form = form_of(io, fp16, fixed)
-    if kind != "onnx" and form != OnnxForm():
+    if io not in get_args(IoName):
+        raise UsageError(f"io must be float or uint8, not {io!r}")
+    size = sides_of(fixed)
+    if kind != "onnx" and (size or fp16 or io != "float"):
         raise UsageError(f"--fixed, --io and --fp16 are for .onnx files, not for {path.name}; leave them out")
     if tolerance is not None and not tolerance >= 0:
         raise UsageError(f"--tolerance must be 0 or more levels, not {tolerance:g}")
@@ -114,10 +113,12 @@ def export(
     if kind == "pth":
         save_original(generator, path)
         return Report(path, kind, path.stat().st_size, header, notes=tuple(notes))
-    content, runs = build(generator, header, kind, form)
-    proof = Proof(Translator.of(generator, header, device="cpu", noise=False), runs, stored=io == "uint8")
+    to_bytes = partial(export_bytes, io=io, fp16=fp16, fixed=size) if kind == "onnx" else program_bytes
+    content = to_bytes(generator, header)
+    translator = Translator.of(generator, header, device="cpu", noise=False)
+    proof = Proof(translator, runner(content, kind), stored=io == "uint8")
     run = Path(model) if not isinstance(model, Translator) and Path(model, "data.json").is_file() else None
-    rows = tuple(track(proof.rows(pictures(header, run), form.fixed), None, "comparing with PyTorch"))
+    rows = tuple(track(proof.rows(pictures(header, run), size), None, "comparing with PyTorch"))
     allowed = default_tolerance(proof.target, fp16) if tolerance is None else tolerance
     check(rows, allowed, fp16)
     report = Report(path, kind, len(content), header, allowed, rows, tuple(notes))
@@ -151,23 +152,14 @@ def check_another(path: Path, model: Path) -> None:
             raise UsageError(f"{path} is the model itself; name another file to write")
 
 
-class OnnxForm(NamedTuple):
-    """The arguments of `export_bytes`."""
-
-    io: IoName = "float"
-    fp16: bool = False
-    fixed: tuple[int, int] | None = None
-
-
-def form_of(io: IoName, fp16: bool, fixed: Any) -> OnnxForm:
-    """The form of a graph; UsageError if `io` or `fixed` is none that `export` takes."""
-    if io not in get_args(IoName):
-        raise UsageError(f"io must be float or uint8, not {io!r}")
+def sides_of(fixed: Any) -> tuple[int, int] | None:
+    """The height and width that a graph takes; UsageError if `fixed` is not as `export` takes it."""
     sides = (fixed, fixed) if isinstance(fixed, int) else fixed
-    whole = isinstance(sides, tuple) and len(sides) == 2 and all(isinstance(side, int) for side in sides)
-    if sides is not None and not whole:
+    if sides is not None and not (
+        isinstance(sides, tuple) and len(sides) == 2 and all(isinstance(side, int) for side in sides)
+    ):
         raise UsageError(f"fixed must be a side in pixels or (height, width), not {fixed!r}")
-    return OnnxForm(io, fp16, sides)
+    return sides
 
 
 def opened(
@@ -184,17 +176,13 @@ def opened(
     return copy.deepcopy(model.generator).cpu(), model.header, ()
 
 
-def build(
-    generator: Generator, header: Header, kind: Kind, form: OnnxForm
-) -> tuple[bytes, Callable[[Pixels], Pixels]]:
-    """The content of the file, and a function that runs it."""
+def runner(content: bytes, kind: Kind) -> Callable[[Pixels], Pixels]:
+    """A function that runs the file on images in its own form."""
     if kind == "onnx":
-        content = export_bytes(generator, header, **form._asdict())
         session = open_session(content)
-        return content, lambda images: session.run(None, {"images": images})[0]
-    content = program_bytes(generator, header)
+        return lambda images: session.run(None, {"images": images})[0]
     program = open_program(content)
-    return content, lambda images: program(torch.from_numpy(images)).numpy()
+    return lambda images: program(torch.from_numpy(images)).numpy()
 
 
 def write(report: Report, content: bytes) -> None:

@@ -1,17 +1,18 @@
 """The pictures that an export is proven on: held-out images of the run, or else the built-in ones."""
 
-import json
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from twofold.errors import TwofoldError
+from twofold.evaluation.doctor.folder import files
 from twofold.formats import images
 from twofold.formats.contract import Contract, Pixels
 from twofold.formats.lab import to_lab
+from twofold.read_untrusted import mapping, room
 from twofold.seasons import landscape
 from twofold.translation import inputs
 from twofold.translation.header import Header
@@ -38,30 +39,18 @@ def pictures(header: Header, run: Path | None) -> list[Picture]:
 
 
 def held_out(header: Header, data: Path) -> Iterator[Picture]:
-    """The held-out images of the source domain that can be read."""
-    for path, part in held_out_files(data, header.direction[0]):
+    """The held-out images of the source domain that can be read; `data` is the run's data.json."""
+    document, side = mapping(data), header.direction[0]
+    domain = room(document, side)
+    part = str((room(domain, "val") or domain).get("part"))
+    for file in files(document, side).held_out:
         try:
-            stored = inputs.read(path, header.source_contract, header.layout)
+            stored = inputs.read(file.path, header.source_contract, header.layout)
             half = halves(stored.pixels, part)
             pixels = images.fit(stored._replace(pixels=half), header.source_contract)
         except TwofoldError:
             continue
-        yield Picture(path.name, for_network(pixels, header))
-
-
-def held_out_files(data: Path, domain: str) -> Iterator[tuple[Path, str]]:
-    """(path, part) of every held-out file in data.json; none if it cannot be read."""
-    try:
-        content: dict[str, Any] = json.loads(data.read_text(encoding="utf-8"))[domain]
-        folder = content["val"] or content
-        names = [file["name"] for file in folder["files"] if not file.get("error")]
-        drawn = names if content["val"] else sorted({*names} & {*content["held_out"]})
-        paths = [Path(folder["folder"], name) for name in drawn]
-    except (OSError, ValueError, KeyError, TypeError):
-        return
-    for path in paths:
-        if path.is_file():
-            yield path, folder.get("part", "whole")
+        yield Picture(file.path.name, for_network(pixels, header))
 
 
 def halves(pixels: Pixels, part: str) -> Pixels:

@@ -26,7 +26,6 @@ class Row:
     """The comparison of one input.
 
     Attributes:
-        name: of the picture.
         size: (height, width) in pixels, as the file was given them.
         images: how many there were in the batch.
         max, mean: absolute difference, in levels of the target.
@@ -72,7 +71,6 @@ class Proof:
     def inputs(
         self, pictures: Sequence[Picture], fixed: tuple[int, int] | None
     ) -> Iterator[tuple[str, list[Pixels]]]:
-        """Names and batches."""
         nearest = self.translator.header.nearest
         for name, pixels in pictures:
             size = fixed or self.translator.working_size(*pixels.shape[:2])
@@ -89,17 +87,9 @@ class Proof:
         difference = np.nan_to_num(np.abs(found - expected), nan=math.inf, posinf=math.inf)
         error = float(np.mean(np.square(difference)))
         psnr = 10 * math.log10(levels(self.target).max() ** 2 / error) if 0 < error < math.inf else math.inf
-        size, count = batch[0].shape[:2], len(batch)
-        return Row(
-            name,
-            (size[0], size[1]),
-            count,
-            float(difference.max()),
-            float(difference.mean()),
-            psnr,
-            torch_ms / count,
-            file_ms / count,
-        )
+        (height, width), count = batch[0].shape[:2], len(batch)
+        largest, mean = float(difference.max()), float(difference.mean())
+        return Row(name, (height, width), count, largest, mean, psnr, torch_ms / count, file_ms / count)
 
     @torch.inference_mode()
     def of_torch(self, batch: Sequence[Pixels]) -> Pixels:

@@ -193,7 +193,6 @@ class Canvas:
 
 
 def deep_mean(picture: Image.Image, factor: int, bits: int) -> Pixels:
-    """The mean of each `factor` x `factor` pixels of a picture, with `bits` bits."""
     side = picture.width // factor
     parts = np.asarray(picture).reshape(side, factor, side, factor, 3)
     return (parts.mean((1, 3)) * ((2**bits - 1) / 255)).round().astype(np.uint16)

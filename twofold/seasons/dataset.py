@@ -30,10 +30,6 @@ def make(
     max(4, count // 8) scenes each, the same under the same names in both seasons. No scene is in two sets.
     Everything is built aside and renamed, so `out` is whole, or absent or empty as it was.
 
-    Args:
-        bits: of a value, 8 to 16.
-        track: shows the progress.
-
     Raises:
         UsageError: `out` is in use, or `count`, `size`, `seed` or `bits` cannot be.
         TwofoldError: the disk refused.

@@ -67,7 +67,6 @@ class Capture:
 
     Args:
         learn: the part of a step that runs on the device.
-        recorder: runs and records.
     """
 
     def __init__(self, learn: Callable[[Batch], None], recorder: CudaRecorder) -> None:

@@ -13,9 +13,6 @@ def with_layout(overrides: Layer) -> tuple[Layer, str]:
     """The settings with the folders of a dataset root in place of the root, and the line that says their use.
 
     A held-out set that the user gave is kept.
-
-    Raises:
-        UsageError: it is not clear which folders to train on, or the only one does not exist.
     """
     found = layout_of(overrides)
     if found is None:

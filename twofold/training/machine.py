@@ -42,9 +42,6 @@ def choose(config: Config, total: int, notify: Notify) -> Config:
 
     Args:
         total: images that the run will see.
-
-    Raises:
-        UsageError: a setting cannot be used on this machine.
     """
     given = config.machine
     device = hardware.pick_device(given.device, local_rank())
@@ -142,11 +139,7 @@ def can_capture(config: Config, device: torch.device) -> bool:
 
 
 def device_of(stored: Config | None, overrides: Layer) -> torch.device:
-    """The device of this process, for a new run or for one that continues.
-
-    Raises:
-        UsageError: the device that the user names is not here.
-    """
+    """The device of this process, for a new run or for one that continues."""
     name = str(configs.get(overrides, "machine.device") or "auto")
     if name == "auto" and stored is not None and is_here(stored.machine.device):
         name = stored.machine.device

@@ -67,9 +67,8 @@ def estimate(
     are added up.
 
     Args:
-        method, batch: of the right shapes, on the meta device.
+        method, batch: on the meta device.
         precision: "float32", "bf16" or "fp16".
-        averaged: whether averaged generators are kept as well.
         device: the type of the device that would run the step.
     """
     kept: dict[int, int] = {}

@@ -39,7 +39,6 @@ class Source(NamedTuple):
     Attributes:
         generators: by direction.
         settings: of these networks, nested as in a config.
-        origins: where the generators are from.
         words: what was read, for a message.
         others: state dicts of discriminators, and of CUT's heads, by name.
     """
@@ -206,9 +205,6 @@ def generator_settings(generator: Generator) -> dict[str, Any]:
 def check(source: Source, config: Config, method: Method) -> None:
     """Refuse networks that the source's weights do not fit.
 
-    Args:
-        method: as the config describes it, on any device.
-
     Raises:
         UsageError: the networks differ; the message names each difference.
     """
@@ -244,7 +240,6 @@ def network_of(generator: Generator) -> dict[str, Any]:
 
 
 def generator_of(method: Method, direction: str) -> Generator:
-    """The method's generator of a direction."""
     network = method.get_submodule(method.translators[direction])
     assert isinstance(network, Generator)
     return network
@@ -254,11 +249,7 @@ def generator_of(method: Method, direction: str) -> Generator:
 
 
 def load(source: Source, method: Method, notify: Notify) -> Origins:
-    """Give `method`, whose networks are fresh, the weights of the source, and print what was loaded and what is new.
-
-    Returns:
-        Where the weights of the generators come from, by direction.
-    """
+    """Give `method`, whose networks are fresh, the weights of the source, and print what was loaded and what is new."""
     used = {way: generator for way, generator in source.generators.items() if way in method.translators}
     states = {method.translators[way]: each.state_dict() for way, each in used.items()}
     fitted, lines = {}, [f"starting from trained weights: {'; '.join(source.words)}"]

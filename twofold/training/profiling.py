@@ -21,10 +21,6 @@ def profiled(
 ) -> Iterator[Callable[[], None]]:
     """Trace `STEPS` steps of the block into RUN/profile.
 
-    Args:
-        images: gives the images seen, which name the trace.
-        notify: receives the line that says where it is.
-
     Yields:
         A function to call after each step.
     """

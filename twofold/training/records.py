@@ -122,7 +122,7 @@ class Records:
             if better:
                 value, kept = values[judge.metric], judge.keeps_structure(values)
                 best = {"value": value, "images": self.trainer.images, "since": 0, "kept": kept}
-                self.save_generator(generator, direction, self.run.best(direction))
+                model_file.save(generator, self.header(generator, direction), self.run.best(direction))
             else:
                 best = best | {"since": best["since"] + 1}
             self.best[direction] = best
@@ -141,7 +141,6 @@ class Records:
 
     @cached_property
     def judges(self) -> dict[str, Judge]:
-        """By direction."""
         chosen, data, device = self.config.evaluation, self.config.data, self.trainer.device
         a, b = self.images.held_out_a, self.images.held_out_b
         sides = [self.largest_crop(store, range(min(chosen.images, len(store)))) for store in (a, b)]
@@ -249,11 +248,8 @@ class Records:
         for direction in self.trainer.method.translators:
             generator = self.trainer.generator(direction)
             file = self.run.snapshot(self.trainer.images, direction)
-            self.save_generator(generator, direction, file)
+            model_file.save(generator, self.header(generator, direction), file)
             self.callbacks.snapshot(self.trainer.images, direction, file)
-
-    def save_generator(self, generator: Generator, direction: str, path: Path) -> None:
-        model_file.save(generator, self.header(generator, direction), path)
 
     def header(self, generator: Generator, direction: str) -> Header:
         """The header of a model file, in format 1 for a run that 0.1 started, so that all its models work alike."""

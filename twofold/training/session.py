@@ -49,8 +49,6 @@ def own_torch_state(
 
     Args:
         device: the current GPU if it is one, as some of torch's functions take no other.
-        threads: of a CPU.
-        deterministic: on CUDA, use repeatable algorithms only.
         one_size: the images have one size, so that on CUDA cuDNN may time its algorithms and take the fastest.
     """
     with torch.random.fork_rng(range(torch.cuda.device_count())), ExitStack() as afterwards:

@@ -51,11 +51,7 @@ class Start(NamedTuple):
 
 
 def new_run(run: Run, overrides: Layer, notify: Notify, track: Track) -> Start:
-    """Read both folders and choose every setting that is left open. Writes nothing but the image cache.
-
-    Raises:
-        UsageError: a setting or a folder is wrong, or the run folder holds something else.
-    """
+    """Read both folders and choose every setting that is left open. Writes nothing but the image cache."""
     overrides, line = with_layout(overrides)
     given = configs.compose(overrides)
     source = open_source(given.training.start_from) if given.training.start_from else None
@@ -141,11 +137,7 @@ def refuse_folder(out: Path, sources: list[Path]) -> None:
 
 
 def likely_method(config: Config) -> Method:
-    """The method before the images are read, without data: with three channels where their number is not given.
-
-    Raises:
-        UsageError: the networks cannot be built, or cannot take images of this size.
-    """
+    """The method before the images are read, without data: with three channels where their number is not given."""
     a, b = config.data.channels_a or 3, config.data.channels_b or 3
     likely = configs.compose(config.model_dump(), {"data": {"channels_a": a, "channels_b": b}})
     with torch.device("meta"):

@@ -15,7 +15,7 @@ from twofold.data.loader import Loader
 from twofold.errors import UsageError
 from twofold.evaluation.heldout import judging_network
 from twofold.files import lock
-from twofold.methods.base import Batch, Method
+from twofold.methods.base import Method
 from twofold.presets import layer
 from twofold.reporting import exporters
 from twofold.runs import Notify, Run, Track, untracked
@@ -125,11 +125,8 @@ def start_or_resume(
     """Start the run in `out`, or resume it.
 
     Args:
-        out: the run folder, created if it does not exist.
         overrides: the user's settings as a nested mapping, with `a` and `b`.
         notify, progress: receive lines that the user should read, and each step.
-        track: shows the progress of reading the images.
-        callbacks: called while it trains.
         profile: trace a few steps of this start into the run folder.
 
     Returns:
@@ -213,11 +210,11 @@ def follow(
             if origins:  # so that no later start needs the source
                 records.save_state()
             images_before = trainer.images
-            for a, b, mask_a, mask_b in batches:
-                trainer.step(Batch(a, b, mask_a=mask_a, mask_b=mask_b), schedule.rate(images_before))
-                if traced and not trainer.accumulated:
-                    traced()
+            for batch in batches:
+                trainer.step(batch, schedule.rate(images_before))
                 if not trainer.accumulated:
+                    if traced:
+                        traced()
                     records.after_step(images_before)
                     images_before = trainer.images
                 progress(trainer.images, schedule.total, records.rate(), records.losses)
@@ -296,7 +293,6 @@ def step_size(config: Config) -> str:
 
 
 def hold_lock(run: Run, session: ExitStack) -> None:
-    """Hold the run's lock until `session` ends."""
     message = f"another process is training {run.path}; stop it, or choose another --out"
     try:
         session.enter_context(lock(run.lock, message))

@@ -38,7 +38,6 @@ class Trainer:
         accumulate: batches whose gradients are averaged for one optimizer step. All are taken at the weights before it,
             so a discriminator that learns first does so after the generator's losses, not before.
         ema: half-life in images of the averaged generators; 0 keeps none.
-        compiled: compile the networks with torch's compiler.
         native: on a CPU, let `cpu.accelerate` use C code; uncompiled networks are accelerated in either case.
         capture: on CUDA, launch each step as one graph; see `capture`. For images of one size, on one process.
         seed: with the rank and the image count, the key of each step's random draws.

@@ -40,7 +40,6 @@ def collapsed(
 
     Args:
         targets: pictures of the target domain, if there are any: they may all be alike.
-        method, lr: of the run.
     """
     if len(sources) < 2:
         return None
@@ -75,11 +74,7 @@ def copied(
     method: str = "cyclegan",
     weights: Mapping[Any, Any] | None = None,
 ) -> Finding | None:
-    """The translation is the source.
-
-    Args:
-        method, weights: of the run; the weights of its losses by their settings' names.
-    """
+    """The translation is the source; `weights` are those of the run's losses by their settings' names."""
     change = float(np.abs(translations - sources).mean())
     needed = 0.0 if targets is None else colour_distance(sources, targets)
     if change >= max(COPIED * needed, UNCHANGED_LEVELS / 255):
@@ -170,7 +165,6 @@ def colours_off(
 
     Args:
         earlier: translations of the same sources in the grids before, oldest first.
-        method: of the run.
     """
     before, now = (0.0 if targets is None else colour_distance(x, targets) for x in (sources, translations))
     means = np.array([grid.mean((0, 1, 2)) for grid in [*earlier, translations]])  # (grids, 3)

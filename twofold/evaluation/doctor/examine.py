@@ -11,15 +11,9 @@ from statistics import median
 from typing import Any, get_args
 
 from twofold.data.settings import DataSettings, ResizeName
-from twofold.evaluation.doctor import appearance, inputs, symptoms
+from twofold.evaluation.doctor import appearance, folder, inputs, symptoms
 from twofold.evaluation.doctor.appearance import Pictures
-from twofold.evaluation.doctor.folder import (
-    contract_of,
-    discriminator_weights,
-    files,
-    grid_columns,
-    number,
-)
+from twofold.evaluation.doctor.folder import contract_of, files, loss_weights, number
 from twofold.evaluation.doctor.symptoms import Finding
 from twofold.formats.scale import Geometry
 from twofold.read_untrusted import Mark, mapping, mark, room
@@ -153,12 +147,6 @@ def learning_rate(config: Config) -> float:
     return found if 0 < found < math.inf else symptoms.RATE
 
 
-def loss_weights(config: Config) -> Config:
-    """The settings of the run's method."""
-    method = str(config.get("method", "cyclegan"))
-    return room(config, "cut" if method == "fastcut" else method)
-
-
 def loss_series(rows: list[dict[str, Any]]) -> dict[str, list[float]]:
     """By a loss's name, one value per report; NaN where a report lacks it."""
     reports = [row["losses"] for row in rows if isinstance(row.get("losses"), dict)]
@@ -226,7 +214,7 @@ def few_image_findings(run: Run, config: Config) -> Iterator[Finding]:
     if not stamp or not size or room(config, "adversarial").get("augment"):
         return
     for side, (images, channels) in training_images(run, stamp).items():
-        weights = discriminator_weights(run, side)
+        weights = folder.discriminator_weights(run, side)
         yield from filter(None, [inputs.few_images(images, size**2 * channels, weights, side.upper())])
 
 
@@ -259,7 +247,7 @@ def sample_findings(run: Run, config: Config, rows: list[dict[str, Any]]) -> Ite
     data = room(config, "data")
     free = not (data.get("paired") or data.get("lab"))
     columns = {
-        way: [*filter(None, (grid_columns(path) for _, path in found))] for way, found in grids.items()
+        way: [*filter(None, (folder.grid_columns(path) for _, path in found))] for way, found in grids.items()
     }
     for way, own in columns.items():
         if own:

@@ -60,6 +60,12 @@ def size_of(row: dict[Any, Any]) -> tuple[int, int] | None:
     return (round(width), round(height)) if 1 <= width < 1 << 24 and 1 <= height < 1 << 24 else None
 
 
+def loss_weights(config: dict[Any, Any]) -> dict[Any, Any]:
+    """The settings of the run's method."""
+    method = str(config.get("method", "cyclegan"))
+    return room(config, "cut" if method == "fastcut" else method)
+
+
 def discriminator_weights(run: Run, side: str) -> int:
     """How many numbers the discriminator of domain "a" or "b" has in the newest state; 0 if there is none."""
     found = run.states()[-1:]

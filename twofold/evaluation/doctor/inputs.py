@@ -47,7 +47,6 @@ def few_images(images: int, values: int, weights: int, domain: str) -> Finding |
     Args:
         images: of the domain, trained on without augmentation for the discriminators.
         values: of one image at the size of training, in all channels.
-        weights: of the discriminator.
     """
     if not images or weights <= images * values:
         return None

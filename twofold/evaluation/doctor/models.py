@@ -19,7 +19,7 @@ from twofold.errors import TwofoldError
 from twofold.evaluation.cycle import Damage, cycle_errors, holds_jpeg, jpeg, no_damage, noise
 from twofold.evaluation.doctor import appearance, inputs
 from twofold.evaluation.doctor.appearance import Pictures
-from twofold.evaluation.doctor.folder import File, contract_of, files
+from twofold.evaluation.doctor.folder import File, contract_of, files, loss_weights
 from twofold.evaluation.doctor.symptoms import Finding
 from twofold.evaluation.reading import read_as, view_of
 from twofold.formats import images
@@ -43,11 +43,7 @@ NOISE, JPEG = {"faint noise": noise(2.0)}, {"JPEG 90": jpeg(90, "4:4:4")}
 
 @torch.inference_mode()
 def model_findings(run: Run, config: dict[Any, Any], *, young: bool) -> list[Finding]:
-    """Problems of the images' values, of the newest snapshots, and of the discriminators in the newest state.
-
-    Args:
-        young: whether it is too early to judge translations by their looks.
-    """
+    """Problems of the images' values, of the newest snapshots, and of the discriminators in the newest state."""
     data, document = room(config, "data"), mapping(run.data)
     parts = [room(document, side).get("part") for side in "ab"]
     if not isinstance(data.get("size"), int) or any(parts):
@@ -106,9 +102,8 @@ def copy_finding(
     if before.shape != now.shape:
         return None
     wanted = pictures(targets, views[1]) if targets else None
-    method = str(config.get("method"))
-    weights = room(config, "cut" if method == "fastcut" else method)
-    return appearance.copied(before, now, wanted, "→".join(way.upper()), method, weights)
+    arrow, method = "→".join(way.upper()), str(config.get("method"))
+    return appearance.copied(before, now, wanted, arrow, method, loss_weights(config))
 
 
 def pictures(images: list[Tensor], view: View) -> Pictures:

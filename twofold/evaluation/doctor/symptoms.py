@@ -15,8 +15,7 @@ class Finding(NamedTuple):
     Attributes:
         name: short, such as "discriminator of B won"; the same for the same problem.
         severity: "trouble" if going on wastes time; "watch" if it may pass or be intended.
-        sentence: what is wrong, with its evidence.
-        advice: what to try next.
+        sentence: what is wrong, with its evidence; `advice` says what to try next.
     """
 
     name: str
@@ -53,8 +52,7 @@ def discriminator_won(
     """The discriminator recognises every translation, and its generator does not improve.
 
     Args:
-        disc, generator: their losses.
-        loss: the adversarial loss's name.
+        disc, generator: their losses; `loss` is the name of the adversarial one.
         weight: of the generator's adversarial term.
         domain: that the discriminator judges, "A" or "B".
     """
@@ -90,7 +88,6 @@ def not_finite(
     Args:
         losses: by name; an infinity counts, a NaN is only a gap.
         stopped: names of losses by the image count at which the run ended because of them.
-        lr: the run's learning rate.
     """
     names = [name for name, values in losses.items() if any(math.isinf(value) for value in values)]
     if not names and not stopped:
@@ -124,7 +121,6 @@ def spikes(
     Args:
         floors: by name, the value below which nothing counts as a jump: a discriminator that has nearly won, or a
             generator that nearly has, moves by large factors and small amounts.
-        lr: the run's learning rate.
     """
     found: list[tuple[bool, float, str]] = []  # whether it stayed high, by which factor, and its name
     for name, values in losses.items():
@@ -172,7 +168,6 @@ def slow_loading(waiting: Sequence[float], cached: bool) -> Finding | None:
 
     Args:
         waiting: the share of the time between two reports in which no image was ready.
-        cached: whether decoded images are kept.
     """
     share = finite_median(late(waiting)) if len(waiting) >= LEAST_REPORTS else 0.0
     if not share > HUNGRY:
