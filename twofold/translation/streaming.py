@@ -21,8 +21,10 @@ from twofold.errors import TwofoldError
 from twofold.files import replacing, sync, write_atomically
 from twofold.formats import images, write_tiff
 from twofold.formats.contract import Pixels
+from twofold.formats.values import stored_pixels
 from twofold.formats.write import with_alpha
 from twofold.translation import inputs, memory, tiles, windows
+from twofold.translation.noise import at_test_time
 from twofold.translation.regions import Region
 from twofold.translation.statistics import Canvas, Statistics
 from twofold.translation.windows import Opened
@@ -77,7 +79,7 @@ def translate(translator: "Translator", job: "Job", tile: int) -> None:
     folder = job.target.with_name(f".{job.target.name}.parts")
     with (
         images.open_windows(job.source) as found,
-        windows.ready(translator),
+        at_test_time(translator.generator, translator.noise, translator.seed),
         memory.for_large_images(tile**2),
     ):
         source = windows.by_windows(translator, job.source, found)
@@ -87,13 +89,13 @@ def translate(translator: "Translator", job: "Job", tile: int) -> None:
         try:
             folder.mkdir(parents=True, exist_ok=True)
             journal = Journal(folder, work)
-            statistics = kept_statistics(translator, canvas, journal)
+            statistics = kept_statistics(translator, canvas, folder, work.tile)
             rows = range(journal.rows_done * work.tile, source.height, work.tile)
             with ThreadPoolExecutor(4, "twofold-encode") as pool:
                 for top in tiles.tracked(translator, rows, f"{job.source.name}, rows of tiles"):
                     band = translated_band(translator, canvas, source, statistics, top, work)
                     journal.add_row(pool.map(lambda part: encoded(part, work, translator), cuts(band, work)))
-            finish(translator, job, journal, source, found)
+            finish(translator, job, journal, work, found)
         except OSError as error:
             raise images.ImageError(f"cannot write {job.target}: {error.strerror or error}") from error
     shutil.rmtree(folder)
@@ -175,9 +177,9 @@ class Journal:
                 yield file.read(size)
 
 
-def kept_statistics(translator: "Translator", canvas: Canvas, journal: Journal) -> Statistics:
+def kept_statistics(translator: "Translator", canvas: Canvas, folder: Path, tile: int) -> Statistics:
     """The statistics of the whole image; those of a broken run where it had them, unless feature maps belong to them."""
-    path = journal.folder / "statistics.safetensors"
+    path = folder / "statistics.safetensors"
     if path.is_file() and not translator.context:
         kept = safetensors.torch.load_file(path)
         norms = {
@@ -185,7 +187,6 @@ def kept_statistics(translator: "Translator", canvas: Canvas, journal: Journal) 
             for norm in canvas.graph.norms
         }
         return Statistics(norms, {}, canvas.size, "exact" in kept)
-    tile = json.loads((journal.folder / "work.json").read_text())["tile"]
     found = tiles.statistics_for(translator, canvas, tile)
     kept = {"exact": torch.ones(1)} if found.exact else {}
     for norm, (mean, variance) in found.norms.items():
@@ -203,7 +204,7 @@ def translated_band(
     parts = []
     for left in range(0, source.width, work.tile):
         region = Region((top, bottom), (left, min(left + work.tile, source.width)))
-        made = translator.to_stored(tiles.output(canvas, statistics, region))[0]
+        made = stored_pixels(tiles.output(canvas, statistics, region), translator.target)[0]
         stored = source.stored(region) if source.stored and translator.target.channels == 3 else None
         alpha = inputs.alpha_of(stored, translator.target) if stored and stored.facts.alpha else None
         parts.append(with_alpha(made, alpha, ".tif")[0])
@@ -222,16 +223,14 @@ def encoded(part: Pixels, work: Work, translator: "Translator") -> bytes:
     return write_tiff.encoded_tile(part, work.written, bool(labels and labels.palette))
 
 
-def finish(translator: "Translator", job: "Job", journal: Journal, source: Opened, found: Any) -> None:
+def finish(translator: "Translator", job: "Job", journal: Journal, work: Work, found: Any) -> None:
     """Write the target from the finished tiles, whole or not at all."""
     target = translator.target
     corner = found.read(slice(0, 1), slice(0, 1))
     metadata = inputs.metadata_of(corner, translator.source, target)
     has_alpha = inputs.alpha_of(corner, target) is not None
     palette = target.labels.palette if target.labels else ()
-    shape = (source.height, source.width, target.channels + has_alpha)
-    written = json.loads((journal.folder / "work.json").read_text())["written"]
-    with replacing(job.target, durable=True) as aside:
-        write_tiff.write_tiles(
-            journal.tiles(), aside, shape, np.dtype(target.dtype), written, metadata, has_alpha, palette
-        )
+    shape = (found.facts.height, found.facts.width, target.channels + has_alpha)
+    dtype, tile = np.dtype(target.dtype), (work.written, work.written)
+    with replacing(job.target, durable=True) as aside, aside.open("w+b") as file:
+        write_tiff.write(file, journal.tiles(), shape, dtype, metadata, has_alpha, palette, tile)

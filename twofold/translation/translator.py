@@ -377,10 +377,6 @@ class Translator(Windowed):
         planes = (torch.from_numpy(array).permute(2, 0, 1) for array in sized)
         return [last_axis(from_network(each[None], target))[0] for each in planes]
 
-    def to_stored(self, outputs: Tensor) -> Pixels:
-        """The network's outputs (N, C, H, W) as stored pixels (N, H, W, C) of the target."""
-        return stored_pixels(outputs, self.target)
-
     def to_network(self, batch: Pixels, source: Contract) -> Tensor:
         """Stored pixels (N, H, W, C) as float32 (N, C, H, W) on the device.
 

@@ -1,7 +1,7 @@
 """Sources that are read by windows, and the part of a translation that a window shows."""
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -13,6 +13,7 @@ from twofold.errors import UsageError
 from twofold.formats import images
 from twofold.formats.contract import Pixels
 from twofold.formats.stored import Stored
+from twofold.formats.values import stored_pixels
 from twofold.translation import memory, tiles
 from twofold.translation.inputs import accept, read
 from twofold.translation.noise import at_test_time
@@ -56,7 +57,7 @@ class Windowed:
             TwofoldError: the file cannot be read, or the disk has no room for temporary files.
         """
         check_torch(self)
-        with opened(self, source) as image, ready(self):
+        with opened(self, source) as image, at_test_time(self.generator, self.noise, self.seed):
             available = memory.room(self.device, self.tiling.memory) or 2**32
             given = self.tiling.tiles
             fits = tiles.checked_tile(self, given) if isinstance(given, int) else None
@@ -98,7 +99,7 @@ class Windowed:
         """
         check_torch(self)
         found = self.statistics(source) if statistics is None else statistics
-        with opened(self, source) as image, ready(self):
+        with opened(self, source) as image, at_test_time(self.generator, self.noise, self.seed):
             canvas = canvas_of(self, image)
             inside = 0 <= x < x + width <= image.width and 0 <= y < y + height <= image.height
             if not inside:
@@ -117,7 +118,7 @@ class Windowed:
                 )
             region = Region((y, y + height), (x, x + width))
             with torch.inference_mode(), memory.explain_out_of_memory(height, width):
-                return self.to_stored(tiles.output(canvas, found, region))[0]
+                return stored_pixels(tiles.output(canvas, found, region), self.target)[0]
 
 
 @contextmanager
@@ -129,7 +130,7 @@ def opened(translator: "Translator", source: Source) -> Iterator[Opened]:
         ImageError: the file cannot be read.
     """
     if isinstance(source, str | Path):
-        with images.open_windows(source) if is_tiff(Path(source)) else _nothing() as windows:
+        with images.open_windows(source) if is_tiff(Path(source)) else nullcontext() as windows:
             if windows is not None:
                 yield by_windows(translator, Path(source), windows)
                 return
@@ -151,11 +152,6 @@ def by_windows(translator: "Translator", path: Path, windows: Any) -> Opened:
             return images.fit(part, translator.source)
 
     return Opened(windows.facts.height, windows.facts.width, fitted, stored)
-
-
-@contextmanager
-def _nothing() -> Iterator[None]:
-    yield None
 
 
 def is_tiff(path: Path) -> bool:
@@ -193,9 +189,3 @@ def check_torch(translator: "Translator") -> None:
         raise UsageError(
             f"{translator.backend} has no windows; load the run or the .safetensors model, with backend='torch'"
         )
-
-
-@contextmanager
-def ready(translator: "Translator") -> Iterator[None]:
-    with at_test_time(translator.generator, translator.noise, translator.seed):
-        yield
