@@ -125,9 +125,7 @@ def encode(
         case ".tif" | ".tiff":
             from twofold.formats import write_tiff  # its packages take a tenth of a second to import
 
-            write_tiff.write(
-                file, _flat(pixels), pixels.shape, pixels.dtype, metadata, has_alpha, palette
-            )
+            write_tiff.write(file, _flat(pixels), pixels.shape, pixels.dtype, metadata, has_alpha, palette)
         case ".ppm" | ".pgm" | ".pnm":
             _write_pnm(pixels, file)
         case ".jp2" | ".j2k":

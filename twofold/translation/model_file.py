@@ -21,8 +21,13 @@ def save(generator: Generator, header: Header, path: Path) -> None:
     Raises:
         OSError: the disk refused.
     """
+    write_atomically(path, content(generator, header), durable=True)
+
+
+def content(generator: Generator, header: Header) -> bytes:
+    """The bytes of a model file; equal models give equal bytes."""
     weights = {name: t.detach().cpu().contiguous() for name, t in generator.state_dict().items()}
-    write_atomically(path, to_bytes(weights, {"twofold": header.to_json()}), durable=True)
+    return to_bytes(weights, {"twofold": header.to_json()})
 
 
 def load(path: Path) -> tuple[Generator, Header]:

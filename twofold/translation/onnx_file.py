@@ -2,17 +2,15 @@
 
 import json
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
-from pydantic import Field, TypeAdapter, ValidationError
+from pydantic import TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
 from twofold.errors import TwofoldError, UsageError
-from twofold.translation.header import MAX_SIZE, Header, from_json
+from twofold.translation.header import Header, Side, from_json
 
 IoName = Literal["float", "uint8"]
-
-Side = Annotated[int, Field(ge=1, le=MAX_SIZE)]
 
 
 @dataclass(frozen=True, config={"extra": "forbid"})

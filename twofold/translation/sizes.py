@@ -1,5 +1,6 @@
 """The size in pixels at which the network sees an image."""
 
+from collections.abc import Sequence
 from numbers import Integral
 from typing import Literal
 
@@ -43,8 +44,12 @@ def mean_side(header: Header, at: At) -> int | None:
     return int(at)
 
 
-def pad(image: Pixels, generator: Generator) -> Pixels:
-    """Mirror (H, W, C) at its lower and right edge up to a size that the network takes."""
-    multiple, minimum = generator.multiple_of, generator.minimum
-    added = [max(-(-pixels // multiple) * multiple, minimum) - pixels for pixels in image.shape[:2]]
-    return np.pad(image, [(0, added[0]), (0, added[1]), (0, 0)], "symmetric") if any(added) else image
+def pad(image: Pixels, size: Sequence[int]) -> Pixels:
+    """Mirror (H, W, C) at its lower and right edge up to this height and width."""
+    added = [(0, whole - side) for whole, side in zip(size, image.shape[:2], strict=True)]
+    return np.pad(image, [*added, (0, 0)], "symmetric")
+
+
+def taken(side: int, generator: Generator) -> int:
+    """The smallest side in pixels, from this one on, that the network takes."""
+    return max(-(-side // generator.multiple_of) * generator.multiple_of, generator.minimum)

@@ -23,7 +23,7 @@ from twofold.formats import images, write_tiff
 from twofold.formats.contract import Pixels
 from twofold.formats.values import stored_pixels
 from twofold.formats.write import with_alpha
-from twofold.translation import inputs, memory, tiles, windows
+from twofold.translation import inputs, memory, model_file, tiles, windows
 from twofold.translation.noise import at_test_time
 from twofold.translation.regions import Region
 from twofold.translation.statistics import Canvas, Statistics
@@ -106,18 +106,10 @@ def work_of(translator: "Translator", job: "Job", tile: int) -> Work:
     step = WRITTEN_SIDE if tile >= WRITTEN_SIDE and WRITTEN_SIDE % multiple == 0 else multiple
     tile = max(step, tile // step * step)
     facts = job.source.stat()
-    weights = safetensors.torch.save(
-        {name: t.detach().cpu().contiguous() for name, t in translator.generator.state_dict().items()}
-    )
+    model = model_file.content(translator.generator, translator.header)
     settings = (translator.precision, translator.noise, translator.seed, translator.tiling.statistics)
-    names = (
-        str(job.source.resolve()),
-        facts.st_size,
-        facts.st_mtime_ns,
-        translator.header.to_json(),
-        settings,
-    )
-    key = hashlib.sha256(weights + repr(names).encode()).hexdigest()
+    names = (str(job.source.resolve()), facts.st_size, facts.st_mtime_ns, settings)
+    key = hashlib.sha256(model + repr(names).encode()).hexdigest()
     return Work(tile, gcd(tile, WRITTEN_SIDE), key)
 
 

@@ -251,7 +251,8 @@ class Translator(Windowed):
             TwofoldError: the memory did not suffice.
         """
         batch = [self._checked(image) for image in batch]
-        if len({self.working_size(image.shape[0], image.shape[1], at) for image in batch}) != 1:
+        working_sizes = {self.working_size(image.shape[0], image.shape[1], at) for image in batch}
+        if len(working_sizes) != 1 or len(batch) > 1 == self.max_batch:
             return [self.arrays([image], at)[0] for image in batch]
         if not self.header.lab:
             return self._translate(batch, at, self.source, self.target)
@@ -324,7 +325,7 @@ class Translator(Windowed):
 
     def pad(self, image: Pixels) -> Pixels:
         """Mirror (H, W, C) at its lower and right edge up to a size that the network takes."""
-        return sizes.pad(image, self.generator)
+        return sizes.pad(image, [sizes.taken(side, self.generator) for side in image.shape[:2]])
 
     def _in_colour(self, image: Any) -> Any:
         """The input, a grey array repeated to three channels for a Lab model."""

@@ -14,7 +14,7 @@ from twofold.formats import images
 from twofold.formats.contract import Pixels
 from twofold.formats.stored import Stored
 from twofold.formats.values import stored_pixels
-from twofold.translation import memory, tiles
+from twofold.translation import memory, sizes, tiles
 from twofold.translation.inputs import accept, read
 from twofold.translation.noise import at_test_time
 from twofold.translation.regions import Region
@@ -160,11 +160,7 @@ def is_tiff(path: Path) -> bool:
 
 def canvas_of(translator: "Translator", source: Opened) -> Canvas:
     """A source at its own scale as the network sees it: mirrored at its lower and right edge up to a size that it takes."""
-    generator = translator.generator
-    size = tuple(
-        max(-(-side // generator.multiple_of) * generator.multiple_of, generator.minimum)
-        for side in (source.height, source.width)
-    )
+    size = tuple(sizes.taken(side, translator.generator) for side in (source.height, source.width))
 
     def mirrored(region: Region) -> Pixels:
         rows, columns = (
