@@ -1,11 +1,9 @@
 """Import a generator from a checkpoint of another project, with what its name and the options file beside it tell."""
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
-
-from torch import Tensor
 
 from twofold.errors import TwofoldError, UsageError
 from twofold.exchange.folder import direction_of_file, parse_name
@@ -86,7 +84,8 @@ def import_file(path: Path, direction: str | None = None, choices: Choices = NO_
     )
     if size is None and options:
         header = with_geometry(header, options)
-    notes = [*notes_on_weights(name, state), *notes_on_the_unknown(header, generator, dropout, direction)]
+    notes = [f"The weights are those of {name:.80} in the file."] if name != ROOT else []
+    notes += [*remarks(state), *notes_on_the_unknown(header, generator, dropout, direction)]
     if options:
         notes.append(f"{options.file} says: {options.words or 'nothing that matters here'}.")
     return Imported(generator, header, notes)
@@ -100,12 +99,6 @@ def with_geometry(header: Header, options: Options) -> Header:
     return Header.of(
         header.network, header.direction, source, target, options.geometry, header.origin, noise=header.noise
     )
-
-
-def notes_on_weights(name: str, state: Mapping[str, Tensor]) -> Iterator[str]:
-    if name != ROOT:
-        yield f"The weights are those of {name:.80} in the file."
-    yield from remarks(state)
 
 
 def notes_on_the_unknown(

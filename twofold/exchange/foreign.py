@@ -94,11 +94,7 @@ def without_old_statistics(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def plain_weights(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The state dict with spectral norm computed into the weights, as in eval mode.
-
-    Raises:
-        TwofoldError: its vectors do not fit the weight.
-    """
+    """The state dict with spectral norm computed into the weights, as in eval mode."""
     state = {older_name(name): tensor for name, tensor in state.items()}
     weights: dict[str, Tensor] = {}
     for name, tensor in state.items():

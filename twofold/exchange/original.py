@@ -47,11 +47,7 @@ def generator_of(state: Mapping[str, Tensor], dropout: bool = False) -> Generato
 
 
 def discriminator_from_original(state: Mapping[str, Tensor]) -> Discriminator:
-    """Build the PatchGAN or PixelGAN discriminator of an original state dict, float32 on the CPU, in train mode.
-
-    Raises:
-        TwofoldError: the keys or shapes are those of another network.
-    """
+    """Build the PatchGAN or PixelGAN discriminator of an original state dict, float32 on the CPU, in train mode."""
     if is_generator(state):
         raise TwofoldError("the file holds a generator (net_G); import the discriminator, named *_net_D*.pth")
     prefix = "module." if all(name.startswith("module.") for name in state) else ""

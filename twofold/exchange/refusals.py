@@ -124,11 +124,7 @@ class SmallReads(io.FileIO):
     """A file of which `zipfile` reads small parts only, so that a false length of its directory takes no memory."""
 
     def read(self, size: int | None = -1, /) -> bytes:
-        """Read as `io.FileIO` does.
-
-        Raises:
-            ValueError: more than `DIRECTORY` bytes at once.
-        """
+        """Read as `io.FileIO` does; ValueError for more than `DIRECTORY` bytes at once."""
         content = super().read(DIRECTORY + 1 if size is None or size < 0 else min(size, DIRECTORY + 1))
         if len(content) > DIRECTORY:
             raise ValueError("the zip directory is too long")

@@ -25,11 +25,7 @@ class Depth(NamedTuple):
 
 
 def depth_of(picture: ImageFile, file: BinaryIO) -> Depth | None:
-    """The depth of a picture that Pillow would reduce to 8 bits or scale; None for all others.
-
-    Raises:
-        ImageError: no decoder here keeps its values.
-    """
+    """The depth of a picture that Pillow would reduce to 8 bits or scale; None for all others."""
     match picture.format:
         case "PNG":
             mode = str(picture.tile[0][3]) if picture.tile else ""

@@ -88,7 +88,6 @@ class Server(uvicorn.Server):
     """A server that writes nothing to the terminal, and that can be asked to finish its work first.
 
     Args:
-        app: the application.
         drain: called at the first Ctrl-C or SIGTERM, and then ten times a second until it returns True: all work is
             answered. Until then new connections are accepted, so that each of them gets an answer.
         lifespan: "on" if the application has something to start and to stop.
@@ -201,10 +200,8 @@ def access_to(
     """Who may send requests to a socket: without a token only this machine's own users.
 
     Args:
-        host: as the user named it.
-        allowed: further names to answer to, such as that of a proxy.
+        host, allowed: as the user named them; `allowed` are those of proxies.
         token: what the user chose. None: one is made if other machines can connect.
-        open_paths: paths that need no token.
 
     Raises:
         UsageError: a name or the token cannot stand in a request.

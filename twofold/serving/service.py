@@ -1,7 +1,6 @@
 """The translations in progress: read an upload, wait for the network, answer."""
 
 import asyncio
-import functools
 import math
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
@@ -55,7 +54,7 @@ class Service:
     ) -> None:
         self.models, self.loader, self.limits = models, loader, limits
         self.follow, self.notify = follow, notify
-        self.metrics = Metrics()
+        self.metrics = Metrics(self)
         self.batcher = Batcher(self._on_batch)
         torch.get_num_threads()  # as in `twofold.prefetch`
         self.codecs = ThreadPoolExecutor(CODECS, "twofold-codec", torch.set_num_threads, (1,))
@@ -251,7 +250,7 @@ class Service:
         self.metrics.batches.observe(size)
 
     async def _in(self, pool: ThreadPoolExecutor, function: Callable[..., R], *args: object) -> R:
-        return await asyncio.get_running_loop().run_in_executor(pool, functools.partial(function, *args))
+        return await asyncio.get_running_loop().run_in_executor(pool, function, *args)
 
 
 class Answer(Response):

@@ -87,16 +87,8 @@ def translate_files(
 ) -> Iterator[Job]:
     """Translate files to files and yield each job, in order, once its file is written.
 
-    A file that cannot be read or translated is a job with a problem; the others go on.
-
-    Args:
-        jobs: sources and targets, as `sources.plan` makes them.
-        at: the scale to translate at, as for `Translator.__call__`.
-        quality: of jpg, webp and avif, 1 to 100.
-        notify: gets a line at the first image of which the network sees less than half of a side.
-
-    Raises:
-        TwofoldError: a result cannot be written. Files written before are complete.
+    A file that cannot be read or translated is a job with a problem; the others go on. Arguments and errors are those
+    of `Translator.folder`.
     """
     target, layout = translator.target, translator.header.layout
     palette = target.labels.palette if target.labels else ()
@@ -189,11 +181,9 @@ def translate_large(translator: "Translator", job: Job, at: "At") -> Job:
 
 def read_job(translator: "Translator", job: Job) -> Job:
     """The job with its image, alpha and metadata, or with the reason why the file cannot be read."""
-    source, target = translator.source, translator.target
+    layout = translator.header.layout
     try:
-        stored = inputs.read(job.source, source, translator.header.layout)
-        pixels = images.fit(stored, source)
+        decoded = inputs.decode(job.source, translator.source, translator.target, layout)
     except TwofoldError as error:
         return job._replace(problem=str(error).removeprefix(f"{job.source}: "))
-    alpha, metadata = inputs.alpha_of(stored, target), inputs.metadata_of(stored, source, target)
-    return job._replace(image=pixels, alpha=alpha, metadata=metadata)
+    return job._replace(**decoded._asdict())

@@ -63,24 +63,40 @@ def accept(
         raise UsageError(f"an image must be a path, a PIL image, an array or a tensor, not a {kind}")
     if values != "stored":
         raise UsageError(f"values={values!r} is for arrays and tensors of floats")
-    stored = read(image, source, layout)
-    pixels, alpha = images.fit(stored, source), alpha_of(stored, target)
+    decoded = decode(image, source, target, layout)
     check_pil(target)
-    return Given([pixels], lambda outputs: to_pil(outputs[0], target, alpha))
+    return Given([decoded.image], lambda outputs: to_pil(outputs[0], target, decoded.alpha))
 
 
-def read(
-    image: str | Path | Image.Image, source: Contract, layout: Layout, content: bytes | None = None
-) -> Stored:
-    """A file or a PIL image as it is stored; of a label map of ids with a palette, the indices.
+class Decoded(NamedTuple):
+    """An image as the network takes it, (H, W, C) of the source contract, and what its translation keeps of it."""
+
+    image: Pixels
+    alpha: Pixels | None
+    metadata: Metadata
+
+
+def decode(
+    image: str | Path | Image.Image,
+    source: Contract,
+    target: Contract,
+    layout: Layout,
+    content: bytes | None = None,
+) -> Decoded:
+    """Read a file or a PIL image; of a label map of ids with a palette, the indices.
 
     Args:
         content: the bytes of the file, if the caller has read them.
+
+    Raises:
+        ImageError: the file cannot be read, or does not fit the contract.
     """
     indices = source.labels is not None and source.channels == 1
     if isinstance(image, Image.Image):
-        return pictures.of_picture(image, indices)
-    return images.read_stored(image, content, layout=layout, indices=indices)
+        stored = pictures.of_picture(image, indices)
+    else:
+        stored = images.read_stored(image, content, layout=layout, indices=indices)
+    return Decoded(images.fit(stored, source), alpha_of(stored, target), metadata_of(stored, source, target))
 
 
 def alpha_of(stored: Stored, target: Contract) -> Pixels | None:

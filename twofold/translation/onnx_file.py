@@ -38,11 +38,7 @@ _FORM = TypeAdapter(Form)
 
 
 def from_metadata(metadata: dict[str, str], path: Path) -> tuple[Header, Form]:
-    """The header and the form in the metadata of an ONNX file.
-
-    Raises:
-        TwofoldError: twofold did not write them.
-    """
+    """The header and the form in the metadata of an ONNX file that twofold wrote."""
     try:
         form = _FORM.validate_json(metadata["twofold_form"])
         return from_json(metadata["twofold"], path), form

@@ -28,12 +28,7 @@ def load_onnx(
     noise: bool | None = None,
     backend: Backend = "torch",
 ) -> "OnnxTranslator":
-    """Load a file that `twofold export` wrote; arguments as of `Translator.load`.
-
-    Raises:
-        UsageError: the file does not exist, or cannot do what the arguments say, or onnxruntime is missing.
-        TwofoldError: the file is damaged, or twofold did not write it.
-    """
+    """Load a file that `twofold export` wrote; arguments and errors as of `Translator.load`."""
     if device not in ("auto", "cpu"):
         raise UsageError(f"{path} runs in ONNX Runtime on the CPU, not on {device}; leave out --device")
     if backend == "openvino":

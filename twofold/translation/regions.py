@@ -13,7 +13,9 @@ from typing import Any, NamedTuple
 import torch
 import torch.nn.functional as F
 from torch import Tensor, fx, nn
+from torch.fx.node import map_arg
 from torch.fx.passes.shape_prop import ShapeProp
+from torch.fx.proxy import TraceError
 
 from twofold.errors import UsageError
 from twofold.networks.blur import BlurDown
@@ -201,7 +203,7 @@ def steps_of(generator: Generator) -> list[Step]:
     copied = copy.deepcopy(generator).to("meta").eval()
     try:
         graph = _Tracer().trace(copied)
-    except fx.proxy.TraceError as error:
+    except TraceError as error:
         raise UsageError("a network that decides by values cannot run in tiles; use --tiles off") from error
     side = 4 * max(generator.multiple_of, generator.minimum)
     image = torch.zeros(1, int(generator.arguments["in_channels"]), side, side, device="meta")
@@ -211,7 +213,7 @@ def steps_of(generator: Generator) -> list[Step]:
     for node in graph.nodes:
         if node.op == "output":
             break
-        arguments = fx.node.map_arg(node.args, lambda each: Input(numbers[each]))
+        arguments = map_arg(node.args, lambda each: Input(numbers[each]))
         inputs = tuple(numbers[each] for each in node.all_input_nodes)
         _, channels, height, _ = node.meta["tensor_meta"].shape
         steps.append(Step(call_of(node, generator), arguments, inputs, side // height, channels))
@@ -225,11 +227,7 @@ class _Tracer(fx.Tracer):
 
 
 def call_of(node: fx.Node, generator: Generator) -> Any:
-    """The layer or the function of a node; None for the image.
-
-    Raises:
-        UsageError: it is not known to depend on each pixel alone.
-    """
+    """The layer or the function of a node, whose pixels depend on that pixel alone; None for the image."""
     match node.op:
         case "placeholder":
             return None

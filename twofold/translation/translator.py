@@ -19,11 +19,10 @@ from twofold.formats.contract import Contract, Pixels
 from twofold.formats.lab import from_lab, to_lab
 from twofold.formats.values import UINT8, from_network, last_axis, stored_pixels, to_network
 from twofold.networks.layers import Generator
-from twofold.runs import Run
 from twofold.translation import memory, model_file, sizes, tiles
 from twofold.translation.backends import Backend, make_forward
 from twofold.translation.header import Header
-from twofold.translation.inputs import Values, accept, read, unknown_in_words
+from twofold.translation.inputs import Values, accept, decode, unknown_in_words
 from twofold.translation.noise import at_test_time
 from twofold.translation.regions import Graph
 from twofold.translation.sizes import At
@@ -122,16 +121,11 @@ class Translator(Windowed):
             TwofoldError: the file is damaged, not a twofold model, or of a newer format.
         """
         file = Path(path)
-        if file.is_dir():
-            snapshot = Run(file).best_snapshot if best else Run(file).newest_snapshot
-            file = snapshot(direction or "ab")
         if file.suffix == ".onnx":
             from twofold.translation.onnx_translator import load_onnx
 
             return load_onnx(file, direction=direction, device=device, noise=noise, backend=backend)
-        generator, header = model_file.load(file)
-        if direction not in (None, header.direction):
-            raise UsageError(f"{file} translates {header.direction}, not {direction}; load the other model")
+        generator, header = model_file.load(file, direction, best)
         return cls.of(
             generator, header, device=device, noise=noise, seed=seed, precision=precision, backend=backend
         )
@@ -227,11 +221,14 @@ class Translator(Windowed):
 
     def array(self, image: str | Path | Image.Image | Pixels, at: At = "trained") -> Pixels:
         """Translate one image to an array (H, W, out_channels) in the dtype of `target`; see `__call__`."""
+        return self.arrays([self.stored(image)], at)[0]
+
+    def stored(self, image: str | Path | Image.Image | Pixels) -> Pixels:
+        """An image as stored pixels of `source`, (H, W, channels)."""
         if isinstance(image, str | Path | Image.Image):
-            pixels = images.fit(read(image, self.source, self.header.layout), self.source)
-        else:
-            (pixels,) = accept(self._in_colour(image), self.source, self.target).batch
-        return self.arrays([pixels], at)[0]
+            return decode(image, self.source, self.target, self.header.layout).image
+        (pixels,) = accept(self._in_colour(image), self.source, self.target).batch
+        return pixels
 
     def arrays(self, batch: Sequence[Pixels], at: At = "trained") -> list[Pixels]:
         """Translate arrays; those of one working size together, which is faster than one by one.

@@ -15,7 +15,6 @@ from twofold.formats.contract import Pixels
 from twofold.formats.stored import Stored
 from twofold.formats.values import stored_pixels
 from twofold.translation import memory, sizes, tiles
-from twofold.translation.inputs import accept, read
 from twofold.translation.noise import at_test_time
 from twofold.translation.regions import Region
 from twofold.translation.statistics import Canvas, Statistics
@@ -134,10 +133,7 @@ def opened(translator: "Translator", source: Source) -> Iterator[Opened]:
             if windows is not None:
                 yield by_windows(translator, Path(source), windows)
                 return
-    if isinstance(source, np.ndarray):
-        (pixels,) = accept(source, translator.source, translator.target).batch
-    else:
-        pixels = images.fit(read(source, translator.source, translator.header.layout), translator.source)
+    pixels = translator.stored(source)
     yield Opened(pixels.shape[0], pixels.shape[1], lambda region: tiles.cut(pixels, region))
 
 
