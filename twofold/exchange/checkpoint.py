@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -96,9 +97,7 @@ def with_geometry(header: Header, options: Options) -> Header:
     if options.geometry is None:
         return header
     source, target = (Contract(channels=int(header.network[f"{end}_channels"])) for end in ("in", "out"))
-    return Header.of(
-        header.network, header.direction, source, target, options.geometry, header.origin, noise=header.noise
-    )
+    return replace(header, source=source, target=target, geometry=options.geometry, format=2)
 
 
 def notes_on_the_unknown(
@@ -111,7 +110,7 @@ def notes_on_the_unknown(
         yield "The upsampling repeats pixels and pads with zeros, as in PyTorch-GAN; the keys do not tell it."
     if direction is None:
         yield "The direction is not known and taken to be ab; give --direction ba if it translates B to A."
-    if header.scale is None and header.size is None:
+    if header.geometry is None and header.size is None:
         yield (
             "The size of its training is not known, so images are translated at their own scale; "
             "--size N sets it, and --at N in `twofold translate`."

@@ -106,9 +106,7 @@ def plain_weights(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
             elif entry not in ("weight_u", "weight_v"):
                 weights[name] = tensor
         except (RuntimeError, ValueError, IndexError) as error:  # a shape is wrong
-            raise TwofoldError(
-                f"the norm of the weight {layer:.60} does not fit it; copy the file again"
-            ) from error
+            raise TwofoldError(f"the norm of {layer:.60} does not fit it; copy the file again") from error
     return weights
 
 

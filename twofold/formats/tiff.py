@@ -128,9 +128,7 @@ def _kind(page: Any) -> _Kind:
     """How a page is stored, if its values have a plain reading."""
     photometric, samples = int(page.photometric), page.samplesperpixel
     if not isinstance(page.bitspersample, int) or page.dtype is None:
-        raise ImageError(
-            f"its samples of {page.bitspersample} bits are not read; save it with 8, 16 or 32 bits"
-        )
+        raise ImageError(f"samples of {page.bitspersample} bits are not read; save it with 8, 16 or 32 bits")
     if page.imagedepth > 1 or photometric not in _COLOURS:
         what = "is a volume" if page.imagedepth > 1 else f"stores {page.photometric!r:.60}"
         raise ImageError(f"it {what}, which is not read; save it as grey or RGB")

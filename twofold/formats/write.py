@@ -136,13 +136,9 @@ def encode(
             file.write(_with_chunks(bytes(imagecodecs.png_encode(pixels, png_level)), metadata))
         case _:
             options = {**_PILLOW[suffix], "compress_level": png_level}
-            _write_picture(
-                pixels,
-                file,
-                metadata,
-                palette,
-                options | ({"quality": quality} if quality is not None else {}),
-            )
+            if quality is not None:
+                options["quality"] = quality
+            _write_picture(pixels, file, metadata, palette, options)
 
 
 def _check_format(pixels: Pixels, path: Path) -> None:

@@ -65,9 +65,7 @@ def listen(host: str, port: int) -> socket.socket:
         return socket.create_server(place, family=family, backlog=1024)
     except OSError as error:
         if error.errno == errno.EADDRNOTAVAIL:
-            raise UsageError(
-                f"--host {host} is not an address of this machine; 0.0.0.0 stands for all"
-            ) from None
+            raise UsageError(f"--host {host} is not an address of this machine; 0.0.0.0 means all") from None
         reason = os.strerror(error.errno) if error.errno else error
         raise TwofoldError(
             f"cannot listen on {host}, port {port}: {reason}; --port 0 takes a free one"
@@ -212,9 +210,7 @@ def access_to(
                 f"--allow-host must be a name such as hub.example.org, without http:// or port, not {name}"
             )
     if token is not None and not re.fullmatch(r"[\w.~-]{8,200}", token, re.ASCII):
-        raise UsageError(
-            "the token (--token or TWOFOLD_TOKEN) must be 8 to 200 letters, digits or any of . _ ~ -"
-        )
+        raise UsageError("the token (--token or TWOFOLD_TOKEN) must be 8 to 200 letters, digits or . _ ~ -")
     names = {host, "localhost", "127.0.0.1", "::1"}
     local = ip_address(listening.getsockname()[0]).is_loopback
     if not local:

@@ -182,11 +182,8 @@ class Service:
                 return work.result()
             if gone.done():
                 return Response(status_code=499)  # nobody reads it; the metrics count it
-            raise RefusedError(
-                503,
-                f"no answer within {self.limits.seconds:g} s; try again later or use a smaller at",
-                self._later(),
-            )
+            message = f"no answer within {self.limits.seconds:g} s; try again later or use a smaller at"
+            raise RefusedError(503, message, self._later())
         finally:
             self.works.discard(work)
             work.cancel()
@@ -264,9 +261,8 @@ class Answer(Response):
         del scope, receive  # of the interface
         self.share.add(len(self.body))
         try:
-            await send(
-                {"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers}
-            )
+            head = {"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers}
+            await send(head)
             for start in range(0, len(self.body), PART):
                 part = self.body[start : start + PART]
                 await send({"type": "http.response.body", "body": part, "more_body": True})

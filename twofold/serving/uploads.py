@@ -212,9 +212,8 @@ def decode(content: bytes, translator: Translator, at: At, limits: Limits) -> De
         line = str(error).removeprefix(f"{name}: ")
         if suffix is None and line.startswith("not an image"):
             line = f"the upload is not an image that is read: {READABLE}"
-        raise RefusedError(
-            415 if suffix is None else 422, line.replace("; remove it or replace it", "")
-        ) from None
+        status = 415 if suffix is None else 422
+        raise RefusedError(status, line.replace("; remove it or replace it", "")) from None
     height, width, _ = decoded.image.shape
     rows, columns = translator.working_size(height, width, at)
     if rows * columns > limits.pixels:

@@ -154,11 +154,6 @@ class Header:
         return Contract(channels=3 if self.lab else self.network.get(f"{end}_channels", 3))
 
     @property
-    def scale(self) -> Geometry | None:
-        """The geometry of training; None in format 1."""
-        return self.geometry
-
-    @property
     def nearest(self) -> bool:
         """Whether inputs are resized to the nearest pixel, so that no classes mix."""
         return self.labels or self.source_contract.labels is not None
@@ -261,7 +256,7 @@ def contract_in_words(contract: Contract) -> str:
 
 def scale_in_words(header: Header) -> str:
     """How an image is scaled for the network, such as "scaled so that the shorter side is 286 px"."""
-    scale = header.scale
+    scale = header.geometry
     if scale is None:
         return f"scaled to about {header.size}² pixels" if header.size else "at its own scale"
     match scale.resize:

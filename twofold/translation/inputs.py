@@ -83,20 +83,23 @@ def decode(
     layout: Layout,
     content: bytes | None = None,
 ) -> Decoded:
-    """Read a file or a PIL image; of a label map of ids with a palette, the indices.
+    """Read a file or a PIL image and fit it to the contract; arguments as of `read`."""
+    stored = read(image, source, layout, content)
+    return Decoded(images.fit(stored, source), alpha_of(stored, target), metadata_of(stored, source, target))
+
+
+def read(
+    image: str | Path | Image.Image, source: Contract, layout: Layout, content: bytes | None = None
+) -> Stored:
+    """A file or a PIL image as it is stored; of a label map of ids with a palette, the indices.
 
     Args:
         content: the bytes of the file, if the caller has read them.
-
-    Raises:
-        ImageError: the file cannot be read, or does not fit the contract.
     """
     indices = source.labels is not None and source.channels == 1
     if isinstance(image, Image.Image):
-        stored = pictures.of_picture(image, indices)
-    else:
-        stored = images.read_stored(image, content, layout=layout, indices=indices)
-    return Decoded(images.fit(stored, source), alpha_of(stored, target), metadata_of(stored, source, target))
+        return pictures.of_picture(image, indices)
+    return images.read_stored(image, content, layout=layout, indices=indices)
 
 
 def alpha_of(stored: Stored, target: Contract) -> Pixels | None:

@@ -59,9 +59,8 @@ class OnnxNetwork(Generator):
         if self.form.io == "float":
             return torch.from_numpy(self.run(images.contiguous().numpy()))
         stored = from_network(images, self.source).permute(0, 2, 3, 1)
-        return to_network(
-            torch.from_numpy(self.run(stored.contiguous().numpy())).permute(0, 3, 1, 2), self.target
-        )
+        made = torch.from_numpy(self.run(stored.contiguous().numpy()))
+        return to_network(made.permute(0, 3, 1, 2), self.target)
 
     def run(self, images: Pixels) -> Pixels:
         """Run the graph on what it takes."""

@@ -17,8 +17,8 @@ At = int | Literal["trained", "native"]
 
 def working_size(header: Header, multiple: int, height: int, width: int, at: At) -> tuple[int, int]:
     """Height and width in pixels at which the network sees an image, before padding."""
-    if at == "trained" and header.scale is not None:
-        return header.scale.loaded(width, height)
+    if at == "trained" and header.geometry is not None:
+        return header.geometry.loaded(width, height)
     side = mean_side(header, at)
     if side is None or side * side == height * width:
         return height, width
@@ -33,7 +33,7 @@ def mean_side(header: Header, at: At) -> int | None:
         UsageError: `at` is none of its values.
     """
     if at == "trained":
-        scale = header.scale
+        scale = header.geometry
         if scale is None:
             return header.size
         return None if scale.resize in ("crop", "none") else scale.load_size
