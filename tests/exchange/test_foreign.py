@@ -155,7 +155,7 @@ def test_export_takes_what_the_original_has():
         "scale and bias in InstanceNorm": "scale and bias",
         "U-Net of 2 levels": "2 levels",
     }.items():
-        with pytest.raises(TwofoldError, match=f"no such generator.*{reason}"):
+        with pytest.raises(TwofoldError, match=f"the original has no .*{reason}"):
             to_original(generator_of(TWINS[name]().state_dict()))
 
 

@@ -88,13 +88,12 @@ class Server(uvicorn.Server):
     Args:
         drain: called at the first Ctrl-C or SIGTERM, and then ten times a second until it returns True: all work is
             answered. Until then new connections are accepted, so that each of them gets an answer.
-        lifespan: "on" if the application has something to start and to stop.
     """
 
-    def __init__(self, app: ASGIApp, drain: Callable[[], bool] = lambda: True, lifespan: str = "off") -> None:
+    def __init__(self, app: ASGIApp, drain: Callable[[], bool] = lambda: True) -> None:
         config = uvicorn.Config(
             app,
-            lifespan=lifespan,  # pyright: ignore[reportArgumentType]
+            lifespan="on",
             ws="none",
             http="h11",
             log_config=None,

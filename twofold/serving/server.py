@@ -54,7 +54,7 @@ def serve(
         access, loader = access_to(listening, host, allowed, token, OPEN_PATHS), Loader(load)
         models = open_models(paths, follow=follow, loader=loader)
         service = Service(models, loader, limits, follow=follow, notify=notify)
-        program = Server(application(service, access), service.drain, "on")
+        program = Server(application(service, access), service.drain)
         ready(address(host, listening.getsockname()[1], access.token), [*models.values()])
         program.run(sockets=[listening])
     return program.signal
