@@ -25,7 +25,7 @@ percentiles of the training set; given by the user; the classes of a label map."
 
 IccName = Literal["srgb", "keep"]
 
-STRICT = ConfigDict(extra="forbid", strict=True)
+STRICT = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
 """How pydantic checks a contract in a file."""
 
 
