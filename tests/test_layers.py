@@ -47,7 +47,7 @@ OWNERS = {
     "cyclopts": {"cli"},
     "rich": {"cli"},
     "yaml": {"config", "read_untrusted", "cli"},
-    "pydantic": {"config", "cli", "translation"},
+    "pydantic": {"config", "cli", "translation", "formats"},
     "PIL": {"formats", "data", "seasons", "translation", "reporting", "evaluation", "demo"},
     "tifffile": {"formats"},
     "imagecodecs": {"formats"},

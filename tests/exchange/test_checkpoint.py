@@ -102,7 +102,7 @@ def test_weights_of_a_diverged_training_are_refused(tmp_path, base):
     for wrong in (float("nan"), float("inf")):
         broken = base | {"model.1.bias": torch.full_like(base["model.1.bias"], wrong)}
         with pytest.raises(
-            TwofoldError, match=r"net\.pth: model\.1\.bias is not finite, so the training had diverged"
+            TwofoldError, match=r"net\.pth: model\.1\.bias is not finite: the training diverged"
         ):
             imports(tmp_path, broken)
 

@@ -104,8 +104,8 @@ def leveldb():
         ("net.pth.gz", lambda: gzip.compress(b"x"), "compressed with gzip", "unpack it"),
         ("net.tar", tar, "a tar archive", "unpack it"),
         ("net.rar", b"Rar!\x1a\7\1\0", "a RAR archive", "unpack it"),
-        ("photo.png", b"\x89PNG\r\n\x1a\n" + bytes(9), "a PNG image", "give it to `twofold translate`"),
-        ("photo.pth", b"\xff\xd8\xff\xe0" + bytes(9), "a JPEG image", "give it to `twofold translate`"),
+        ("photo.png", b"\x89PNG\r\n\x1a\n" + bytes(9), "an image", "give it to `twofold translate`"),
+        ("photo.pth", b"\xff\xd8\xff\xe0" + bytes(9), "an image", "give it to `twofold translate`"),
         (
             "net.pkl",
             b"\x80\x04K\1.",

@@ -143,8 +143,8 @@ def test_every_suffix_of_pictures_is_read(tmp_path, suffix):
 def test_what_is_not_read_is_named_with_the_way_to_convert_it(tmp_path, values):
     deep, path = values("uint16", (16, 16, 3)), tmp_path / "x.jpg"
     for content, message in [
-        (b"\0\0\0\x18ftypheic" + bytes(64), "it is HEIC, which is not read; convert it: magick"),
-        (imagecodecs.jpegxl_encode(deep), "it is JPEG XL, which is not read; convert it: djxl"),
+        (b"\0\0\0\x18ftypheic" + bytes(64), "it is HEIC; convert it: magick"),
+        (imagecodecs.jpegxl_encode(deep), "it is JPEG XL; convert it: djxl"),
         (
             imagecodecs.jpeg8_encode(deep >> 4, bitspersample=12),
             "it is a JPEG that is damaged or has over 8 bits",
@@ -152,7 +152,7 @@ def test_what_is_not_read_is_named_with_the_way_to_convert_it(tmp_path, values):
         (imagecodecs.ljpeg_encode(plain(deep[..., :1])), "it is a JPEG that is damaged or has over 8 bits"),
         (
             imagecodecs.jpeg2k_encode(values("uint8", (16, 16, 5)), level=0),
-            "it is JPEG 2000 that is damaged or has over 4 channels",
+            "it is JPEG 2000, damaged or of over 4 channels",
         ),
         (b"\x76\x2f\x31\x01" + bytes(64), "it is a high dynamic range picture"),
         (b"#?RADIANCE\nFORMAT=32-bit_rle_rgbe\n", "it is a high dynamic range picture"),

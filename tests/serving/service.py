@@ -110,7 +110,7 @@ def served(*paths, access=LOCAL, **options):
     """The address of a server in a thread, and its state."""
     service = make_service(*paths, **options)
     with listen("127.0.0.1", 0) as listening:
-        program = Server(server.application(service, access), service.drain, "on")
+        program = Server(server.application(service, access), service.drain)
         thread = threading.Thread(target=program.run, kwargs={"sockets": [listening]})
         thread.start()
         try:

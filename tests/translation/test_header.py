@@ -32,7 +32,7 @@ def test_it_comes_back_from_its_file(network, header, tmp_path):
     model_file.save(network, header, tmp_path / "x.safetensors")
     _, found = model_file.load(tmp_path / "x.safetensors")
     assert found == header and found.format == 2
-    assert (found.source_contract, found.target_contract, found.scale) == (A, B, GEOMETRY)
+    assert (found.source_contract, found.target_contract, found.geometry) == (A, B, GEOMETRY)
     assert json.loads(found.to_json()) == {
         "direction": "ab",
         "format": 2,
@@ -58,7 +58,7 @@ def test_labels_come_back_too(resnet, tmp_path):
 def test_format_1_has_8_bit_contracts():
     header = Header({"network": "resnet", "in_channels": 4, "out_channels": 1}, "ab", 32)
     assert header.source_contract == Contract(channels=4) and header.target_contract == Contract(channels=1)
-    assert header.scale is None and header.format == 1 and not header.nearest
+    assert header.geometry is None and header.format == 1 and not header.nearest
     lab = Header({"network": "unet", "in_channels": 1, "out_channels": 2}, "ab", 32, lab=True)
     assert lab.source_contract == lab.target_contract == Contract()
 

@@ -215,5 +215,5 @@ def test_checkpoints_are_referred_to_import(network, tmp_path, name):
 def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(UsageError, match="does not exist"):
         model_file.load(tmp_path / "x.safetensors")
-    with pytest.raises(UsageError, match="does not exist"):
+    with pytest.raises(UsageError, match="has no snapshot of direction ab"):
         model_file.load(tmp_path)

@@ -20,7 +20,7 @@ def tree(tmp_path, monkeypatch):
 
 
 def planned(*inputs, out="out", suffix=".png"):
-    jobs = plan([Path(given) for given in inputs], Path(out), suffix)
+    jobs = plan([Path(given) for given in inputs], Path(out), lambda _: suffix)
     return {str(job.source): str(job.target) for job in jobs}
 
 

@@ -44,10 +44,6 @@ def import_(
     from twofold.translation.header import is_model, read_header
     from twofold.translation.model_file import save
 
-    if not checkpoint.exists():
-        raise UsageError(
-            f"there is no file {checkpoint}; give a checkpoint (.pth, .ckpt, .safetensors) or a folder of them"
-        )
     if checkpoint.is_file() and is_model(checkpoint) and read_header(checkpoint):
         raise UsageError(f"{checkpoint} is a twofold model already; `twofold translate` takes it as it is")
     if Run(checkpoint).exists:
@@ -72,11 +68,7 @@ def import_(
 
 
 def targets_in(out: Path, ways: list[str]) -> list[Path]:
-    """The model files of a folder's import, one for each direction.
-
-    Raises:
-        UsageError: `out` is a file, the name of one file for two models, or a run.
-    """
+    """The model files of a folder's import, one for each direction."""
     if out.suffix == ".safetensors":
         if len(ways) > 1:
             raise UsageError(

@@ -1,11 +1,10 @@
 """Import a generator from a checkpoint of another project, with what its name and the options file beside it tell."""
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
-
-from torch import Tensor
 
 from twofold.errors import TwofoldError, UsageError
 from twofold.exchange.folder import direction_of_file, parse_name
@@ -86,7 +85,8 @@ def import_file(path: Path, direction: str | None = None, choices: Choices = NO_
     )
     if size is None and options:
         header = with_geometry(header, options)
-    notes = [*notes_on_weights(name, state), *notes_on_the_unknown(header, generator, dropout, direction)]
+    notes = [f"The weights are those of {name:.80} in the file."] if name != ROOT else []
+    notes += [*remarks(state), *notes_on_the_unknown(header, generator, dropout, direction)]
     if options:
         notes.append(f"{options.file} says: {options.words or 'nothing that matters here'}.")
     return Imported(generator, header, notes)
@@ -97,15 +97,7 @@ def with_geometry(header: Header, options: Options) -> Header:
     if options.geometry is None:
         return header
     source, target = (Contract(channels=int(header.network[f"{end}_channels"])) for end in ("in", "out"))
-    return Header.of(
-        header.network, header.direction, source, target, options.geometry, header.origin, noise=header.noise
-    )
-
-
-def notes_on_weights(name: str, state: Mapping[str, Tensor]) -> Iterator[str]:
-    if name != ROOT:
-        yield f"The weights are those of {name:.80} in the file."
-    yield from remarks(state)
+    return replace(header, source=source, target=target, geometry=options.geometry, format=2)
 
 
 def notes_on_the_unknown(
@@ -118,7 +110,7 @@ def notes_on_the_unknown(
         yield "The upsampling repeats pixels and pads with zeros, as in PyTorch-GAN; the keys do not tell it."
     if direction is None:
         yield "The direction is not known and taken to be ab; give --direction ba if it translates B to A."
-    if header.scale is None and header.size is None:
+    if header.geometry is None and header.size is None:
         yield (
             "The size of its training is not known, so images are translated at their own scale; "
             "--size N sets it, and --at N in `twofold translate`."

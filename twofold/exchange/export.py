@@ -77,7 +77,7 @@ def options(header: Header, name: str | None, is_cut: bool) -> Iterator[str]:
 
 def scale_option(header: Header) -> str:
     """The options that scale images as the model was trained, as nearly as the original can."""
-    scale = header.scale
+    scale = header.geometry
     if scale is None:
         return f"--load_size {header.size} --crop_size {header.size}" if header.size else "--preprocess none"
     match scale.resize:

@@ -94,11 +94,7 @@ def without_old_statistics(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def plain_weights(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The state dict with spectral norm computed into the weights, as in eval mode.
-
-    Raises:
-        TwofoldError: its vectors do not fit the weight.
-    """
+    """The state dict with spectral norm computed into the weights, as in eval mode."""
     state = {older_name(name): tensor for name, tensor in state.items()}
     weights: dict[str, Tensor] = {}
     for name, tensor in state.items():
@@ -110,9 +106,7 @@ def plain_weights(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
             elif entry not in ("weight_u", "weight_v"):
                 weights[name] = tensor
         except (RuntimeError, ValueError, IndexError) as error:  # a shape is wrong
-            raise TwofoldError(
-                f"the norm of the weight {layer:.60} does not fit it; copy the file again"
-            ) from error
+            raise TwofoldError(f"the norm of {layer:.60} does not fit it; copy the file again") from error
     return weights
 
 

@@ -73,10 +73,7 @@ def open_generator(
     """The generator and the header of what `load` takes, with the notes of an import; see `load`."""
     check_arguments(path, best, choices)
     if not is_foreign(path):
-        generator, header = model_file.load(model_in(path, direction, best))
-        if direction not in (None, header.direction):
-            raise UsageError(f"{path} translates {header.direction}, not {direction}; load the other model")
-        return Imported(generator, header, [])
+        return Imported(*model_file.load(path, direction, best), [])
     if path.is_file():
         return import_file(path, direction, choices)
     found = find_generators(path, choices.epoch, direction)
@@ -95,14 +92,6 @@ def check_arguments(path: Path, best: bool, choices: Choices) -> None:
             raise UsageError(f"--{name} is for checkpoints of other projects; {path} is not one")
     if choices.epoch is not None and path.is_file():
         raise UsageError(f"--epoch is for checkpoint folders; {path} is a file")
-
-
-def model_in(path: Path, direction: str | None, best: bool) -> Path:
-    """The model file of a run or of a folder that `twofold import` wrote; another path as it is."""
-    if not path.is_dir():
-        return path
-    run = Run(path)
-    return run.best_snapshot(direction or "ab") if best else run.newest_snapshot(direction or "ab")
 
 
 def is_foreign(path: Path) -> bool:

@@ -142,9 +142,8 @@ def one_direction(
     advice = "import one with --key NAME"
     if not direction and set(ways.values()) == {"ab", "ba"} and len(ways) == 2:
         advice = "choose with --direction ab or --direction ba, or import one with --key NAME"
-    raise UsageError(
-        f"the file holds {len(chosen or fitting)} generators: {listed(chosen or fitting)}; {advice}"
-    )
+    found = chosen or fitting
+    raise UsageError(f"the file holds {len(found)} generators: {listed(found)}; {advice}")
 
 
 def listed(found: Mapping[str, object]) -> str:

@@ -76,9 +76,7 @@ def read_options(file: Path) -> Options:
     values = parse(file)
     way = values.get("direction", "AtoB")
     if way not in ("AtoB", "BtoA"):
-        raise TwofoldError(
-            f"{file} has the direction {way:.20}, not AtoB or BtoA; correct or remove the file"
-        )
+        raise TwofoldError(f"{file} has the direction {way:.20}, not AtoB or BtoA; correct or remove it")
     used = ("direction", "preprocess", "load_size", "crop_size", "norm", "no_dropout")
     return Options(
         file,

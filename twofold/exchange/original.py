@@ -47,11 +47,7 @@ def generator_of(state: Mapping[str, Tensor], dropout: bool = False) -> Generato
 
 
 def discriminator_from_original(state: Mapping[str, Tensor]) -> Discriminator:
-    """Build the PatchGAN or PixelGAN discriminator of an original state dict, float32 on the CPU, in train mode.
-
-    Raises:
-        TwofoldError: the keys or shapes are those of another network.
-    """
+    """Build the PatchGAN or PixelGAN discriminator of an original state dict, float32 on the CPU, in train mode."""
     if is_generator(state):
         raise TwofoldError("the file holds a generator (net_G); import the discriminator, named *_net_D*.pth")
     prefix = "module." if all(name.startswith("module.") for name in state) else ""
@@ -68,9 +64,7 @@ def check_memory(state: Mapping[str, Tensor]) -> None:
     storages = (tensor.untyped_storage() for tensor in state.values())
     held = {each.data_ptr(): each.nbytes() for each in storages}
     if sum(tensor.nbytes for tensor in state.values()) > sum(held.values()) + 2**20:
-        raise TwofoldError(
-            "several weights are the same tensor, which is no trained generator; copy the file again"
-        )
+        raise TwofoldError("several weights are the same tensor, unlike in a generator; copy the file again")
 
 
 def resnet_for(state: Mapping[str, Tensor]) -> ResnetGenerator:
@@ -152,9 +146,7 @@ def with_fitting_biases(network: nn.Module, state: dict[str, Tensor]) -> dict[st
 def patch_for(state: Mapping[str, Tensor]) -> PatchDiscriminator:
     layers = sum(tensor.ndim == 4 for name, tensor in state.items() if name.endswith(".weight")) - 2
     if layers < 1:
-        raise TwofoldError(
-            f"the file looks like a PatchGAN of {layers + 2} convolutions; twofold reads 3 or more"
-        )
+        raise TwofoldError(f"it looks like a PatchGAN of {layers + 2} convolutions; twofold reads 3 or more")
     width, in_channels = channels(state, "model.0.weight")
     antialias = "model.2.filt" in state
     norm = infer_norm(state, f"model.{2 + antialias}", f"model.{3 + antialias}")
@@ -198,9 +190,7 @@ def load_weights(network: Network, state: Mapping[str, Tensor]) -> Network:
         if shape != fits:
             raise TwofoldError(f"{kind}, but {name} has the shape {shape} instead of {fits}")
         if not state[name].isfinite().all():
-            raise TwofoldError(
-                f"{name} is not finite, so the training had diverged; import an earlier checkpoint"
-            )
+            raise TwofoldError(f"{name} is not finite: the training diverged; import an earlier checkpoint")
     network.to_empty(device="cpu")
     network.load_state_dict({ours: state[name] for name, ours in names.items()})
     return network
@@ -237,9 +227,7 @@ def check_exportable(network: nn.Module) -> None:
     for reason, applies in reasons.items():
         if applies:
             kind = "ResNet" if resnet else "U-Net"
-            raise TwofoldError(
-                f"the original has no such generator: a {kind} {reason}; export it as .onnx or .pt2"
-            )
+            raise TwofoldError(f"the original has no {kind} {reason}; export it as .onnx or .pt2")
 
 
 def upsampling_kernels(network: nn.Module) -> dict[str, Tensor]:

@@ -67,15 +67,6 @@ def _run(stream: Stream, budget: Budget, storages: dict[str, Storage]) -> Any:
             case "MARK":
                 outer.append(stack)
                 stack = []
-            case "POP_MARK":
-                stack = outer.pop()
-            case "POP":
-                if stack:
-                    stack.pop()
-                else:
-                    stack = outer.pop()
-            case "DUP":
-                stack.append(stack[-1])
             case "NONE" | "NEWTRUE" | "NEWFALSE":
                 stack.append({"NONE": None, "NEWTRUE": True, "NEWFALSE": False}[code.name])
             case "EMPTY_DICT":

@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import NamedTuple
 from zipfile import ZipFile
 
+from twofold.formats.pictures import is_picture
+
 LEGACY_MAGIC = (bytes.fromhex("6cfc9c46f9206aa85019"), b"119547037146038801333356")
 """The number at the start of what `torch.save` wrote before PyTorch 1.6, as a pickle of protocol 2 and of 0."""
 
@@ -19,7 +21,6 @@ DIRECTORY = 2**20
 AGAIN = "download or copy it again"
 ORIGINAL = "get the PyTorch checkpoint (.pth, .pt, .ckpt or .safetensors) it was made from"
 PYTORCH_ONLY = "twofold imports PyTorch checkpoints only; look for a PyTorch version of the model"
-AN_IMAGE = "to translate it, give it to `twofold translate` after the model"
 UNPACK = "unpack it, then import the checkpoint in it"
 
 
@@ -45,13 +46,6 @@ KINDS = (
     Kind(b"ustar", "a tar archive", UNPACK, 257),
     Kind(b"Rar!", "a RAR archive", UNPACK),
     Kind(b"7z\xbc\xaf\x27\x1c", "a 7z archive", UNPACK),
-    Kind(b"\x89PNG", "a PNG image", AN_IMAGE),
-    Kind(b"\xff\xd8\xff", "a JPEG image", AN_IMAGE),
-    Kind(b"GIF8", "a GIF image", AN_IMAGE),
-    Kind(b"II*\0", "a TIFF image", AN_IMAGE),
-    Kind(b"MM\0*", "a TIFF image", AN_IMAGE),
-    Kind(b"WEBP", "a WebP image", AN_IMAGE, 8),
-    Kind(b"BM", "a BMP image", AN_IMAGE),
     Kind(b"%PDF", "a PDF document", ORIGINAL),
 )
 
@@ -80,6 +74,8 @@ def describe(path: Path) -> str | None:
         return _web_page(head)
     if head.startswith(b"PK\x03\x04"):
         return _describe_zip(path) if ZIP_END in tail else incomplete(size)
+    if is_picture(head[:16]):
+        return "an image; to translate it, give it to `twofold translate` after the model"
     for kind in KINDS:
         if head.startswith(kind.magic, kind.offset):
             return f"{kind.what}; {kind.advice}"
@@ -124,11 +120,7 @@ class SmallReads(io.FileIO):
     """A file of which `zipfile` reads small parts only, so that a false length of its directory takes no memory."""
 
     def read(self, size: int | None = -1, /) -> bytes:
-        """Read as `io.FileIO` does.
-
-        Raises:
-            ValueError: more than `DIRECTORY` bytes at once.
-        """
+        """Read as `io.FileIO` does; ValueError for more than `DIRECTORY` bytes at once."""
         content = super().read(DIRECTORY + 1 if size is None or size < 0 else min(size, DIRECTORY + 1))
         if len(content) > DIRECTORY:
             raise ValueError("the zip directory is too long")

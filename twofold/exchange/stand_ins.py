@@ -67,21 +67,13 @@ class View:
 
 
 class Budget:
-    """Counts the memory that a file takes.
-
-    Args:
-        limit: in bytes.
-    """
+    """Counts the memory that a file takes, in bytes."""
 
     def __init__(self, limit: int) -> None:
         self.left = limit
 
     def spend(self, nbytes: int) -> None:
-        """Count bytes that are about to be used.
-
-        Raises:
-            MemoryError: more than the limit.
-        """
+        """Count bytes that are about to be used; MemoryError for more than the limit."""
         self.left -= nbytes
         if self.left < 0:
             raise MemoryError("it unpacks to several times its size")

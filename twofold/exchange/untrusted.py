@@ -49,7 +49,10 @@ def read_tree(path: Path) -> Any:
         TwofoldError: it cannot be read, is damaged, or is something else; the message says what.
     """
     if not path.is_file():
-        raise UsageError(f"{path} is a folder" if path.is_dir() else f"there is no file {path}")
+        missing = (
+            f"there is no file {path}; give a checkpoint (.pth, .ckpt, .safetensors) or a folder of them"
+        )
+        raise UsageError(f"{path} is a folder" if path.is_dir() else missing)
     try:
         refusal, size = describe(path), path.stat().st_size
     except OSError as error:

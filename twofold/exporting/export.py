@@ -21,9 +21,10 @@ from twofold.files import explained_full_disk, replacing, write_atomically
 from twofold.formats.contract import Pixels
 from twofold.networks.layers import Generator
 from twofold.runs import Track, untracked
+from twofold.translation.backends import open_session
 from twofold.translation.header import Header
 from twofold.translation.onnx_file import IoName
-from twofold.translation.onnx_translator import OnnxTranslator, open_session
+from twofold.translation.onnx_translator import OnnxTranslator
 from twofold.translation.translator import Translator
 
 Kind = Literal["onnx", "pt2", "pth"]

@@ -97,7 +97,7 @@ def describe(generator: Generator, header: Header, name: str) -> dict[str, Any]:
         "out_channels": target.channels,
         "ids": colours_of_ids(source),
         "icc": source.icc,
-        "scale": header.geometry,
+        "scale": header.geometry and header.geometry._asdict(),
         "side": header.size,
         "nearest": header.nearest,
         "multiple": generator.multiple_of,

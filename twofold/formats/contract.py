@@ -1,5 +1,6 @@
 """The contract of a domain: what its stored pixels are, and which of them the network's range [-1, 1] stands for."""
 
+import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from itertools import pairwise
@@ -7,6 +8,7 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import ConfigDict, TypeAdapter
 
 Pixels = NDArray[Any]
 """Pixels as they are stored, (H, W, C) in any of `DTYPES`."""
@@ -23,6 +25,9 @@ percentiles of the training set; given by the user; the classes of a label map."
 
 IccName = Literal["srgb", "keep"]
 
+STRICT = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
+"""How pydantic checks a contract in a file."""
+
 
 @dataclass(frozen=True)
 class Labels:
@@ -34,6 +39,8 @@ class Labels:
         palette: for ids that were indices into a palette, the colour of each index from 0; else empty.
         onehot: whether the network has a channel for each class, in place of ids spread over [-1, 1].
     """
+
+    __pydantic_config__ = STRICT
 
     values: tuple[tuple[int, ...], ...]
     names: tuple[str, ...] = ()
@@ -71,6 +78,8 @@ class Contract:
         labels: the classes, if the images are label maps.
         icc: "srgb": pictures with a colour profile are converted to sRGB; "keep": they are not.
     """
+
+    __pydantic_config__ = STRICT
 
     dtype: str = "uint8"
     channels: int = 3
@@ -119,19 +128,14 @@ class Contract:
         """Read what `to_dict` gave.
 
         Raises:
-            ValueError, TypeError, KeyError: a key, a type or a value is wrong.
+            ValueError: a key, a type or a value is wrong.
         """
-        labels = content.get("labels")
-        low, high = (tuple(float(value) for value in content[name]) for name in ("low", "high"))
-        return cls(**dict(content) | {"low": low, "high": high, "labels": labels and _labels(labels)})
+        if not {"low", "high"} <= content.keys():
+            raise ValueError("a contract has the keys low and high")
+        return _CONTRACT.validate_json(json.dumps(content))
 
 
-def _labels(content: Mapping[str, Any]) -> Labels:
-    values, palette = (
-        tuple(tuple(int(part) for part in row) for row in content[name]) for name in ("values", "palette")
-    )
-    names = tuple(str(name) for name in content["names"])
-    return Labels(values, names, palette, bool(content["onehot"]))  # pyright: ignore[reportArgumentType]
+_CONTRACT = TypeAdapter(Contract)
 
 
 def whole_range(dtype: str) -> tuple[float, float]:

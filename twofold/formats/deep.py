@@ -25,11 +25,7 @@ class Depth(NamedTuple):
 
 
 def depth_of(picture: ImageFile, file: BinaryIO) -> Depth | None:
-    """The depth of a picture that Pillow would reduce to 8 bits or scale; None for all others.
-
-    Raises:
-        ImageError: no decoder here keeps its values.
-    """
+    """The depth of a picture that Pillow would reduce to 8 bits or scale; None for all others."""
     match picture.format:
         case "PNG":
             mode = str(picture.tile[0][3]) if picture.tile else ""
@@ -110,9 +106,7 @@ def _depth_of_jpeg2000(content: bytes) -> Depth | None:
     if max(bits) <= 8 and not any(part[0] & 128 for part in parts):
         return None
     if len(set(parts)) > 1 or channels > 4 or parts[0][1:] != b"\1\1" or parts[0][0] > 15:
-        raise ImageError(
-            "its channels are signed, of different or over 16 bits, or over 4; convert it to TIFF"
-        )
+        raise ImageError("its channels are signed, of unequal or over 16 bits, or over 4; convert it to TIFF")
     return Depth(max(bits), channels)
 
 
@@ -135,31 +129,19 @@ def _depth_of_avif(content: bytes, picture: ImageFile) -> Depth | None:
 
 # ---- what is not read
 
-_REFUSED = (
-    (
-        rb"....ftyp(?:hei[cxms]|hev[cx]|mif1|msf1)",
-        "HEIC, which is not read; convert it: magick FILE.heic FILE.png",
-    ),
-    (rb"\0\0\0\x0cJXL |\xff\x0a", "JPEG XL, which is not read; convert it: djxl FILE.jxl FILE.png"),
-    (
-        rb"\xff\xd8\xff",
-        "a JPEG that is damaged or has over 8 bits; replace it, or convert it to TIFF or 16-bit PNG",
-    ),
-    (
-        rb"\xff\x4f\xff\x51|\0\0\0\x0cjP  ",
-        "JPEG 2000 that is damaged or has over 4 channels; replace it, or convert it to TIFF",
-    ),
-    (
-        rb"\x76\x2f\x31\x01|#\?RADIANCE",
-        "a high dynamic range picture, which is not read; convert it to a float32 TIFF",
-    ),
-)
+_REFUSED = {
+    rb"....ftyp(?:hei[cxms]|hev[cx]|mif1|msf1)": "HEIC; convert it: magick FILE.heic FILE.png",
+    rb"\0\0\0\x0cJXL |\xff\x0a": "JPEG XL; convert it: djxl FILE.jxl FILE.png",
+    rb"\xff\xd8\xff": "a JPEG that is damaged or has over 8 bits; replace it, or convert it to 16-bit PNG",
+    rb"\xff\x4f\xff\x51|\0\0\0\x0cjP  ": "JPEG 2000, damaged or of over 4 channels; convert it to TIFF",
+    rb"\x76\x2f\x31\x01|#\?RADIANCE": "a high dynamic range picture; convert it to a float32 TIFF",
+}
 """How files begin that no decoder here takes, and what to do with them."""
 
 
 def refuse_by_name(file: BinaryIO) -> None:
     """Raise ImageError for a known format that is not read, with the way to convert it."""
     content = _start(file, 16)
-    for beginning, what in _REFUSED:
+    for beginning, what in _REFUSED.items():
         if re.match(beginning, content, re.DOTALL):
             raise ImageError(f"it is {what}")

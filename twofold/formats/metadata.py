@@ -98,11 +98,7 @@ def checked_exif(block: bytes) -> bytes:
 
 
 def reset_orientation(block: bytes) -> bytes:
-    """An EXIF block with the orientation of its first directory set to 1; all other bytes as they are.
-
-    Raises:
-        struct.error: the block is cut off.
-    """
+    """An EXIF block with the orientation of its first directory set to 1; all other bytes as they are."""
     order = "<" if block[6:8] == b"II" else ">"
     (start,) = struct.unpack_from(f"{order}I", block, 10)
     (count,) = struct.unpack_from(f"{order}H", block, 6 + start)

@@ -26,11 +26,7 @@ _LAST = "last; leave out --data.layout chw, or save np.transpose(x, (2, 0, 1))"
 
 
 def read(file: BinaryIO, layout: Layout) -> Stored:
-    """The array as (H, W, C).
-
-    Args:
-        layout: the order of the axes in the file.
-    """
+    """The array as (H, W, C)."""
     with _array_file(file) as (member, size):
         shape, dtype = _header(member)
         facts = _facts(shape, dtype, layout)
@@ -48,11 +44,7 @@ def inspect(file: BinaryIO, layout: Layout) -> Facts:
 
 
 def to_pixels(array: NDArray[Any], dtype: str) -> Pixels:
-    """A contiguous array of a type that a domain may have, in the machine's byte order.
-
-    Raises:
-        ImageError: an integer does not fit, or a value is not finite.
-    """
+    """A contiguous array of a type that a domain may have, in the machine's byte order, if every value fits."""
     if array.dtype == bool:
         return array.astype(np.uint8) * 255
     if array.dtype.kind == "f" and (bad := array.size - int(np.isfinite(array).sum())):
@@ -70,11 +62,7 @@ def to_pixels(array: NDArray[Any], dtype: str) -> Pixels:
 
 
 def read_as(dtype: np.dtype[Any]) -> str:
-    """The type that values of `dtype` are read as.
-
-    Raises:
-        ImageError: they are not real numbers.
-    """
+    """The type that values of `dtype` are read as, if they are real numbers."""
     name = dtype.newbyteorder("=").name
     name = "longdouble" if dtype.kind == "f" and dtype.itemsize > 8 else name
     found = _READ_AS.get(name, name)

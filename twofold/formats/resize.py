@@ -16,9 +16,8 @@ def resize(pixels: Pixels, height: int, width: int, nearest: bool = False) -> Pi
     if pixels.shape[:2] == (height, width):
         return pixels
     if pixels.dtype == np.uint8:
-        return _interpolated(
-            torch.from_numpy(np.require(pixels, requirements=["C", "W"])), height, width, nearest
-        )
+        whole = torch.from_numpy(np.require(pixels, requirements=["C", "W"]))
+        return _interpolated(whole, height, width, nearest)
     wide = np.float64 if nearest or (pixels.dtype.itemsize > 2 and pixels.dtype != np.float32) else np.float32
     resized = _interpolated(torch.from_numpy(pixels.astype(wide)), height, width, nearest)
     return resized.astype(pixels.dtype) if nearest else _inside(resized, pixels)

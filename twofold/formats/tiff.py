@@ -83,11 +83,7 @@ class Windows(NamedTuple):
     metadata: Metadata
 
     def read(self, rows: slice, columns: slice) -> Stored:
-        """The window as `read` would give it.
-
-        Raises:
-            ImageError: a strip or tile in it is damaged.
-        """
+        """The window as `read` would give it."""
         pixels = _finished(_decode_window(self.page, rows, columns), self.page, self.kind, self.facts)
         return Stored(pixels, self.facts, self.metadata)
 
@@ -130,16 +126,10 @@ def _by_pillow(file: BinaryIO) -> Iterator[None]:
 
 
 def _kind(page: Any) -> _Kind:
-    """How a page is stored.
-
-    Raises:
-        ImageError: its values have no plain reading.
-    """
+    """How a page is stored, if its values have a plain reading."""
     photometric, samples = int(page.photometric), page.samplesperpixel
     if not isinstance(page.bitspersample, int) or page.dtype is None:
-        raise ImageError(
-            f"its samples of {page.bitspersample} bits are not read; save it with 8, 16 or 32 bits"
-        )
+        raise ImageError(f"samples of {page.bitspersample} bits are not read; save it with 8, 16 or 32 bits")
     if page.imagedepth > 1 or photometric not in _COLOURS:
         what = "is a volume" if page.imagedepth > 1 else f"stores {page.photometric!r:.60}"
         raise ImageError(f"it {what}, which is not read; save it as grey or RGB")
@@ -257,9 +247,6 @@ def _check_encoded(page: Any, content: bytes) -> None:
     """Refuse a JPEG or JPEG 2000 strip or tile that is cut off or claims more pixels than it has room for.
 
     Its decoder would fill the rest with grey, or allocate what it claims.
-
-    Raises:
-        ValueError: with the reason.
     """
     if int(page.compression) in _JPEG_2000:
         width, height, _ = codestream_size(content)

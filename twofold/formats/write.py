@@ -125,7 +125,7 @@ def encode(
         case ".tif" | ".tiff":
             from twofold.formats import write_tiff  # its packages take a tenth of a second to import
 
-            write_tiff.write(pixels, file, metadata, has_alpha, palette)
+            write_tiff.write(file, _flat(pixels), pixels.shape, pixels.dtype, metadata, has_alpha, palette)
         case ".ppm" | ".pgm" | ".pnm":
             _write_pnm(pixels, file)
         case ".jp2" | ".j2k":
@@ -136,13 +136,9 @@ def encode(
             file.write(_with_chunks(bytes(imagecodecs.png_encode(pixels, png_level)), metadata))
         case _:
             options = {**_PILLOW[suffix], "compress_level": png_level}
-            _write_picture(
-                pixels,
-                file,
-                metadata,
-                palette,
-                options | ({"quality": quality} if quality is not None else {}),
-            )
+            if quality is not None:
+                options["quality"] = quality
+            _write_picture(pixels, file, metadata, palette, options)
 
 
 def _check_format(pixels: Pixels, path: Path) -> None:

@@ -3,7 +3,6 @@
 import math
 import struct
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import Any, BinaryIO
 
 import imagecodecs
@@ -19,68 +18,30 @@ _PLACES = {ExifTags.IFD.Exif: 34664, ExifTags.IFD.GPSInfo: 34852}
 
 
 def write(
-    pixels: Pixels,
     file: BinaryIO,
-    metadata: Metadata,
-    has_alpha: bool,
-    palette: Sequence[tuple[int, int, int]],
-) -> None:
-    """Save (H, W, C), whose last channel may be alpha.
-
-    Args:
-        file: open for reading and writing.
-        palette: the colour of each value of a uint8 image of one channel; empty for values that are no indices.
-    """
-    data = pixels if pixels.shape[2] > 1 else pixels[..., 0]
-    _write(file, data, pixels.shape, pixels.dtype, metadata, has_alpha, palette)
-
-
-def encoded_tile(pixels: Pixels, side: int, palette: bool) -> bytes:
-    """Pixels (h, w, C) as a compressed tile of side² pixels, for `write_tiles`; what is missing is filled with the edge."""
-    height, width, channels = pixels.shape
-    full = np.pad(pixels, ((0, side - height), (0, side - width), (0, 0)), "edge")
-    values = np.ascontiguousarray(full if channels > 1 else full[..., 0], full.dtype.newbyteorder("<"))
-    if _predicted(values.dtype, palette):
-        values = imagecodecs.delta_encode(values, axis=1)
-    return bytes(imagecodecs.zlib_encode(values.tobytes(), level=6))
-
-
-def write_tiles(
-    tiles: Iterator[bytes],
-    path: Path,
-    shape: tuple[int, int, int],
-    dtype: np.dtype[Any],
-    side: int,
-    metadata: Metadata,
-    has_alpha: bool,
-    palette: Sequence[tuple[int, int, int]],
-) -> None:
-    """Write a file of (H, W, C) from the results of `encoded_tile`, row by row; a BigTIFF where it may exceed 4 GiB.
-
-    Args:
-        side: of the tiles in pixels, a multiple of 16.
-    """
-    with path.open("w+b") as file:
-        _write(file, tiles, shape, dtype, metadata, has_alpha, palette, tile=(side, side))
-
-
-def _write(
-    file: BinaryIO,
-    data: Any,
+    data: Pixels | Iterator[bytes],
     shape: Sequence[int],
     dtype: np.dtype[Any],
     metadata: Metadata,
     has_alpha: bool,
     palette: Sequence[tuple[int, int, int]],
-    **how: Any,
+    tile: tuple[int, int] | None = None,
 ) -> None:
-    how |= _layout(dtype, shape[2], has_alpha, palette)
+    """Save (H, W, C), whose last channel may be alpha; as a BigTIFF where it may exceed 4 GiB.
+
+    Args:
+        file: open for reading and writing.
+        data: the pixels, or the results of `encoded_tile`, row by row.
+        palette: the colour of each value of a uint8 image of one channel; empty for values that are no indices.
+        tile: height and width in pixels of the encoded tiles, multiples of 16.
+    """
     tags, directories = _exif(metadata.exif)
     tifffile.imwrite(
         file,
         data,
         shape=tuple(shape if shape[2] > 1 else shape[:2]),
         dtype=dtype,
+        tile=tile,
         bigtiff=math.prod(shape) * dtype.itemsize > 2**31,
         byteorder="<",
         compression="adobe_deflate",
@@ -92,10 +53,20 @@ def _write(
         ome=False,  # a name such as x.ome.tif would add a description with a random id and without the resolution
         metadata=None,
         extratags=tags,
-        **how,
+        **_layout(dtype, shape[2], has_alpha, palette),
     )
     for part, directory in directories.items():
         _append(file, part, directory)
+
+
+def encoded_tile(pixels: Pixels, side: int, palette: bool) -> bytes:
+    """Pixels (h, w, C) as a compressed tile of side² pixels, for `write`; what is missing is filled with the edge."""
+    height, width, channels = pixels.shape
+    full = np.pad(pixels, ((0, side - height), (0, side - width), (0, 0)), "edge")
+    values = np.ascontiguousarray(full if channels > 1 else full[..., 0], full.dtype.newbyteorder("<"))
+    if _predicted(values.dtype, palette):
+        values = imagecodecs.delta_encode(values, axis=1)
+    return bytes(imagecodecs.zlib_encode(values.tobytes(), level=6))
 
 
 def _predicted(dtype: np.dtype[Any], palette: object) -> bool:

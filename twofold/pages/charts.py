@@ -13,36 +13,20 @@ COLOURS = ("a", "b", "c", "d", "e", "f", "g", "h")
 """Classes of style.css; the first two are the colours of the domains."""
 
 LOSSES = {  # by the first word of a loss's name: the chart's title and meaning
-    "gan": (
-        "Adversarial",
-        "How far a generator is from passing its images off as real to its discriminator.",
-    ),
+    "gan": ("Adversarial", "How far a generator is from fooling its discriminator."),
     "cycle": ("Cycle", "How far an image is from the original after it is translated and translated back."),
     "idt": ("Identity", "How much a generator changes an image that is already in its target domain."),
-    "disc": (
-        "Discriminator",
-        "How far a discriminator is from telling real from translated images apart. Near zero, it has won.",
-    ),
-    "nce": (
-        "Patch contrast",
-        "How hard it is to find, for a patch of the translation, the patch of the source at the same place.",
-    ),
+    "disc": ("Discriminator", "Its errors at telling real from translated images. Near zero, it has won."),
+    "nce": ("Patch contrast", "How hard it is to find the source patch of a patch of the translation."),
     "l1": ("Pixel difference", "Mean absolute difference between a translation and its right answer."),
     "l2": ("Pixel difference", "Mean squared difference between a translation and its right answer."),
-    "perceptual": (
-        "Perceptual",
-        "Difference between a pretrained network's features of two images that should look alike.",
-    ),
-    "rec": (
-        "Discriminator of reconstructions",
-        "How far these discriminators are from telling real from reconstructed images apart.",
-    ),
+    "perceptual": ("Perceptual", "Difference between a pretrained network's features of two images."),
+    "rec": ("Discriminator of reconstructions", "Its errors at telling real from reconstructed images."),
     "": ("Other losses", "Other terms that this method minimises."),
 }
 HELD_OUT = {
     "psnr": "Peak signal-to-noise ratio on held-out images whose answers are known, in dB. Higher is better.",
-    "swd": "Sliced Wasserstein distance of patches: how far translations are from held-out images of their domain. Lower"
-    " is better.",
+    "swd": "Sliced Wasserstein distance of patches of translations and of held-out images. Lower is better.",
     "structure": "Correlation of the edges of source and translation, on held-out images; 1 is equal.",
 }
 """The meaning of held-out metrics that need more words than that they are held out."""

@@ -106,7 +106,6 @@ class Batcher:
         """The batch of the image that waits longest, once it is full or the window is over; None at the end."""
         with self._changed:
             while not self._ended:
-                self._drop_cancelled()
                 if not self._queues:
                     self._changed.wait()
                     continue
@@ -122,13 +121,6 @@ class Batcher:
                 if batch := [each for each in batch if each.result.set_running_or_notify_cancel()]:
                     return key, batch
             return None
-
-    def _drop_cancelled(self) -> None:
-        for key, queue in [*self._queues.items()]:
-            kept = deque(each for each in queue if not each.result.cancelled())
-            self._queues[key] = kept
-            if not kept:
-                del self._queues[key]
 
     def _translate(self, key: Key, batch: Sequence[Waiting]) -> None:
         start = time.monotonic()

@@ -65,9 +65,7 @@ def listen(host: str, port: int) -> socket.socket:
         return socket.create_server(place, family=family, backlog=1024)
     except OSError as error:
         if error.errno == errno.EADDRNOTAVAIL:
-            raise UsageError(
-                f"--host {host} is not an address of this machine; 0.0.0.0 stands for all"
-            ) from None
+            raise UsageError(f"--host {host} is not an address of this machine; 0.0.0.0 means all") from None
         reason = os.strerror(error.errno) if error.errno else error
         raise TwofoldError(
             f"cannot listen on {host}, port {port}: {reason}; --port 0 takes a free one"
@@ -88,16 +86,14 @@ class Server(uvicorn.Server):
     """A server that writes nothing to the terminal, and that can be asked to finish its work first.
 
     Args:
-        app: the application.
         drain: called at the first Ctrl-C or SIGTERM, and then ten times a second until it returns True: all work is
             answered. Until then new connections are accepted, so that each of them gets an answer.
-        lifespan: "on" if the application has something to start and to stop.
     """
 
-    def __init__(self, app: ASGIApp, drain: Callable[[], bool] = lambda: True, lifespan: str = "off") -> None:
+    def __init__(self, app: ASGIApp, drain: Callable[[], bool] = lambda: True) -> None:
         config = uvicorn.Config(
             app,
-            lifespan=lifespan,  # pyright: ignore[reportArgumentType]
+            lifespan="on",
             ws="none",
             http="h11",
             log_config=None,
@@ -201,10 +197,8 @@ def access_to(
     """Who may send requests to a socket: without a token only this machine's own users.
 
     Args:
-        host: as the user named it.
-        allowed: further names to answer to, such as that of a proxy.
+        host, allowed: as the user named them; `allowed` are those of proxies.
         token: what the user chose. None: one is made if other machines can connect.
-        open_paths: paths that need no token.
 
     Raises:
         UsageError: a name or the token cannot stand in a request.
@@ -215,9 +209,7 @@ def access_to(
                 f"--allow-host must be a name such as hub.example.org, without http:// or port, not {name}"
             )
     if token is not None and not re.fullmatch(r"[\w.~-]{8,200}", token, re.ASCII):
-        raise UsageError(
-            "the token (--token or TWOFOLD_TOKEN) must be 8 to 200 letters, digits or any of . _ ~ -"
-        )
+        raise UsageError("the token (--token or TWOFOLD_TOKEN) must be 8 to 200 letters, digits or . _ ~ -")
     names = {host, "localhost", "127.0.0.1", "::1"}
     local = ip_address(listening.getsockname()[0]).is_loopback
     if not local:

@@ -15,7 +15,7 @@ SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 class Metrics:
     """The counters of one server."""
 
-    def __init__(self) -> None:
+    def __init__(self, service: "Service") -> None:
         self.registry = CollectorRegistry()
         ProcessCollector(registry=self.registry)
         about = {"namespace": "twofold", "registry": self.registry}
@@ -30,16 +30,15 @@ class Metrics:
         self.stages = Histogram(
             "stage_seconds", "An image's time in each stage", ["stage"], buckets=SECONDS, **about
         )
-        self.gauges = {
-            "open": Gauge("requests_open", "Translations that are not answered yet", **about),
-            "working": Gauge("queue_requests", "Of these, those whose upload is complete", **about),
-            "held": Gauge("held_bytes", "Bytes of uploads, decoded images and answers", **about),
-        }
+        open_requests = Gauge("requests_open", "Translations that are not answered yet", **about)
+        open_requests.set_function(lambda: service.open)
+        queue = Gauge("queue_requests", "Of these, those whose upload is complete", **about)
+        queue.set_function(lambda: service.working)
+        held = Gauge("held_bytes", "Bytes of uploads, decoded images and answers", **about)
+        held.set_function(lambda: service.held)
 
-    def text(self, service: "Service") -> bytes:
+    def text(self) -> bytes:
         """The present values."""
-        for name, gauge in self.gauges.items():
-            gauge.set(getattr(service, name))
         return generate_latest(self.registry)
 
 

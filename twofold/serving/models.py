@@ -50,12 +50,7 @@ class Default(NamedTuple):
 
 
 class Model:
-    """What the user named: a run, a model file or a checkpoint.
-
-    Args:
-        name: its name in requests.
-        run: the run folder; None for others.
-    """
+    """What the user named: a run, a model file or a checkpoint; `name` is its name in requests."""
 
     def __init__(self, name: str, run: Run | None = None) -> None:
         self.name, self.run = name, run
@@ -67,11 +62,7 @@ class Model:
         return [*self.defaults]
 
     def unused(self) -> Iterator[tuple[str, Default]]:
-        """Each direction's newest snapshot, where that is not the default one.
-
-        Raises:
-            TwofoldError: its file is damaged.
-        """
+        """Each direction's newest snapshot, where that is not the default one."""
         for way, (count, file) in newest_of(self.run).items() if self.run else ():
             if way not in self.defaults or self.defaults[way].images != count:
                 yield way, Default(count, file, read_header(file))
@@ -221,11 +212,7 @@ class Loader:
             return self._kept.get(key)
 
     def load(self, snapshot: Snapshot) -> Translator:
-        """The translator, loaded if need be.
-
-        Raises:
-            TwofoldError: as of `twofold.exchange.load.load`.
-        """
+        """The translator, loaded if need be."""
         translator = self.kept(snapshot)
         if translator is None:
             key = (*snapshot[:2], mark(snapshot.path))

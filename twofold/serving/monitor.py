@@ -40,14 +40,7 @@ def serve(
 ) -> None:
     """Serve pages on the runs among and inside `folders` until Ctrl-C or SIGTERM.
 
-    Args:
-        folders, host, port: as of the command.
-        ready: called with the page's address and the number of runs once the server listens.
-        allowed, token: as of `access_to`.
-
-    Raises:
-        UsageError: an argument is wrong.
-        TwofoldError: it cannot listen there.
+    Once the server listens, `ready` is called with the page's address and the number of runs.
     """
     watch = Watch(folders)
     with listen(host, port) as listening:

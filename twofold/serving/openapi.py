@@ -12,12 +12,7 @@ Json = dict[str, Any]
 
 
 def document(models: Sequence[str], needs_token: bool) -> Json:
-    """The OpenAPI 3.1 document of a server.
-
-    Args:
-        models: their names.
-        needs_token: whether requests must carry the server's token.
-    """
+    """The OpenAPI 3.1 document of a server that offers these models."""
     paths: Json = {}
     for (path, method), operation in ROUTES.items():
         security = [] if path in OPEN_PATHS or not needs_token else [{"token": []}]

@@ -43,24 +43,18 @@ def serve(
     """Translate images that are sent over HTTP until Ctrl-C or SIGTERM; accepted requests are answered then.
 
     Args:
-        paths, host, port, follow: as of the command.
         ready: called with the page's address and the models once the server listens.
         load: makes a translator of a path and a direction.
-        allowed, token: as of `access_to`.
         notify: gets a line for each snapshot that `follow` loads, and for each failure.
 
     Returns:
         The number of the signal that ended it.
-
-    Raises:
-        UsageError: an argument is wrong.
-        TwofoldError: a model cannot be read, or it cannot listen there.
     """
     with listen(host, port) as listening:
         access, loader = access_to(listening, host, allowed, token, OPEN_PATHS), Loader(load)
         models = open_models(paths, follow=follow, loader=loader)
         service = Service(models, loader, limits, follow=follow, notify=notify)
-        program = Server(application(service, access), service.drain, "on")
+        program = Server(application(service, access), service.drain)
         ready(address(host, listening.getsockname()[1], access.token), [*models.values()])
         program.run(sockets=[listening])
     return program.signal
@@ -86,7 +80,7 @@ def application(service: Service, access: Access) -> Starlette:
         return error_answer(503, waiting, 1) if waiting else JSONResponse({"status": "ready"})
 
     async def metrics(_: Request) -> Response:
-        return Response(service.metrics.text(service), media_type="text/plain; version=0.0.4")
+        return Response(service.metrics.text(), media_type="text/plain; version=0.0.4")
 
     async def openapi(_: Request) -> Response:
         return JSONResponse(document([*service.models], access.token is not None))

@@ -1,7 +1,6 @@
 """The translations in progress: read an upload, wait for the network, answer."""
 
 import asyncio
-import functools
 import math
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
@@ -55,7 +54,7 @@ class Service:
     ) -> None:
         self.models, self.loader, self.limits = models, loader, limits
         self.follow, self.notify = follow, notify
-        self.metrics = Metrics()
+        self.metrics = Metrics(self)
         self.batcher = Batcher(self._on_batch)
         torch.get_num_threads()  # as in `twofold.prefetch`
         self.codecs = ThreadPoolExecutor(CODECS, "twofold-codec", torch.set_num_threads, (1,))
@@ -183,11 +182,8 @@ class Service:
                 return work.result()
             if gone.done():
                 return Response(status_code=499)  # nobody reads it; the metrics count it
-            raise RefusedError(
-                503,
-                f"no answer within {self.limits.seconds:g} s; try again later or use a smaller at",
-                self._later(),
-            )
+            message = f"no answer within {self.limits.seconds:g} s; try again later or use a smaller at"
+            raise RefusedError(503, message, self._later())
         finally:
             self.works.discard(work)
             work.cancel()
@@ -251,7 +247,7 @@ class Service:
         self.metrics.batches.observe(size)
 
     async def _in(self, pool: ThreadPoolExecutor, function: Callable[..., R], *args: object) -> R:
-        return await asyncio.get_running_loop().run_in_executor(pool, functools.partial(function, *args))
+        return await asyncio.get_running_loop().run_in_executor(pool, function, *args)
 
 
 class Answer(Response):
@@ -265,9 +261,8 @@ class Answer(Response):
         del scope, receive  # of the interface
         self.share.add(len(self.body))
         try:
-            await send(
-                {"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers}
-            )
+            head = {"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers}
+            await send(head)
             for start in range(0, len(self.body), PART):
                 part = self.body[start : start + PART]
                 await send({"type": "http.response.body", "body": part, "more_body": True})

@@ -1,4 +1,7 @@
-"""From a request to pixels, and from a translation to a file: limits, parameters, decoding and encoding."""
+"""From a request to pixels, and from a translation to a file: limits, parameters, decoding and encoding.
+
+Functions raise `RefusedError` for a request that cannot be answered.
+"""
 
 import asyncio
 import io
@@ -16,10 +19,10 @@ from twofold.errors import TwofoldError
 from twofold.formats import images
 from twofold.formats.contract import DTYPES, Pixels
 from twofold.formats.facts import Facts
-from twofold.formats.metadata import Metadata
 from twofold.runs import DIRECTIONS
 from twofold.serving.models import formats_for
 from twofold.translation import inputs
+from twofold.translation.inputs import Decoded
 from twofold.translation.sizes import At
 from twofold.translation.sources import FORMATS, usual, why_not
 from twofold.translation.translator import Translator
@@ -86,9 +89,6 @@ async def read_body(request: Request, limits: Limits, hold: Callable[[int], None
 
     Args:
         hold: called with the number of bytes before they are kept; raises RefusedError if the memory is full.
-
-    Raises:
-        RefusedError: too many, too slow, or cut off.
     """
     message = f"the upload is over the limit of {limits.bytes:,} bytes; make it smaller"
     if declared_length(request) > 2 * limits.bytes:
@@ -120,11 +120,7 @@ def declared_length(request: Request) -> int:
 
 
 async def read_form(request: Request, body: bytes) -> tuple[bytes, list[tuple[str, str]]]:
-    """The image and the other fields of a request, whose body is the image itself or a form with a field `image`.
-
-    Raises:
-        RefusedError: the form is broken or has no such field.
-    """
+    """The image and the other fields of a request, whose body is the image itself or a form with a field `image`."""
     fields: list[tuple[str, str]] = []
     content: bytes | None = body
     if request.headers.get("content-type", "").lower().startswith("multipart/form-data"):
@@ -165,11 +161,7 @@ class Parameters(NamedTuple):
 
 
 def read_parameters(given: Iterable[tuple[str, str]]) -> Parameters:
-    """Read the names and values of a query or a form; an empty value is none.
-
-    Raises:
-        RefusedError: a name is unknown or given twice, or a value is wrong.
-    """
+    """Read the names and values of a query or a form; an empty value is none."""
     values: dict[str, str] = {}
     for name, value in given:
         if name not in (*Parameters._fields, "token"):
@@ -209,45 +201,27 @@ def _wrong(name: str, wanted: str, value: str) -> RefusedError:
 # ---- pixels
 
 
-class Decoded(NamedTuple):
-    """An upload as the network takes it, and what its translation keeps of it."""
-
-    image: Pixels
-    alpha: Pixels | None
-    metadata: Metadata
-
-
 def decode(content: bytes, translator: Translator, at: At, limits: Limits) -> Decoded:
-    """The pixels of an upload, whose kind its content tells.
-
-    Raises:
-        RefusedError: it is no image, damaged, too large, or does not fit the model.
-    """
-    suffix, source = images.recognise(content), translator.source
+    """The pixels of an upload, whose kind its content tells."""
+    suffix, layout = images.recognise(content), translator.header.layout
     name = f"image{suffix or ''}"
     try:
-        facts = images.inspect(name, translator.header.layout, content)
-        _check_size(facts, limits)
-        stored = inputs.read(name, source, translator.header.layout, content)
-        pixels = images.fit(stored, source)
+        _check_size(images.inspect(name, layout, content), limits)
+        decoded = inputs.decode(name, translator.source, translator.target, layout, content)
     except TwofoldError as error:
         line = str(error).removeprefix(f"{name}: ")
         if suffix is None and line.startswith("not an image"):
             line = f"the upload is not an image that is read: {READABLE}"
-        raise RefusedError(
-            415 if suffix is None else 422, line.replace("; remove it or replace it", "")
-        ) from None
-    rows, columns = translator.working_size(pixels.shape[0], pixels.shape[1], at)
+        status = 415 if suffix is None else 422
+        raise RefusedError(status, line.replace("; remove it or replace it", "")) from None
+    height, width, _ = decoded.image.shape
+    rows, columns = translator.working_size(height, width, at)
     if rows * columns > limits.pixels:
         raise RefusedError(
             422,
             f"the network would see {columns:,}×{rows:,} pixels, over the limit of {limits.pixels:,}; use a smaller at",
         )
-    return Decoded(
-        pixels,
-        inputs.alpha_of(stored, translator.target),
-        inputs.metadata_of(stored, source, translator.target),
-    )
+    return decoded
 
 
 def _check_size(facts: Facts, limits: Limits) -> None:
@@ -263,11 +237,7 @@ def _check_size(facts: Facts, limits: Limits) -> None:
 
 
 def check_format(format: str | None, translator: Translator) -> str:
-    """The format of a result: the one that is wanted, or the best one.
-
-    Raises:
-        RefusedError: it cannot hold what the model gives.
-    """
+    """The format of a result: the one that is wanted, or the best one."""
     formats, target = formats_for(translator.header), translator.target
     if format is None:
         return formats[0]

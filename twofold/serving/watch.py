@@ -59,7 +59,10 @@ class Watch:
         for folder in self.folders:
             for path, started in _runs(str(folder), DEPTH):
                 name = os.path.relpath(path, folder)
-                yield _watched(path, folder.resolve().name if name == "." else name, started)
+                name = folder.resolve().name if name == "." else name
+                digest = hashlib.sha256(os.fsencode(path)).hexdigest()[:10]
+                slug = re.sub(r"[^a-z0-9]+", "-", name.lower())[:40].strip("-")
+                yield Watched(f"{slug}-{digest}".lstrip("-"), name, Run(Path(path)), started)
 
 
 def _runs(folder: str, depth: int) -> Iterator[tuple[str, int]]:
@@ -78,12 +81,6 @@ def _runs(folder: str, depth: int) -> Iterator[tuple[str, int]]:
             folders = [each.path for each in entries if not each.name.startswith(".") and each.is_dir()]
     for path in folders:
         yield from _runs(path, depth - 1)
-
-
-def _watched(path: str, name: str, started: int) -> Watched:
-    digest = hashlib.sha256(os.fsencode(path)).hexdigest()[:10]
-    slug = re.sub(r"[^a-z0-9]+", "-", name.lower())[:40].strip("-")
-    return Watched(f"{slug}-{digest}".lstrip("-"), name, Run(Path(path)), started)
 
 
 def fingerprint(run: Run) -> tuple[Mark | None, ...]:

@@ -4,15 +4,17 @@ import sys
 from collections.abc import Callable
 from functools import partial
 from importlib import import_module
+from pathlib import Path
 from types import ModuleType
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor
 
-from twofold.errors import UsageError
+from twofold.errors import TwofoldError, UsageError
 from twofold.networks.layers import Generator
 from twofold.translation.graph import trace
+from twofold.translation.sizes import taken
 
 Backend = Literal["torch", "openvino", "onnxruntime"]
 PRECISIONS = ("auto", "float32", "bf16")
@@ -78,16 +80,33 @@ def import_openvino() -> ModuleType:
 
 
 def onnx_runtime(generator: Generator) -> Forward:
-    import onnxruntime  # pyright: ignore[reportMissingImports]
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = torch.get_num_threads()
-    session = onnxruntime.InferenceSession(to_onnx(generator), options, providers=["CPUExecutionProvider"])
+    session = open_session(to_onnx(generator))
     return lambda images: torch.from_numpy(session.run(None, {"images": images.contiguous().numpy()})[0])
+
+
+def open_session(graph: Path | bytes) -> Any:
+    """An `onnxruntime.InferenceSession` on as many threads as torch has.
+
+    Raises:
+        UsageError: onnxruntime is missing.
+        TwofoldError: the graph is damaged.
+    """
+    try:
+        import onnxruntime  # pyright: ignore[reportMissingImports]
+    except ImportError as error:
+        raise UsageError("this needs the package onnxruntime: pip install 'twofold[export]'") from error
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads, options.log_severity_level = torch.get_num_threads(), 3
+    content = str(graph) if isinstance(graph, Path) else graph
+    try:
+        return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # its classes have no common base
+        name = graph if isinstance(graph, Path) else "the graph"
+        raise TwofoldError(f"{name} is damaged, or no ONNX file; export it again ({error!s:.100})") from error
 
 
 def to_onnx(generator: Generator) -> bytes:
     """The generator as an ONNX file, for any number of images of any size that the generator takes."""
-    side = max(64, -(-generator.minimum // generator.multiple_of) * generator.multiple_of)  # to trace with
+    side = taken(64, generator)  # to trace with
     image = torch.zeros(1, int(generator.arguments["in_channels"]), side, side)
     return trace(generator, image, {0: "n", 2: "height", 3: "width"})

@@ -234,11 +234,9 @@ def translate_large(translator: "Translator", job: Job, at: "At") -> Job:
 
 def read_job(translator: "Translator", job: Job) -> Job:
     """The job with its image, alpha and metadata, or with the reason why the file cannot be read."""
-    source, target = translator.source, translator.target
+    layout = translator.header.layout
     try:
-        stored = inputs.read(job.source, source, translator.header.layout)
-        pixels = images.fit(stored, source)
+        decoded = inputs.decode(job.source, translator.source, translator.target, layout)
     except TwofoldError as error:
         return job._replace(problem=str(error).removeprefix(f"{job.source}: "))
-    alpha, metadata = inputs.alpha_of(stored, target), inputs.metadata_of(stored, source, target)
-    return job._replace(image=pixels, alpha=alpha, metadata=metadata, frames=stored.facts.frames)
+    return job._replace(**decoded._asdict())

@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, Strict, TypeAdapter
+from pydantic import AfterValidator, Field, TypeAdapter
 from pydantic.dataclasses import dataclass
 from safetensors import SafetensorError, safe_open
 
 from twofold.errors import TwofoldError, UsageError
 from twofold.formats.contract import Contract, Labels
-from twofold.formats.scale import Geometry, ResizeName
+from twofold.formats.scale import Geometry
 
 FORMAT = 2
 """The newest version of the header: the one that runs write, and the newest that this package reads.
@@ -34,13 +34,33 @@ MAX_VALUE, MAX_DOUBLE = 1e37, 1e300
 Side = Annotated[int, Field(ge=1, le=MAX_SIZE)]
 
 
-class GeometryFields(BaseModel):
-    """`Geometry` as the header stores it."""
+def _checked_contract(contract: Contract) -> Contract:
+    """The contract, checked for what would fail, or fill the memory, only in use."""
+    largest = MAX_DOUBLE if contract.dtype == "float64" else MAX_VALUE
+    if not all(abs(limit) <= largest for limit in (*contract.low, *contract.high)):  # NaN neither
+        raise ValueError(f"a range lies between {-largest:g} and {largest:g}")
+    if contract.labels:
+        _check_labels(contract.labels, contract)
+    return contract
 
-    model_config = ConfigDict(strict=True, extra="forbid")
-    resize: ResizeName
-    load_size: Side
-    size: Side
+
+def _check_labels(labels: Labels, contract: Contract) -> None:
+    if not 1 <= len(labels.values) <= MAX_CLASSES or len(labels.palette) > MAX_CLASSES:
+        raise ValueError(f"label maps have 1 to {MAX_CLASSES:,} classes")
+    if {len(value) for value in labels.values} != {contract.channels}:
+        raise ValueError(f"a class has {contract.channels} numbers, one for each channel")
+    limits = np.iinfo(contract.dtype)
+    if not all(limits.min <= part <= limits.max for value in labels.values for part in value):
+        raise ValueError(f"{contract.dtype} does not hold every class")
+
+
+def _checked_geometry(geometry: Geometry) -> Geometry:
+    if not all(1 <= side <= MAX_SIZE for side in (geometry.load_size, geometry.size)):
+        raise ValueError(f"the sizes of a geometry are 1 to {MAX_SIZE} pixels")
+    return geometry
+
+
+CheckedContract = Annotated[Contract, AfterValidator(_checked_contract)]
 
 
 @dataclass(frozen=True, config={"strict": True, "extra": "forbid"})
@@ -59,7 +79,7 @@ class Header:
         labels: whether the inputs are label maps of unknown classes, which are resized to the nearest pixel. Written
             only if true.
         dtype, range: format 1: the stored values that the network's range stands for.
-        source, target: format 2: the contracts of the inputs and of the outputs, as `Contract.to_dict` gives them.
+        source, target: format 2: the contracts of the inputs and of the outputs.
         geometry: format 2: the scale that training saw.
         layout: the order of the axes of arrays in .npy and .npz files. Written only if "chw".
     """
@@ -72,10 +92,10 @@ class Header:
     lab: bool = False
     labels: bool = False
     dtype: str = "uint8"
-    range: Annotated[tuple[float, float], Strict(False)] = (-1.0, 1.0)  # JSON has lists
-    source: dict[str, Any] | None = None
-    target: dict[str, Any] | None = None
-    geometry: dict[str, Any] | None = None
+    range: tuple[float, float] = (-1.0, 1.0)
+    source: CheckedContract | None = None
+    target: CheckedContract | None = None
+    geometry: Annotated[Geometry, AfterValidator(_checked_geometry)] | None = None
     layout: Literal["hwc", "chw"] = "hwc"
     format: int = 1
 
@@ -88,31 +108,22 @@ class Header:
         target: Contract,
         geometry: Geometry,
         origin: dict[str, Any] | None = None,
-        *,
-        noise: bool = False,
-        lab: bool = False,
-        labels: bool = False,
-        layout: Literal["hwc", "chw"] = "hwc",
+        **flags: Any,
     ) -> "Header":
-        """A header of format 2.
+        """A header of format 2; `flags` are `noise`, `lab`, `labels` and `layout`.
 
         Raises:
             ValueError: a contract or the geometry is not one that a header may hold.
         """
-        # as they are read again: with lists in place of tuples
-        first, second = (json.loads(json.dumps(each.to_dict())) for each in (source, target))
         return cls(
             network,
             direction,
             origin=origin or {},
-            noise=noise,
-            lab=lab,
-            labels=labels,
-            source=first,
-            target=second,
-            geometry=geometry._asdict(),
-            layout=layout,
+            source=source,
+            target=target,
+            geometry=geometry,
             format=2,
+            **flags,
         )
 
     def __post_init__(self) -> None:
@@ -123,7 +134,6 @@ class Header:
             raise ValueError("format 2 has the fields source, target and geometry, and format 1 none of them")
         if self.format == 2 and (self.size, self.dtype, self.range) != (None, *_OF_FORMAT_1):
             raise ValueError("size, dtype and range are fields of format 1")
-        _ = self.scale  # raises ValueError if a field is wrong
         for contract, end in ((self.source_contract, "in"), (self.target_contract, "out")):
             channels = self.network.get(f"{end}_channels", 3)
             if channels != contract.network_channels and not self.lab:
@@ -134,22 +144,15 @@ class Header:
     @cached_property
     def source_contract(self) -> Contract:
         """What the inputs are."""
-        return self._format_1("in") if self.source is None else _contract(self.source)
+        return self.source or self._format_1("in")
 
     @cached_property
     def target_contract(self) -> Contract:
         """What the outputs are."""
-        return self._format_1("out") if self.target is None else _contract(self.target)
+        return self.target or self._format_1("out")
 
     def _format_1(self, end: str) -> Contract:
         return Contract(channels=3 if self.lab else self.network.get(f"{end}_channels", 3))
-
-    @cached_property
-    def scale(self) -> Geometry | None:
-        """The geometry of training; None in format 1."""
-        if self.geometry is None:
-            return None
-        return Geometry(**GeometryFields(**self.geometry).model_dump())
 
     @property
     def nearest(self) -> bool:
@@ -162,7 +165,8 @@ class Header:
         unused |= {
             name for name in ("lab", "labels", "layout") if getattr(self, name) == getattr(Header, name)
         }
-        return {name: value for name, value in asdict(self).items() if name not in unused}
+        fields = asdict(self) | {"geometry": self.geometry and self.geometry._asdict()}
+        return {name: value for name, value in fields.items() if name not in unused}
 
     def to_json(self) -> str:
         """The header as the file stores it: sorted keys; no time, host or path."""
@@ -171,34 +175,8 @@ class Header:
 
 _OF_FORMAT_1 = (Header.dtype, Header.range)
 
-_CONTRACT = TypeAdapter(Contract)
 
-
-def _contract(content: dict[str, Any]) -> Contract:
-    """The contract in a header, checked for what would fail, or fill the memory, only in use.
-
-    Raises:
-        ValueError: a type, a value or a key is wrong.
-    """
-    if content.keys() - Contract.__dataclass_fields__.keys():
-        raise ValueError(f"a contract has the keys {', '.join(Contract.__dataclass_fields__)}")
-    contract = _CONTRACT.validate_json(json.dumps(content), strict=True)
-    largest = MAX_DOUBLE if contract.dtype == "float64" else MAX_VALUE
-    if not all(abs(limit) <= largest for limit in (*contract.low, *contract.high)):  # NaN neither
-        raise ValueError(f"a range lies between {-largest:g} and {largest:g}")
-    if contract.labels:
-        _check_labels(contract.labels, contract)
-    return contract
-
-
-def _check_labels(labels: Labels, contract: Contract) -> None:
-    if not 1 <= len(labels.values) <= MAX_CLASSES or len(labels.palette) > MAX_CLASSES:
-        raise ValueError(f"label maps have 1 to {MAX_CLASSES:,} classes")
-    if {len(value) for value in labels.values} != {contract.channels}:
-        raise ValueError(f"a class has {contract.channels} numbers, one for each channel")
-    limits = np.iinfo(contract.dtype)
-    if not all(limits.min <= part <= limits.max for value in labels.values for part in value):
-        raise ValueError(f"{contract.dtype} does not hold every class")
+_HEADER = TypeAdapter(Header)
 
 
 def is_model(path: Path) -> bool:
@@ -250,7 +228,7 @@ def from_json(text: str, path: Path) -> Header:
             raise TwofoldError(
                 f"{path} has format {content['format']}; this twofold reads up to {FORMAT}: update twofold"
             )
-        header = Header(**content)
+        header = _HEADER.validate_json(text)
     except (KeyError, TypeError, ValueError, RecursionError, OverflowError) as error:
         raise TwofoldError(not_ours(path)) from error
     if (header.dtype, header.range) != _OF_FORMAT_1:
@@ -279,7 +257,7 @@ def contract_in_words(contract: Contract) -> str:
 
 def scale_in_words(header: Header) -> str:
     """How an image is scaled for the network, such as "scaled so that the shorter side is 286 px"."""
-    scale = header.scale
+    scale = header.geometry
     if scale is None:
         return f"scaled to about {header.size}² pixels" if header.size else "at its own scale"
     match scale.resize:

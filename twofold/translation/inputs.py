@@ -63,10 +63,31 @@ def accept(
         raise UsageError(f"an image must be a path, a PIL image, an array or a tensor, not a {kind}")
     if values != "stored":
         raise UsageError(f"values={values!r} is for arrays and tensors of floats")
-    stored = read(image, source, layout)
-    pixels, alpha = images.fit(stored, source), alpha_of(stored, target)
+    decoded = decode(image, source, target, layout)
     check_pil(target)
-    return Given([pixels], lambda outputs: to_pil(outputs[0], target, alpha))
+    return Given([decoded.image], lambda outputs: to_pil(outputs[0], target, decoded.alpha))
+
+
+class Decoded(NamedTuple):
+    """An image as the network takes it, (H, W, C) of the source contract, and what its translation keeps of it."""
+
+    image: Pixels
+    alpha: Pixels | None
+    metadata: Metadata
+    frames: int
+
+
+def decode(
+    image: str | Path | Image.Image,
+    source: Contract,
+    target: Contract,
+    layout: Layout,
+    content: bytes | None = None,
+) -> Decoded:
+    """Read a file or a PIL image and fit it to the contract; arguments as of `read`."""
+    stored = read(image, source, layout, content)
+    kept = alpha_of(stored, target), metadata_of(stored, source, target)
+    return Decoded(images.fit(stored, source), *kept, stored.facts.frames)
 
 
 def read(

@@ -13,6 +13,7 @@ from twofold import hardware
 from twofold.cpu import scratch
 from twofold.errors import UsageError
 from twofold.networks.layers import Generator
+from twofold.translation.sizes import taken
 
 Forward = Callable[[Tensor], Tensor]
 
@@ -73,7 +74,7 @@ def peak(generator: Generator, forward: Forward, precision: str, pixels: int) ->
 @torch.inference_mode()
 def dry_pass(generator: Generator, forward: Forward) -> float:
     """The largest sum of the allocator's blocks at a time, in bytes per pixel."""
-    side = max(-(-DRY_SIDE // generator.multiple_of) * generator.multiple_of, generator.minimum)
+    side = taken(DRY_SIDE, generator)
     parameter = next(generator.parameters())
     images = torch.zeros(1, int(generator.arguments["in_channels"]), side, side, device=parameter.device)
     measure = peak_on_gpu if images.is_cuda else peak_on_cpu

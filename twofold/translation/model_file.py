@@ -8,31 +8,39 @@ from safetensors.torch import load_file
 from safetensors.torch import save as to_bytes
 from torch import Tensor
 
-from twofold.errors import TwofoldError
+from twofold.errors import TwofoldError, UsageError
 from twofold.files import write_atomically
 from twofold.networks.layers import Generator
 from twofold.networks.registry import from_description
+from twofold.runs import Run
 from twofold.translation.header import Header, read_header
 
 
 def save(generator: Generator, header: Header, path: Path) -> None:
-    """Write a model file, whole or not at all.
+    """Write a model file, whole or not at all."""
+    write_atomically(path, content(generator, header), durable=True)
 
-    Raises:
-        OSError: the disk refused.
-    """
+
+def content(generator: Generator, header: Header) -> bytes:
+    """The bytes of a model file; equal models give equal bytes."""
     weights = {name: t.detach().cpu().contiguous() for name, t in generator.state_dict().items()}
-    write_atomically(path, to_bytes(weights, {"twofold": header.to_json()}), durable=True)
+    return to_bytes(weights, {"twofold": header.to_json()})
 
 
-def load(path: Path) -> tuple[Generator, Header]:
-    """Load the generator of a model file, in eval mode on the CPU, and its header.
+def load(path: Path, direction: str | None = None, best: bool = False) -> tuple[Generator, Header]:
+    """Load the generator of a model file or of a run, in eval mode on the CPU, and its header.
 
-    Raises:
-        UsageError: the file does not exist, or is a PyTorch checkpoint.
-        TwofoldError: the file is damaged, not a twofold model, or of a newer format.
+    Arguments and errors are those of `Translator.load`.
     """
+    if path.is_dir():
+        path = (
+            Run(path).best_snapshot(direction or "ab")
+            if best
+            else Run(path).newest_snapshot(direction or "ab")
+        )
     header = read_header(path)
+    if direction not in (None, header.direction):
+        raise UsageError(f"{path} translates {header.direction}, not {direction}; load the other model")
     try:
         with torch.device("meta"):  # a hostile header may describe a network larger than memory
             generator = from_description(header.network)

@@ -2,17 +2,15 @@
 
 import json
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
-from pydantic import Field, TypeAdapter, ValidationError
+from pydantic import TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
 from twofold.errors import TwofoldError, UsageError
-from twofold.translation.header import MAX_SIZE, Header, from_json
+from twofold.translation.header import Header, Side, from_json
 
 IoName = Literal["float", "uint8"]
-
-Side = Annotated[int, Field(ge=1, le=MAX_SIZE)]
 
 
 @dataclass(frozen=True, config={"extra": "forbid"})
@@ -40,11 +38,7 @@ _FORM = TypeAdapter(Form)
 
 
 def from_metadata(metadata: dict[str, str], path: Path) -> tuple[Header, Form]:
-    """The header and the form in the metadata of an ONNX file.
-
-    Raises:
-        TwofoldError: twofold did not write them.
-    """
+    """The header and the form in the metadata of an ONNX file that twofold wrote."""
     try:
         form = _FORM.validate_json(metadata["twofold_form"])
         return from_json(metadata["twofold"], path), form

@@ -1,21 +1,19 @@
 """A translator whose network is an exported ONNX file, run by ONNX Runtime on the CPU."""
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from twofold.errors import TwofoldError, UsageError
-from twofold.formats.contract import Contract, Pixels
+from twofold.errors import UsageError
+from twofold.formats.contract import Pixels
 from twofold.formats.values import from_network, to_network
 from twofold.networks.layers import Generator
-from twofold.translation.backends import Backend
+from twofold.translation.backends import Backend, open_session
 from twofold.translation.header import Header
 from twofold.translation.onnx_file import Form, check_exists, from_metadata
-from twofold.translation.sizes import At
+from twofold.translation.sizes import At, pad
 from twofold.translation.translator import Translator
 
 DEFAULTS = {"in_channels": 3, "out_channels": 3, "width": 64, "upsample": "transposed"}
@@ -31,12 +29,7 @@ def load_onnx(
     precision: str = "float32",
     backend: Backend = "torch",
 ) -> "OnnxTranslator":
-    """Load a file that `twofold export` wrote; arguments as of `Translator.load`.
-
-    Raises:
-        UsageError: the file does not exist, or cannot do what the arguments say, or onnxruntime is missing.
-        TwofoldError: the file is damaged, or twofold did not write it.
-    """
+    """Load a file that `twofold export` wrote; arguments and errors as of `Translator.load`."""
     if str(device) not in ("auto", "cpu"):
         raise UsageError(f"{path} runs in ONNX Runtime on the CPU, not on {device}; leave out --device")
     if precision == "bf16":
@@ -57,27 +50,6 @@ def load_onnx(
     return OnnxTranslator(session, header, form)
 
 
-def open_session(graph: Path | bytes) -> Any:
-    """An `onnxruntime.InferenceSession` on as many threads as torch has.
-
-    Raises:
-        UsageError: onnxruntime is missing.
-        TwofoldError: the graph is damaged.
-    """
-    try:
-        import onnxruntime  # pyright: ignore[reportMissingImports]
-    except ImportError as error:
-        raise UsageError("ONNX files need the package onnxruntime: pip install 'twofold[export]'") from error
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads, options.log_severity_level = torch.get_num_threads(), 3
-    content = str(graph) if isinstance(graph, Path) else graph
-    try:
-        return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # its classes have no common base
-        name = graph if isinstance(graph, Path) else "the graph"
-        raise TwofoldError(f"{name} is damaged, or no ONNX file; export it again ({error!s:.100})") from error
-
-
 class OnnxNetwork(Generator):
     """A session in place of a generator: (N, C, H, W) in [-1, 1] to the same, whatever the form of the graph."""
 
@@ -92,9 +64,8 @@ class OnnxNetwork(Generator):
         if self.form.io == "float":
             return torch.from_numpy(self.run(images.contiguous().numpy()))
         stored = from_network(images, self.source).permute(0, 2, 3, 1)
-        return to_network(
-            torch.from_numpy(self.run(stored.contiguous().numpy())).permute(0, 3, 1, 2), self.target
-        )
+        made = torch.from_numpy(self.run(stored.contiguous().numpy()))
+        return to_network(made.permute(0, 3, 1, 2), self.target)
 
     def run(self, images: Pixels) -> Pixels:
         """Run the graph on what it takes."""
@@ -121,19 +92,7 @@ class OnnxTranslator(Translator):
         return max(1, round(rows * shrunk)), max(1, round(columns * shrunk))
 
     def pad(self, image: Pixels) -> Pixels:
-        if not self.form.fixed:
-            return super().pad(image)
-        added = [whole - side for whole, side in zip(self.form.fixed, image.shape[:2], strict=True)]
-        return np.pad(image, [(0, added[0]), (0, added[1]), (0, 0)], "symmetric")
+        return pad(image, self.form.fixed) if self.form.fixed else super().pad(image)
 
     def save(self, path: str | Path) -> None:
         raise UsageError(f"an ONNX file has no weights to save as {path}; copy the file itself")
-
-    def _translate(self, batch: Sequence[Pixels], at: At, source: Contract, target: Contract) -> list[Pixels]:
-        if self.form.fixed:  # the graph takes one image
-            return [
-                each
-                for one in batch
-                for each in super(OnnxTranslator, self)._translate([one], at, source, target)
-            ]
-        return super()._translate(batch, at, source, target)

@@ -12,8 +12,10 @@ from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
-from torch.overrides import TorchFunctionMode
+from torch import Tensor, fx, nn
+from torch.fx.node import map_arg
+from torch.fx.passes.shape_prop import ShapeProp
+from torch.fx.proxy import TraceError
 
 from twofold.errors import UsageError
 from twofold.networks.blur import BlurDown
@@ -23,11 +25,12 @@ from twofold.randomness import seed32
 Interval = tuple[int, int]
 """Pixels from the first up to the second, which is left out."""
 
-POINTWISE = {"cat", "tanh", "atanh", "add", "mul", "rmul", "radd", "abs", "detach", "clamp", "le", "where"}
+POINTWISE = {"cat", "tanh", "atanh", "add", "mul", "abs", "detach", "clamp", "le", "where"}
 """Functions that a forward pass may call between its layers: each pixel of the result depends on that pixel alone."""
 
-POINTWISE_LAYERS = (nn.ReLU, nn.LeakyReLU, nn.Tanh, nn.Identity, nn.Dropout)
 NORMS = (nn.InstanceNorm2d, nn.BatchNorm2d)
+POINTWISE_LAYERS = (nn.ReLU, nn.LeakyReLU, nn.Tanh, nn.Identity, nn.Dropout)
+LAYERS = (nn.Conv2d, nn.ConvTranspose2d, nn.Upsample, BlurDown, *POINTWISE_LAYERS, *NORMS)
 
 
 class Region(NamedTuple):
@@ -93,7 +96,7 @@ class Graph:
     """The steps of a generator's forward pass, in their order; the last one gives the translation."""
 
     def __init__(self, generator: Generator) -> None:
-        self.steps = _Recorder(generator).steps
+        self.steps = steps_of(generator)
         self.multiple_of = generator.multiple_of
         self.last = len(self.steps) - 1
         self.norms = [number for number, step in enumerate(self.steps) if step.is_norm]
@@ -191,6 +194,55 @@ class Graph:
         return whole.crop(made, region)
 
 
+def steps_of(generator: Generator) -> list[Step]:
+    """The steps of a forward pass, from a copy of the generator on the meta device, which computes nothing.
+
+    Raises:
+        UsageError: the forward pass does more than call known layers and functions of `POINTWISE`.
+    """
+    copied = copy.deepcopy(generator).to("meta").eval()
+    try:
+        graph = _Tracer().trace(copied)
+    except TraceError as error:
+        raise UsageError("a network that decides by values cannot run in tiles; use --tiles off") from error
+    side = 4 * max(generator.multiple_of, generator.minimum)
+    image = torch.zeros(1, int(generator.arguments["in_channels"]), side, side, device="meta")
+    ShapeProp(fx.GraphModule(copied, graph)).propagate(image)
+    numbers: dict[fx.Node, int] = {}
+    steps = []
+    for node in graph.nodes:
+        if node.op == "output":
+            break
+        arguments = map_arg(node.args, lambda each: Input(numbers[each]))
+        inputs = tuple(numbers[each] for each in node.all_input_nodes)
+        _, channels, height, _ = node.meta["tensor_meta"].shape
+        steps.append(Step(call_of(node, generator), arguments, inputs, side // height, channels))
+        numbers[node] = len(numbers)
+    return steps
+
+
+class _Tracer(fx.Tracer):
+    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:  # noqa: ARG002
+        return isinstance(m, LAYERS)
+
+
+def call_of(node: fx.Node, generator: Generator) -> Any:
+    """The layer or the function of a node, whose pixels depend on that pixel alone; None for the image."""
+    match node.op:
+        case "placeholder":
+            return None
+        case "call_module":
+            return generator.get_submodule(str(node.target))
+        case "call_method":
+            call = getattr(Tensor, str(node.target))
+        case _:
+            call = node.target
+    name = getattr(call, "__name__", str(call))
+    if name.strip("_") not in POINTWISE or node.kwargs:
+        raise UsageError(f"a network that calls {name} cannot run in tiles; use --tiles off")
+    return call
+
+
 def region_before(layer: Any, region: Region, size: tuple[int, int]) -> Region:
     """The region of a layer's input, of a height and width, that a region of its output needs."""
     rows, columns = (before(layer, *ends, side) for ends, side in zip(region, size, strict=True))
@@ -264,70 +316,3 @@ def frozen(norm: nn.Module, values: Tensor, mean: Tensor, variance: Tensor) -> T
     """A norm of `NORMS` by given statistics, with its own weights if it has some."""
     weight, bias, eps = norm.weight, norm.bias, norm.eps
     return F.batch_norm(values, mean, variance, weight, bias, False, 0.0, eps)  # pyright: ignore[reportArgumentType]
-
-
-class _Recorder(TorchFunctionMode):
-    """Records the steps of a forward pass of a copy of the generator on the meta device, which computes nothing."""
-
-    def __init__(self, generator: Generator) -> None:
-        super().__init__()
-        names = {module: name for name, module in generator.named_modules()}
-        copied = copy.deepcopy(generator).to("meta").eval()
-        self.layers = {
-            twin: module for twin, module in zip(copied.modules(), names, strict=True) if _is_layer(twin)
-        }
-        self.inside = 0  # layers that the pass is in
-        self.side = 4 * max(generator.multiple_of, generator.minimum)
-        image = torch.zeros(1, int(generator.arguments["in_channels"]), self.side, self.side, device="meta")
-        self.kept, self.number = [image], {id(image): 0}  # tensors are kept, so that no two have one id
-        self.steps = [Step(None, (), (), 1, image.shape[1])]
-        hooks = [
-            hook
-            for twin in self.layers
-            for hook in (twin.register_forward_pre_hook(self._enter), twin.register_forward_hook(self._leave))
-        ]
-        with torch.no_grad(), self:
-            copied(image)
-        del hooks
-
-    def _enter(self, *_: Any) -> None:
-        self.inside += 1
-
-    def _leave(self, twin: nn.Module, arguments: tuple[Tensor, ...], made: Tensor) -> None:
-        self.inside -= 1
-        self._add(self.layers[twin], arguments, made)
-
-    def __torch_function__(
-        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
-    ) -> Any:
-        made = func(*args, **kwargs or {})
-        if not self.inside and isinstance(made, Tensor):
-            if func.__name__.strip("_") not in POINTWISE or kwargs:
-                raise UsageError(f"a network that calls {func.__name__} cannot run in tiles; use --tiles off")
-            self._add(func, args, made)
-        return made
-
-    def _add(self, call: Any, arguments: tuple[Any, ...], made: Tensor) -> None:
-        taken = self._taken(arguments)
-        inputs = tuple(dict.fromkeys(_inputs(taken)))
-        self.number[id(made)] = len(self.steps)
-        self.kept.append(made)
-        self.steps.append(Step(call, taken, inputs, self.side // made.shape[2], made.shape[1]))
-
-    def _taken(self, arguments: Any) -> Any:
-        if isinstance(arguments, Tensor):
-            return Input(self.number[id(arguments)])
-        if isinstance(arguments, tuple | list):
-            return type(arguments)(self._taken(each) for each in arguments)
-        return arguments
-
-
-def _is_layer(module: nn.Module) -> bool:
-    known = (nn.Conv2d, nn.ConvTranspose2d, nn.Upsample, BlurDown, *POINTWISE_LAYERS, *NORMS)
-    return isinstance(module, known)
-
-
-def _inputs(arguments: Any) -> list[int]:
-    if isinstance(arguments, Input):
-        return [arguments.step]
-    return [n for each in arguments for n in _inputs(each)] if isinstance(arguments, tuple | list) else []

@@ -1,5 +1,6 @@
 """The size in pixels at which the network sees an image."""
 
+from collections.abc import Sequence
 from numbers import Integral
 from typing import Literal
 
@@ -16,8 +17,8 @@ At = int | Literal["trained", "native"]
 
 def working_size(header: Header, multiple: int, height: int, width: int, at: At) -> tuple[int, int]:
     """Height and width in pixels at which the network sees an image, before padding."""
-    if at == "trained" and header.scale is not None:
-        return header.scale.loaded(width, height)
+    if at == "trained" and header.geometry is not None:
+        return header.geometry.loaded(width, height)
     side = mean_side(header, at)
     if side is None or side * side == height * width:
         return height, width
@@ -32,7 +33,7 @@ def mean_side(header: Header, at: At) -> int | None:
         UsageError: `at` is none of its values.
     """
     if at == "trained":
-        scale = header.scale
+        scale = header.geometry
         if scale is None:
             return header.size
         return None if scale.resize in ("crop", "none") else scale.load_size
@@ -43,8 +44,12 @@ def mean_side(header: Header, at: At) -> int | None:
     return int(at)
 
 
-def pad(image: Pixels, generator: Generator) -> Pixels:
-    """Mirror (H, W, C) at its lower and right edge up to a size that the network takes."""
-    multiple, minimum = generator.multiple_of, generator.minimum
-    added = [max(-(-pixels // multiple) * multiple, minimum) - pixels for pixels in image.shape[:2]]
-    return np.pad(image, [(0, added[0]), (0, added[1]), (0, 0)], "symmetric") if any(added) else image
+def pad(image: Pixels, size: Sequence[int]) -> Pixels:
+    """Mirror (H, W, C) at its lower and right edge up to this height and width."""
+    added = [(0, whole - side) for whole, side in zip(size, image.shape[:2], strict=True)]
+    return np.pad(image, [*added, (0, 0)], "symmetric")
+
+
+def taken(side: int, generator: Generator) -> int:
+    """The smallest side in pixels, from this one on, that the network takes."""
+    return max(-(-side // generator.multiple_of) * generator.multiple_of, generator.minimum)

@@ -50,11 +50,11 @@ class Job(NamedTuple):
 
 
 def plan(
-    inputs: Sequence[Path], out: Path, suffix: str | Suffix = ".png", format: str | None = None
+    inputs: Sequence[Path], out: Path, suffix: Suffix = lambda _: ".png", format: str | None = None
 ) -> list[Job]:
     """List every image under `inputs` once, each with a target of its own.
 
-    A folder's images keep their relative names, with the ending `suffix`. If two input folders contain an image of the
+    A folder's images keep their relative names, with another suffix. If two input folders contain an image of the
     same name, each folder's results go to a subfolder with that folder's name. If a target is taken, the later source
     keeps its own ending in its name (x.jpg.png), then gets a number (x.jpg-2.png).
 
@@ -69,19 +69,16 @@ def plan(
     if not inputs:
         raise UsageError("give images to translate: files or folders")
 
-    def suffix_of(source: Path) -> str:
-        return suffix(source) if callable(suffix) else suffix
-
     if out.suffix.lower() in images.SUFFIXES | NOT_WRITTEN and not out.is_dir():
         if len(inputs) != 1 or inputs[0].is_dir():
             raise UsageError(
                 f"-o {out} is a file name, for one image; name a folder: -o {shlex.quote(str(out.with_suffix('')))}"
             )
         jobs = [Job(source, out) for source in relative_names(inputs[0])]
-        if format and usual(suffix_of(inputs[0])) != usual(out.suffix):
+        if format and usual(suffix(inputs[0])) != usual(out.suffix):
             raise UsageError(f"--format {format} and -o {out} name two formats; leave out --format")
     else:
-        jobs = list(jobs_in_folder(inputs, out, suffix_of))
+        jobs = list(jobs_in_folder(inputs, out, suffix))
     sources = {job.source.resolve() for job in jobs}
     for job in jobs:
         if job.target.resolve() in sources:
@@ -143,7 +140,7 @@ def check_quality(jobs: Sequence[Job], quality: int | None) -> None:
         )
 
 
-def jobs_in_folder(inputs: Sequence[Path], out: Path, suffix_of: Suffix) -> Iterator[Job]:
+def jobs_in_folder(inputs: Sequence[Path], out: Path, suffix: Suffix) -> Iterator[Job]:
     groups = {given: relative_names(given) for given in inputs}
     folders = [names.values() for given, names in groups.items() if given.is_dir()]
     stems = [{str(name.with_suffix("")).lower() for name in names} for names in folders]
@@ -155,7 +152,7 @@ def jobs_in_folder(inputs: Sequence[Path], out: Path, suffix_of: Suffix) -> Iter
         for source, relative in names.items():
             if source.resolve() not in seen:
                 seen.add(source.resolve())
-                possible = possible_names(parent / relative, suffix_of(source))
+                possible = possible_names(parent / relative, suffix(source))
                 name = next(name for name in possible if str(name).lower() not in taken)
                 taken.add(str(name).lower())
                 yield Job(source, out / name)

@@ -21,8 +21,10 @@ from twofold.errors import TwofoldError
 from twofold.files import replacing, sync, write_atomically
 from twofold.formats import images, write_tiff
 from twofold.formats.contract import Pixels
+from twofold.formats.values import stored_pixels
 from twofold.formats.write import with_alpha
-from twofold.translation import inputs, memory, tiles, windows
+from twofold.translation import inputs, memory, model_file, tiles, windows
+from twofold.translation.noise import at_test_time
 from twofold.translation.regions import Region
 from twofold.translation.statistics import Canvas, Statistics
 from twofold.translation.windows import Opened
@@ -80,7 +82,7 @@ def translate(translator: "Translator", job: "Job", tile: int) -> None:
     folder = folder_beside(job.target)
     with (
         images.open_windows(job.source) as found,
-        windows.ready(translator),
+        at_test_time(translator.generator, translator.noise, translator.seed),
         memory.for_large_images(tile**2),
     ):
         source = windows.by_windows(translator, job.source, found)
@@ -90,13 +92,13 @@ def translate(translator: "Translator", job: "Job", tile: int) -> None:
         try:
             folder.mkdir(parents=True, exist_ok=True)
             journal = Journal(folder, work)
-            statistics = kept_statistics(translator, canvas, journal)
+            statistics = kept_statistics(translator, canvas, folder, work.tile)
             rows, what = range(0, source.height, work.tile), f"{job.source.name}, rows of tiles"
             with ThreadPoolExecutor(4, "twofold-encode") as pool:
                 for top in tiles.tracked(translator, rows[journal.rows_done :], what, journal.rows_done):
                     band = translated_band(translator, canvas, source, statistics, top, work)
                     journal.add_row(pool.map(lambda part: encoded(part, work, translator), cuts(band, work)))
-            finish(translator, job, journal, source, found)
+            finish(translator, job, journal, work, found)
         except OSError as error:
             raise images.ImageError(f"cannot write {job.target}: {error.strerror or error}") from error
         finally:
@@ -122,18 +124,10 @@ def work_of(translator: "Translator", job: "Job", tile: int) -> Work:
     step = WRITTEN_SIDE if tile >= WRITTEN_SIDE and WRITTEN_SIDE % multiple == 0 else multiple
     tile = max(step, tile // step * step)
     facts = job.source.stat()
-    weights = safetensors.torch.save(
-        {name: t.detach().cpu().contiguous() for name, t in translator.generator.state_dict().items()}
-    )
+    model = model_file.content(translator.generator, translator.header)
     settings = (translator.precision, translator.noise, translator.seed, translator.tiling.statistics)
-    names = (
-        str(job.source.resolve()),
-        facts.st_size,
-        facts.st_mtime_ns,
-        translator.header.to_json(),
-        settings,
-    )
-    key = hashlib.sha256(weights + repr(names).encode()).hexdigest()
+    names = (str(job.source.resolve()), facts.st_size, facts.st_mtime_ns, settings)
+    key = hashlib.sha256(model + repr(names).encode()).hexdigest()
     return Work(tile, gcd(tile, WRITTEN_SIDE), key)
 
 
@@ -193,9 +187,9 @@ class Journal:
                 yield file.read(size)
 
 
-def kept_statistics(translator: "Translator", canvas: Canvas, journal: Journal) -> Statistics:
+def kept_statistics(translator: "Translator", canvas: Canvas, folder: Path, tile: int) -> Statistics:
     """The statistics of the whole image; those of a broken run where it had them, unless feature maps belong to them."""
-    path = journal.folder / STATISTICS
+    path = folder / STATISTICS
     if path.is_file() and not translator.context:
         kept = safetensors.torch.load_file(path)
         norms = {
@@ -203,7 +197,6 @@ def kept_statistics(translator: "Translator", canvas: Canvas, journal: Journal) 
             for norm in canvas.graph.norms
         }
         return Statistics(norms, {}, canvas.size, "exact" in kept)
-    tile = json.loads((journal.folder / "work.json").read_text())["tile"]
     found = tiles.statistics_for(translator, canvas, tile)
     kept = {"exact": torch.ones(1)} if found.exact else {}
     for norm, (mean, variance) in found.norms.items():
@@ -221,7 +214,7 @@ def translated_band(
     parts = []
     for left in range(0, source.width, work.tile):
         region = Region((top, bottom), (left, min(left + work.tile, source.width)))
-        made = translator.to_stored(tiles.output(canvas, statistics, region))[0]
+        made = stored_pixels(tiles.output(canvas, statistics, region), translator.target)[0]
         stored = source.stored(region) if source.stored and translator.target.channels == 3 else None
         alpha = inputs.alpha_of(stored, translator.target) if stored and stored.facts.alpha else None
         parts.append(with_alpha(made, alpha, ".tif")[0])
@@ -240,16 +233,14 @@ def encoded(part: Pixels, work: Work, translator: "Translator") -> bytes:
     return write_tiff.encoded_tile(part, work.written, bool(labels and labels.palette))
 
 
-def finish(translator: "Translator", job: "Job", journal: Journal, source: Opened, found: Any) -> None:
+def finish(translator: "Translator", job: "Job", journal: Journal, work: Work, found: Any) -> None:
     """Write the target from the finished tiles, whole or not at all."""
     target = translator.target
     corner = found.read(slice(0, 1), slice(0, 1))
     metadata = inputs.metadata_of(corner, translator.source, target)
     has_alpha = inputs.alpha_of(corner, target) is not None
     palette = target.labels.palette if target.labels else ()
-    shape = (source.height, source.width, target.channels + has_alpha)
-    written = json.loads((journal.folder / "work.json").read_text())["written"]
-    with replacing(job.target, durable=True) as aside:
-        write_tiff.write_tiles(
-            journal.tiles(), aside, shape, np.dtype(target.dtype), written, metadata, has_alpha, palette
-        )
+    shape = (found.facts.height, found.facts.width, target.channels + has_alpha)
+    dtype, tile = np.dtype(target.dtype), (work.written, work.written)
+    with replacing(job.target, durable=True) as aside, aside.open("w+b") as file:
+        write_tiff.write(file, journal.tiles(), shape, dtype, metadata, has_alpha, palette, tile)

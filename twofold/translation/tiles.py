@@ -121,7 +121,9 @@ def tile_that_fits(translator: "Translator", pixels: int, available: int) -> int
     Raises:
         UsageError: not even the smallest one fits.
     """
-    multiple, bound = translator.graph.multiple_of, TILE_SHARE * (available - image_bytes(translator, pixels))
+    # the image as it is given and padded, of up to 2 bytes a value, and its output as floats, twice
+    arrays = pixels * (4 * translator.source.channels + 8 * translator.target.network_channels)
+    multiple, bound = translator.graph.multiple_of, TILE_SHARE * (available - arrays)
     smallest = needed = tile_bytes(translator, multiple)
     if needed > bound:
         advice = "free some memory" if translator.tiling.memory is None else "raise --memory"
@@ -141,12 +143,6 @@ def tile_bytes(translator: "Translator", tile: int) -> float:
     graph = translator.graph
     side = tile + 2 * graph.reach(translator.context)
     return memory.peak(translator.generator, translator.forward, translator.precision, side**2)
-
-
-def image_bytes(translator: "Translator", pixels: int) -> int:
-    """Bytes of the arrays of a whole image in memory: as it is given, padded, and its output as floats."""
-    source, target = translator.source, translator.target
-    return pixels * (2 * source.channels * 2 + 8 * target.network_channels)
 
 
 @torch.inference_mode()
@@ -192,11 +188,7 @@ def output(canvas: Canvas, statistics: Statistics, region: Region) -> Tensor:
 
 
 def statistics_for(translator: "Translator", canvas: Canvas, tile: int) -> Statistics:
-    """The statistics of an image as `translator.tiling` asks for them.
-
-    Raises:
-        TwofoldError: the disk has no room for the temporary files of exact ones.
-    """
+    """The statistics of an image as `translator.tiling` asks for them."""
     graph, tiling = canvas.graph, translator.tiling
     if not graph.norms and not translator.context:
         return Statistics({}, {}, canvas.size, True)

@@ -19,11 +19,11 @@ from twofold.formats.contract import Contract, Pixels
 from twofold.formats.lab import from_lab, to_lab
 from twofold.formats.values import UINT8, from_network, last_axis, stored_pixels, to_network
 from twofold.networks.layers import Generator
-from twofold.runs import Run, Track
+from twofold.runs import Track
 from twofold.translation import memory, model_file, sizes, tiles
 from twofold.translation.backends import Backend, make_forward
 from twofold.translation.header import Header
-from twofold.translation.inputs import Values, accept, read, unknown_in_words
+from twofold.translation.inputs import Values, accept, decode, unknown_in_words
 from twofold.translation.noise import at_test_time
 from twofold.translation.regions import Graph
 from twofold.translation.sizes import At
@@ -131,18 +131,13 @@ class Translator(Windowed):
             TwofoldError: the file is damaged, not a twofold model, or of a newer format.
         """
         file = Path(path)
-        if file.is_dir():
-            snapshot = Run(file).best_snapshot if best else Run(file).newest_snapshot
-            file = snapshot(direction or "ab")
         if file.suffix == ".onnx":
             from twofold.translation.onnx_translator import load_onnx
 
             return load_onnx(
                 file, direction=direction, device=device, noise=noise, precision=precision, backend=backend
             )
-        generator, header = model_file.load(file)
-        if direction not in (None, header.direction):
-            raise UsageError(f"{file} translates {header.direction}, not {direction}; load the other model")
+        generator, header = model_file.load(file, direction, best)
         return cls.of(
             generator, header, device=device, noise=noise, seed=seed, precision=precision, backend=backend
         )
@@ -239,11 +234,14 @@ class Translator(Windowed):
 
     def array(self, image: str | Path | Image.Image | Pixels, at: At = "trained") -> Pixels:
         """Translate one image to an array (H, W, out_channels) in the dtype of `target`; see `__call__`."""
+        return self.arrays([self.stored(image)], at)[0]
+
+    def stored(self, image: str | Path | Image.Image | Pixels) -> Pixels:
+        """An image as stored pixels of `source`, (H, W, channels)."""
         if isinstance(image, str | Path | Image.Image):
-            pixels = images.fit(read(image, self.source, self.header.layout), self.source)
-        else:
-            (pixels,) = accept(self._in_colour(image), self.source, self.target).batch
-        return self.arrays([pixels], at)[0]
+            return decode(image, self.source, self.target, self.header.layout).image
+        (pixels,) = accept(self._in_colour(image), self.source, self.target).batch
+        return pixels
 
     def arrays(self, batch: Sequence[Pixels], at: At = "trained") -> list[Pixels]:
         """Translate arrays; those of one working size together, which is faster than one by one.
@@ -263,7 +261,8 @@ class Translator(Windowed):
             TwofoldError: the memory did not suffice.
         """
         batch = [self._checked(image) for image in batch]
-        if len({self.working_size(image.shape[0], image.shape[1], at) for image in batch}) != 1:
+        working_sizes = {self.working_size(image.shape[0], image.shape[1], at) for image in batch}
+        if len(working_sizes) != 1 or len(batch) > 1 == self.max_batch:
             return [self.arrays([image], at)[0] for image in batch]
         if not self.header.lab:
             return self._translate(batch, at, self.source, self.target)
@@ -336,7 +335,7 @@ class Translator(Windowed):
 
     def pad(self, image: Pixels) -> Pixels:
         """Mirror (H, W, C) at its lower and right edge up to a size that the network takes."""
-        return sizes.pad(image, self.generator)
+        return sizes.pad(image, [sizes.taken(side, self.generator) for side in image.shape[:2]])
 
     def _in_colour(self, image: Any) -> Any:
         """The input, a grey array repeated to three channels for a Lab model."""
@@ -388,10 +387,6 @@ class Translator(Windowed):
             sized = [images.resize(array, *size) for array, size in pairs]
         planes = (torch.from_numpy(array).permute(2, 0, 1) for array in sized)
         return [last_axis(from_network(each[None], target))[0] for each in planes]
-
-    def to_stored(self, outputs: Tensor) -> Pixels:
-        """The network's outputs (N, C, H, W) as stored pixels (N, H, W, C) of the target."""
-        return stored_pixels(outputs, self.target)
 
     def to_network(self, batch: Pixels, source: Contract) -> Tensor:
         """Stored pixels (N, H, W, C) as float32 (N, C, H, W) on the device.

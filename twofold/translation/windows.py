@@ -1,7 +1,7 @@
 """Sources that are read by windows, and the part of a translation that a window shows."""
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from numbers import Integral
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -14,8 +14,8 @@ from twofold.errors import UsageError
 from twofold.formats import images
 from twofold.formats.contract import Pixels
 from twofold.formats.stored import Stored
-from twofold.translation import memory, tiles
-from twofold.translation.inputs import accept, read
+from twofold.formats.values import stored_pixels
+from twofold.translation import memory, sizes, tiles
 from twofold.translation.noise import at_test_time
 from twofold.translation.regions import Region
 from twofold.translation.statistics import Canvas, Statistics
@@ -57,7 +57,7 @@ class Windowed:
             TwofoldError: the file cannot be read, or the disk has no room for temporary files.
         """
         check_torch(self)
-        with opened(self, source) as image, ready(self):
+        with opened(self, source) as image, at_test_time(self.generator, self.noise, self.seed):
             available = memory.room(self.device, self.tiling.memory) or 2**32
             given = self.tiling.tiles
             fits = tiles.checked_tile(self, given) if isinstance(given, int) else None
@@ -99,7 +99,7 @@ class Windowed:
         """
         check_torch(self)
         found = self.statistics(source) if statistics is None else statistics
-        with opened(self, source) as image, ready(self):
+        with opened(self, source) as image, at_test_time(self.generator, self.noise, self.seed):
             canvas = canvas_of(self, image)
             if not all(isinstance(number, Integral) for number in (x, y, width, height)):
                 given = f"{x}, {y}, {width}, {height}"
@@ -121,7 +121,7 @@ class Windowed:
                 )
             region = Region((y, y + height), (x, x + width))
             with torch.inference_mode(), memory.explain_out_of_memory(height, width):
-                return self.to_stored(tiles.output(canvas, found, region))[0]
+                return stored_pixels(tiles.output(canvas, found, region), self.target)[0]
 
 
 @contextmanager
@@ -133,14 +133,11 @@ def opened(translator: "Translator", source: Source) -> Iterator[Opened]:
         ImageError: the file cannot be read.
     """
     if isinstance(source, str | Path):
-        with images.open_windows(source) if is_tiff(Path(source)) else _nothing() as windows:
+        with images.open_windows(source) if is_tiff(Path(source)) else nullcontext() as windows:
             if windows is not None:
                 yield by_windows(translator, Path(source), windows)
                 return
-    if isinstance(source, np.ndarray):
-        (pixels,) = accept(source, translator.source, translator.target).batch
-    else:
-        pixels = images.fit(read(source, translator.source, translator.header.layout), translator.source)
+    pixels = translator.stored(source)
     yield Opened(pixels.shape[0], pixels.shape[1], lambda region: tiles.cut(pixels, region))
 
 
@@ -157,22 +154,13 @@ def by_windows(translator: "Translator", path: Path, windows: Any) -> Opened:
     return Opened(windows.facts.height, windows.facts.width, fitted, stored)
 
 
-@contextmanager
-def _nothing() -> Iterator[None]:
-    yield None
-
-
 def is_tiff(path: Path) -> bool:
     return path.suffix.lower() in images.TIFF_SUFFIXES
 
 
 def canvas_of(translator: "Translator", source: Opened) -> Canvas:
     """A source at its own scale as the network sees it: mirrored at its lower and right edge up to a size that it takes."""
-    generator = translator.generator
-    size = tuple(
-        max(-(-side // generator.multiple_of) * generator.multiple_of, generator.minimum)
-        for side in (source.height, source.width)
-    )
+    size = tuple(sizes.taken(side, translator.generator) for side in (source.height, source.width))
 
     def mirrored(region: Region) -> Pixels:
         rows, columns = (
@@ -197,9 +185,3 @@ def check_torch(translator: "Translator") -> None:
         raise UsageError(
             f"{translator.backend} has no windows; load the run or the .safetensors model, with backend='torch'"
         )
-
-
-@contextmanager
-def ready(translator: "Translator") -> Iterator[None]:
-    with at_test_time(translator.generator, translator.noise, translator.seed):
-        yield
