@@ -1,5 +1,6 @@
 """Layers and their precedence, messages about wrong settings, YAML, and what a resumed run may change."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -112,6 +113,37 @@ def test_environment():
     }
     with pytest.raises(UsageError, match=r"TWOFOLD_SET_OPTIM must be YAML, not \[1"):
         from_environment({"TWOFOLD_SET_OPTIM": "[1"})
+
+
+def test_a_wrong_setting_names_the_file_or_the_variable_that_it_is_from(tmp_path):
+    file = tmp_path / "x.yaml"
+    wrong = {
+        "optim: {lr: fast}": "optim.lr must be a number, not fast",
+        "generator: {widht: 8}": "there is no setting generator.widht; did you mean generator.width?",
+        "method: cyclegn": "method must be cyclegan, pix2pix, cut or fastcut, not cyclegn; did you mean cyclegan?",
+        "optim: 3": "optim must be a group of settings, not 3",
+    }
+    for text, message in wrong.items():
+        file.write_text(text)
+        with pytest.raises(UsageError, match=f"^{re.escape(f'{file}: {message}')}$"):
+            from_file(file)
+    with pytest.raises(UsageError, match=r"^TWOFOLD_SET_OPTIM__LR: optim.lr must be a number, not fast$"):
+        from_environment({"TWOFOLD_SET_OPTIM__LR": "fast"})
+    with pytest.raises(
+        UsageError, match=r"^TWOFOLD_SET_OPTIM_LR: there is no setting optim_lr; did you mean"
+    ):
+        from_environment({"TWOFOLD_SET_OPTIM_LR": "1"})
+
+
+def test_yaml_errors_name_the_line(tmp_path):
+    file = tmp_path / "x.yaml"
+    for text, message in {
+        "optim: {lr: 1}\nseed: 1\noptim: {beta1: 0.9}": "line 3, column 1: optim twice",
+        "optim:\n  lr: 1\n beta1: 2": "line 3, column 2: expected <block end>",
+    }.items():
+        file.write_text(text)
+        with pytest.raises(UsageError, match=f"cannot read settings from .*x.yaml: {message}"):
+            from_file(file)
 
 
 def test_old_names_are_read_as_the_present_ones():

@@ -185,17 +185,18 @@ def from_environment(environ: Mapping[str, str] = os.environ) -> dict[str, Any]:
     """The layer of the TWOFOLD_SET_* variables; values are YAML, so `null` and `false` work.
 
     Raises:
-        UsageError: a value is not YAML.
+        UsageError: a value is not YAML, or a setting or its value is wrong; names the variable.
     """
-    flat: dict[str, Any] = {}
+    layers: list[Layer] = []
     for name, text in environ.items():
         if name.startswith(ENVIRONMENT):
             try:
                 value = yaml.load(text, Loader)
             except yaml.YAMLError as error:
                 raise UsageError(f"{name} must be YAML, not {text}; put it in quotes") from error
-            flat[name.removeprefix(ENVIRONMENT).lower().replace("__", ".")] = value
-    return with_new_names(nest(flat))
+            setting = name.removeprefix(ENVIRONMENT).lower().replace("__", ".")
+            layers.append(checked({setting: value}, name))
+    return merge(*layers)
 
 
 def variable(setting: str) -> str:
@@ -207,19 +208,32 @@ def from_file(path: Path) -> dict[str, Any]:
     """The layer of a YAML file, such as a run's config.yaml.
 
     Raises:
-        UsageError: the file is missing, is not a YAML mapping, or was written by a newer twofold.
+        UsageError: the file is missing, is not a YAML mapping, or was written by a newer twofold, or a setting or its
+            value is wrong; names the file.
     """
     try:
         layer = yaml.load(path.read_text(encoding="utf-8"), Loader=Loader)
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         reason = getattr(error, "strerror", None) or " ".join(str(error).split())
+        if isinstance(error, yaml.MarkedYAMLError) and (mark := error.problem_mark):
+            reason = f"line {mark.line + 1}, column {mark.column + 1}: {error.problem}"
         raise UsageError(f"cannot read settings from {path}: {reason}") from error
     if not isinstance(layer, dict):
         raise UsageError(f"{path} holds no settings; write them as `optim: {{lr: 0.0001}}`")
     version = layer.pop("format", FORMAT)
     if not isinstance(version, int) or version > FORMAT:
         raise UsageError(f"{path} has format {version}; this version reads up to {FORMAT}: update twofold")
-    return with_new_names(layer)
+    return checked(layer, path)
+
+
+def checked(layer: Layer, source: object) -> dict[str, Any]:
+    """The layer of one source under present names; UsageError that begins with the source for a wrong key or value."""
+    renamed = with_new_names(layer)
+    try:
+        Settings.model_validate({key: value for key, value in renamed.items() if key not in ("a", "b")})
+    except ValidationError as error:
+        raise UsageError(f"{source}: {explain(error)}") from error
+    return renamed
 
 
 def with_new_names(layer: Layer) -> dict[str, Any]:
@@ -228,7 +242,17 @@ def with_new_names(layer: Layer) -> dict[str, Any]:
 
 
 class Loader(yaml.SafeLoader):
-    """Safe YAML that reads floats as YAML 1.2 does: `1e-4` is a number, not a string."""
+    """Safe YAML that reads floats as YAML 1.2 does: `1e-4` is a number, not a string; refuses a key given twice."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        keys: set[str] = set()
+        for key, _ in node.value:
+            if key.value in keys:
+                raise yaml.constructor.ConstructorError(
+                    problem=f"{key.value} twice", problem_mark=key.start_mark
+                )
+            keys.add(key.value)
+        return super().construct_mapping(node, deep)
 
 
 FLOAT = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$")

@@ -29,6 +29,8 @@ from twofold.runs import Run
         ("translate m", "--out is missing"),
         ("train A B -- --size 64", "--size stands after --, where options end; write it before --"),
         ("train A B -- --size=64", "--size stands after --"),
+        ("train A B --val", "--val needs a value"),
+        ("evaluate run A B --metrics psnr,sim", 'Did you mean "ssim"'),
         ("train A B --lr", "--lr needs a value; see `twofold train --help`"),
         ("translate m x -o y --format gif", 'Choose from: "png"'),
         ("translate m x -o y --directon ba", "Did you mean --direction"),
@@ -48,6 +50,30 @@ from twofold.runs import Run
 def test_a_wrong_command_is_one_line_and_code_2(refuses, tmp_path, monkeypatch, tokens, message):
     monkeypatch.chdir(tmp_path)
     assert message in refuses(*tokens.split())
+
+
+@pytest.mark.parametrize(
+    "given", [["--metrics", "psnr,ssim"], ["--metrics=psnr,ssim"], ["--metrics", "psnr,", "ssim"]]
+)
+def test_lists_are_separated_by_commas_or_spaces(given):
+    _, bound, _ = cli.parser([]).parse_args(["evaluate", "run", "A", "B", *given], exit_on_error=False)
+    assert bound.arguments["metrics"] == ["psnr", "ssim"]
+
+
+def test_folders_are_separated_by_commas_unless_a_folder_has_that_name(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a,b").mkdir()
+    for given, wanted in (["a,c"], ["a", "c"]), (["a,b", "c"], ["a,b", "c"]):
+        for verb, name in ("train", "val"), ("data check", "test"):
+            tokens = [*verb.split(), "A", "B", f"--{name}", *given]
+            _, bound, _ = cli.parser([]).parse_args(tokens, exit_on_error=False)
+            assert [str(each) for each in bound.arguments[name]] == wanted
+
+
+@pytest.mark.parametrize("verb", ["serve", "monitor"])
+def test_host_names_are_separated_by_commas(verb):
+    _, bound, _ = cli.parser([]).parse_args([verb, "--allow-host", "a.org,b.org", "run"], exit_on_error=False)
+    assert bound.arguments["allow_host"] == ["a.org", "b.org"] and len(bound.args) == 1
 
 
 @pytest.mark.parametrize(

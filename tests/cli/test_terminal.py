@@ -192,3 +192,9 @@ def test_verbs_off_a_terminal_print_a_line_every_ten_seconds():
     images = terminal.with_lines(iter(range(6)), 6, "translating", lines.append, lambda: next(times))
     assert list(images) == list(range(6))
     assert lines == ["translating: 2 of 6, 0:22 left", "translating: 5 of 6, 0:04 left"]
+
+
+def test_large_losses_are_short():
+    assert (
+        terminal.mean_losses({"gan_ab": 2.5e15, "cycle_a": 1.5, "cycle_b": 2.5}) == "gan 2.5e+15 cycle 2.00"
+    )

@@ -213,11 +213,16 @@ def test_files_and_variables_with_wrong_settings(refuses, folders, monkeypatch):
     Path("broken.yaml").write_text("optim: {lr: [\n")
     Path("code.yaml").write_text("seed: !!python/object/apply:os.mkdir [pwned]\n")
     Path("newer.yaml").write_text("format: 99\n")
-    assert "optim.learning_rate" in refuses("train", "A", "B", "-c", "typo.yaml")
+    assert refuses("train", "A", "B", "-c", "typo.yaml").startswith(
+        "typo.yaml: there is no setting optim.learn"
+    )
     for name in ("list", "broken", "code", "newer"):
         assert f"{name}.yaml" in refuses("train", "A", "B", "-c", f"{name}.yaml")
     monkeypatch.setenv("TWOFOLD_SET_OPTIM__LRR", "1")
-    assert "optim.lrr; did you mean optim.lr" in refuses("train", "A", "B")
+    assert "OPTIM__LRR: there is no setting optim.lrr; did you mean optim.lr" in refuses("train", "A", "B")
+    monkeypatch.delenv("TWOFOLD_SET_OPTIM__LRR")
+    monkeypatch.setenv("TWOFOLD_SET_METHOD", "cyclegn")
+    assert "TWOFOLD_SET_METHOD: method must be cyclegan" in refuses("train", "A", "B")
 
 
 def test_a_few_truncated_files_are_skipped_and_named(noise, tiny, call, folders):

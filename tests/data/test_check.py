@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -172,6 +174,14 @@ def test_a_root_is_checked_as_training_would_use_it(fill, small, tmp_path):
         "test": "7 images in root/testA and root/testB, not trained on",
     }
     assert found(checked)["advice", "tested", "A"] == ["1.png"]
+
+
+def test_test_folders_in_the_working_folder_are_named(fill, small, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("A", "B", "test"):
+        fill(name, 2)
+    uses = check(Path("A"), Path("B"), small(), test=[Path("test")]).uses
+    assert uses["test"] == f"2 images in {tmp_path.name}/test, not trained on"
 
 
 def test_a_held_out_image_that_cannot_be_used_stops_training(fill, small, tmp_path):

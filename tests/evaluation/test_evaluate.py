@@ -99,6 +99,14 @@ def test_ready_translations_are_measured_as_the_model_is(call, home, tmp_path):
     assert figures(tmp_path / "model.json") == figures(tmp_path / "ready.json")
 
 
+def test_a_folder_of_runs_is_not_measured_as_translations(call, home, tmp_path):
+    for name in ("one", "two"):
+        (tmp_path / "runs" / name).mkdir(parents=True)
+        (tmp_path / "runs" / name / "config.yaml").touch()
+    code, _, message = call(tmp_path / "runs", home / "A", home / "B")
+    assert code == 2 and "runs is a folder of runs; give one of them: " in message and "runs/one, " in message
+
+
 def test_missing_translations_are_counted(call, home, tmp_path):
     shutil.copytree(home / "B", tmp_path / "made")
     (tmp_path / "made" / "3.png").unlink()

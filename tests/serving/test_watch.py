@@ -91,6 +91,9 @@ def test_a_run_whose_lock_is_free_has_stopped(run):
     assert summarise(run).state == "stopped"
     assert summarise(run).seconds_left == 0
     assert run.lock.stat().st_mtime_ns == before
+    with run.metrics.open("a") as log:
+        log.write('{"images": 10, "not_finite": ["gan_ab"]}\n')
+    assert summarise(run).diverged
     run.report_at(1000)
     assert summarise(run).state == "finished"
 

@@ -86,7 +86,7 @@ def test_to_another_method(finished):
     """CycleGAN's generator and discriminator of A→B; CUT's heads are new."""
     method, _, said = started(finished, method="cut", cut={"layers": [0, 4, 8]})
     assert equal(method.gen_ab, load_file(Run(finished).newest_snapshot("ab")))
-    assert "new weights: heads" in said
+    assert "new weights: heads" in said and "not used: gen_ba, disc_a" in said
 
 
 @pytest.mark.parametrize(("options", "swapped"), [(None, False), ("direction: BtoA\n", True)])

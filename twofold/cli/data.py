@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
-from twofold.cli.options import Flag, Whole
+from twofold.cli.options import Flag, Listed, Whole
 from twofold.cli.terminal import emit, paragraph, tracked
 from twofold.errors import FAILED, UsageError
 from twofold.presets import PRESETS
@@ -26,7 +26,7 @@ def check(
     labels_a: Flag = False,
     labels_b: Flag = False,
     layout: Annotated[Literal["hwc", "chw"], Parameter(name=["--data.layout", "--layout"])] = "hwc",
-    test: Annotated[list[Path] | None, Parameter(consume_multiple=True)] = None,
+    test: Annotated[list[Path] | None, Listed] = None,
     json: Flag = False,
 ) -> int:
     """Check one or two folders of images for training: print their use, read each image, list every problem.

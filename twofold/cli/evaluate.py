@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
-from twofold.cli.options import Direction, Flag, Scale
+from twofold.cli.options import Direction, Flag, Listed, Scale
 from twofold.cli.terminal import complain, emit, grid, paragraph, tracked
 from twofold.errors import UsageError
 from twofold.evaluation.settings import MetricName
@@ -29,7 +29,7 @@ def evaluate(
     out: Annotated[Path | None, Parameter(name=["--out", "-o"])] = None,
     direction: Direction | None = None,
     paired: Annotated[bool | None, Parameter(negative="--unpaired")] = None,
-    metrics: Annotated[list[MetricName] | None, Parameter(consume_multiple=True)] = None,
+    metrics: Annotated[list[MetricName] | None, Listed] = None,
     features: Path | None = None,
     inception: Path | None = None,
     download_weights: Flag = False,

@@ -4,8 +4,9 @@ import os
 import sys
 import webbrowser
 from pathlib import Path
+from typing import Annotated
 
-from twofold.cli.options import Token, Whole
+from twofold.cli.options import Commas, Token, Whole
 from twofold.cli.terminal import emit
 from twofold.errors import UsageError
 
@@ -14,7 +15,7 @@ def monitor(
     *runs: Path,
     host: str = "127.0.0.1",
     port: Whole = 8707,
-    allow_host: list[str] | None = None,
+    allow_host: Annotated[list[str] | None, Commas] = None,
     token: Token = None,
     open: bool = True,
 ) -> None:

@@ -3,7 +3,8 @@
 import os
 import re
 from collections.abc import Callable, Iterable, Sequence
-from typing import Annotated, Literal
+from pathlib import Path
+from typing import Annotated, Any, Literal
 
 import cyclopts
 from cyclopts import Parameter
@@ -104,11 +105,24 @@ def byte_count(_: object, tokens: Sequence[cyclopts.Token]) -> int:
     return count
 
 
+def comma_separated(kind: object, tokens: Sequence[cyclopts.Token]) -> Any:
+    """Read the values of a list, also `psnr,ssim`; a path with a comma that exists stays as it is."""
+    values = [
+        token.evolve(value=part)
+        for token in tokens
+        for part in ([token.value] if Path(token.value).exists() else token.value.strip(",").split(","))
+    ]
+    return cyclopts.convert(kind, values)
+
+
 Direction = Literal["ab", "ba"]
 Whole = Annotated[int, Parameter(converter=whole_number)]
 Scale = Annotated[int | Literal["trained", "native"], pixels_or("trained", "native")]
 Tiles = Annotated[int | Literal["auto", "off"], pixels_or("auto", "off")]
 Bytes = Annotated[int, Parameter(converter=byte_count)]
+Commas = Parameter(converter=comma_separated)
+Listed = Parameter(consume_multiple=1, converter=comma_separated)
+"""A list of one value or more, separated by spaces or commas."""
 Flag = Annotated[bool, Parameter(negative=(), show_default=False)]
 Token = Annotated[str | None, Parameter(env_var="TWOFOLD_TOKEN")]
 

@@ -6,10 +6,10 @@ import warnings
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from twofold.cli.monitor import browse
-from twofold.cli.options import Flag, Token, Whole
+from twofold.cli.options import Commas, Flag, Token, Whole
 from twofold.cli.terminal import complain, emit
 from twofold.errors import INTERRUPTED, UsageError
 
@@ -21,7 +21,7 @@ def serve(
     *models: Path,
     host: str = "127.0.0.1",
     port: Whole = 8708,
-    allow_host: list[str] | None = None,
+    allow_host: Annotated[list[str] | None, Commas] = None,
     token: Token = None,
     follow: Flag = False,
     queue: Whole = 128,

@@ -218,4 +218,5 @@ def mean_losses(losses: dict[str, float]) -> str:
     kinds: dict[str, list[float]] = {}
     for name, value in losses.items():
         kinds.setdefault(name.split("_")[0], []).append(value)
-    return " ".join(f"{kind} {sum(values) / len(values):.2f}" for kind, values in kinds.items())
+    means = {kind: sum(values) / len(values) for kind, values in kinds.items()}
+    return " ".join(f"{kind} {mean:{'.2f' if abs(mean) < 1e4 else '.1e'}}" for kind, mean in means.items())

@@ -12,7 +12,7 @@ from pydantic import BaseModel, create_model
 
 from twofold import config as configs
 from twofold.cli.help import SETTINGS
-from twofold.cli.options import Flag, long_option, option
+from twofold.cli.options import Flag, Listed, long_option, option
 from twofold.cli.terminal import emit, watcher
 from twofold.config import Layer, Settings
 from twofold.errors import INTERRUPTED, UsageError
@@ -74,7 +74,7 @@ def train(
     config: Annotated[Path | None, Parameter(name=["--config", "-c"], group=RUN)] = None,
     out: Annotated[Path | None, Parameter(group=RUN)] = None,
     resume: Annotated[Path | None, Parameter(group=RUN)] = None,
-    val: Annotated[list[str] | None, Parameter(consume_multiple=True, group=IMAGES)] = None,
+    val: Annotated[list[str] | None, Listed, Parameter(group=IMAGES)] = None,
     dry_run: Annotated[Flag, Parameter(group=RUN)] = False,
     profile: Annotated[Flag, Parameter(group=REST)] = False,
     json: Annotated[Flag, Parameter(group=RUN)] = False,

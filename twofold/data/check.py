@@ -88,7 +88,7 @@ def check(
     ranked = [each for rank in order for each in problems if each.severity == rank]
     uses = count_uses({label: [each.folder for each in own] for label, own in found.items()}, settings.paired)
     if tested:
-        names = listed([f"{folder.parent.name}/{folder.name}" for folder in test])
+        names = listed(["/".join(folder.absolute().parts[-2:]) for folder in test])
         uses["test"] = f"{counted([*tested])} in {names}, not trained on"
     return Checked(folders, how, ranked, layout.line, uses)
 

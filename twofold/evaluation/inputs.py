@@ -140,6 +140,8 @@ def load_translators(model: Model, direction: str | None, best: bool, device: st
     if not model.is_dir():
         return {model: Translator.load(model, direction=direction, device=device)}
     if not run.recognised:
+        if runs := [str(each) for each in sorted(model.iterdir()) if Run(each).recognised]:
+            raise UsageError(f"{model} is a folder of runs; give one of them: {', '.join(runs[:6])}")
         return {}
     snapshot, back = run.best_snapshot if best else run.newest_snapshot, way[::-1]
     has_back = run.best(back).is_file() if best else run.snapshots(back)

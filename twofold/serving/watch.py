@@ -99,6 +99,8 @@ class Summary(NamedTuple):
     written: float
     """When the run last wrote its log or settings, in seconds since 1970; 0 if never."""
     state: State
+    diverged: bool = False
+    """Whether the run ended because a loss was not finite."""
 
     @property
     def seconds_left(self) -> float:
@@ -126,7 +128,8 @@ def summarise(run: Run) -> Summary:
     speed = max(0.0, number(_last_report(run.timing, mark(run.timing)).get("images_per_s")) or 0.0)
     done, written = progress(config, last), last_written(run)
     silence, locked = time.time() - written, is_locked(run.lock)
-    return Summary(config, done, speed, written, state(config, done, speed, silence, locked))
+    now = state(config, done, speed, silence, locked)
+    return Summary(config, done, speed, written, now, diverged=now == "stopped" and "not_finite" in last)
 
 
 def last_written(run: Run) -> float:

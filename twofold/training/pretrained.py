@@ -249,7 +249,7 @@ def generator_of(method: Method, direction: str) -> Generator:
 
 
 def load(source: Source, method: Method, notify: Notify) -> Origins:
-    """Give `method`, whose networks are fresh, the weights of the source, and print what was loaded and what is new."""
+    """Give `method`, whose networks are fresh, the source's weights, and print what was loaded, is new, or is not used."""
     used = {way: generator for way, generator in source.generators.items() if way in method.translators}
     states = {method.translators[way]: each.state_dict() for way, each in used.items()}
     fitted, lines = {}, [f"starting from trained weights: {'; '.join(source.words)}"]
@@ -264,6 +264,9 @@ def load(source: Source, method: Method, notify: Notify) -> Origins:
         method.get_submodule(name).load_state_dict(state)
     if new := [name for name in method.networks() if name not in fitted]:
         lines.append(f"new weights: {', '.join(new)}")
+    unused = [f"gen_{way}" for way in source.generators if way not in used]
+    if unused := unused + [name for name in source.others if name not in fitted]:
+        lines.append(f"not used: {', '.join(unused)}")
     for line in lines:
         notify(line)
     return {way: source.origins[way] for way in used}

@@ -79,25 +79,30 @@ def discriminator_won(
 RATE = 2e-4
 """The default learning rate."""
 
+HUGE = 1e6
+"""A loss above this has diverged, although it is finite."""
+
 
 def not_finite(
     losses: Mapping[str, Sequence[float]], stopped: dict[int, list[str]], lr: float = RATE
 ) -> Finding | None:
-    """A loss that is not a finite number.
+    """A loss that is above `HUGE` or not a finite number.
 
     Args:
         losses: by name; an infinity counts, a NaN is only a gap.
         stopped: names of losses by the image count at which the run ended because of them.
     """
-    names = [name for name, values in losses.items() if any(math.isinf(value) for value in values)]
+    names = [name for name, values in losses.items() if any(abs(value) > HUGE for value in values)]
     if not names and not stopped:
         return None
     at = f" at {max(stopped):,} images" if stopped else ""
     names = names or stopped[max(stopped)]
+    finite = not stopped and not any(math.isinf(value) for name in names for value in losses[name])
+    diverged = f"rose above {HUGE:,.0f}" if finite else "stopped being finite"
     return Finding(
         "not finite",
         "trouble",
-        f"{' and '.join(names)} stopped being finite{at}: the learning rate is too high, or the precision too low, for"
+        f"{', '.join(names)} {diverged}{at}: the learning rate is too high, or the precision too low, for"
         " these networks.",
         f"Start a new run with {slower(lr)}, or with `--machine.precision float32`.",
     )
