@@ -118,7 +118,7 @@ def test_translate_refuses_in_one_line(noise, refuses, model):
         "translate", "in", "in", "-o", "out"
     )
     assert "holds no images" in refuses("translate", model, "empty", "-o", "out")
-    assert "would be overwritten" in refuses("translate", model, "in", "-o", "in")
+    assert "in is the folder of the images" in refuses("translate", model, "in", "-o", "in")
     assert "translates ab, not ba" in refuses("translate", model, "in", "-o", "out", "--direction", "ba")
     assert "--at must be trained, native or a number of pixels, not big" in refuses(
         "translate", model, "in", "-o", "out", "--at", "big"

@@ -116,7 +116,7 @@ def test_one_generator_has_the_direction_of_the_options(tmp_path):
 def test_a_header_of_format_2_has_the_geometry_of_the_options(maps):
     imported = import_file(maps / "latest_net_G_A.pth")
     header = imported.header
-    assert header.format == 2 and header.scale == Geometry("resize-and-crop", 64, 64)
+    assert header.format == 2 and header.geometry == Geometry("resize-and-crop", 64, 64)
     assert header.origin["imported"] == "latest_net_G_A.pth" and header.origin["blake2b"]
     assert (header.source_contract.dtype, header.source_contract.channels) == ("uint8", 3)
     assert any(

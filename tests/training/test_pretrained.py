@@ -379,4 +379,4 @@ def test_a_unet_of_another_depth(tmp_path):
 def test_another_source_on_resume(finished, lab, tmp_path, command):
     ended = command(*lab.tokens(finished), f"--from={tmp_path}")
     assert ended.code == 2
-    assert "started with training.start_from = None" in ended.output
+    assert "started with training.start_from = none" in ended.output

@@ -201,7 +201,7 @@ def test_a_finished_run_says_so(copied, command):
         (["--size", "32"], "data.size = 16, not 32"),
         (["--seed", "1"], "seed = 0, not 1"),
         (["--cyclegan.identity", "0"], "cyclegan.identity = 0.5, not 0.0"),
-        (["--preset", "gan-alone"], "preset = None, not gan-alone"),
+        (["--preset", "gan-alone"], "preset = none, not gan-alone"),
         (["--machine.precision", "bf16"], "machine.precision = float32, not bf16"),
     ],
 )

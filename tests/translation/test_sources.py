@@ -104,14 +104,23 @@ def test_several_images_need_a_folder(tree, given):
 def test_sources_are_never_overwritten(tree, given, out):
     tree("A/x.png", "A/deep/y.png", "B/z.png")
     Path("link").symlink_to("A")
-    with pytest.raises(UsageError, match="would be overwritten"):
+    with pytest.raises(UsageError, match=r"would be overwritten|is the folder of the images"):
         planned(given, out=out)
+
+
+def test_results_inside_a_folder_are_no_sources_of_the_next_translation(tree):
+    tree("A/x.jpg", "A/deep/y.png", "A/out/x.png", "A/out/deep/y.png", "A/output/z.png", "B/out/x.png")
+    assert [*planned("A", out="A/out")] == ["A/deep/y.png", "A/output/z.png", "A/x.jpg"]
+    with pytest.raises(UsageError, match="B holds images in B/out only"):
+        planned("B", out="B/out")
 
 
 def test_an_output_may_not_be_another_input(tree):
     tree("A/x.jpg", "B/x.png")
-    with pytest.raises(UsageError, match=r"B/x\.png is one of the inputs"):
+    with pytest.raises(UsageError, match=r"-o B is the folder of the images"):
         planned("A/x.jpg", "B", out="B")
+    with pytest.raises(UsageError, match=r"B/x\.png is one of the inputs"):
+        planned("A/x.jpg", "B/x.png", out="B")
 
 
 def test_a_missing_input_is_named(tree):

@@ -88,8 +88,9 @@ def resume(run: Run, overrides: Layer, notify: Notify, track: Track) -> Start:
     if differences:
         folders = "NEW_A NEW_B" if config.b else "NEW_A"
         raise UsageError(
-            f"these are not the images that {run.path} was started with: {some(differences, 5)}; restore them, or name"
-            f" where they are now: `twofold train {folders} --resume {run.quoted}`, or start a new run with another --out"
+            f"these are not the images that {run.path} was started with: {some(differences, 5)}; undo that, or"
+            f" name where they are now: `twofold train {folders} --resume {run.quoted}`, or start a new run with another"
+            f" --out, from these weights with --from {run.quoted}"
         )
     refuse_shown(config, manifest.a.channels, manifest.b.channels)
     config, plan = with_schedule(config, manifest)

@@ -33,11 +33,8 @@ def load(path: Path, direction: str | None = None, best: bool = False) -> tuple[
     Arguments and errors are those of `Translator.load`.
     """
     if path.is_dir():
-        path = (
-            Run(path).best_snapshot(direction or "ab")
-            if best
-            else Run(path).newest_snapshot(direction or "ab")
-        )
+        run, way = Run(path), direction or "ab"
+        path = run.best_snapshot(way) if best else run.newest_snapshot(way)
     header = read_header(path)
     if direction not in (None, header.direction):
         raise UsageError(f"{path} translates {header.direction}, not {direction}; load the other model")

@@ -60,11 +60,13 @@ def plan(
 
     Args:
         inputs: image files and folders.
-        out: the folder for the results; with one input file also a file name.
+        out: the folder for the results; with one input file also a file name. Images in it are results of an earlier
+            translation, and no sources.
         format: what the user asked for, which the file name `out` must not contradict.
 
     Raises:
-        UsageError: an input is missing, a target is one of the inputs, or `out` names a file where a folder is needed.
+        UsageError: an input is missing, a target or `out` is one of the inputs, or `out` names a file where a folder is
+            needed.
     """
     if not inputs:
         raise UsageError("give images to translate: files or folders")
@@ -74,10 +76,14 @@ def plan(
             raise UsageError(
                 f"-o {out} is a file name, for one image; name a folder: -o {shlex.quote(str(out.with_suffix('')))}"
             )
-        jobs = [Job(source, out) for source in relative_names(inputs[0])]
+        jobs = [Job(source, out) for source in relative_names(inputs[0], out)]
         if format and usual(suffix(inputs[0])) != usual(out.suffix):
             raise UsageError(f"--format {format} and -o {out} name two formats; leave out --format")
     else:
+        if out.resolve() in {given.resolve() for given in inputs if given.is_dir()}:
+            raise UsageError(
+                f"-o {out} is the folder of the images; name another one, so that they stay apart"
+            )
         jobs = list(jobs_in_folder(inputs, out, suffix))
     sources = {job.source.resolve() for job in jobs}
     for job in jobs:
@@ -141,7 +147,7 @@ def check_quality(jobs: Sequence[Job], quality: int | None) -> None:
 
 
 def jobs_in_folder(inputs: Sequence[Path], out: Path, suffix: Suffix) -> Iterator[Job]:
-    groups = {given: relative_names(given) for given in inputs}
+    groups = {given: relative_names(given, out) for given in inputs}
     folders = [names.values() for given, names in groups.items() if given.is_dir()]
     stems = [{str(name.with_suffix("")).lower() for name in names} for names in folders]
     subfolders = len(set().union(*stems)) < sum(map(len, stems))
@@ -158,10 +164,16 @@ def jobs_in_folder(inputs: Sequence[Path], out: Path, suffix: Suffix) -> Iterato
                 yield Job(source, out / name)
 
 
-def relative_names(given: Path) -> dict[Path, Path]:
-    """The images that an input stands for, each with its name relative to the input."""
+def relative_names(given: Path, out: Path) -> dict[Path, Path]:
+    """The images that an input stands for, but for those in `out`, each with its name relative to the input."""
     if given.is_dir():
-        return {path: path.relative_to(given) for path in images.find(given)}
+        base, results = given.resolve(), out.resolve()
+        inside = results.relative_to(base) if results.is_relative_to(base) else None
+        names = {path: path.relative_to(given) for path in images.find(given)}
+        kept = {path: name for path, name in names.items() if not (inside and name.is_relative_to(inside))}
+        if not kept:
+            raise UsageError(f"{given} holds images in {out} only, which is -o; name another -o")
+        return kept
     if not given.exists():
         raise UsageError(f"{given} does not exist; give image files or folders")
     return {given: Path(given.name)}

@@ -225,7 +225,7 @@ def test_a_training_that_ended_over_a_loss(clinic):
     with run.metrics.open("a") as log:
         log.write(json.dumps({"images": 2010, "not_finite": ["gan_ba"]}) + "\n")
     (found,) = examine(run)
-    assert found.name == "not finite" and "gan_ba stopped being finite at 2,010 images" in found.sentence
+    assert found.name == "not finite" and "gan_ba stopped being finite after image 2,010" in found.sentence
 
 
 def test_images_in_both_domains(clinic):

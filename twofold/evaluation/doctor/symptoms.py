@@ -95,7 +95,7 @@ def not_finite(
     names = [name for name, values in losses.items() if any(abs(value) > HUGE for value in values)]
     if not names and not stopped:
         return None
-    at = f" at {max(stopped):,} images" if stopped else ""
+    at = f" after image {max(stopped):,}" if stopped else ""
     names = names or stopped[max(stopped)]
     finite = not stopped and not any(math.isinf(value) for name in names for value in losses[name])
     diverged = f"rose above {HUGE:,.0f}" if finite else "stopped being finite"
