@@ -6,8 +6,6 @@ from pathlib import Path
 from typing import NamedTuple
 from zipfile import ZipFile
 
-from twofold.formats.pictures import is_picture
-
 LEGACY_MAGIC = (bytes.fromhex("6cfc9c46f9206aa85019"), b"119547037146038801333356")
 """The number at the start of what `torch.save` wrote before PyTorch 1.6, as a pickle of protocol 2 and of 0."""
 
@@ -50,6 +48,10 @@ KINDS = (
 )
 
 
+IMAGES = re.compile(rb"\x89PNG|\xff\xd8\xff|GIF8|II[*+]\0|MM\0[*+]|BM|.{4}(ftyp|.{4}WEBP)", re.DOTALL)
+"""How images begin. Pillow would load its plugins to tell, and a checkpoint that is not trusted loads no code."""
+
+
 def describe(path: Path) -> str | None:
     """What a file is, and what to do to get the right one; None if it looks like a PyTorch checkpoint.
 
@@ -74,7 +76,7 @@ def describe(path: Path) -> str | None:
         return _web_page(head)
     if head.startswith(b"PK\x03\x04"):
         return _describe_zip(path) if ZIP_END in tail else incomplete(size)
-    if is_picture(head[:16]):
+    if IMAGES.match(head):
         return "an image; to translate it, give it to `twofold translate` after the model"
     for kind in KINDS:
         if head.startswith(kind.magic, kind.offset):
