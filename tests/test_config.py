@@ -139,6 +139,7 @@ def test_yaml_errors_name_the_line(tmp_path):
     file = tmp_path / "x.yaml"
     for text, message in {
         "optim: {lr: 1}\nseed: 1\noptim: {beta1: 0.9}": "line 3, column 1: optim twice",
+        "? [a, b]\n: 1": "line 1, column 3: found unhashable key",
         "optim:\n  lr: 1\n beta1: 2": "line 3, column 2: expected <block end>",
     }.items():
         file.write_text(text)

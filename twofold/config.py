@@ -247,6 +247,8 @@ class Loader(yaml.SafeLoader):
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         keys: set[str] = set()
         for key, _ in node.value:
+            if not isinstance(key, yaml.ScalarNode):
+                continue  # PyYAML refuses it
             if key.value in keys:
                 raise yaml.constructor.ConstructorError(
                     problem=f"{key.value} twice", problem_mark=key.start_mark

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from twofold.data.labels import look_like_labels
 from twofold.errors import UsageError
-from twofold.evaluation import measures as made
+from twofold.evaluation import measures
 from twofold.evaluation.cycle import holds_jpeg
 from twofold.evaluation.features import inception_home, inception_network, own_network
 from twofold.evaluation.inputs import Inputs
@@ -52,7 +52,7 @@ def choose(inputs: Inputs) -> tuple[list[Measure], list[str]]:
     for name in inputs.metrics:
         if name not in known:
             raise UsageError(f"there is no metric {name!r}; the metrics are {', '.join(known)}")
-    measures: list[Measure] = []
+    chosen: list[Measure] = []
     notes: list[str] = []
     for metric in METRICS:
         wanted = wanted_of(metric.names, inputs)
@@ -64,14 +64,14 @@ def choose(inputs: Inputs) -> tuple[list[Measure], list[str]]:
             raise UsageError(f"{' and '.join(wanted)} cannot be measured: {reason}")
         if not reason:
             found = metric.make(inputs)
-            measures += found if isinstance(found, list) else [found]
+            chosen += found if isinstance(found, list) else [found]
         elif not missing and f"Left out: {reason}." not in notes:
             notes.append(f"Left out: {reason}.")
-    if not measures:
+    if not chosen:
         raise UsageError(
             "no metric applies; give a run, images of A and B with equal names (--paired), or a --features network"
         )
-    return measures, notes + [note for measure in measures for note in measure.notes]
+    return chosen, notes + [note for measure in chosen for note in measure.notes]
 
 
 def wanted_of(names: Sequence[str], inputs: Inputs) -> list[str]:
@@ -199,12 +199,12 @@ def feature_measures(inputs: Inputs) -> list[Measure]:
     own, clean = wanted_of(("fid", "kid"), inputs), wanted_of(("clean-fid",), inputs)
     if inputs.features is not None and own:
         network = own_network(inputs.features, inputs.device)
-        found.append(made.feature_measure(network, own, inputs))
+        found.append(measures.feature_measure(network, own, inputs))
     weights = inputs.inception or inception_home()
     if inputs.inception or weights.is_file() or not found or "clean-fid" in inputs.metrics:
         for names in filter(None, (own, clean)):
             network = inception_network(weights, names is clean, inputs.device)
-            found.append(made.feature_measure(network, names, inputs))
+            found.append(measures.feature_measure(network, names, inputs))
     fewest = min(len(inputs.items), len(inputs.references))
     if fewest < MANY:
         found[0].notes = [
@@ -215,16 +215,16 @@ def feature_measures(inputs: Inputs) -> list[Measure]:
 
 
 METRICS = [
-    Metric(("psnr",), of_target(made.PSNR), values),
-    Metric(("ssim",), of_target(made.SSIM), values, sizes_of_answers("SSIM", SSIM_SIDE)),
-    Metric(("ms-ssim",), of_target(made.MS_SSIM), values, sizes_of_answers("MS-SSIM", MS_SSIM_SIDE)),
-    Metric(("mae",), of_target(made.mae_measure), own_units),
-    Metric(("lpips",), made.lpips_measure, lpips_weights, picture_answers),
+    Metric(("psnr",), of_target(measures.PSNR), values),
+    Metric(("ssim",), of_target(measures.SSIM), values, sizes_of_answers("SSIM", SSIM_SIDE)),
+    Metric(("ms-ssim",), of_target(measures.MS_SSIM), values, sizes_of_answers("MS-SSIM", MS_SSIM_SIDE)),
+    Metric(("mae",), of_target(measures.mae_measure), own_units),
+    Metric(("lpips",), measures.lpips_measure, lpips_weights, picture_answers),
     Metric(("labels",), label_measure, label_maps),
     Metric(("fid", "clean-fid", "kid"), feature_measures, limit=images_and_weights),
-    Metric(("swd",), made.patch_measure, unknown_answers),
-    Metric(("structure",), made.structure_measure, sources, sizes_for("structure", STRUCTURE_SIDE)),
-    Metric(("alignment",), made.alignment_measure, sources, sizes_for("alignment", SMALLEST)),
-    Metric(("cycle",), made.cycle_measure, both_directions),
+    Metric(("swd",), measures.patch_measure, unknown_answers),
+    Metric(("structure",), measures.structure_measure, sources, sizes_for("structure", STRUCTURE_SIDE)),
+    Metric(("alignment",), measures.alignment_measure, sources, sizes_for("alignment", SMALLEST)),
+    Metric(("cycle",), measures.cycle_measure, both_directions),
 ]
 """Every metric, in the order of the table's columns."""

@@ -95,7 +95,8 @@ def how_to_go_on(results: Results, jobs: Sequence[Job], skip_existing: bool) -> 
     add = "" if skip_existing else " with --skip-existing"
     files = f"{done:,} of {total:,} images are translated; the same command{add} translates the others"
     rows = next((rows for job in jobs if (rows := streaming.kept(job.target))), "")
-    return "; ".join([*[files] * (total > 1), *[rows] * bool(rows)]) or "nothing is written"
+    lines = [files if total > 1 else "", rows]
+    return "; ".join(filter(None, lines)) or "nothing is written"
 
 
 def translate_files(

@@ -262,7 +262,7 @@ class Translator(Windowed):
         """
         batch = [self._checked(image) for image in batch]
         working_sizes = {self.working_size(image.shape[0], image.shape[1], at) for image in batch}
-        if len(working_sizes) != 1 or len(batch) > 1 == self.max_batch:
+        if len(working_sizes) != 1 or (self.max_batch == 1 and len(batch) > 1):
             return [self.arrays([image], at)[0] for image in batch]
         if not self.header.lab:
             return self._translate(batch, at, self.source, self.target)
